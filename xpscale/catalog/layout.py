@@ -1,0 +1,72 @@
+"""Object keys of a derived catalogue, as pure functions: the only place that spells them.
+
+::
+
+    CATALOG/
+        collection.properties                          HATS collection: the last object a commit makes visible to hats
+        latents/   hats.properties ... dataset/Norder=5/Dir=0/Npix=123.parquet        the main catalogue
+        spectra/   hats.properties ... dataset/Norder=5/Dir=0/Npix=123.parquet        its extension
+        spectra.properties                             how the extension joins
+        _xpscale/
+            run.json                                   what this catalogue is made of; claimed before the first part
+            model/                                     the model that made it
+            ledger/Norder=5/Npix=123.json              one report a finished task
+            failed/Norder=5/Npix=123.json              the last failure of a task that has not finished
+            manifests/<sha256>.json                    every part with rows, bytes, sha256
+            snapshots/000001.json                      published versions; the highest number is current
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xpscale.sky import Pixel
+
+__all__ = [
+    "COLLECTION",
+    "LEDGER",
+    "MANIFESTS",
+    "MODEL",
+    "PRODUCTS",
+    "RUN",
+    "SNAPSHOTS",
+    "manifest_key",
+    "part_key",
+    "product_of",
+    "snapshot_key",
+]
+
+PRODUCTS = ("latents", "spectra")
+"""The main catalogue, then its extension."""
+
+COLLECTION = "collection.properties"
+PRIVATE = "_xpscale"
+RUN = f"{PRIVATE}/run.json"
+MODEL = f"{PRIVATE}/model"
+LEDGER = PRIVATE
+MANIFESTS = f"{PRIVATE}/manifests"
+SNAPSHOTS = f"{PRIVATE}/snapshots"
+
+DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand
+
+
+def part_key(product: str, pixel: Pixel) -> str:
+    """``latents/dataset/Norder=5/Dir=10000/Npix=12345.parquet``."""
+    directory = pixel.number // DIRECTORY_SIZE * DIRECTORY_SIZE
+    return f"{product}/dataset/Norder={pixel.order}/Dir={directory}/Npix={pixel.number}.parquet"
+
+
+def product_of(key: str) -> str:
+    """The product a part's key belongs to."""
+    return key.split("/", 1)[0]
+
+
+def manifest_key(digest: str) -> str:
+    """``_xpscale/manifests/<sha256>.json``."""
+    return f"{MANIFESTS}/{digest}.json"
+
+
+def snapshot_key(number: int) -> str:
+    """``_xpscale/snapshots/000012.json``."""
+    return f"{SNAPSHOTS}/{number:06d}.json"

@@ -1,0 +1,161 @@
+"""What one version of the catalogue consists of: the manifest, and the snapshot that publishes it.
+
+A manifest is immutable and says nothing about when or where it was made, so equal catalogues have equal manifests,
+whichever executor wrote them and however often they were interrupted.  Its name is the hash of its text.  A snapshot is a
+small object with the next free number, created with a conditional PUT: of two concurrent commits one gets the number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from xpscale.catalog.layout import product_of
+from xpscale.errors import InvalidInputError
+from xpscale.sky import Pixel
+from xpscale.types import Part
+
+__all__ = ["Manifest", "RunIdentity", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What determines a catalogue's content: two runs that agree in all of this write the same rows.
+
+    Parameters
+    ----------
+    input_digest
+        Content hash of the spectra that go in.
+    model_id
+        Content hash of architecture, weights and scaling.
+    n_latents, n_coefficients
+        L and C.
+    n_tasks
+        How many partitions the run has.
+    outputs
+        Products written, ``latents`` first.
+    schema_version
+        `xpscale.schema.SCHEMA_VERSION`.
+    software
+        Name and version of the code that computes, ``xpscale 0.1.0``.
+    """
+
+    input_digest: str
+    model_id: str
+    n_latents: int
+    n_coefficients: int
+    n_tasks: int
+    outputs: tuple[str, ...]
+    schema_version: str
+    software: str
+
+    def to_json(self) -> str:
+        """The identity as JSON, keys sorted."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> RunIdentity:
+        """The identity that `to_json` wrote."""
+        fields = json.loads(text)
+        return RunIdentity(**{**fields, "outputs": tuple(fields["outputs"])})
+
+    def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
+        """Fields in which two identities differ, with both values, this one's first."""
+        mine, theirs = asdict(self), asdict(other)
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Every part of one catalogue version, sorted by product and position.
+
+    ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.
+    """
+
+    identity: RunIdentity
+    parts: tuple[Part, ...]
+    n_in: int
+    n_rejected: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.parts, key=lambda part: (product_of(part.key), part.pixel.index_range, part.key))
+        object.__setattr__(self, "parts", tuple(ordered))
+        object.__setattr__(self, "n_rejected", dict(sorted(self.n_rejected.items())))
+        for product in self.identity.outputs:
+            rows = sum(part.n_rows for part in self.of(product))
+            if rows != self.n_out:
+                raise InvalidInputError(
+                    f"{product} has {rows} rows, but {self.n_in} read less {sum(self.n_rejected.values())} rejected "
+                    f"make {self.n_out}"
+                )
+
+    @property
+    def n_out(self) -> int:
+        """Rows in the catalogue."""
+        return self.n_in - sum(self.n_rejected.values())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.n_bytes for part in self.parts)
+
+    def of(self, product: str) -> tuple[Part, ...]:
+        """The parts of one product, sorted by position."""
+        return tuple(part for part in self.parts if product_of(part.key) == product)
+
+    def to_json(self) -> str:
+        """The manifest as JSON: the same text for the same content."""
+        fields = asdict(self)
+        parts = fields.pop("parts")
+        head = json.dumps(fields, sort_keys=True)[:-1]
+        rows = ",\n".join(json.dumps(part, sort_keys=True) for part in parts)
+        return f'{head}, "parts": [\n{rows}\n]}}\n'
+
+    @property
+    def digest(self) -> str:
+        """sha256 of `to_json`; the manifest's name."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Manifest:
+        """The manifest that `to_json` wrote."""
+        fields = json.loads(text)
+        identity = RunIdentity(**{**fields["identity"], "outputs": tuple(fields["identity"]["outputs"])})
+        parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
+        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One published version of the catalogue.
+
+    Parameters
+    ----------
+    number
+        1, 2, 3, ...; the highest is current.
+    manifest_key
+        Key of its manifest, which carries the manifest's sha256.
+    parent
+        Number of the version before it, 0 for the first.
+    created
+        ISO 8601 time, UTC.
+    message
+        What the committer said about it.
+    """
+
+    number: int
+    manifest_key: str
+    parent: int
+    created: str
+    message: str
+
+    def to_json(self) -> str:
+        """The snapshot as JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Snapshot:
+        """The snapshot that `to_json` wrote."""
+        return Snapshot(**json.loads(text))

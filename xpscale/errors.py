@@ -1,0 +1,91 @@
+"""Every error xpscale raises, grouped by what the reader does next.
+
+::
+
+    XpscaleError
+    ├── InvalidInputError   (ValueError)          exit  2   mend the input or the arguments
+    │   └── PlanError                             exit  4   the plan cannot fit: change it
+    ├── NotFoundError       (FileNotFoundError)   exit  3   check the name or the address
+    ├── ConflictError       (FileExistsError)     exit  5   choose another place, or look at what differs
+    ├── PermanentError      (RuntimeError)        exit 20   trying again will not help
+    │   └── IncompleteError                       exit 20   part of the work failed; the rest is kept
+    └── TryAgainError       (OSError)             exit 75   the same call may go through later
+
+Each message names the file, row or key, the cause, and what to do.  The builtin second base keeps code that
+catches ``ValueError`` or ``FileNotFoundError`` working.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConflictError",
+    "IncompleteError",
+    "InvalidInputError",
+    "NotFoundError",
+    "PermanentError",
+    "PlanError",
+    "TryAgainError",
+    "XpscaleError",
+]
+
+
+class XpscaleError(Exception):
+    """Base of all errors raised on purpose.
+
+    Parameters
+    ----------
+    message
+        What is wrong, where.
+    remedy
+        What the reader can do about it; printed on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+
+class InvalidInputError(XpscaleError, ValueError):
+    """The input cannot be what was asked for."""
+
+    exit_code = 2
+
+
+class PlanError(InvalidInputError):
+    """The plan cannot fit the resources; nothing was started."""
+
+    exit_code = 4
+
+
+class NotFoundError(XpscaleError, FileNotFoundError):
+    """Nothing is stored under that name."""
+
+    exit_code = 3
+
+
+class ConflictError(XpscaleError, FileExistsError):
+    """Something else is already there, and it will not be overwritten."""
+
+    exit_code = 5
+
+
+class PermanentError(XpscaleError, RuntimeError):
+    """The work failed in a way that trying again does not mend."""
+
+    exit_code = 20
+
+
+class IncompleteError(PermanentError):
+    """Some tasks failed; everything that succeeded is kept."""
+
+
+class TryAgainError(XpscaleError, OSError):
+    """A passing fault: the network, the server, a lost worker."""
+
+    exit_code = 75

@@ -1,0 +1,258 @@
+"""Objects at a URL: a local folder, ``s3://bucket/prefix`` or ``https://...``, through one small door.
+
+Every object is written whole.  `Storage.create` is a conditional PUT (``If-None-Match: *``; on a local disk a hard link of
+a finished temporary file), so of several writers exactly one wins and nobody ever sees half an object.  `Storage.replace`
+overwrites, for what may be written twice with the same meaning.
+
+S3 is configured by the standard AWS environment, the same for every library used here: ``AWS_ACCESS_KEY_ID``,
+``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, and ``AWS_ENDPOINT_URL`` for servers other than Amazon's; a public bucket is read
+with ``AWS_SKIP_SIGNATURE=true``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError, TryAgainError
+
+if TYPE_CHECKING:
+    import fsspec
+    from obstore.store import ObjectStore
+    from upath import UPath
+
+__all__ = ["Storage"]
+
+REMOTE = ("s3://", "https://", "http://")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A prefix in an object store or a folder.  Holds only its URL until used, so it travels to workers as it is.
+
+    Parameters
+    ----------
+    url
+        A local path, ``file://``, ``s3://bucket/prefix`` or ``https://host/prefix`` (read only).
+    """
+
+    url: str
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        url = os.fspath(self.url)
+        if "://" not in url or url.startswith("file://"):
+            url = str(Path(url.removeprefix("file://")).expanduser().absolute())
+        elif not url.startswith(REMOTE):
+            raise InvalidInputError(
+                f"{url} has a scheme xpscale cannot open", "Use a local path, s3://, https:// or http://"
+            )
+        object.__setattr__(self, "url", url.rstrip("/") or "/")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "_cache": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, key: str) -> Storage:
+        return Storage(f"{self.url}/{key.strip('/')}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a folder on a local (or mounted) file system."""
+        return not self.url.startswith(REMOTE)
+
+    @property
+    def name(self) -> str:
+        """The last word of the URL."""
+        return self.url.rsplit("/", 1)[-1]
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The obstore handle behind this prefix; a local folder is made at the first write, not here."""
+        from obstore.store import HTTPStore, LocalStore, S3Store
+
+        if self.is_local:
+            return LocalStore(self.url if Path(self.url).is_dir() else None, mkdir=False)
+        if self.url.startswith("s3://"):
+            endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+            options = {"allow_http": True} if endpoint.startswith("http://") else {}
+            return S3Store.from_url(self.url, client_options=options)  # type: ignore[arg-type]
+        return HTTPStore.from_url(self.url, client_options={"allow_http": self.url.startswith("http://")})
+
+    def _local(self, key: str) -> Path:
+        return Path(self.url) / key
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> bytes:
+        """The whole object."""
+        import obstore
+
+        with self._explained(key):
+            if self.is_local:
+                return self._local(key).read_bytes()
+            return bytes(obstore.get(self.store, key).bytes())
+
+    def exists(self, key: str) -> bool:
+        """Whether an object of exactly this key is there."""
+        return self.size(key) is not None
+
+    def size(self, key: str) -> int | None:
+        """Size of an object in bytes, or ``None`` if it is not there."""
+        import obstore
+
+        if self.is_local:
+            path = self._local(key)
+            return path.stat().st_size if path.is_file() else None
+        try:
+            with self._explained(key):
+                return int(obstore.head(self.store, key)["size"])
+        except NotFoundError:
+            return None
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """Keys below a folder-like prefix and their sizes in bytes, sorted by key; empty if there is nothing."""
+        import obstore
+
+        found: dict[str, int] = {}
+        if self.is_local:
+            for folder, _, names in os.walk(self._local(prefix)):
+                for name in names:
+                    path = Path(folder, name)
+                    if "#" not in name:  # obstore's unfinished temporary files are NAME#1
+                        found[path.relative_to(self.url).as_posix()] = path.stat().st_size
+        else:
+            with self._explained(prefix):
+                for chunk in obstore.list(self.store, prefix or None):
+                    found.update({meta["path"]: int(meta["size"]) for meta in chunk})
+        return dict(sorted(found.items()))
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all is stored here."""
+        import obstore
+
+        if self.is_local:
+            return not (Path(self.url).is_dir() and any(Path(self.url).iterdir()))
+        with self._explained(""):
+            return not any(len(chunk) for chunk in obstore.list(self.store, chunk_size=1))
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def create(self, key: str, data: bytes | memoryview) -> bool:
+        """Write an object if there is none of that key yet.
+
+        Returns
+        -------
+        bool
+            True if the object now there holds exactly ``data`` because this call (or an attempt of it whose answer
+            was lost) wrote it or an equal one; False if somebody else's different object was there first.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained(key):
+            try:
+                obstore.put(self._writable(), key, bytes(data), mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                # A PUT whose answer was lost is retried below us and then collides with itself: read it back
+                # before calling it a conflict.
+                return self.read(key) == bytes(data)
+        return True
+
+    def replace(self, key: str, data: bytes | memoryview) -> None:
+        """Write an object, whole, over whatever was there."""
+        import obstore
+
+        with self._explained(key):
+            obstore.put(self._writable(), key, bytes(data))
+
+    def delete(self, *keys: str) -> None:
+        """Remove objects; one that is not there is no error."""
+        import obstore
+
+        for key in keys:
+            with contextlib.suppress(NotFoundError), self._explained(key):
+                obstore.delete(self._writable(), key)
+
+    def _writable(self) -> ObjectStore:
+        if self.url.startswith(("https://", "http://")):
+            raise InvalidInputError(f"{self.url} is read only", "Write to a local path or s3://")
+        if self.is_local and "local" not in self._cache:
+            from obstore.store import LocalStore
+
+            self._cache["local"] = LocalStore(self.url, mkdir=True, automatic_cleanup=False)
+        return self._cache.get("local") or self.store
+
+    # -- doors for other libraries ------------------------------------------------------------------------------
+
+    @property
+    def zarr(self) -> Any:
+        """A read-only zarr store over this prefix."""
+        from zarr.storage import LocalStore, ObjectStore
+
+        return LocalStore(self.url, read_only=True) if self.is_local else ObjectStore(self.store, read_only=True)
+
+    @property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """The fsspec file system of this URL; `path` is the path on it."""
+        import fsspec
+
+        protocol = "file" if self.is_local else self.url.split("://")[0]
+        return fsspec.filesystem(protocol, **self._fsspec_options)
+
+    @property
+    def path(self) -> str:
+        """This prefix as a path on `filesystem`."""
+        return self.url.removeprefix("s3://")
+
+    @property
+    def upath(self) -> UPath:
+        """This prefix as a `upath.UPath`, as hats and lsdb take it."""
+        from upath import UPath
+
+        return UPath(self.url, **self._fsspec_options)
+
+    @property
+    def _fsspec_options(self) -> dict[str, Any]:
+        if not self.url.startswith("s3://"):
+            return {}
+        # hats opens an s3:// string anonymously unless told otherwise
+        return {"anon": os.environ.get("AWS_SKIP_SIGNATURE", "").lower() == "true"}
+
+    @contextlib.contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Turn the libraries' errors into ours, naming the object."""
+        from obstore import exceptions as obs
+
+        where = f"{self.url}/{key}".rstrip("/")
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, obs.NotFoundError) as error:
+            if isinstance(error, NotFoundError):
+                raise
+            raise NotFoundError(f"{where} does not exist", "Check the address") from error
+        except (obs.PermissionDeniedError, obs.UnauthenticatedError, PermissionError) as error:
+            raise InvalidInputError(
+                f"no permission for {where}", "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the file's owner"
+            ) from error
+        except (ConflictError, InvalidInputError, TryAgainError):
+            raise
+        except (obs.BaseError, OSError) as error:
+            raise TryAgainError(
+                f"{where}: {_first_line(error)}", "Try again; if it stays, check the network and AWS_ENDPOINT_URL"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,272 @@
+"""The values that cross from one room to the next, and the protocols that join them.
+
+Letters in shapes: N sources, C coefficients (110 in Gaia DR3: 55 BP, then 55 RP), L latents (6).
+All values are frozen; they are checked where they are made.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.sky import Pixel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Encoder",
+    "Executor",
+    "Part",
+    "Partition",
+    "Pixel",
+    "Sink",
+    "SpectraBatch",
+    "SpectraReader",
+    "Task",
+    "TaskReport",
+    "TaskStatus",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpectraBatch:
+    """XP spectra as basis coefficients, in the archive's units.
+
+    Parameters
+    ----------
+    source_id
+        Gaia DR3 identifiers, int64, with shape (N,).
+    ra, dec
+        ICRS position at epoch J2016.0 in degrees, float64, with shape (N,).
+    phot_g_mean_flux
+        Mean G flux in electron/s, float64, with shape (N,); NaN where the archive has none.
+    coefficients
+        BP then RP coefficients, float32, with shape (N, C); NaN where missing.
+    coefficient_errors
+        Their standard deviations, float32, with shape (N, C); ``None`` where a reader was not asked for them.
+    """
+
+    source_id: NDArray[np.int64]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    phot_g_mean_flux: NDArray[np.float64]
+    coefficients: NDArray[np.float32]
+    coefficient_errors: NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        n = len(self.source_id)
+        for name in ("ra", "dec", "phot_g_mean_flux"):
+            if getattr(self, name).shape != (n,):
+                raise InvalidInputError(f"{name} has shape {getattr(self, name).shape}, source_id has ({n},)")
+        if self.coefficients.ndim != 2 or len(self.coefficients) != n:
+            raise InvalidInputError(f"coefficients have shape {self.coefficients.shape}, expected ({n}, C)")
+        errors = self.coefficient_errors
+        if errors is not None and errors.shape != self.coefficients.shape:
+            raise InvalidInputError(
+                f"coefficient_errors have shape {errors.shape}, coefficients {self.coefficients.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients a source."""
+        return self.coefficients.shape[1]
+
+    def take(self, rows: NDArray[Any] | slice) -> SpectraBatch:
+        """The batch of some rows: an index array, a boolean mask with shape (N,), or a slice."""
+        errors = self.coefficient_errors
+        return SpectraBatch(
+            self.source_id[rows],
+            self.ra[rows],
+            self.dec[rows],
+            self.phot_g_mean_flux[rows],
+            self.coefficients[rows],
+            None if errors is None else errors[rows],
+        )
+
+    @staticmethod
+    def concatenate(batches: Iterable[SpectraBatch]) -> SpectraBatch:
+        """One batch of the rows of several, in their order."""
+        parts = list(batches)
+        errors = [part.coefficient_errors for part in parts]
+        present = [e for e in errors if e is not None]
+        return SpectraBatch(
+            np.concatenate([part.source_id for part in parts]),
+            np.concatenate([part.ra for part in parts]),
+            np.concatenate([part.dec for part in parts]),
+            np.concatenate([part.phot_g_mean_flux for part in parts]),
+            np.concatenate([part.coefficients for part in parts]),
+            np.concatenate(present) if len(present) == len(parts) else None,
+        )
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Partition:
+    """One HEALPix pixel's share of a spectra store: the unit of work and of the catalogue.
+
+    Parameters
+    ----------
+    pixel
+        The pixel that holds all its rows, by position.
+    n_rows
+        Number of sources.
+    key
+        Where the store keeps it, relative to the store.
+    """
+
+    pixel: Pixel
+    n_rows: int
+    key: str
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Part:
+    """One object written by one task.
+
+    Parameters
+    ----------
+    pixel
+        The pixel whose rows it holds.
+    key
+        Object key relative to the catalogue (or store).
+    n_rows, n_bytes
+        Rows inside, size of the object in bytes.
+    sha256
+        Hex digest of the object's bytes.
+    """
+
+    pixel: Pixel
+    key: str
+    n_rows: int
+    n_bytes: int
+    sha256: str
+
+
+class TaskStatus(enum.StrEnum):
+    """How one task ended."""
+
+    WRITTEN = "written"
+    """Its parts were written by this attempt."""
+    ALREADY_WRITTEN = "already_written"
+    """An earlier attempt had written them; nothing was done."""
+    EMPTY = "empty"
+    """It had no rows to write (none came in, or all were rejected): no part, not an error."""
+    FAILED = "failed"
+    """It raised; nothing of it is published.  ``error`` says why."""
+    QUARANTINED = "quarantined"
+    """Its input cannot be processed and trying again will not help; the rest went on."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the task needs no further attempt."""
+        return self in (TaskStatus.WRITTEN, TaskStatus.ALREADY_WRITTEN, TaskStatus.EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What became of one task.  ``n_in = n_out + sum(n_rejected.values())`` unless it failed.
+
+    Times are seconds of wall time inside the task; ``peak_memory`` is the worker process's peak resident set in
+    bytes; ``started`` is seconds since 1970 (UTC); ``worker`` names the process.
+    """
+
+    task: str
+    status: TaskStatus
+    parts: tuple[Part, ...] = ()
+    n_in: int = 0
+    n_out: int = 0
+    n_rejected: Mapping[str, int] = field(default_factory=dict)
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    to_device_s: float = 0.0
+    forward_s: float = 0.0
+    encode_s: float = 0.0
+    write_s: float = 0.0
+    started: float = 0.0
+    wall_s: float = 0.0
+    peak_memory: int = 0
+    worker: str = ""
+    error: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The report as one JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> TaskReport:
+        """The report that `to_json` wrote."""
+        fields = json.loads(text)
+        fields["status"] = TaskStatus(fields["status"])
+        fields["parts"] = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
+        return TaskReport(**fields)
+
+    def again(self) -> TaskReport:
+        """The same report, as seen by a later attempt that found the work done."""
+        return replace(self, status=TaskStatus.ALREADY_WRITTEN) if self.status is TaskStatus.WRITTEN else self
+
+
+class Task(Protocol):
+    """Anything an executor can run: it has a key that names it for good."""
+
+    @property
+    def key(self) -> str:
+        """Stable name of the task, the same in every attempt."""
+        ...
+
+
+class SpectraReader(Protocol):
+    """Where spectra come from: a spectra store, or a Parquet folder somebody else made."""
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, sorted by position on the sky."""
+        ...
+
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients a source."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Content hash of what the reader reads: equal digests mean equal rows."""
+        ...
+
+    def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
+        """All rows of a partition, sorted by ``_healpix_29``; without coefficient errors if not asked for."""
+        ...
+
+
+class Encoder(Protocol):
+    """A trained model at inference: a batch of spectra in, a table of catalogue columns out."""
+
+    def __call__(self, batch: SpectraBatch) -> pa.Table:
+        """The catalogue's columns for a batch, row by row in its order."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a task's output goes, once."""
+
+    def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
+        """Write a table as parts; the first writer wins and later ones get the winner's parts."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs a function over tasks and yields their reports as they come, in any order."""
+
+    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+        """Reports, one a task; a function that raises makes a FAILED report, not an exception."""
+        ...
