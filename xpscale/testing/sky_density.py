@@ -1,0 +1,82 @@
+"""How many sources lie where: a disc along the Galactic plane, a bulge, and a few clusters.
+
+The sky is cut into *cells* (HEALPix order 3, 768 of them): the unit in which a universe is made.  Inside a cell the
+density is piecewise constant on pixels of order 7 (about 0.46 degrees across).  Pixel numbers are NESTED.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CELL_ORDER", "DENSITY_ORDER", "N_CELLS", "galactic_deg", "pixel_centers_deg", "source_counts"]
+
+CELL_ORDER = 3
+DENSITY_ORDER = 7
+N_CELLS = 12 * 4**CELL_ORDER
+
+N_CLUSTERS = 24
+CLUSTER_RADIUS_DEG = 0.6
+CLUSTER_CONTRAST = 60.0  # density at a cluster's centre over that of the plane
+
+# Rows: the Galactic x, y, z axes in ICRS (Hipparcos and Tycho catalogues, ESA SP-1200, vol. 1, section 1.5.3).
+TO_GALACTIC = np.array(
+    [
+        [-0.0548755604162154, -0.8734370902348850, -0.4838350155487132],
+        [0.4941094278755837, -0.4448296299600112, 0.7469822444972189],
+        [-0.8676661490190047, -0.1980763734312015, 0.4559837761750669],
+    ]
+)
+
+
+def pixel_centers_deg(numbers: NDArray[np.int64], order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination in degrees of the centres of NESTED pixels, each with shape (N,)."""
+    from cdshealpix.nested import healpix_to_lonlat
+
+    if len(numbers) == 0:
+        return np.empty(0), np.empty(0)
+    lon, lat = healpix_to_lonlat(np.ascontiguousarray(numbers, np.uint64), order)
+    return np.asarray(lon.deg), np.asarray(lat.deg)
+
+
+def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ICRS unit vectors, with shape (N, 3), of positions in degrees."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
+
+
+def galactic_deg(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Galactic longitude (0 to 360) and latitude in degrees, each with shape (N,), of ICRS positions in degrees."""
+    x, y, z = (unit_vectors(ra, dec) @ TO_GALACTIC.T).T
+    return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
+
+
+def density(seed: int) -> NDArray[np.float64]:
+    """Relative density of the pixels of order 7, with shape (196608,)."""
+    ra, dec = pixel_centers_deg(np.arange(12 * 4**DENSITY_ORDER), DENSITY_ORDER)
+    longitude, latitude = galactic_deg(ra, dec)
+    from_center = (longitude + 180) % 360 - 180
+    disc = np.exp(-np.abs(latitude) / 10) * (1 + 3 * np.exp(-((from_center / 40) ** 2)))
+    weights = 0.1 + disc
+    rng = np.random.default_rng([seed, 1])
+    centers = rng.standard_normal((N_CLUSTERS, 3))
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    vectors = unit_vectors(ra, dec)
+    for center in centers:
+        separation_deg = np.degrees(np.arccos(np.clip(vectors @ center, -1, 1)))
+        weights += CLUSTER_CONTRAST * np.exp(-0.5 * (separation_deg / CLUSTER_RADIUS_DEG) ** 2)
+    return np.asarray(weights)
+
+
+@lru_cache(maxsize=8)
+def source_counts(n_sources: int, seed: int) -> NDArray[np.int64]:
+    """Number of sources in every pixel of order 7, with shape (196608,); they sum to ``n_sources``."""
+    weights = density(seed)
+    counts = np.random.default_rng([seed, 2]).multinomial(n_sources, weights / weights.sum())
+    counts.flags.writeable = False
+    return np.asarray(counts, np.int64)
