@@ -1,0 +1,1 @@
+"""Scatter VAE in plain torch: knows nothing of clusters, tables or stores."""

@@ -1,0 +1,1 @@
+"""Spectra store to model: object-dense samples, the training loop, its metrics."""

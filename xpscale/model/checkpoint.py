@@ -1,0 +1,289 @@
+"""A trained model as one value, and as one folder.
+
+::
+
+    MODEL/
+        model.safetensors     weights, scaling and training density
+        card.json             what it is, where it comes from; written last, so a folder with a card is complete
+
+A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling and density, whatever the
+card says about them.  Loading computes it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.model.density import TrainingDensity
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import Architecture, LatentPosterior, Reconstruction, ScatterVAE
+from xpscale.storage import Storage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.types import SpectraBatch
+
+__all__ = ["CARD", "CITATION", "WEIGHTS", "ModelCard", "TrainedModel", "load_model", "software"]
+
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+FORMAT = 1  # of the folder: raise it when an older xpscale could no longer read a new one
+
+CITATION = (
+    "Laroche A., Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607",
+    "Gaia Collaboration, Vallenari A. et al., 2023, A&A 674, A1, doi:10.1051/0004-6361/202243940",
+    "This work has made use of data from the European Space Agency (ESA) mission Gaia, processed by the Gaia Data "
+    "Processing and Analysis Consortium (DPAC)",
+)
+"""What to cite when a model or its products are used."""
+
+
+def software() -> dict[str, str]:
+    """Versions of what a model is made with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("xpscale", "torch", "numpy")}}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model is and where it comes from.
+
+    Parameters
+    ----------
+    architecture
+        Widths of the network.
+    training
+        The settings it was trained with.
+    data
+        Digests of store and sample, and how many rows were trained on, held out and left out, by reason.
+    metrics
+        Figures of merit by name, in nats per spectrum where they are losses; None where not finite.
+    software
+        Versions it was made with.
+    notes
+        Anything a user should know.
+    licence
+        Licence of the weights.
+    citation
+        What to cite.
+    created
+        When, ISO 8601 in UTC.
+    model_id
+        The content hash; filled in by `TrainedModel.create`.
+    """
+
+    architecture: Architecture
+    training: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+    notes: str = ""
+    licence: str = "MIT"
+    citation: tuple[str, ...] = CITATION
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    model_id: str = ""
+
+    def to_json(self) -> str:
+        """The card as JSON."""
+        metrics = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
+        content = {**asdict(self), "architecture": self.architecture.to_dict(), "metrics": metrics, "format": FORMAT}
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str = "card.json") -> ModelCard:
+        """The card that `to_json` wrote; ``where`` names it in errors."""
+        try:
+            content = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise InvalidInputError(f"{where} was written by another version of xpscale", "Update xpscale")
+            known = {f.name for f in fields(ModelCard)}
+            content = {name: value for name, value in content.items() if name in known}
+            content["architecture"] = Architecture(**content["architecture"])
+            content["citation"] = tuple(content["citation"])
+            return ModelCard(**content)
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InvalidInputError(
+                f"{where} is not a model card: {error}", "Point at a folder xpscale wrote"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedModel:
+    """A network with everything needed to apply it to spectra.
+
+    Parameters
+    ----------
+    network
+        The network, in evaluation mode, on the CPU, float32.
+    scaling
+        From the archive's units to the network's.
+    density
+        Where its training objects are.
+    card
+        What it is.
+    """
+
+    network: ScatterVAE
+    scaling: Scaling
+    density: TrainingDensity
+    card: ModelCard
+
+    @staticmethod
+    def create(network: ScatterVAE, scaling: Scaling, density: TrainingDensity, card: ModelCard) -> TrainedModel:
+        """A model, with the content hash written into its card."""
+        widths = {network.architecture.n_coefficients, len(scaling.mean), len(density.lower)}
+        if len(widths) != 1 or card.architecture != network.architecture:
+            raise InvalidInputError(
+                f"the network takes {network.architecture.n_coefficients} coefficients, the scaling has "
+                f"{len(scaling.mean)}, the density {len(density.lower)}",
+                "Use a scaling of the network's width",
+            )
+        network = network.cpu().eval().requires_grad_(False)
+        model = TrainedModel(network, scaling, density, card)
+        return replace(model, card=replace(card, model_id=model._content_hash()))
+
+    @property
+    def model_id(self) -> str:
+        """Hex sha256 of architecture, weights, scaling and density."""
+        return self.card.model_id
+
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients of a spectrum."""
+        return self.network.architecture.n_coefficients
+
+    @property
+    def n_latents(self) -> int:
+        """L, the number of latents."""
+        return self.network.architecture.n_latents
+
+    def encode(self, batch: SpectraBatch) -> LatentPosterior:
+        """The posterior of the latents of spectra in the archive's units; NaN where a row is not finite."""
+        x, _ = self.scaling.standardize(batch)
+        with torch.inference_mode():
+            return self.network.encode(torch.from_numpy(x))
+
+    def decode(self, z: torch.Tensor, phot_g_mean_flux: NDArray[np.float64]) -> Reconstruction:
+        """The distribution of spectra with latents z (B, L), in the archive's coefficient units, float64.
+
+        Parameters
+        ----------
+        z
+            Latents, with shape (B, L); the posterior mean for a deterministic reconstruction.
+        phot_g_mean_flux
+            Mean G flux in electron/s, with shape (B,).
+        """
+        with torch.inference_mode():
+            standardized = self.network.decode(z.to(torch.float32))
+        mean = self.scaling.coefficients(standardized.mean.numpy(), phot_g_mean_flux)
+        scatter = self.scaling.widths(standardized.scatter.numpy(), phot_g_mean_flux)
+        return Reconstruction(torch.from_numpy(mean), torch.from_numpy(scatter))
+
+    def save(self, destination: str | Storage) -> None:
+        """Write the model's folder; the same model again is a no-op.
+
+        Raises
+        ------
+        ConflictError
+            If another model is there.
+        """
+        storage = destination if isinstance(destination, Storage) else Storage(destination)
+        refusal = f"{storage} already holds another model"
+        if storage.exists(CARD):
+            there = _read_card(storage).model_id
+            if there != self.model_id:
+                raise ConflictError(f"{refusal}, {there[:12]} instead of {self.model_id[:12]}", "Choose another place")
+            return
+        metadata = {"xpscale": json.dumps(self.network.architecture.to_dict(), sort_keys=True)}
+        weights = safetensors.numpy.save(self._tensors(), metadata)
+        if not storage.create(WEIGHTS, weights) or not storage.create(CARD, self.card.to_json().encode()):
+            raise ConflictError(refusal, "Choose another place, or remove it if it is the rest of a broken run")
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        """All that the hash covers, by name."""
+        weights = self.network.state_dict()
+        return {
+            **{f"network.{name}": tensor.detach().cpu().numpy() for name, tensor in weights.items()},
+            "scaling.mean": self.scaling.mean,
+            "scaling.std": self.scaling.std,
+            "density.counts": self.density.counts,
+            "density.n_rows": np.array(self.density.n_rows, np.int64),
+            "density.lower": self.density.lower,
+            "density.upper": self.density.upper,
+            "density.n_bp": np.array(self.density.n_bp, np.int64),
+        }
+
+    def _content_hash(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.network.architecture.to_dict(), sort_keys=True).encode())
+        for name, values in sorted(self._tensors().items()):
+            little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+            digest.update(f"\n{name} {values.dtype.name} {values.shape}\n".encode())
+            digest.update(little_endian.tobytes())
+        return digest.hexdigest()
+
+
+def load_model(source: str | Storage) -> TrainedModel:
+    """The model in a folder, checked against the hash on its card.
+
+    Parameters
+    ----------
+    source
+        Where `TrainedModel.save` put it: a local path, ``s3://`` or ``https://``.
+
+    Raises
+    ------
+    NotFoundError
+        If no complete model is there.
+    InvalidInputError
+        If what is there is broken, or is not what the card says.
+    """
+    storage = source if isinstance(source, Storage) else Storage(source)
+    card = _read_card(storage)
+    try:
+        tensors = safetensors.numpy.load(storage.read(WEIGHTS))
+        weights = {
+            k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("network.")
+        }
+        network = ScatterVAE(card.architecture)
+        network.load_state_dict(weights)
+        density = TrainingDensity(
+            tensors["density.counts"],
+            int(tensors["density.n_rows"]),
+            tensors["density.lower"],
+            tensors["density.upper"],
+            int(tensors["density.n_bp"]),
+        )
+        scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"])
+    except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInputError(
+            f"{storage}/{WEIGHTS} is damaged: {reason}", "Fetch or train the model again"
+        ) from error
+    model = TrainedModel.create(network, scaling, density, card)
+    if model.model_id != card.model_id:
+        raise InvalidInputError(
+            f"{storage} is not the model its card names: content {model.model_id[:12]}, card {card.model_id[:12]}",
+            "Fetch or train the model again",
+        )
+    return model
+
+
+def _read_card(storage: Storage) -> ModelCard:
+    try:
+        text = storage.read(CARD)
+    except NotFoundError as error:
+        raise NotFoundError(f"there is no model at {storage} (no {CARD})", "Check the address, or train one") from error
+    return ModelCard.from_json(text, f"{storage}/{CARD}")

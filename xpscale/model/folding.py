@@ -1,0 +1,68 @@
+"""The network in the form inference uses: fewer layers, the same function.
+
+BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become one, and the heads of
+mu and log_var become one matrix: 1.4 times the spectra a second on a CPU.  The scaling is *not* folded in: it would cost
+a factor two in float32 accuracy, because the standard deviations are some 1e-5 of the flux.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from xpscale.model.nn import folded
+from xpscale.model.scatter_vae import (
+    LATENT_LOG_VAR_BOUNDS,
+    Architecture,
+    LatentPosterior,
+    Reconstruction,
+    ScatterVAE,
+)
+
+__all__ = ["FoldedScatterVAE", "fold"]
+
+
+class FoldedScatterVAE(nn.Module):
+    """A `ScatterVAE` for inference only; made by `fold`.
+
+    Parameters
+    ----------
+    network
+        A trained network in float64, on the device where the folded one shall live.
+    """
+
+    def __init__(self, network: ScatterVAE) -> None:
+        super().__init__()
+        self.architecture: Architecture = network.architecture
+        heads = nn.Linear(network.latent_mean.in_features, 2 * network.architecture.n_latents)
+        heads.weight = nn.Parameter(torch.cat([network.latent_mean.weight, network.latent_log_var.weight]))
+        heads.bias = nn.Parameter(torch.cat([network.latent_mean.bias, network.latent_log_var.bias]))
+        self.encoder = folded([network.encoder, heads])
+        self.mean = folded(network.mean)
+        self.scatter = folded([network.scatter, nn.Sigmoid()])
+
+    def encode(self, x: Tensor) -> LatentPosterior:
+        """The posterior of the latents of standardized coefficients x, with shape (B, C)."""
+        mean, log_var = self.encoder(x).chunk(2, dim=-1)  # (B, L) each
+        return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
+
+    def decode(self, z: Tensor) -> Reconstruction:
+        """The distribution of standardized coefficients given latents z, with shape (B, L)."""
+        return Reconstruction(self.mean(z), self.scatter(z))
+
+
+def fold(network: ScatterVAE, dtype: torch.dtype = torch.float32) -> FoldedScatterVAE:
+    """The folded network, in evaluation mode and without gradients; the network itself is left as it is.
+
+    Parameters
+    ----------
+    network
+        A trained network.
+    dtype
+        The precision it will run in; the folding itself is done in float64.
+    """
+    with torch.no_grad():
+        result = FoldedScatterVAE(copy.deepcopy(network).double().eval())
+    return result.to(dtype).requires_grad_(False).eval()

@@ -1,0 +1,88 @@
+"""Stacks of linear layers, and their exact folding for inference.
+
+Letters in shapes: B spectra of a batch, I and O the widths of a layer's input and output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["decoder_stack", "encoder_stack", "folded"]
+
+
+def encoder_stack(widths: tuple[int, ...]) -> nn.Sequential:
+    """Layers from ``widths[0]`` to ``widths[-1]``: each is h -> GELU(BatchNorm(W h + b)), with the exact (erf) GELU.
+
+    Parameters
+    ----------
+    widths
+        Width of the input, then of every layer's output.
+    """
+    layers = [nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.GELU()) for i, o in pairwise(widths)]
+    return nn.Sequential(*layers)
+
+
+def decoder_stack(widths: tuple[int, ...]) -> nn.Sequential:
+    """The mirror image: a linear layer, the layers of `encoder_stack`, a linear layer.
+
+    There is nothing between the first linear layer and the next one's; the published network has it so.
+    """
+    first, *_ = widths
+    return nn.Sequential(
+        nn.Linear(first, widths[1]),
+        *encoder_stack(widths[1:-1]),
+        nn.Linear(widths[-2], widths[-1]),
+    )
+
+
+def folded(stack: Iterable[nn.Module]) -> nn.Sequential:
+    """The same function of its input in fewer layers, exact but for rounding.
+
+    ::
+
+        BatchNorm(W h + b) = g W h + g (b - m) + a        g = weight / sqrt(running_var + eps), m = running_mean, a = bias
+        W' (W h + b) + b'  = (W' W) h + (W' b + b')
+
+    Parameters
+    ----------
+    stack
+        Linear, BatchNorm1d and activation layers, nested as they like.  Fold in float64: products of weights are
+        rounded once.
+    """
+    layers: list[nn.Module] = []
+    for layer in _leaves(stack):
+        last = layers[-1] if layers else None
+        if isinstance(layer, nn.BatchNorm1d) and isinstance(last, nn.Linear):
+            layers[-1] = _linear(*_through_batch_norm(last, layer))
+        elif isinstance(layer, nn.Linear) and isinstance(last, nn.Linear):
+            layers[-1] = _linear(layer.weight @ last.weight, layer.weight @ last.bias + layer.bias)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def _leaves(stack: Iterable[nn.Module]) -> Iterable[nn.Module]:
+    for layer in stack:
+        if isinstance(layer, nn.Sequential):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _through_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    mean, variance = norm.running_mean, norm.running_var  # (O,)
+    if mean is None or variance is None:
+        raise TypeError("only a BatchNorm1d with running statistics folds")
+    gain = norm.weight * torch.rsqrt(variance + norm.eps)  # (O,)
+    return gain[:, None] * linear.weight, gain * (linear.bias - mean) + norm.bias
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of given weight (O, I) and bias (O,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype, device=weight.device)
+    layer.weight, layer.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
+    return layer

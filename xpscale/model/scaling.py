@@ -1,0 +1,209 @@
+"""From the archive's coefficients to the network's input and back.
+
+Letters: N sources, C coefficients.  With c a coefficient and e its error in the archive's units, G the source's
+``phot_g_mean_flux``, m and d the training sample's mean and standard deviation of c / G::
+
+    normalized    c / G
+    standardized  x = (c / G - m) / d              sigma = e / (G d)
+    back          c_model = (x_hat d + m) G        scatter = s d G
+
+The scaling is part of the model: it is fitted on the training sample only, in one pass that holds one batch at a time.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.types import SpectraBatch
+
+__all__ = ["NON_FINITE_COEFFICIENTS", "NO_G_FLUX", "Scaling", "errors_usable", "rejected_rows", "trainable_rows"]
+
+NON_FINITE_COEFFICIENTS = "non_finite_coefficients"
+"""Reason: a coefficient is missing or not finite."""
+
+NO_G_FLUX = "no_g_flux"
+"""Reason: ``phot_g_mean_flux`` is missing, not finite or not positive."""
+
+ROWS_AT_ONCE = 4096  # keeps the float64 temporaries of `Scaling.standardize` in the cache
+
+
+def rejected_rows(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
+    """The rows the network cannot be given, with shape (N,), by reason.
+
+    Every row has one reason at most, the first that applies, so that counts by reason add up.
+    """
+    non_finite = np.asarray(~np.isfinite(batch.coefficients).all(1))
+    flux = batch.phot_g_mean_flux
+    return {NON_FINITE_COEFFICIENTS: non_finite, NO_G_FLUX: ~(np.isfinite(flux) & (flux > 0)) & ~non_finite}
+
+
+def errors_usable(batch: SpectraBatch) -> NDArray[np.bool_]:
+    """Rows whose errors are all finite and positive, with shape (N,); False everywhere if they were not read."""
+    errors = batch.coefficient_errors
+    if errors is None:
+        return np.zeros(len(batch), bool)
+    return np.asarray((np.isfinite(errors) & (errors > 0)).all(1))
+
+
+def trainable_rows(batch: SpectraBatch) -> NDArray[np.bool_]:
+    """Rows fit for training: not rejected, and with usable errors; with shape (N,)."""
+    usable = errors_usable(batch)
+    for rejected in rejected_rows(batch).values():
+        usable &= ~rejected
+    return usable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """Mean and standard deviation of the normalized coefficients, float64, with shape (C,) each.
+
+    Raises
+    ------
+    InvalidInputError
+        If a standard deviation is zero or a value is not finite; the message names the coefficient.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        mean, std = (np.array(value, np.float64) for value in (self.mean, self.std))
+        if mean.ndim != 1 or mean.shape != std.shape:
+            raise InvalidInputError(f"a scaling needs mean and std of one length, not {mean.shape} and {std.shape}")
+        known = not (np.isnan(mean).all() and np.isnan(std).all())
+        bad = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(std) | (std <= 0))
+        if known and len(bad):
+            j = int(bad[0])
+            raise InvalidInputError(
+                f"the scaling of coefficient {j} is mean {mean[j]}, std {std[j]} ({len(bad)} such coefficients)",
+                "A standard deviation must be finite and above zero: fit on more rows, or mend the scaling file",
+            )
+        for name, value in (("mean", mean), ("std", std)):
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @staticmethod
+    def unknown(n_coefficients: int) -> Scaling:
+        """The scaling of a model that came without one; it refuses to standardize."""
+        nan = np.full(n_coefficients, np.nan)
+        return Scaling(nan, nan)
+
+    @staticmethod
+    def fit(batches: Iterable[SpectraBatch]) -> Scaling:
+        """Mean and (population) standard deviation over the trainable rows of all batches, in one pass.
+
+        Moments of batches are merged pairwise, which is stable where sums of squares are not (Chan, Golub & LeVeque
+        1983, The American Statistician 37, 242).
+        """
+        n, mean, squares = 0, np.zeros(0), np.zeros(0)
+        for batch in batches:
+            rows = batch.take(trainable_rows(batch))
+            if len(rows) == 0:
+                continue
+            values = normalized(rows)
+            batch_mean = values.mean(0)
+            batch_squares = np.square(values - batch_mean).sum(0)
+            if n == 0:
+                n, mean, squares = len(rows), batch_mean, batch_squares
+                continue
+            shift, total = batch_mean - mean, n + len(rows)
+            squares = squares + batch_squares + shift**2 * (n * len(rows) / total)
+            mean = mean + shift * (len(rows) / total)
+            n = total
+        if n < 2:
+            raise InvalidInputError(
+                f"only {n} usable rows to fit a scaling on",
+                "Rows need finite coefficients, finite positive errors and a positive phot_g_mean_flux",
+            )
+        return Scaling(mean, np.sqrt(squares / n))
+
+    @staticmethod
+    def from_npz(path: str | Path) -> Scaling:
+        """The authors' ``apogee_norm.npz``, or any file with the arrays ``mu`` and ``sig`` of normalized coefficients."""
+        if not Path(path).is_file():
+            raise NotFoundError(f"{path} does not exist", "Give a .npz file with the arrays mu and sig")
+        try:
+            with np.load(path) as file:
+                return Scaling(file["mu"], file["sig"])
+        except (KeyError, ValueError, AttributeError, OSError, zipfile.BadZipFile) as error:
+            if isinstance(error, InvalidInputError):
+                raise
+            raise InvalidInputError(f"{path} holds no arrays mu and sig", "Give a .npz file that does") from error
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a scaling at all."""
+        return not bool(np.isnan(self.std).any())
+
+    def standardize(
+        self, batch: SpectraBatch, rows: slice | NDArray[Any] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Standardized coefficients and errors, float32, with shape (N, C); errors are None if the batch has none.
+
+        The arithmetic is float64, a few thousand rows at a time; the result is rounded once.
+
+        Parameters
+        ----------
+        batch
+            Spectra in the archive's units; rows that are not finite stay so.
+        rows
+            Which rows, if not all.
+
+        Raises
+        ------
+        InvalidInputError
+            If the batch has another number of coefficients, or the scaling is unknown.
+        """
+        batch = batch if rows is None else batch.take(rows)
+        self._require(batch.n_coefficients)
+        x = np.empty(batch.coefficients.shape, np.float32)
+        x_err = None if batch.coefficient_errors is None else np.empty_like(x)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            for start in range(0, len(batch), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
+                per_flux = 1 / batch.phot_g_mean_flux[part, None]
+                values = batch.coefficients[part] * per_flux
+                values -= self.mean
+                values /= self.std
+                x[part] = values
+                if x_err is not None and batch.coefficient_errors is not None:
+                    x_err[part] = batch.coefficient_errors[part] * per_flux / self.std
+        return x, x_err
+
+    def coefficients(self, x: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
+        """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized ones."""
+        self._require(x.shape[1])
+        return (x * self.std + self.mean) * np.asarray(phot_g_mean_flux, np.float64)[:, None]
+
+    def widths(self, s: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
+        """Errors or scatter in the archive's units, s d G, with shape (N, C), of standardized ones."""
+        self._require(s.shape[1])
+        return s * self.std * np.asarray(phot_g_mean_flux, np.float64)[:, None]
+
+    def _require(self, n_coefficients: int) -> None:
+        if n_coefficients != len(self.mean):
+            raise InvalidInputError(
+                f"the model takes {len(self.mean)} coefficients, the spectra have {n_coefficients}",
+                "Use a model trained on spectra of this width",
+            )
+        if not self.is_known:
+            raise InvalidInputError(
+                "the model has no scaling, so it cannot be applied to spectra",
+                "Import it again with a scaling: a .npz file with mu and sig, or one fitted on a store",
+            )
+
+
+def normalized(batch: SpectraBatch) -> NDArray[np.float64]:
+    """Coefficients divided by ``phot_g_mean_flux``, with shape (N, C)."""
+    return batch.coefficients / batch.phot_g_mean_flux[:, None]
