@@ -83,7 +83,7 @@ class Pixel:
     @property
     def area_sq_deg(self) -> float:
         """Area of the pixel in square degrees."""
-        return 129600 / np.pi / (12 * 4**self.order)
+        return float(129600 / np.pi / (12 * 4**self.order))
 
     @property
     def key(self) -> str:

@@ -104,6 +104,19 @@ class Storage:
                 return self._local(key).read_bytes()
             return bytes(obstore.get(self.store, key).bytes())
 
+    def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Part of an object; shorter than ``n_bytes`` only where the object ends."""
+        import obstore
+
+        if n_bytes == 0:
+            return b""
+        with self._explained(key):
+            if self.is_local:
+                with self._local(key).open("rb") as file:
+                    file.seek(start)
+                    return file.read(n_bytes)
+            return bytes(obstore.get_range(self.store, key, start=start, length=n_bytes))
+
     def exists(self, key: str) -> bool:
         """Whether an object of exactly this key is there."""
         return self.size(key) is not None
@@ -221,7 +234,8 @@ class Storage:
         """This prefix as a `upath.UPath`, as hats and lsdb take it."""
         from upath import UPath
 
-        return UPath(self.url, **self._fsspec_options)
+        path: UPath = UPath(self.url, **self._fsspec_options)
+        return path
 
     @property
     def _fsspec_options(self) -> dict[str, Any]:

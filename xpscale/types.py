@@ -80,7 +80,7 @@ class SpectraBatch:
     @property
     def n_coefficients(self) -> int:
         """C, the number of coefficients a source."""
-        return self.coefficients.shape[1]
+        return int(self.coefficients.shape[1])
 
     def take(self, rows: NDArray[Any] | slice) -> SpectraBatch:
         """The batch of some rows: an index array, a boolean mask with shape (N,), or a slice."""

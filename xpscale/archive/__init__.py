@@ -1,0 +1,1 @@
+"""ESA archive files to batches of spectra."""

@@ -1,0 +1,1 @@
+"""Spectra store and model to parts of a catalogue."""

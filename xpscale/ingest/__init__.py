@@ -1,0 +1,1 @@
+"""Archive files to a spectra store, as a plan of tasks like any other."""

@@ -1,0 +1,1 @@
+"""Tasks in, reports out: executors, ledger and progress.  Knows nothing of spectra."""

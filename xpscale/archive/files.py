@@ -1,0 +1,151 @@
+"""Which files make up an archive: names, level-8 HEALPix ranges, sizes, MD5 sums, pairs.
+
+An archive is a folder or URL that holds ``xp_continuous_mean_spectrum/`` and ``gaia_source/``, as the Gaia archive serves
+them.  File names carry the inclusive range of level-8 pixels of ``source_id >> 43`` inside; a spectrum file and the
+GaiaSource file of the same range belong together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.storage import Storage
+
+__all__ = ["Archive", "ArchiveFile", "FilePair", "open_archive"]
+
+XP_FOLDER = "xp_continuous_mean_spectrum"
+SOURCE_FOLDER = "gaia_source"
+_NAME = re.compile(r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class ArchiveFile:
+    """One bulk file.
+
+    Parameters
+    ----------
+    name
+        Key relative to the archive, folder included.
+    first_pixel, last_pixel
+        Inclusive range of level-8 pixels of its sources' identifiers.
+    n_bytes
+        Compressed size; 0 if the archive does not say.
+    md5
+        Hex digest from ``_MD5SUM.txt``; empty if it is not listed there.
+    """
+
+    name: str
+    first_pixel: int
+    last_pixel: int
+    n_bytes: int
+    md5: str
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class FilePair:
+    """A spectrum file and the GaiaSource file of the same range: the unit of ingest."""
+
+    spectra: ArchiveFile
+    sources: ArchiveFile
+
+    @property
+    def key(self) -> str:
+        """``000000-003111``: the range in the files' names."""
+        return f"{self.spectra.first_pixel:06d}-{self.spectra.last_pixel:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The files of an archive, paired and sorted by range."""
+
+    storage: Storage
+    pairs: tuple[FilePair, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Compressed bytes of all spectrum and source files."""
+        return sum(pair.spectra.n_bytes + pair.sources.n_bytes for pair in self.pairs)
+
+    @property
+    def digest(self) -> str:
+        """Content hash from names, sizes and MD5 sums: two archives with equal digests hold equal files."""
+        lines = [
+            f"{file.name} {file.n_bytes} {file.md5}" for pair in self.pairs for file in (pair.spectra, pair.sources)
+        ]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def open(self, file: ArchiveFile) -> BinaryIO:
+        """A file, open for reading its compressed bytes."""
+        filesystem = self.storage.filesystem
+        return cast(BinaryIO, filesystem.open(f"{self.storage.path}/{file.name}", "rb", block_size=1 << 24))
+
+
+def open_archive(url: str) -> Archive:
+    """List an archive and pair its files.
+
+    Parameters
+    ----------
+    url
+        Folder or URL holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``.  Over http, where nothing can be
+        listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+
+    Raises
+    ------
+    NotFoundError
+        The folders are not there, or a spectrum file has no GaiaSource file of its range.
+    """
+    storage = Storage(url)
+    spectra = _files(storage, XP_FOLDER)
+    sources = {(file.first_pixel, file.last_pixel): file for file in _files(storage, SOURCE_FOLDER)}
+    missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
+    if missing:
+        names = ", ".join(f"GaiaSource_{file.first_pixel:06d}-{file.last_pixel:06d}.csv.gz" for file in missing[:3])
+        raise NotFoundError(
+            f"{storage.url}/{SOURCE_FOLDER} lacks {names}{' ...' if len(missing) > 3 else ''}, the source table of "
+            f"{len(missing)} spectrum file{'s' * (len(missing) > 1)}",
+            "Fetch it from the archive's gaia_source folder",
+        )
+    pairs = tuple(FilePair(file, sources[file.first_pixel, file.last_pixel]) for file in spectra)
+    return Archive(storage, pairs)
+
+
+def _files(storage: Storage, folder: str) -> list[ArchiveFile]:
+    sums = _md5_sums(storage, folder)
+    sizes = dict.fromkeys(sums, 0)
+    if not storage.url.startswith("http"):
+        sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in storage.list(folder).items()}
+    files = []
+    for name, n_bytes in sizes.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            continue
+        expected = "XpContinuousMeanSpectrum" if folder == XP_FOLDER else "GaiaSource"
+        if match["table"] != expected:
+            raise InvalidInputError(
+                f"{storage.url}/{folder}/{name} is in the wrong folder", f"Only {expected} files here"
+            )
+        first, last = int(match["first"]), int(match["last"])
+        files.append(ArchiveFile(f"{folder}/{name}", first, last, n_bytes, sums.get(name, "")))
+    if not files:
+        raise NotFoundError(
+            f"{storage.url}/{folder} holds no archive file",
+            "Give the folder that contains xp_continuous_mean_spectrum/ and gaia_source/",
+        )
+    return sorted(files, key=lambda file: file.first_pixel)
+
+
+def _md5_sums(storage: Storage, folder: str) -> dict[str, str]:
+    try:
+        text = storage.read(f"{folder}/_MD5SUM.txt").decode()
+    except NotFoundError:
+        return {}
+    sums = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2:
+            sums[words[1].lstrip("*")] = words[0].lower()
+    return sums

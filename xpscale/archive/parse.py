@@ -1,0 +1,99 @@
+"""One ``xp_continuous_mean_spectrum`` file: coefficients and errors of its sources; correlations are skipped unread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from xpscale.archive.ecsv import EcsvChunk, EcsvReader
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ParsedSpectra", "parse_spectra"]
+
+MAX_BAND = 64
+"""Most coefficients a band may have: 55 in DR3, 51 BP in DR4."""
+
+_BANDS = ("bp", "rp")
+_ARRAYS = [(f"{band}_{what}", MAX_BAND) for what in ("coefficients", "coefficient_errors") for band in _BANDS]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedSpectra:
+    """All rows of one file, as they stand there.
+
+    Parameters
+    ----------
+    source_id
+        int64, with shape (N,).
+    coefficients, coefficient_errors
+        BP then RP, float32, with shape (N, C); NaN where the archive has none.
+    has_bp, has_rp
+        Whether the band has coefficients at all, with shape (N,).
+    n_bp
+        How many of the C coefficients are BP.
+    md5
+        Of the compressed file.
+    """
+
+    source_id: NDArray[np.int64]
+    coefficients: NDArray[np.float32]
+    coefficient_errors: NDArray[np.float32]
+    has_bp: NDArray[np.bool_]
+    has_rp: NDArray[np.bool_]
+    n_bp: int
+    md5: str
+
+
+def parse_spectra(stream: BinaryIO, name: str) -> ParsedSpectra:
+    """Read one spectrum file.
+
+    Parameters
+    ----------
+    stream
+        The ``.csv.gz`` file, open for reading.
+    name
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged or of another table, or a row's arrays have an unexpected length.
+    """
+    reader = EcsvReader(stream, name, integers=["source_id"], arrays=_ARRAYS)
+    chunks = list(reader.chunks())
+    if not chunks:
+        raise InvalidInputError(f"{name} has no rows", "Check the file; an archive file is never empty")
+    lengths = np.concatenate([chunk.lengths for chunk in chunks])
+    n_bp, n_rp = (_band_length(lengths[:, i], lengths[:, i + 2], band, name) for i, band in enumerate(_BANDS))
+    return ParsedSpectra(
+        np.concatenate([chunk.integers[:, 0] for chunk in chunks]),
+        _side_by_side(chunks, 0, n_bp, n_rp),
+        _side_by_side(chunks, 2, n_bp, n_rp),
+        lengths[:, 0] > 0,
+        lengths[:, 1] > 0,
+        n_bp,
+        reader.md5,
+    )
+
+
+def _band_length(values: NDArray[np.int32], errors: NDArray[np.int32], band: str, name: str) -> int:
+    """The one length that all present arrays of a band have."""
+    n = int(values.max(initial=0))
+    wrong = np.flatnonzero(((values != n) & (values > 0)) | ((errors != n) & (errors > 0)))
+    if len(wrong):
+        row = wrong[0]
+        raise InvalidInputError(
+            f"{name}: row {row + 1:,} has {values[row]} {band}_coefficients and {errors[row]} errors, others have {n}",
+            "Download the file again, or report it",
+        )
+    return n
+
+
+def _side_by_side(chunks: list[EcsvChunk], slot: int, n_bp: int, n_rp: int) -> NDArray[np.float32]:
+    joined = [np.hstack([chunk.arrays[slot][:, :n_bp], chunk.arrays[slot + 1][:, :n_rp]]) for chunk in chunks]
+    return np.concatenate(joined)

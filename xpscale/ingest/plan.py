@@ -1,0 +1,282 @@
+"""What an ingest will do, said before it does it; and doing it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpscale.archive.files import Archive, open_archive
+from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
+from xpscale.ingest.staging import STAGING, staged_files
+from xpscale.ingest.task import (
+    PARTITIONS_STAGE,
+    STAGING_STAGE,
+    PartitionTask,
+    StageFile,
+    WritePartition,
+    ledger,
+    stage_batch,
+)
+from xpscale.runtime.claim import claim
+from xpscale.runtime.events import Callback
+from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.run import run_stage
+from xpscale.storage import Storage
+from xpscale.store.layout import FORMAT_VERSION, INGEST
+from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_partitions
+from xpscale.store.reader import SpectraStore, open_store
+from xpscale.store.writer import seal_store
+from xpscale.types import Executor, SpectraBatch, TaskReport
+
+__all__ = ["IngestPlan", "build_store", "plan_ingest", "run_ingest"]
+
+GZIP_BYTES_PER_ROW = 16_400  # a spectrum's row in the archive's csv.gz, correlations included
+STORE_BYTES_PER_ROW = 800
+ROWS_PER_SECOND = 5_000  # a core parsing csv.gz: mostly decompression
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """An ingest, described: which files, how many rows about, how long about.
+
+    Parameters
+    ----------
+    archive
+        The files.
+    store
+        Where the spectra store will be.
+    max_rows
+        Rows of a partition at most.
+    """
+
+    archive: Archive
+    store: Storage
+    max_rows: int
+
+    @property
+    def n_rows_estimated(self) -> int:
+        """Spectra expected, from the files' sizes."""
+        return sum(pair.spectra.n_bytes for pair in self.archive.pairs) // GZIP_BYTES_PER_ROW
+
+    def __str__(self) -> str:
+        n_rows = self.n_rows_estimated
+        return (
+            f"ingest {len(self.archive.pairs):,} file pairs, {self.archive.n_bytes / 1e9:,.2f} GB compressed, about "
+            f"{n_rows:,} spectra\n"
+            f"  to {self.store.url}: about {n_rows * STORE_BYTES_PER_ROW / 1e9:,.2f} GB, partitions of at most "
+            f"{self.max_rows:,} rows\n"
+            f"  about {n_rows / ROWS_PER_SECOND:,.0f} core-seconds"
+        )
+
+
+def plan_ingest(archive_url: str, store_url: str, *, max_rows: int = DEFAULT_MAX_ROWS) -> IngestPlan:
+    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes nothing."""
+    return IngestPlan(open_archive(archive_url), Storage(store_url), max_rows)
+
+
+def run_ingest(
+    plan: IngestPlan, *, executor: Executor | None = None, callbacks: Iterable[Callback] = ()
+) -> tuple[SpectraStore, bool]:
+    """Make the spectra store of a plan, or finish making it.
+
+    Parameters
+    ----------
+    plan
+        From `plan_ingest`.
+    executor
+        Where tasks run; serially in this process if not given.
+    callbacks
+        Listeners for progress.
+
+    Returns
+    -------
+    store, is_new
+        The finished store, and False if it was finished before and nothing was done.
+
+    Raises
+    ------
+    InvalidInputError
+        A file is damaged, not what its name says, or has another MD5.  All other files are staged: mend it and run again.
+    ConflictError
+        The store's place holds something else.
+    """
+    executor, callbacks = executor or SerialExecutor(), list(callbacks)
+    pairs = plan.archive.pairs
+    names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
+    identity = {"kind": "archive", "files": names, "n_files": len(pairs)}
+    done = _begin(plan.store, identity, plan.max_rows, {"archive_digest": plan.archive.digest})
+    if done is not None:
+        return done, False
+    files = run_stage(
+        "read files",
+        StageFile(plan.store, plan.archive),
+        pairs,
+        executor,
+        ledger(plan.store, STAGING_STAGE),
+        callbacks=callbacks,
+        rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
+    )
+    _raise_failures(files, "Mend or fetch the file again, then run the same ingest: the others are kept")
+    attributes = {
+        "release": "Gaia DR3",
+        "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
+        "archive_digest": plan.archive.digest,
+    }
+    return _partition(plan.store, files, plan.max_rows, attributes, executor, callbacks), True
+
+
+def build_store(
+    pieces: Iterable[tuple[str, SpectraBatch]],
+    store_url: str,
+    *,
+    n_bp: int,
+    attributes: Mapping[str, Any],
+    max_rows: int = DEFAULT_MAX_ROWS,
+    executor: Executor | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> SpectraStore:
+    """Make a spectra store of spectra that are at hand as arrays.
+
+    Parameters
+    ----------
+    pieces
+        Names and batches, with errors; no two of a name.  A name says where its rows come from in the report.
+    store_url
+        Where the store will be.
+    n_bp
+        BP coefficients among the coefficients.
+    attributes
+        Provenance for the store's attributes: ``release``, ``origin``, and what else is worth knowing.
+    max_rows
+        Rows of a partition at most.
+    executor, callbacks
+        As in `run_ingest`; used for writing partitions.
+    """
+    store = Storage(store_url)
+    identity = {"kind": "batches", **{name: str(value) for name, value in attributes.items()}}
+    done = _begin(store, identity, max_rows, {})
+    if done is not None:
+        return done
+    files = {name: stage_batch(store, name, name, batch, n_bp) for name, batch in pieces}
+    return _partition(store, files, max_rows, attributes, executor or SerialExecutor(), list(callbacks))
+
+
+def _begin(
+    store: Storage, identity: dict[str, Any], max_rows: int, must_match: Mapping[str, str]
+) -> SpectraStore | None:
+    """Claim the place; the finished store if this very ingest was finished before."""
+    identity = {**identity, "max_rows": max_rows, "format_version": FORMAT_VERSION}
+    try:
+        finished = open_store(store)
+    except (NotFoundError, InvalidInputError):
+        if claim(store, INGEST, identity, "spectra store") or not store.exists("zarr.json"):
+            return None
+        raise
+    claim(store, INGEST, identity, "spectra store")
+    for name, value in must_match.items():
+        if finished.attributes.get(name) != value:
+            raise ConflictError(
+                f"{store.url} was made of these files, but their sizes or MD5 sums have changed since",
+                "Ingest into a new store",
+            )
+    _clean_up(store)
+    return finished
+
+
+def _partition(
+    store: Storage,
+    files: Mapping[str, TaskReport],
+    max_rows: int,
+    attributes: Mapping[str, Any],
+    executor: Executor,
+    callbacks: list[Callback],
+) -> SpectraStore:
+    """The second half: staged rows to partitions, then the seal."""
+    staged = staged_files(store, sorted(key for key, report in files.items() if report.n_out))
+    if not staged:
+        raise InvalidInputError(f"no spectrum for {store.url} is left: {_reasons(files.values())}", "Check the input")
+    shape = (staged[0].n_bp, staged[0].n_coefficients)
+    for file in staged:
+        if (file.n_bp, file.n_coefficients) != shape:
+            raise InvalidInputError(
+                f"{file.name} has {file.n_bp} BP of {file.n_coefficients} coefficients, {staged[0].name} has "
+                f"{shape[0]} of {shape[1]}",
+                "Ingest releases of different bases into different stores",
+            )
+    counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
+    for file in staged:
+        counts[file.pixels] += file.counts
+    tasks = [
+        PartitionTask(partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start))
+        for partition in adaptive_partitions(counts, max_rows)
+        for runs in [[file.rows_in(partition.pixel) for file in staged]]
+    ]
+    written = run_stage(
+        "write partitions",
+        WritePartition(store),
+        tasks,
+        executor,
+        ledger(store, PARTITIONS_STAGE),
+        callbacks=callbacks,
+        rows=lambda task: task.n_rows,
+    )
+    _raise_failures(written, "Run the same ingest again to finish")
+    report = reconcile(files, written)
+    parts = [part for task in written.values() for part in task.parts]
+    seal_store(store, parts, report, {**attributes, "n_bp": shape[0], "n_coefficients": shape[1]})
+    _clean_up(store)
+    return open_store(store)
+
+
+def reconcile(files: Mapping[str, TaskReport], partitions: Mapping[str, TaskReport]) -> dict[str, Any]:
+    """Rows read, written, and rejected by reason: in total and for every file."""
+    repeated: Counter[str] = Counter()
+    for report in partitions.values():
+        repeated.update(report.details["repeated"])
+    rows = []
+    for key, report in sorted(files.items()):
+        rejected = Counter(report.n_rejected)
+        if repeated[key]:
+            rejected["duplicate_source_id"] += repeated[key]
+        rows.append(
+            {
+                "name": report.details["name"],
+                "n_read": report.n_in,
+                "n_written": report.n_out - repeated[key],
+                "n_rejected": dict(rejected),
+                "n_movers": report.details["n_movers"],
+            }
+        )
+    total: Counter[str] = sum((Counter(row["n_rejected"]) for row in rows), Counter())
+    return {
+        "n_read": sum(row["n_read"] for row in rows),
+        "n_written": sum(row["n_written"] for row in rows),
+        "n_rejected": dict(total),
+        "n_movers": sum(row["n_movers"] for row in rows),
+        "files": rows,
+    }
+
+
+def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
+    failed = [report for report in reports.values() if not report.status.is_done]
+    if not failed:
+        return
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    by_input = all(report.details.get("exit_code") == InvalidInputError.exit_code for report in failed)
+    raise (InvalidInputError if by_input else IncompleteError)(f"{failed[0].error.rstrip('.')}{more}", remedy)
+
+
+def _reasons(reports: Iterable[TaskReport]) -> str:
+    total: Counter[str] = sum((Counter(report.n_rejected) for report in reports), Counter())
+    return ", ".join(f"{n} {reason}" for reason, n in total.items()) or "nothing was read"
+
+
+def _clean_up(store: Storage) -> None:
+    """Remove what only an unfinished ingest needs."""
+    leftovers = [*store.list(STAGING), *store.list("_xpscale/ledger"), *store.list("_xpscale/failed")]
+    store.delete(*leftovers)

@@ -1,0 +1,139 @@
+"""Rows on their way from files to partitions: fixed-size records, sorted by position.
+
+A file's sources go to many partitions, and a partition takes from several files.  In between, the accepted rows of each file
+lie in one object of fixed-size records sorted by ``_healpix_29``, beside an index of rows per pixel, so that a partition
+fetches its run of rows from each file with one range read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
+from xpscale.store.partitions import COUNT_ORDER
+from xpscale.types import SpectraBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.storage import Storage
+
+__all__ = ["RowRun", "StagedFile", "record_type", "stage", "staged_files"]
+
+STAGING = "_xpscale/staging"
+
+
+def record_type(n_coefficients: int) -> np.dtype[np.void]:
+    """One staged row: position index, identifier, position, flux, C coefficients, C errors."""
+    return np.dtype(
+        [
+            ("healpix_29", "<i8"),
+            ("source_id", "<i8"),
+            ("ra", "<f8"),
+            ("dec", "<f8"),
+            ("phot_g_mean_flux", "<f8"),
+            ("coefficients", "<f4", (n_coefficients,)),
+            ("coefficient_errors", "<f4", (n_coefficients,)),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RowRun:
+    """A half-open run of rows of one staged file."""
+
+    name: str
+    start: int
+    stop: int
+
+    def read(self, store: Storage, n_coefficients: int) -> SpectraBatch:
+        """The rows, sorted by position: one range read."""
+        dtype = record_type(n_coefficients)
+        n_bytes = (self.stop - self.start) * dtype.itemsize
+        data = store.read_range(rows_key(self.name), self.start * dtype.itemsize, n_bytes)
+        rows = np.frombuffer(data, dtype)
+        return SpectraBatch(*(np.ascontiguousarray(rows[field]) for field in _fields(dtype)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedFile:
+    """The index of one staged file.
+
+    Parameters
+    ----------
+    name
+        The file's task key.
+    n_bp, n_coefficients
+        BP coefficients, and all coefficients, of a row.
+    pixels, counts
+        Pixels of order `COUNT_ORDER` with rows, ascending, and the rows in each; int64 with shape (P,).
+    """
+
+    name: str
+    n_bp: int
+    n_coefficients: int
+    pixels: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def rows_in(self, pixel: Pixel) -> RowRun:
+        """The file's rows that lie in a pixel of order `COUNT_ORDER` or coarser."""
+        edges = np.concatenate([[0], np.cumsum(self.counts)])
+        first, last = np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))
+        return RowRun(self.name, int(edges[first]), int(edges[last]))
+
+
+def rows_key(name: str) -> str:
+    """``_xpscale/staging/NAME.rows``."""
+    return f"{STAGING}/{name}.rows"
+
+
+def index_key(name: str) -> str:
+    """``_xpscale/staging/NAME.index.npz``."""
+    return f"{STAGING}/{name}.index.npz"
+
+
+def _fields(dtype: np.dtype[np.void]) -> tuple[str, ...]:
+    """The record's fields that make a `SpectraBatch`, in its order."""
+    return (dtype.names or ())[1:]
+
+
+def stage(store: Storage, name: str, batch: SpectraBatch, n_bp: int) -> NDArray[np.int64]:
+    """Write a file's accepted rows for the partitions to fetch.
+
+    Equal rows give equal bytes, so staging a file again after a crash changes nothing.
+
+    Returns
+    -------
+    ndarray
+        The rows' position index ``_healpix_29``, with shape (N,), in the batch's order.
+    """
+    index = healpix_29(batch.ra, batch.dec)
+    order = np.lexsort((batch.source_id, index))
+    records = np.empty(len(batch), record_type(batch.n_coefficients))
+    records["healpix_29"] = index[order]
+    for field in _fields(records.dtype):
+        records[field] = getattr(batch, field)[order]
+    pixels, counts = np.unique(index[order] >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
+    store.replace(rows_key(name), memoryview(records.view(np.uint8).data))
+    buffer = io.BytesIO()
+    np.savez(buffer, pixels=pixels, counts=counts, shape=[n_bp, batch.n_coefficients])
+    store.replace(index_key(name), buffer.getvalue())
+    return index
+
+
+def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]:
+    """The indexes of staged files."""
+
+    def load(name: str) -> StagedFile:
+        with np.load(io.BytesIO(store.read(index_key(name)))) as index:
+            n_bp, n_coefficients = index["shape"].tolist()
+            return StagedFile(name, n_bp, n_coefficients, index["pixels"], index["counts"])
+
+    with ThreadPoolExecutor(16) as threads:
+        return tuple(threads.map(load, names))

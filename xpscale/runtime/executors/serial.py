@@ -1,0 +1,22 @@
+"""One task after the other, in this process: the reference every other executor is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from xpscale.runtime.attempt import attempt
+from xpscale.types import TaskReport
+
+__all__ = ["SerialExecutor"]
+
+
+class SerialExecutor:
+    """A for loop."""
+
+    n_workers = 1
+
+    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+        """Reports in the order of the tasks."""
+        for task in tasks:
+            yield attempt(function, task)

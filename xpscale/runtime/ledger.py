@@ -1,0 +1,77 @@
+"""The reports of finished tasks, one object each, so that resume costs one listing and not a look at every output.
+
+A task's report is created after its parts are there; whoever finds it may skip the task.  Two workers that ran the same
+task agree: the first report stands, and the second worker takes it over.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from xpscale.errors import NotFoundError
+from xpscale.storage import Storage
+from xpscale.types import TaskReport
+
+__all__ = ["Ledger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Reports below a prefix: ``ledger/KEY.json`` of finished tasks, ``failed/KEY.json`` of the last failures.
+
+    Parameters
+    ----------
+    storage
+        Where: usually the ``_xpscale`` folder of what the run writes.
+    stage
+        Name of the run's stage, if several share the place; part of the keys.
+    """
+
+    storage: Storage
+    stage: str = ""
+
+    def _key(self, folder: str, task: str) -> str:
+        return "/".join(filter(None, (folder, self.stage, f"{task}.json")))
+
+    def find(self, task: str) -> TaskReport | None:
+        """The report of an attempt that finished this task, or ``None``."""
+        try:
+            return TaskReport.from_json(self.storage.read(self._key("ledger", task)))
+        except NotFoundError:
+            return None
+
+    def record(self, report: TaskReport) -> TaskReport:
+        """Keep the report of a finished (or failed) task.
+
+        Returns
+        -------
+        TaskReport
+            The report that stands: an earlier one if another attempt finished first.
+        """
+        if not report.status.is_done:
+            self.storage.replace(self._key("failed", report.task), report.to_json().encode())
+            return report
+        if self.storage.create(self._key("ledger", report.task), report.to_json().encode()):
+            return report
+        return TaskReport.from_json(self.storage.read(self._key("ledger", report.task))).again()
+
+    def finished(self) -> dict[str, TaskReport]:
+        """All finished tasks' reports by task key: one listing, then reads in parallel."""
+        return self._reports("ledger")
+
+    def failed(self) -> dict[str, TaskReport]:
+        """The last failure of every task that has failed and not finished since."""
+        finished = set(self._keys("ledger"))
+        return {task: report for task, report in self._reports("failed").items() if task not in finished}
+
+    def _keys(self, folder: str) -> dict[str, str]:
+        prefix = "/".join(filter(None, (folder, self.stage)))
+        keys = self.storage.list(prefix)
+        return {key.removeprefix(f"{prefix}/").removesuffix(".json"): key for key in keys}
+
+    def _reports(self, folder: str) -> dict[str, TaskReport]:
+        keys = self._keys(folder)
+        with ThreadPoolExecutor(16) as threads:
+            texts = threads.map(self.storage.read, keys.values())
+            return {task: TaskReport.from_json(text) for task, text in zip(keys, texts, strict=True)}

@@ -1,0 +1,71 @@
+"""Run the tasks of one stage that are not done yet, and tell the listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from xpscale.runtime.events import Callback, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.ledger import Ledger
+from xpscale.types import Executor, Task, TaskReport
+
+__all__ = ["run_stage"]
+
+
+def run_stage(
+    stage: str,
+    function: Callable[[Any], TaskReport],
+    tasks: Sequence[Task],
+    executor: Executor,
+    ledger: Ledger,
+    *,
+    callbacks: Iterable[Callback] = (),
+    rows: Callable[[Any], int] = lambda _: 0,
+) -> dict[str, TaskReport]:
+    """Bring every task of a stage to an end.
+
+    Parameters
+    ----------
+    stage
+        What the stage does, for progress.
+    function
+        A pure, idempotent function of a task; it records its report of success in the ledger itself.
+    tasks
+        All tasks of the plan, done or not.
+    executor
+        Where they run.
+    ledger
+        Reports of earlier attempts; its finished tasks are not run again.  Failures are kept there.
+    callbacks
+        Listeners, called with each event in this process.
+    rows
+        Rows of a task, for progress.
+
+    Returns
+    -------
+    dict
+        A report for every task, by key; tasks that failed included.
+    """
+    clock, listeners = time.perf_counter(), list(callbacks)
+    keys = {task.key for task in tasks}
+    reports = {key: report.again() for key, report in ledger.finished().items() if key in keys}
+    left = [task for task in tasks if task.key not in reports]
+
+    def tell(event: Any) -> None:
+        for listener in listeners:
+            listener(event)
+
+    n_rows = sum(rows(task) for task in tasks)
+    n_rows_left = sum(rows(task) for task in left)
+    tell(RunStarted(stage, len(tasks), n_rows, len(reports), n_rows - n_rows_left, getattr(executor, "n_workers", 1)))
+    try:
+        for report in executor.run(function, left):
+            if not report.status.is_done:
+                ledger.record(report)
+            reports[report.task] = report
+            tell(TaskEnded(report))
+    finally:
+        failed = sum(not report.status.is_done for report in reports.values())
+        tell(RunEnded(stage, failed, len(tasks) - len(reports), time.perf_counter() - clock))
+    return reports

@@ -1,0 +1,127 @@
+"""Is this a sound spectra store?  Every object's bytes, every partition's rows, and the sums of the ingest report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import XpscaleError
+from xpscale.sky import healpix_29
+from xpscale.store.layout import PARTITIONS, REPORT
+from xpscale.store.reader import SpectraStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from xpscale.types import Partition
+
+__all__ = ["StoreCheck", "check_store"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCheck:
+    """What was found.  ``problems`` names every object or partition that is not as it should be."""
+
+    url: str
+    n_read: int
+    n_written: int
+    n_rejected: Mapping[str, int]
+    n_partitions: int
+    n_objects: int
+    n_bytes: int
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        return json.dumps({**asdict(self), "ok": self.ok}, indent=1)
+
+
+def check_store(store: SpectraStore) -> StoreCheck:
+    """Read a whole store and verify it.
+
+    Every object the store lists must be there with its size and sha256, and none else; every partition must have its
+    rows, sorted by position and inside its pixel; no ``source_id`` may stand twice in a partition; and the ingest
+    report must reconcile: read = written + rejected, in total and for every file.
+    """
+    listed: dict[str, list[Any]] = {}
+    for row in json.loads(store.storage.read(PARTITIONS)):
+        listed.update(row["objects"])
+    report = json.loads(store.storage.read(REPORT))
+    problems = list(_reconcile(store, report))
+    problems += _strays(store, listed)
+    with ThreadPoolExecutor(8) as threads:
+        problems += [p for p in threads.map(lambda item: _object_problem(store, *item), listed.items()) if p]
+    for partition in store.partitions:
+        problems += _partition_problems(store, partition)
+    return StoreCheck(
+        store.url,
+        report.get("n_read", 0),
+        store.n_rows,
+        report.get("n_rejected", {}),
+        len(store.partitions),
+        len(listed),
+        sum(n_bytes for n_bytes, _ in listed.values()),
+        tuple(problems),
+    )
+
+
+def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:
+    for name, row in [("the report", report), *((f"file {f['name']}", f) for f in report.get("files", []))]:
+        if row["n_read"] != row["n_written"] + sum(row["n_rejected"].values()):
+            yield (
+                f"{name} does not reconcile: {row['n_read']} read, {row['n_written']} written, "
+                f"{sum(row['n_rejected'].values())} rejected"
+            )
+    rows = sum(partition.n_rows for partition in store.partitions)
+    if not rows == store.n_rows == report["n_written"]:
+        yield f"{rows} rows in partitions, {store.n_rows} in zarr.json, {report['n_written']} in the report"
+
+
+def _strays(store: SpectraStore, listed: Mapping[str, Any]) -> list[str]:
+    own = {"zarr.json", *(f"Norder={partition.pixel.order}/zarr.json" for partition in store.partitions)}
+    return [
+        f"{key} is in the store, but the store does not list it"
+        for key in store.storage.list()
+        if key not in listed and key not in own and not key.startswith("_xpscale/")
+    ]
+
+
+def _object_problem(store: SpectraStore, key: str, expected: list[Any]) -> str:
+    n_bytes, sha256 = expected
+    try:
+        data = store.storage.read(key)
+    except XpscaleError as error:
+        return f"{key}: {error.message}"
+    if len(data) != n_bytes:
+        return f"{key} has {len(data)} bytes, the store lists {n_bytes}"
+    if hashlib.sha256(data).hexdigest() != sha256:
+        return f"{key} has other bytes than were written (sha256 differs)"
+    return ""
+
+
+def _partition_problems(store: SpectraStore, partition: Partition) -> list[str]:
+    try:
+        batch = store.read(partition)
+    except Exception as error:  # whatever a damaged object makes zarr raise is the finding
+        return [f"{partition.key} cannot be read: {type(error).__name__}: {error}"]
+    problems = []
+    index = healpix_29(batch.ra, batch.dec)
+    low, high = partition.pixel.index_range
+    outside = int(((index < low) | (index >= high)).sum())
+    if outside:
+        problems.append(f"{partition.key} has {outside} sources outside its pixel")
+    if np.any(np.diff(index) < 0):
+        problems.append(f"{partition.key} is not sorted by position")
+    if len(np.unique(batch.source_id)) != len(batch):
+        problems.append(f"{partition.key} has a source_id twice")
+    return problems

@@ -1,0 +1,157 @@
+"""Open a spectra store and read its partitions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.sky import Pixel
+from xpscale.storage import Storage
+from xpscale.store.layout import ARRAYS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
+from xpscale.types import Partition, SpectraBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import zarr
+
+__all__ = ["SpectraStore", "open_store"]
+
+
+@dataclass(frozen=True)
+class SpectraStore:
+    """A finished spectra store; a `xpscale.types.SpectraReader`.  Small and picklable: it holds the partition list.
+
+    Parameters
+    ----------
+    storage
+        Where it is.
+    attributes
+        The root group's attributes: format, counts, digest, provenance.
+    partitions
+        All partitions, sorted by position.
+    """
+
+    storage: Storage
+    attributes: Mapping[str, Any] = field(repr=False)
+    partitions: tuple[Partition, ...] = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self.storage.url
+
+    @property
+    def n_rows(self) -> int:
+        """Number of sources."""
+        return int(self.attributes["n_rows"])
+
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients a source."""
+        return int(self.attributes["n_coefficients"])
+
+    @property
+    def n_bp(self) -> int:
+        """How many of the coefficients are BP; the others are RP."""
+        return int(self.attributes["n_bp"])
+
+    @property
+    def digest(self) -> str:
+        """Content hash over every object of every partition."""
+        return str(self.attributes["digest"])
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Rows read, written and rejected by reason, in total and by file, as ingest left them."""
+        report: dict[str, Any] = json.loads(self.storage.read(REPORT))
+        return report
+
+    @cached_property
+    def _root(self) -> zarr.Group:
+        import zarr
+
+        return zarr.open_group(self.storage.zarr, mode="r")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_root"}
+
+    def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
+        """All rows of a partition, sorted by position.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        errors
+            Whether to read the coefficient errors, half of the bytes.
+        """
+        import zarr
+
+        values: dict[str, Any] = {"coefficient_errors": None}
+        for spec in ARRAYS:
+            if spec.name == "coefficient_errors" and not errors:
+                continue
+            array = self._root[f"{partition.key}/{spec.name}"]
+            if not isinstance(array, zarr.Array) or array.shape[0] != partition.n_rows:
+                raise InvalidInputError(
+                    f"{self.url}/{partition.key}/{spec.name} does not have the {partition.n_rows:,} rows the store lists",
+                    f"Run 'xpscale store check {self.url}'",
+                )
+            values[spec.name] = np.asarray(array[...])
+        return SpectraBatch(**values)
+
+    def __str__(self) -> str:
+        return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"
+
+
+def open_store(url: str | Storage) -> SpectraStore:
+    """Open a finished spectra store.
+
+    Parameters
+    ----------
+    url
+        Where it is: a folder, ``s3://`` or ``https://``.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing is there.
+    InvalidInputError
+        Something else is there, the ingest has not finished, or another version of xpscale made it.
+    """
+    storage = url if isinstance(url, Storage) else Storage(url)
+    try:
+        root = json.loads(storage.read("zarr.json"))
+    except NotFoundError:
+        if storage.exists(INGEST):
+            raise InvalidInputError(
+                f"{storage.url} is a spectra store whose ingest has not finished", "Run the same 'xpscale ingest' again"
+            ) from None
+        raise NotFoundError(
+            f"{storage.url} is not a spectra store: it has no zarr.json",
+            "Check the address, or make one: 'xpscale ingest'",
+        ) from None
+    except ValueError as error:
+        raise InvalidInputError(f"{storage.url}/zarr.json is not JSON ({error})", "The store is damaged") from error
+    attributes = root.get("attributes", {})
+    if attributes.get("format") != FORMAT:
+        raise InvalidInputError(
+            f"{storage.url} is a Zarr group, but no spectra store", "Give the store that 'xpscale ingest' made"
+        )
+    if attributes.get("format_version") != FORMAT_VERSION:
+        raise InvalidInputError(
+            f"{storage.url} has store format version {attributes.get('format_version')}; this xpscale reads "
+            f"version {FORMAT_VERSION}",
+            "Ingest the archive again, or use the xpscale that made it",
+        )
+    rows = json.loads(storage.read(PARTITIONS))
+    partitions = tuple(
+        Partition(pixel, row["n_rows"], pixel.key) for row in rows for pixel in [Pixel(row["order"], row["pixel"])]
+    )
+    return SpectraStore(storage, attributes, partitions)

@@ -1,0 +1,143 @@
+"""Write one partition of a spectra store, whole; seal the store when all are there.
+
+A partition is built in memory as Zarr, hashed, and put object by object with a conditional PUT; equal rows give equal
+bytes, so writing it again after a crash changes nothing.  The root group is written last: until then nobody can open
+the store and take part of it for the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.sky import Pixel, healpix_29
+from xpscale.storage import Storage
+from xpscale.store.layout import ARRAYS, CHUNK_ROWS, CREDIT, FORMAT, FORMAT_VERSION, PARTITIONS, REPORT
+from xpscale.types import Part, SpectraBatch
+
+__all__ = ["seal_store", "sort_by_position", "write_partition"]
+
+
+def sort_by_position(batch: SpectraBatch) -> SpectraBatch:
+    """The batch sorted by ``_healpix_29`` of its positions, then by ``source_id``."""
+    return batch.take(np.lexsort((batch.source_id, healpix_29(batch.ra, batch.dec))))
+
+
+def write_partition(store: Storage, pixel: Pixel, batch: SpectraBatch) -> tuple[Part, ...]:
+    """Write the rows of one pixel.
+
+    Parameters
+    ----------
+    store
+        The store's root.
+    pixel
+        The partition's pixel; every row must lie in it.
+    batch
+        Its rows with errors, sorted by `sort_by_position`.
+
+    Returns
+    -------
+    tuple of Part
+        Every object written, sorted by key.
+    """
+    index = healpix_29(batch.ra, batch.dec)
+    low, high = pixel.index_range
+    if len(index) == 0 or index[0] < low or index[-1] >= high or np.any(np.diff(index) < 0):
+        raise InvalidInputError(f"the rows for {pixel} are empty, unsorted or reach outside it")
+    parts = []
+    for key, data in sorted(_zarr_objects(pixel, batch).items()):
+        if not store.create(key, data):
+            raise ConflictError(
+                f"{store.url}/{key} is there already with other content", "Write to a new store, or remove this one"
+            )
+        parts.append(Part(pixel, key, len(batch), len(data), hashlib.sha256(data).hexdigest()))
+    return tuple(parts)
+
+
+def _zarr_objects(pixel: Pixel, batch: SpectraBatch) -> dict[str, bytes]:
+    """Key and bytes of every Zarr object of a partition."""
+    import zarr
+    from zarr.codecs import BloscCodec, BloscShuffle
+    from zarr.storage import MemoryStore
+
+    memory = MemoryStore()
+    group = zarr.create_group(memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number})
+    # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are never encoded
+    shard_rows = -(-len(batch) // CHUNK_ROWS) * CHUNK_ROWS
+    for spec in ARRAYS:
+        values = getattr(batch, spec.name)
+        if values is None:
+            raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
+        array = group.create_array(
+            spec.name,
+            shape=values.shape,
+            dtype=spec.dtype,
+            chunks=(CHUNK_ROWS, *values.shape[1:]),
+            shards=(shard_rows, *values.shape[1:]),
+            compressors=BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle),
+            dimension_names=("source", "coefficient")[: values.ndim],
+            attributes={"units": spec.unit, "description": spec.description},
+        )
+        array[...] = values
+    return {key: buffer.to_bytes() for key, buffer in memory._store_dict.items() if key.startswith(f"{pixel.key}/")}
+
+
+def seal_store(store: Storage, parts: Iterable[Part], report: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    """Finish a store: write its table of partitions, its report, and last the root group.
+
+    Parameters
+    ----------
+    store
+        The store's root.
+    parts
+        Every object of every partition.
+    report
+        Rows read, written and rejected; kept as ``_xpscale/report.json``.
+    attributes
+        Provenance added to the root group's attributes (release, sources, digests); JSON values.
+    """
+    table = partition_table(parts)
+    store.replace(PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
+    store.replace(REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
+    for order in sorted({row["order"] for row in table}):
+        store.replace(f"Norder={order}/zarr.json", _group_json({}))
+    digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    store.replace(
+        "zarr.json",
+        _group_json(
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "n_rows": sum(row["n_rows"] for row in table),
+                "n_partitions": len(table),
+                "digest": digest,
+                "coefficient_unit": "electron.s**-1",
+                "position": "ICRS, epoch J2016.0, degrees",
+                "partitioning": "HEALPix NESTED, by position; rows sorted by the order-29 index",
+                "credit": CREDIT,
+                **attributes,
+            }
+        ),
+    )
+
+
+def partition_table(parts: Iterable[Part]) -> list[dict[str, Any]]:
+    """The rows of ``_xpscale/partitions.json``: one a partition, with its objects."""
+    rows: dict[Pixel, dict[str, Any]] = {}
+    for part in sorted(parts, key=lambda part: part.key):
+        row = rows.setdefault(
+            part.pixel, {"order": part.pixel.order, "pixel": part.pixel.number, "n_rows": part.n_rows, "objects": {}}
+        )
+        row["objects"][part.key] = [part.n_bytes, part.sha256]
+    return [rows[pixel] for pixel in sorted(rows, key=lambda pixel: pixel.index_range)]
+
+
+def _group_json(attributes: Mapping[str, Any]) -> bytes:
+    return json.dumps(
+        {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}, indent=1, sort_keys=True
+    ).encode()
