@@ -1,4 +1,4 @@
-"""The columns of the two archive tables, in the archive's order, with datatype and unit (Gaia DR3 data model, 20.1 and 20.8)."""
+"""The columns of the two archive tables, in the archive's order, with datatype and unit (Gaia DR3 data model)."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ coefficient_correlations:float32[null] n_relevant_bases:int16 relative_shrinking
 
 def _columns(text: str, prefix: str = "") -> tuple[tuple[str, str, str], ...]:
     """Name, datatype and unit of the columns in a table above."""
-    entries = (f"{prefix}{entry}".split(":") for entry in text.split())
-    return tuple((name, datatype, *unit) if unit else (name, datatype, "") for name, datatype, *unit in entries)
+    entries = (f"{prefix}{entry}:".split(":") for entry in text.split())
+    return tuple((name, datatype, unit[0]) for name, datatype, *unit in entries)
 
 
 GAIA_SOURCE_COLUMNS = _columns(GAIA_SOURCE)
@@ -88,7 +88,7 @@ def ecsv_head(table: str, columns: tuple[tuple[str, str, str], ...]) -> bytes:
     for name, datatype, unit in columns:
         array = [f"  subtype: '{datatype}' "] if datatype.endswith("[null]") else []
         lines += ["- ", f"  name: {name}", f"  datatype: {'string ' if array else datatype}", *array]
-        lines += [f"  unit: {unit}"] if unit else []
+        lines += [f'  unit: "{unit}"' if "'" in unit else f"  unit: {unit}"] if unit else []
         lines += [f"  description: {name.replace('_', ' ')}", "  meta:", "    ucd: meta"]
     head = "".join(f"# {line}\n" for line in lines)
     return (head + ",".join(name for name, _, _ in columns) + "\n").encode()

@@ -1,7 +1,6 @@
 """How many sources lie where: a disc along the Galactic plane, a bulge, and a few clusters.
 
-The sky is cut into *cells* (HEALPix order 3, 768 of them): the unit in which a universe is made.  Inside a cell the
-density is piecewise constant on pixels of order 7 (about 0.46 degrees across).  Pixel numbers are NESTED.
+The density is piecewise constant on HEALPix pixels of order 7 (about 0.46 degrees across), NESTED.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CELL_ORDER", "DENSITY_ORDER", "N_CELLS", "galactic_deg", "pixel_centers_deg", "source_counts"]
+__all__ = ["DENSITY_ORDER", "galactic_deg", "pixel_centers_deg", "source_counts"]
 
-CELL_ORDER = 3
 DENSITY_ORDER = 7
-N_CELLS = 12 * 4**CELL_ORDER
 
 N_CLUSTERS = 24
 CLUSTER_RADIUS_DEG = 0.6
@@ -68,8 +65,8 @@ def density(seed: int) -> NDArray[np.float64]:
     centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     vectors = unit_vectors(ra, dec)
     for center in centers:
-        separation_deg = np.degrees(np.arccos(np.clip(vectors @ center, -1, 1)))
-        weights += CLUSTER_CONTRAST * np.exp(-0.5 * (separation_deg / CLUSTER_RADIUS_DEG) ** 2)
+        squared_chord = 2 - 2 * (vectors @ center)  # of a small angle, in radians, its square
+        weights += CLUSTER_CONTRAST * np.exp(-0.5 * squared_chord / np.radians(CLUSTER_RADIUS_DEG) ** 2)
     return np.asarray(weights)
 
 

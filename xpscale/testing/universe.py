@@ -5,9 +5,8 @@
     >>> len(batch), batch.n_coefficients
     (2000, 110)
 
-A universe is a description; its methods make the arrays.  It is made cell by cell (`xpscale.testing.sky_density`), each
-cell with a seed of its own, so the rows do not depend on how many are asked for at a time.  A million sources take about
-15 s on one core.
+A universe is a description; its methods make the arrays.  It is made *cell* by cell, a HEALPix pixel each with a seed of
+its own, so the rows do not depend on how many are asked for at a time.  A million sources take about 15 s on one core.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.testing import starlight
 from xpscale.testing.sky_density import (
-    CELL_ORDER,
     DENSITY_ORDER,
-    N_CELLS,
     galactic_deg,
     pixel_centers_deg,
     source_counts,
@@ -41,6 +38,8 @@ __all__ = ["Chunk", "Truth", "Universe"]
 
 MOVE_DEG = 0.05  # 3.5 times the size of a pixel of order 12: a mover always leaves its pixel
 N_RUNNING = 64  # room for the random step between running numbers
+CELL_ROWS = 1_000  # at least so many rows a cell on average: small arrays waste numpy
+MAX_CELL_ORDER = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +128,14 @@ class Universe:
         return source_counts(self.n_sources, self.seed)
 
     @property
+    def cell_order(self) -> int:
+        """HEALPix order of the cells; more sources have smaller ones."""
+        return int(np.clip(np.log(self.n_sources / (12 * CELL_ROWS)) // np.log(4), 0, MAX_CELL_ORDER))
+
+    @property
     def cells(self) -> NDArray[np.int64]:
-        """Numbers of the cells (pixels of order 3, by early position) that hold sources, ascending."""
-        return np.flatnonzero(self.counts.reshape(N_CELLS, -1).sum(axis=1))
+        """Numbers of the cells that hold sources (by early position), ascending."""
+        return np.flatnonzero(self.counts.reshape(12 * 4**self.cell_order, -1).sum(axis=1))
 
     def chunk(self, cell: int) -> Chunk:
         """All sources of one cell, sorted by ``source_id``."""
@@ -200,7 +204,7 @@ class Universe:
         As in Gaia, ``source_id`` is the order-12 pixel << 35, + a data processing centre << 32 (here: the stream), +
         a running number << 7 (Gaia DR3 documentation, section 20.1.1).
         """
-        per_cell = 4 ** (DENSITY_ORDER - CELL_ORDER)
+        per_cell = 4 ** (DENSITY_ORDER - self.cell_order)
         first = cell * per_cell
         depth = 2 * (INDEX_ORDER - DENSITY_ORDER)
         numbers = np.repeat(np.arange(first, first + per_cell), self.counts[first : first + per_cell])

@@ -1,0 +1,347 @@
+"""A universe written as the Gaia archive serves its data: ECSV csv.gz files of spectra and sources, with planted defects.
+
+::
+
+    URL/xp_continuous_mean_spectrum/XpContinuousMeanSpectrum_AAAAAA-BBBBBB.csv.gz    _MD5SUM.txt
+    URL/gaia_source/GaiaSource_AAAAAA-BBBBBB.csv.gz                                  _MD5SUM.txt
+
+The names carry the inclusive range of level-8 pixels of ``source_id``; the files share the sources about evenly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
+from xpscale.storage import Storage
+from xpscale.testing.archive_text import SourceRows, source_text, spectrum_text
+from xpscale.testing.sky_density import DENSITY_ORDER
+from xpscale.types import SpectraBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.testing.universe import Chunk, Universe
+
+__all__ = ["Defects", "WrittenArchive", "write_archive"]
+
+XP_FOLDER = "xp_continuous_mean_spectrum"
+SOURCE_FOLDER = "gaia_source"
+PIXELS_A_COUNT = 4 ** (ARCHIVE_ORDER - DENSITY_ORDER)
+
+
+@dataclass(frozen=True, slots=True)
+class Defects:
+    """What to spoil.  Numbers count sources, each spoilt in one way only; booleans each spoil one whole file.
+
+    Parameters
+    ----------
+    missing_bp
+        The BP columns are ``null``.
+    missing_source
+        GaiaSource lacks the row.
+    missing_flux
+        ``phot_g_mean_flux`` is ``null``.
+    not_finite
+        One coefficient error is ``NaN``.
+    not_positive
+        One coefficient error is zero or negative.
+    duplicate
+        The spectrum stands twice in its file.
+    duplicate_across
+        The spectrum and its source row stand in the next file, too.
+    truncated_file
+        A spectrum file ends after two thirds of its bytes.
+    wrong_md5
+        A spectrum file differs from its MD5 sum.
+    missing_source_file
+        A spectrum file has no GaiaSource file.
+    foreign_file
+        A spectrum file holds another table.
+    """
+
+    missing_bp: int = 0
+    missing_source: int = 0
+    missing_flux: int = 0
+    not_finite: int = 0
+    not_positive: int = 0
+    duplicate: int = 0
+    duplicate_across: int = 0
+    truncated_file: bool = False
+    wrong_md5: bool = False
+    missing_source_file: bool = False
+    foreign_file: bool = False
+
+    @property
+    def of_rows(self) -> dict[str, int]:
+        """Number of sources by defect."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if not isinstance(value, bool)}
+
+    @property
+    def of_files(self) -> list[str]:
+        """Names of the wanted defects of whole files."""
+        return [f.name for f in fields(self) if getattr(self, f.name) is True]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenArchive:
+    """What `write_archive` wrote.
+
+    Parameters
+    ----------
+    url
+        Where.
+    rows
+        Rows of spectra by range (``000000-003111``), duplicates included; those of damaged files before the damage.
+    damaged
+        Range of the damaged file by defect.
+    planted
+        ``source_id`` of the spoilt sources by defect; none of them is in a damaged file.
+    """
+
+    url: str
+    rows: Mapping[str, int]
+    damaged: Mapping[str, str]
+    planted: Mapping[str, tuple[int, ...]]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of spectra in all files."""
+        return sum(self.rows.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of planted sources by defect; a source counts once, however often it stands there."""
+        return {name: len(ids) for name, ids in self.planted.items()}
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    """Rows of one file before they become text."""
+
+    first: int
+    last: int
+    spectra: SpectraBatch
+    sources: SourceRows
+    no_bp: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.no_bp = np.zeros(len(self.spectra), bool)
+
+    @property
+    def range(self) -> str:
+        return f"{self.first:06d}-{self.last:06d}"
+
+
+def write_archive(
+    universe: Universe,
+    url: str,
+    *,
+    n_files: int = 4,
+    defects: Defects | None = None,
+    extra_sources: float = 1.0,
+    correlations: bool = False,
+    md5: bool = True,
+) -> WrittenArchive:
+    """Write a universe as archive files.
+
+    Parameters
+    ----------
+    universe
+        What to write.
+    url
+        Folder or ``s3://`` prefix to write to.
+    n_files
+        Number of files a table; fewer if the sources lie in fewer pixels of order 7.
+    defects
+        What to spoil; nothing if not given.
+    extra_sources
+        GaiaSource rows without a spectrum per row with one, 0 to 1 (about 7 in Gaia DR3, which would only be slower).
+    correlations
+        Whether to fill in coefficient correlations: 17 times the text, for benchmarks (they repeat every 64 rows).
+        ``null`` otherwise.
+    md5
+        Whether to write ``_MD5SUM.txt``.
+
+    Returns
+    -------
+    WrittenArchive
+        Names of files, numbers of rows, planted defects.
+
+    Raises
+    ------
+    InvalidInputError
+        There are too few files or sources for the defects.
+    """
+    defects = defects or Defects()
+    storage = Storage(url)
+    ranges = _ranges(universe.counts, n_files)
+    damaged = _assign_files(defects, len(ranges))
+    planter = _Planter(defects, len(ranges) - len(damaged))
+    rows: dict[str, int] = {}
+    sums: dict[str, list[str]] = {XP_FOLDER: [], SOURCE_FOLDER: []}
+    for number, (first, last) in enumerate(ranges):
+        file = _collect(universe, first, last, extra_sources)
+        defect = damaged.get(number, "")
+        if not defect:
+            planter.spoil(file)
+        rows[file.range] = len(file.spectra)
+        spectra = spectrum_text(file.spectra, file.no_bp, correlations=correlations)
+        texts = {XP_FOLDER: spectra, SOURCE_FOLDER: source_text(file.sources)}
+        for folder, data in _damaged(texts, defect).items():
+            name = f"{'XpContinuousMeanSpectrum' if folder == XP_FOLDER else 'GaiaSource'}_{file.range}.csv.gz"
+            digest = hashlib.md5(data.published, usedforsecurity=False).hexdigest()
+            sums[folder].append(f"{digest[::-1] if data.wrong_md5 else digest}  {name}\n")
+            storage.replace(f"{folder}/{name}", data.stored)
+    if md5:
+        for folder, lines in sums.items():
+            storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
+    names = list(rows)
+    return WrittenArchive(storage.url, rows, {name: names[i] for i, name in damaged.items()}, planter.done())
+
+
+def _ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
+    """Inclusive level-8 ranges that cover the sky and hold about equally many sources, none of them empty."""
+    if n_files < 1:
+        raise InvalidInputError(f"an archive cannot have {n_files} files", "Use n_files of at least 1")
+    filled = np.flatnonzero(counts)
+    shares = (np.cumsum(counts[filled]) - 1) * n_files // counts.sum()
+    starts = filled[np.unique(shares, return_index=True)[1]]
+    edges = [0, *(starts[1:] * PIXELS_A_COUNT).tolist(), len(counts) * PIXELS_A_COUNT]
+    return [(first, stop - 1) for first, stop in pairwise(edges)]
+
+
+def _assign_files(defects: Defects, n_files: int) -> dict[int, str]:
+    """The last files take the damage, one each, by number of the file."""
+    wanted = defects.of_files
+    if len(wanted) + bool(sum(defects.of_rows.values())) > n_files:
+        raise InvalidInputError(
+            f"{n_files} files are too few for the defects {', '.join(wanted)}", "Write more files (n_files)"
+        )
+    return {n_files - 1 - i: name for i, name in enumerate(wanted)}
+
+
+@lru_cache(maxsize=2)
+def _cell(universe: Universe, cell: int) -> Chunk:
+    # The cell a file ends in is also the one the next begins in.
+    return universe.chunk(cell)
+
+
+def _collect(universe: Universe, first: int, last: int, extra_sources: float) -> _File:
+    """Rows of the level-8 pixels ``first`` to ``last``."""
+    shift = 2 * (ARCHIVE_ORDER - universe.cell_order)
+    cells = universe.cells
+    spectra, sources = [], []
+    for cell in cells[(cells >= first >> shift) & (cells <= last >> shift)].tolist():
+        chunk = _cell(universe, cell)
+        batch = chunk.batch
+        inside = _between(batch.source_id, first, last)
+        spectra.append(batch.take(inside))
+        parallax = chunk.truth.labels.parallax.astype(np.float64)
+        has_xp = np.ones(len(batch), bool)
+        sources.append(
+            SourceRows(batch.source_id, batch.ra, batch.dec, batch.phot_g_mean_flux, parallax, has_xp).take(inside)
+        )
+        source_id, ra, dec, flux = universe.other_sources(cell)
+        without = SourceRows(source_id, ra, dec, flux, np.full(len(ra), np.nan), np.zeros(len(ra), bool))
+        chosen = np.random.default_rng([universe.seed, 5, cell]).random(len(ra)) < extra_sources
+        sources.append(without.take(_between(source_id, first, last) & chosen))
+    return _File(first, last, SpectraBatch.concatenate(spectra), SourceRows.concatenate(sources).sorted())
+
+
+def _between(source_id: NDArray[np.int64], first: int, last: int) -> NDArray[np.bool_]:
+    pixel = source_id_pixel(source_id, ARCHIVE_ORDER)
+    return (pixel >= first) & (pixel <= last)
+
+
+class _Planter:
+    """Spoils sources, spread over the undamaged files."""
+
+    def __init__(self, defects: Defects, n_sound: int) -> None:
+        self.left = defects.of_rows
+        self.n_sound = n_sound
+        self.planted: dict[str, tuple[int, ...]] = {name: () for name, number in self.left.items() if number}
+        self.carried: tuple[SpectraBatch, SourceRows] | None = None
+
+    def spoil(self, file: _File) -> None:
+        """Plant this file's share of every defect."""
+        carried, self.carried = self.carried, None
+        free = iter(np.random.default_rng(file.first).permutation(len(file.spectra)))
+        chosen: dict[str, NDArray[np.int64]] = {}
+        for name, number in self.left.items():
+            if name == "duplicate_across" and self.n_sound == 1:
+                continue  # no file comes after this one
+            rounds = self.n_sound - (name == "duplicate_across")
+            rows = [row for row, _ in zip(free, range(-(-number // rounds)), strict=False)]
+            chosen[name] = np.array(sorted(rows), np.int64)
+            self.left[name] -= len(rows)
+            if rows:
+                self.planted[name] += tuple(file.spectra.source_id[chosen[name]].tolist())
+        self.n_sound -= 1
+        _spoil_values(file, chosen)
+        again = chosen.get("duplicate_across", np.empty(0, np.int64))
+        if len(again):
+            batch = file.spectra.take(again)
+            self.carried = batch, file.sources.take(np.isin(file.sources.source_id, batch.source_id))
+        file.spectra = SpectraBatch.concatenate([file.spectra, file.spectra.take(chosen["duplicate"])])
+        file.no_bp = np.append(file.no_bp, file.no_bp[chosen["duplicate"]])
+        if carried:
+            file.spectra = SpectraBatch.concatenate([file.spectra, carried[0]])
+            file.sources = SourceRows.concatenate([file.sources, carried[1]]).sorted()
+            file.no_bp = np.append(file.no_bp, np.zeros(len(carried[0]), bool))
+
+    def done(self) -> dict[str, tuple[int, ...]]:
+        """What was planted, if all was."""
+        left = {name: number for name, number in self.left.items() if number}
+        if left:
+            raise InvalidInputError(f"the universe is too small for the defects {left}", "Use more sources or files")
+        return self.planted
+
+
+def _spoil_values(file: _File, chosen: Mapping[str, NDArray[np.int64]]) -> None:
+    errors = file.spectra.coefficient_errors
+    assert errors is not None  # a universe's spectra have errors
+    row = chosen["not_finite"]
+    errors[row, row % errors.shape[1]] = np.nan
+    row = chosen["not_positive"]
+    errors[row, row % errors.shape[1]] = -1 * (row % 2)
+    file.no_bp[chosen["missing_bp"]] = True
+    sources = file.sources
+    lost = np.isin(sources.source_id, file.spectra.source_id[chosen["missing_flux"]])
+    sources.phot_g_mean_flux[lost] = np.nan
+    file.sources = sources.take(~np.isin(sources.source_id, file.spectra.source_id[chosen["missing_source"]]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bytes:
+    """A compressed file as published, and as it lies here after the damage."""
+
+    published: bytes
+    stored: bytes
+    wrong_md5: bool = False
+
+
+def _damaged(texts: Mapping[str, bytes], defect: str) -> dict[str, _Bytes]:
+    from isal import igzip
+
+    whole = {folder: igzip.compress(text, compresslevel=2, mtime=0) for folder, text in texts.items()}
+    files = {folder: _Bytes(data, data) for folder, data in whole.items()}
+    spectra = whole[XP_FOLDER]
+    if defect == "truncated_file":
+        files[XP_FOLDER] = _Bytes(spectra, spectra[: len(spectra) * 2 // 3])
+    elif defect == "wrong_md5":
+        files[XP_FOLDER] = _Bytes(spectra, spectra, wrong_md5=True)
+    elif defect == "missing_source_file":
+        del files[SOURCE_FOLDER]
+    elif defect == "foreign_file":
+        files[XP_FOLDER] = files[SOURCE_FOLDER]
+    return files
