@@ -1,0 +1,1 @@
+"""The derived catalogue: parts, manifests, snapshots, and what HATS readers need."""

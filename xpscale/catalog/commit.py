@@ -1,0 +1,201 @@
+"""From finished tasks to a published version.  `xpscale/design/001-commit-protocol.md` says what may fail where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from xpscale.catalog.identity import read_identity
+from xpscale.catalog.layout import SNAPSHOTS, manifest_key, part_key, product_of, snapshot_key
+from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError, PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xpscale.storage import Storage
+    from xpscale.types import TaskReport
+
+__all__ = ["build_manifest", "commit", "current", "read_manifest", "snapshots"]
+
+SHOWN = 5  # how many of many things a message names
+
+
+def build_manifest(storage: Storage, reports: Iterable[TaskReport]) -> Manifest:
+    """The manifest of a run that is finished.
+
+    Parameters
+    ----------
+    storage
+        The catalogue; its identity says how many tasks there must be.
+    reports
+        Reports of all tasks, in any order; of several attempts at one task one that is done counts.
+
+    Raises
+    ------
+    IncompleteError
+        If a task failed, was quarantined, or has no report.
+    InvalidInputError
+        If a report contradicts itself or the identity.
+    """
+    identity = read_identity(storage)
+    last: dict[str, TaskReport] = {}
+    for report in reports:
+        if report.task not in last or not last[report.task].status.is_done:
+            last[report.task] = report
+    _require_all_done(identity, last)
+    rejected: Counter[str] = Counter()
+    for report in last.values():
+        _require_consistent(identity, report)
+        rejected.update(report.n_rejected)
+    parts = tuple(part for report in last.values() for part in report.parts)
+    return Manifest(identity, parts, sum(report.n_in for report in last.values()), dict(rejected))
+
+
+def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
+    """Publish a manifest as the next version of the catalogue.
+
+    Committing what is current already changes nothing and returns the snapshot that is there.
+
+    Raises
+    ------
+    IncompleteError
+        If a part is missing or has another size; nothing is published.
+    ConflictError
+        If the manifest is of another run, or somebody else published another manifest meanwhile.
+    """
+    from xpscale.catalog.hats import hats_manifest, write_hats
+
+    key = manifest_key(manifest.digest)
+    numbers = _numbers(storage)
+    newest = _read_snapshot(storage, numbers[-1]) if numbers else None
+    if newest and newest.manifest_key == key:
+        if hats_manifest(storage) != manifest.digest:
+            write_hats(storage, manifest, newest)
+        return newest
+    _require_same_run(storage, manifest)
+    _require_parts(storage, manifest)
+    if not storage.create(key, manifest.to_json().encode()):
+        raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
+    parent = newest.number if newest else 0
+    snapshot = Snapshot(parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message)
+    write_hats(storage, manifest, snapshot)
+    if storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode()):
+        return snapshot
+    winner = _read_snapshot(storage, snapshot.number)
+    if winner.manifest_key == key:
+        return winner
+    write_hats(storage, read_manifest(storage, winner), winner)  # ours may have overwritten theirs
+    raise ConflictError(
+        f"{storage}: another commit published snapshot {winner.number} first, of {winner.manifest_key} and not {key}",
+        "Look at it with 'xpscale catalog log', then commit again to publish yours after it",
+    )
+
+
+def snapshots(storage: Storage) -> tuple[Snapshot, ...]:
+    """All published versions, oldest first."""
+    return tuple(_read_snapshot(storage, number) for number in _numbers(storage))
+
+
+def current(storage: Storage) -> Snapshot:
+    """The newest published version.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no catalogue, or nothing is published yet.
+    """
+    if numbers := _numbers(storage):
+        return _read_snapshot(storage, numbers[-1])
+    read_identity(storage)
+    raise NotFoundError(
+        f"{storage} has no published version yet",
+        f"See how far the run is with 'xpscale status {storage}'; run 'xpscale infer' to finish and commit it",
+    )
+
+
+def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
+    """What a version consists of; its text must have the sha256 in its name."""
+    text = storage.read(snapshot.manifest_key)
+    found, expected = hashlib.sha256(text).hexdigest(), PurePosixPath(snapshot.manifest_key).stem
+    if found != expected:
+        raise PermanentError(
+            f"{storage}/{snapshot.manifest_key} is damaged: its sha256 is {found}", "Restore it from a copy"
+        )
+    return Manifest.from_json(text)
+
+
+def _numbers(storage: Storage) -> list[int]:
+    if storage.url.startswith(("https://", "http://")):  # cannot be listed; numbers have no gaps
+        number = 0
+        while storage.exists(snapshot_key(number + 1)):
+            number += 1
+        return list(range(1, number + 1))
+    return sorted(int(PurePosixPath(key).stem) for key in storage.list(SNAPSHOTS))
+
+
+def _read_snapshot(storage: Storage, number: int) -> Snapshot:
+    return Snapshot.from_json(storage.read(snapshot_key(number)))
+
+
+def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport]) -> None:
+    open_tasks = sorted((r.task, r.status, r.error) for r in reports.values() if not r.status.is_done)
+    n_done = len(reports) - len(open_tasks)
+    n_unreported = max(0, identity.n_tasks - len(reports))
+    if len(reports) > identity.n_tasks:
+        raise InvalidInputError(
+            f"{len(reports)} tasks were reported, but the run has {identity.n_tasks}",
+            "The reports are of another run: look at the ledger",
+        )
+    if open_tasks or n_unreported:
+        lines = "".join(
+            f"\n  {task}: {status}: {error or 'no reason given'}" for task, status, error in open_tasks[:SHOWN]
+        )
+        more = f"\n  and {len(open_tasks) - SHOWN} more" if len(open_tasks) > SHOWN else ""
+        raise IncompleteError(
+            f"{n_done} of {identity.n_tasks} tasks are done, {len(open_tasks)} failed, {n_unreported} have no report; "
+            f"nothing was published{lines}{more}\n",
+            "Run the same 'xpscale infer' again: it does only what is left",
+        )
+
+
+def _require_consistent(identity: RunIdentity, report: TaskReport) -> None:
+    n_rejected = sum(report.n_rejected.values())
+    pixels = {part.pixel for part in report.parts}
+    expected = sorted(part_key(product, pixel) for pixel in pixels for product in identity.outputs)
+    if report.n_in != report.n_out + n_rejected:
+        problem = f"{report.n_in} read is not {report.n_out} written + {n_rejected} rejected"
+    elif sorted(part.key for part in report.parts) != expected:
+        problem = f"its parts are {[part.key for part in report.parts]}, expected {expected}"
+    elif any(
+        sum(part.n_rows for part in report.parts if product_of(part.key) == product) != report.n_out
+        for product in identity.outputs
+    ):
+        problem = f"its parts do not hold the {report.n_out} rows of every product"
+    else:
+        return
+    raise InvalidInputError(f"the report of task {report.task} contradicts itself: {problem}")
+
+
+def _require_same_run(storage: Storage, manifest: Manifest) -> None:
+    if differences := manifest.identity.differences(read_identity(storage)):
+        raise ConflictError(f"the manifest is of another run than {storage}: it differs in {', '.join(differences)}")
+
+
+def _require_parts(storage: Storage, manifest: Manifest) -> None:
+    there: dict[str, int] = {}
+    for product in manifest.identity.outputs:
+        there.update(storage.list(f"{product}/dataset"))
+    wrong = [part for part in manifest.parts if there.get(part.key) != part.n_bytes]
+    if wrong:
+        lines = "".join(
+            f"\n  {part.key}: {there.get(part.key, 'no')} bytes, expected {part.n_bytes}" for part in wrong[:SHOWN]
+        )
+        raise IncompleteError(
+            f"{len(wrong)} of {len(manifest.parts)} parts of {storage} are missing or changed; "
+            f"nothing was published{lines}\n",
+            "Delete these parts and the ledger entries of their pixels, then run 'xpscale infer' again",
+        )

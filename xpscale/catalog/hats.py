@@ -1,0 +1,258 @@
+"""What HATS readers need beside the parts: a HATS 1.0 collection that lsdb opens.
+
+::
+
+    CATALOG/
+        latents/   hats.properties, properties, partition_info.csv, skymap.fits, dataset/_metadata, _common_metadata
+        spectra/   the same
+        spectra.properties         how the extension joins
+        collection.properties      last: from here on HATS readers see the version
+
+Everything is made from the manifest, never from what lies in the folders; built in a temporary folder, because hats
+writes in place; then sent object by object, so it can be written again at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from hats.catalog.dataset.collection_properties import CollectionProperties
+from hats.catalog.dataset.extension_properties import ExtensionProperties
+from hats.catalog.dataset.table_properties import TableProperties
+from hats.catalog.partition_info import PartitionInfo
+from hats.io import paths
+from hats.io.file_io.file_io import write_parquet_metadata
+from hats.io.skymap import write_skymap
+from hats.io.validation import is_valid_catalog, is_valid_collection
+from hats.pixel_math.healpix_pixel import HealpixPixel
+
+from xpscale.catalog.layout import COLLECTION
+from xpscale.catalog.votable import DESCRIPTIONS, product_schema
+from xpscale.errors import NotFoundError, PermanentError
+from xpscale.schema import columns
+from xpscale.sky import INDEX_ORDER, Pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+    from xpscale.storage import Storage
+    from xpscale.types import Part
+
+__all__ = ["SKYMAP_ORDER", "hats_manifest", "hats_problems", "write_hats"]
+
+SKYMAP_ORDER = 8
+"""Order of skymap.fits: 786,432 cells of 0.05 square degrees."""
+
+THREADS = 16
+
+SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
+
+MANIFEST_FIELD = "xpscale_manifest"
+
+CREDITS = {
+    "obs_ack": "This work has made use of data from the European Space Agency (ESA) mission Gaia "
+    "(https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis Consortium (DPAC, "
+    "https://www.cosmos.esa.int/web/gaia/dpac/consortium)",
+    "obs_copyright": "Derived from Gaia DR3; credit ESA/Gaia/DPAC",
+    "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
+    "bib_reference": "Laroche & Speagle 2025; Gaia Collaboration, Vallenari et al. 2023",
+    "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
+    "prov_progenitor": "Gaia DR3 xp_continuous_mean_spectrum",
+}
+
+
+def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None:
+    """Write the HATS metadata of one version; it may be written again at any time.
+
+    Raises
+    ------
+    PermanentError
+        If a part's footer does not have the rows the manifest says.
+    """
+    name = storage.name
+    with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
+        root = Path(folder)
+        histogram = _histogram(storage, manifest)
+        for product in manifest.identity.outputs:
+            _write_product(root, storage, manifest, snapshot, product, histogram)
+            _send(root, storage, product)
+        extensions = manifest.identity.outputs[1:]
+        for product in extensions:
+            _extension(name, product, manifest.identity).to_properties_file(root)
+            _send(root, storage, f"{product}.properties")
+        collection = {
+            "name": name,
+            "hats_primary_table_url": manifest.identity.outputs[0],
+            "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
+            **_provenance(manifest, snapshot),
+        }
+        CollectionProperties.model_validate(collection).to_properties_file(root)
+        _send(root, storage, COLLECTION)
+
+
+def hats_manifest(storage: Storage) -> str | None:
+    """Digest of the manifest that the HATS metadata describe, or None if they are not written (wholly) yet."""
+    try:
+        text = storage.read(COLLECTION).decode()
+    except NotFoundError:
+        return None
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return fields.get(MANIFEST_FIELD)
+
+
+def hats_problems(storage: Storage, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """What hats' own strict validation finds; empty if the collection is valid."""
+    with _warnings_of_root_logger() as said:
+        valid = is_valid_collection(storage.upath, strict=True)
+        for product in outputs[1:]:
+            valid &= is_valid_catalog((storage / product).upath, strict=True)
+    return () if valid else tuple(said) or ("not a valid HATS collection",)
+
+
+def _histogram(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
+    """Sources per cell of SKYMAP_ORDER, with shape (12 * 4**8,), counted from the parts' spatial index."""
+    shift = 2 * (INDEX_ORDER - SKYMAP_ORDER)
+
+    def count(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        with _open(storage, part.key) as file:
+            index = file.read(columns=["_healpix_29"])["_healpix_29"].to_numpy()
+        return np.unique(index >> shift, return_counts=True)
+
+    histogram = np.zeros(12 * 4**SKYMAP_ORDER, np.int64)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for cells, counts in threads.map(count, manifest.of(manifest.identity.outputs[0])):
+            histogram[cells] += counts
+    return histogram
+
+
+def _write_product(
+    root: Path,
+    storage: Storage,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    product: str,
+    histogram: NDArray[np.int64],
+) -> None:
+    folder, parts, identity = root / product, manifest.of(product), manifest.identity
+    (folder / "dataset").mkdir(parents=True)
+    with ThreadPoolExecutor(THREADS) as threads:
+        footers = list(threads.map(lambda part: _footer(storage, part), parts))
+    schema = product_schema(product, identity.n_latents, identity.n_coefficients)
+    pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
+    write_parquet_metadata(schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers)
+    write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
+    PartitionInfo(pixels).write_to_file(catalog_path=folder)
+    write_skymap(histogram, folder)
+    _properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
+
+
+def _open(storage: Storage, key: str) -> pq.ParquetFile:
+    return pq.ParquetFile(f"{storage.path}/{key}", filesystem=storage.filesystem)
+
+
+def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
+    with _open(storage, part.key) as file:
+        metadata = file.metadata
+    if metadata.num_rows != part.n_rows:
+        raise PermanentError(
+            f"{storage}/{part.key} has {metadata.num_rows} rows, its manifest says {part.n_rows}",
+            "Run 'xpscale catalog check' to see what else changed",
+        )
+    metadata.set_file_path(part.key.split("/dataset/")[1])
+    return metadata
+
+
+def _properties(name: str, product: str, manifest: Manifest, snapshot: Snapshot) -> TableProperties:
+    parts, identity = manifest.of(product), manifest.identity
+    fields = {
+        "catalog_name": f"{name}_{product}",
+        "catalog_type": "object",
+        "total_rows": manifest.n_out,
+        "ra_column": "ra",
+        "dec_column": "dec",
+        "default_columns": _default_columns(product, identity),
+        "healpix_column": "_healpix_29",
+        "healpix_order": INDEX_ORDER,
+        "skymap_order": SKYMAP_ORDER,
+        "hats_max_rows": max((part.n_rows for part in parts), default=0),
+        "hats_estsize": sum(part.n_bytes for part in parts) // 1024,
+        "moc_sky_fraction": round(sum(part.pixel.area_sq_deg for part in parts) / SKY_SQ_DEG, 6),
+        "obs_description": DESCRIPTIONS[product],
+        **_provenance(manifest, snapshot),
+    }
+    return TableProperties.model_validate(fields)
+
+
+def _default_columns(product: str, identity: RunIdentity) -> list[str]:
+    """What a reader loads who names no columns; log variances and fit terms are there for the asking."""
+    names = [column.name for column in columns(product, identity.n_latents, identity.n_coefficients)]
+    hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
+    return [name for name in names if not name.startswith(hidden)]
+
+
+def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
+    identity = manifest.identity
+    return {
+        "hats_version": "v1.0",
+        "hats_release_date": "2025-08-22",  # of that version of HATS
+        "hats_builder": f"{identity.software}, hats v{version('hats')}",
+        "hats_creation_date": snapshot.created,
+        "hats_creator": "xpscale",
+        **CREDITS,
+        "xpscale_model_id": identity.model_id,
+        "xpscale_input_digest": identity.input_digest,
+        "xpscale_schema_version": identity.schema_version,
+        "xpscale_snapshot": snapshot.number,
+        MANIFEST_FIELD: manifest.digest,
+    }
+
+
+def _extension(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:
+    shared = {column.name for column in columns("latents", identity.n_latents, identity.n_coefficients)}
+    own = [column.name for column in columns(product, identity.n_latents, identity.n_coefficients)]
+    fields = {
+        "name": product,
+        "primary_catalog": name,
+        "primary_column": "source_id",
+        "join_catalog": product,
+        "join_column": "source_id",
+        "extension_columns": [column for column in own if column not in shared],
+        "extension_join_style": "inner",
+        "shares_primary_coordinates": True,
+        "extension_product_type": "spectrum",
+    }
+    return ExtensionProperties.model_validate(fields)
+
+
+def _send(root: Path, storage: Storage, below: str) -> None:
+    """Send a file, or all of a folder, each object whole; what readers look at first goes last."""
+    source = root / below
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.suffix == ".properties", path)):
+        storage.replace(path.relative_to(root).as_posix(), path.read_bytes())
+
+
+@contextmanager
+def _warnings_of_root_logger() -> Iterator[list[str]]:
+    """The hats validator says what wrong through the root logger only."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    others = root.handlers[:]
+    root.handlers[:] = [handler]
+    try:
+        yield said
+    finally:
+        root.handlers[:] = others
