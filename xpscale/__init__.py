@@ -1,0 +1,62 @@
+"""xpscale: scatter-VAE inference over every Gaia XP spectrum, from archive files to a queryable derived catalogue.
+
+The public names are loaded when they are first used, so ``import xpscale`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xpscale.catalog.commit import commit as commit
+    from xpscale.inference.plan import plan_inference as plan_inference
+    from xpscale.inference.run import run as run
+    from xpscale.ingest.plan import build_store as build_store
+    from xpscale.ingest.plan import plan_ingest as plan_ingest
+    from xpscale.ingest.plan import run_ingest as run_ingest
+    from xpscale.model.checkpoint import load_model as load_model
+    from xpscale.query.catalog import open_catalog as open_catalog
+    from xpscale.query.reconstruct import reconstruct as reconstruct
+    from xpscale.query.sql import sql as sql
+    from xpscale.runtime.executors.dask import DaskExecutor as DaskExecutor
+    from xpscale.runtime.executors.serial import SerialExecutor as SerialExecutor
+    from xpscale.runtime.progress import TerminalProgress as TerminalProgress
+    from xpscale.store.check import check_store as check_store
+    from xpscale.store.reader import open_store as open_store
+    from xpscale.training.loop import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DaskExecutor": "runtime.executors.dask",
+    "SerialExecutor": "runtime.executors.serial",
+    "TerminalProgress": "runtime.progress",
+    "build_store": "ingest.plan",
+    "check_store": "store.check",
+    "commit": "catalog.commit",
+    "load_model": "model.checkpoint",
+    "open_catalog": "query.catalog",
+    "open_store": "store.reader",
+    "plan_inference": "inference.plan",
+    "plan_ingest": "ingest.plan",
+    "reconstruct": "query.reconstruct",
+    "run": "inference.run",
+    "run_ingest": "ingest.plan",
+    "sql": "query.sql",
+    "train": "training.loop",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xpscale' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"xpscale.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

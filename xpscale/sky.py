@@ -123,6 +123,8 @@ def cone_pixels(ra: float, dec: float, radius_deg: float, order: int) -> set[int
     from astropy.coordinates import Latitude, Longitude
     from cdshealpix.nested import cone_search
 
+    if radius_deg > 90:  # beyond some 137 degrees cone_search leaves out pixels that it should not
+        return set(range(12 * 4**order))
     number, depth, _ = cone_search(
         Longitude(ra, unit="deg"), Latitude(dec, unit="deg"), radius=Longitude(radius_deg, unit="deg"), depth=order
     )

@@ -13,18 +13,11 @@ import numpy as np
 from xpscale.archive.files import Archive, open_archive
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.staging import STAGING, staged_files
-from xpscale.ingest.task import (
-    PARTITIONS_STAGE,
-    STAGING_STAGE,
-    PartitionTask,
-    StageFile,
-    WritePartition,
-    ledger,
-    stage_batch,
-)
+from xpscale.ingest.task import PartitionTask, StageFile, WritePartition, stage_batch
 from xpscale.runtime.claim import claim
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
 from xpscale.storage import Storage
 from xpscale.store.layout import FORMAT_VERSION, INGEST
@@ -117,7 +110,7 @@ def run_ingest(
         StageFile(plan.store, plan.archive),
         pairs,
         executor,
-        ledger(plan.store, STAGING_STAGE),
+        Ledger(plan.store / "_xpscale", "files"),
         callbacks=callbacks,
         rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
     )
@@ -221,7 +214,7 @@ def _partition(
         WritePartition(store),
         tasks,
         executor,
-        ledger(store, PARTITIONS_STAGE),
+        Ledger(store / "_xpscale", "partitions"),
         callbacks=callbacks,
         rows=lambda task: task.n_rows,
     )

@@ -13,27 +13,18 @@ from xpscale.archive.sources import match_sources
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.reasons import DUPLICATE, first_reasons, row_faults
 from xpscale.ingest.staging import RowRun, stage
-from xpscale.runtime.ledger import Ledger
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, Pixel, source_id_pixel
 from xpscale.storage import Storage
 from xpscale.store.writer import sort_by_position, write_partition
 from xpscale.types import SpectraBatch, TaskReport, TaskStatus
 
-__all__ = ["PARTITIONS_STAGE", "STAGING_STAGE", "PartitionTask", "StageFile", "WritePartition", "ledger", "stage_batch"]
-
-STAGING_STAGE = "files"
-PARTITIONS_STAGE = "partitions"
-
-
-def ledger(store: Storage, stage_name: str) -> Ledger:
-    """Where an ingest into a store keeps its reports."""
-    return Ledger(store / "_xpscale", stage_name)
+__all__ = ["PartitionTask", "StageFile", "WritePartition", "stage_batch"]
 
 
 def stage_batch(
     store: Storage, key: str, name: str, batch: SpectraBatch, n_bp: int, faults: dict[str, np.ndarray] | None = None
 ) -> TaskReport:
-    """Sort out a batch's rows, stage the good ones, and record the report.
+    """Sort out a batch's rows and stage the good ones.
 
     Parameters
     ----------
@@ -56,8 +47,7 @@ def stage_batch(
         position_pixel = index >> 2 * (INDEX_ORDER - ARCHIVE_ORDER)
         details["n_movers"] = int((position_pixel != source_id_pixel(accepted.source_id, ARCHIVE_ORDER)).sum())
     status = TaskStatus.WRITTEN if len(accepted) else TaskStatus.EMPTY
-    report = TaskReport(key, status, n_in=len(batch), n_out=len(accepted), n_rejected=rejected, details=details)
-    return ledger(store, STAGING_STAGE).record(report)
+    return TaskReport(key, status, n_in=len(batch), n_out=len(accepted), n_rejected=rejected, details=details)
 
 
 @dataclass(frozen=True)
@@ -131,7 +121,7 @@ class WritePartition:
         rows = sort_by_position(batch if first.all() else batch.take(first))
         clock = time.perf_counter()
         parts = write_partition(self.store, task.pixel, rows)
-        report = TaskReport(
+        return TaskReport(
             task.key,
             TaskStatus.WRITTEN,
             parts,
@@ -142,4 +132,3 @@ class WritePartition:
             write_s=time.perf_counter() - clock,
             details={"repeated": repeated},
         )
-        return ledger(self.store, PARTITIONS_STAGE).record(report)

@@ -1,4 +1,4 @@
-"""One attempt at one task: whatever happens, a report comes back."""
+"""One attempt at one task: find, do, record.  Whatever happens, a report comes back."""
 
 from __future__ import annotations
 
@@ -9,47 +9,63 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpscale.errors import InvalidInputError, PermanentError, TryAgainError, XpscaleError
+from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
-__all__ = ["RETRY_DELAYS_S", "attempt"]
+__all__ = ["RETRY_DELAYS_S", "Attempt", "peak_memory"]
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Pauses before a task is tried again after a passing fault; then it has failed."""
 
 
-def attempt(function: Callable[[Any], TaskReport], task: Any) -> TaskReport:
-    """Run ``function(task)`` and report on it.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A task's function, made safe to run anywhere and any number of times.
 
-    Passing faults (`TryAgainError`) are tried again with growing pauses.  Anything else that is raised ends in a report:
-    QUARANTINED if the input cannot be processed at all, else FAILED; ``error`` has the cause.
+    A task that the ledger knows as finished is not run.  Passing faults (`TryAgainError`) are tried again with growing
+    pauses.  Anything else that is raised ends in a report: QUARANTINED if the input cannot be processed at all, else
+    FAILED; ``error`` has the cause.  The report of a finished task is recorded before it is returned, so a task counts
+    as done only if its outputs are there.
+
+    Parameters
+    ----------
+    function
+        Idempotent function of a task.
+    ledger
+        Where finished tasks are recorded.
     """
-    started, clock = time.time(), time.perf_counter()
-    for delay_s in (*RETRY_DELAYS_S, None):
-        try:
-            report = function(task)
-            break
-        except TryAgainError as error:
-            if delay_s is None:
-                report = _failure(task, TaskStatus.FAILED, error)
-                break
-            time.sleep(delay_s)
-        except (InvalidInputError, PermanentError) as error:
-            report = _failure(task, TaskStatus.QUARANTINED, error)
-            break
-        except Exception as error:  # the rest of the run must go on; the report carries what happened
-            report = _failure(task, TaskStatus.FAILED, error)
-            break
-    return replace(
-        report,
-        started=started,
-        wall_s=time.perf_counter() - clock,
-        peak_memory=peak_memory(),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
-    )
+
+    function: Callable[[Any], TaskReport]
+    ledger: Ledger
+
+    def __call__(self, task: Any) -> TaskReport:
+        """The report that stands for this task."""
+        started, clock = time.time(), time.perf_counter()
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                if found := self.ledger.find(task.key):
+                    return found.again()
+                report = replace(
+                    self.function(task),
+                    started=started,
+                    wall_s=time.perf_counter() - clock,
+                    peak_memory=peak_memory(),
+                    worker=f"{socket.gethostname()}:{os.getpid()}",
+                )
+                return self.ledger.record(report)
+            except TryAgainError as error:
+                failure = _failure(task, TaskStatus.FAILED, error)
+                if delay_s is not None:
+                    time.sleep(delay_s)
+            except (InvalidInputError, PermanentError) as error:
+                return _failure(task, TaskStatus.QUARANTINED, error)
+            except Exception as error:  # the rest of the run must go on; the report carries what happened
+                return _failure(task, TaskStatus.FAILED, error)
+        return failure
 
 
 def _failure(task: Any, status: TaskStatus, error: Exception) -> TaskReport:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.events import Callback, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import Executor, Task, TaskReport
@@ -30,7 +31,7 @@ def run_stage(
     stage
         What the stage does, for progress.
     function
-        A pure, idempotent function of a task; it records its report of success in the ledger itself.
+        Idempotent function of a task; its report is recorded in the ledger by `Attempt`.
     tasks
         All tasks of the plan, done or not.
     executor
@@ -60,7 +61,7 @@ def run_stage(
     n_rows_left = sum(rows(task) for task in left)
     tell(RunStarted(stage, len(tasks), n_rows, len(reports), n_rows - n_rows_left, getattr(executor, "n_workers", 1)))
     try:
-        for report in executor.run(function, left):
+        for report in executor.run(Attempt(function, ledger), left):
             if not report.status.is_done:
                 ledger.record(report)
             reports[report.task] = report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.store.layout import ARRAYS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
@@ -25,7 +25,7 @@ __all__ = ["SpectraStore", "open_store"]
 
 @dataclass(frozen=True)
 class SpectraStore:
-    """A finished spectra store; a `xpscale.types.SpectraReader`.  Small and picklable: it holds the partition list.
+    """A finished spectra store; a `xpscale.types.SpectraReader`.  Pickles as its address.
 
     Parameters
     ----------
@@ -78,8 +78,9 @@ class SpectraStore:
 
         return zarr.open_group(self.storage.zarr, mode="r")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_root"}
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a worker gets the address and opens the store once, instead of the partition list with every task
+        return _reopen, (self.storage, self.digest)
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
         """All rows of a partition, sorted by position.
@@ -108,6 +109,14 @@ class SpectraStore:
 
     def __str__(self) -> str:
         return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"
+
+
+@lru_cache(maxsize=4)
+def _reopen(storage: Storage, digest: str) -> SpectraStore:
+    store = open_store(storage)
+    if store.digest != digest:
+        raise ConflictError(f"{store.url} was replaced by another store while it was in use", "Start the run again")
+    return store
 
 
 def open_store(url: str | Storage) -> SpectraStore:

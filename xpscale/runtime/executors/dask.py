@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
-from xpscale.runtime.attempt import attempt
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -61,14 +60,12 @@ class DaskExecutor:
 
         waiting = iter(tasks)
         running: dict[Any, Any] = {}
-        done = as_completed()
+        done = as_completed(loop=self.client.loop)
 
         def submit_next() -> None:
             for task in waiting:
                 # a fresh key: the cluster must not answer from a result of an earlier run
-                future = self.client.submit(
-                    attempt, function, task, resources=self.resources or None, pure=False, retries=0
-                )
+                future = self.client.submit(function, task, resources=self.resources or None, pure=False)
                 running[future.key] = task
                 done.add(future)
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xpscale.runtime.attempt import attempt
 from xpscale.types import TaskReport
 
 __all__ = ["SerialExecutor"]
@@ -19,4 +18,4 @@ class SerialExecutor:
     def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
         """Reports in the order of the tasks."""
         for task in tasks:
-            yield attempt(function, task)
+            yield function(task)

@@ -1,0 +1,208 @@
+"""What an inference run will do: tasks, rows, bytes, memory, time; said before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xpscale.catalog.layout import PRODUCTS
+from xpscale.catalog.manifest import RunIdentity
+from xpscale.errors import InvalidInputError, PlanError
+from xpscale.schema import SCHEMA_VERSION
+from xpscale.storage import Storage
+from xpscale.types import Partition, SpectraReader
+
+if TYPE_CHECKING:
+    from xpscale.model.checkpoint import TrainedModel
+
+__all__ = ["InferencePlan", "InferenceTask", "available_memory", "plan_inference"]
+
+# Bytes a source takes in a worker while its partition is worked on, as multiples of C float32 (4 C bytes):
+# coefficients, errors, reconstruction, scatter, and the parts' bytes under construction and in flight.
+BUFFERS = 9
+BYTES_OF_SCALARS = 900  # the other columns, in numpy, in Arrow and in the part
+WORKER_BASE_BYTES = 700_000_000  # a process with torch, pyarrow, zarr and astropy loaded, before the first task
+LATENTS_BYTES = 82  # a row of the product, compressed
+SPECTRA_BYTES_PER_COEFFICIENT = 7.1
+STORE_BYTES_PER_COEFFICIENT = 3.9
+SOURCES_PER_SECOND = {"latents": 200_000, "spectra": 100_000}  # a CPU worker with one thread; measured, 2 cores
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceTask:
+    """One partition to encode."""
+
+    partition: Partition
+
+    @property
+    def key(self) -> str:
+        """``Norder=5/Npix=1234``."""
+        return self.partition.pixel.key
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """A run, described.  Holds what workers need to begin, and nothing they would have to be sent twice.
+
+    Parameters
+    ----------
+    reader
+        The spectra.
+    model
+        The model.
+    catalog
+        Where the derived catalogue will be.
+    identity
+        What determines its content.
+    tasks
+        One a partition, sorted by position.
+    """
+
+    reader: SpectraReader
+    model: TrainedModel
+    catalog: Storage
+    identity: RunIdentity
+    tasks: tuple[InferenceTask, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Sources to encode."""
+        return sum(task.partition.n_rows for task in self.tasks)
+
+    @property
+    def needs_errors(self) -> bool:
+        """Whether coefficient errors are read: the fit statistics need them, whatever the encoder does."""
+        return True
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes to read, about."""
+        per_row = self.identity.n_coefficients * STORE_BYTES_PER_COEFFICIENT * 2 + 32
+        return int(self.n_rows * per_row)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes to write, about."""
+        per_row = LATENTS_BYTES
+        if "spectra" in self.identity.outputs:
+            per_row += int(self.identity.n_coefficients * SPECTRA_BYTES_PER_COEFFICIENT)
+        return self.n_rows * per_row
+
+    @property
+    def projected_memory(self) -> int:
+        """Bytes of memory that no worker process will exceed: its base, and the largest partition's buffers."""
+        largest = max((task.partition.n_rows for task in self.tasks), default=0)
+        per_row = BUFFERS * 4 * self.identity.n_coefficients + BYTES_OF_SCALARS
+        return WORKER_BASE_BYTES + largest * per_row
+
+    def projected_seconds(self, n_workers: int) -> float:
+        """Wall time on CPU workers, about."""
+        return self.n_rows / SOURCES_PER_SECOND[self.identity.outputs[-1]] / max(n_workers, 1)
+
+    def check_memory(self, n_workers: int, memory: int) -> None:
+        """Refuse a run whose workers on this machine would not fit into its memory.
+
+        Raises
+        ------
+        PlanError
+            With both numbers.
+        """
+        needed = n_workers * self.projected_memory
+        if needed > memory:
+            raise PlanError(
+                f"{n_workers} workers need up to {needed / 1e9:.1f} GB of memory, and {memory / 1e9:.1f} GB are available",
+                "Use fewer workers, or ingest with a smaller --max-rows",
+            )
+
+    def to_dict(self, n_workers: int = 1) -> dict[str, Any]:
+        """The plan's numbers, for programs."""
+        orders = [task.partition.pixel.order for task in self.tasks]
+        return {
+            "catalog": self.catalog.url,
+            "n_tasks": len(self.tasks),
+            "n_rows": self.n_rows,
+            "orders": {str(order): orders.count(order) for order in sorted(set(orders))},
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "projected_memory_per_worker": self.projected_memory,
+            "n_workers": n_workers,
+            "projected_s": round(self.projected_seconds(n_workers), 1),
+            "model_id": self.identity.model_id,
+            "input_digest": self.identity.input_digest,
+            "outputs": list(self.identity.outputs),
+        }
+
+    def describe(self, n_workers: int = 1) -> str:
+        """The plan in a few lines for a person."""
+        numbers = self.to_dict(n_workers)
+        orders = ", ".join(f"{n} of order {order}" for order, n in numbers["orders"].items())
+        return (
+            f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})\n"
+            f"  model {self.identity.model_id[:12]}, outputs {' and '.join(self.identity.outputs)}\n"
+            f"  reads about {self.bytes_in / 1e9:,.2f} GB, writes about {self.bytes_out / 1e9:,.2f} GB to "
+            f"{self.catalog.url}\n"
+            f"  at most {self.projected_memory / 1e9:.2f} GB of memory a worker, about "
+            f"{numbers['projected_s']:,.0f} s on {n_workers} CPU worker{'s' * (n_workers != 1)}"
+        )
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def plan_inference(
+    reader: SpectraReader, model: TrainedModel, catalog: str | Storage, *, outputs: Sequence[str] = PRODUCTS
+) -> InferencePlan:
+    """Plan a run over every partition of a store.  Touches nothing.
+
+    Parameters
+    ----------
+    reader
+        From `xpscale.open_store`.
+    model
+        From `xpscale.load_model`.
+    catalog
+        Where the derived catalogue will be: a folder or ``s3://``.
+    outputs
+        Products: ``latents``, and ``spectra`` if reconstructions and scatter are wanted.
+
+    Raises
+    ------
+    InvalidInputError
+        The model does not fit the store, has no scaling, or an output is not known.
+    """
+    from xpscale import __version__
+
+    products = tuple(product for product in PRODUCTS if product in outputs)
+    if "latents" not in products or set(outputs) - set(PRODUCTS):
+        raise InvalidInputError(f"outputs {', '.join(outputs)} cannot be", "Use 'latents' or 'latents,spectra'")
+    if model.n_coefficients != reader.n_coefficients:
+        raise InvalidInputError(
+            f"the model takes {model.n_coefficients} coefficients, the store has {reader.n_coefficients}",
+            "Use a model trained on spectra of this width",
+        )
+    if not model.scaling.is_known:
+        raise InvalidInputError(
+            f"model {model.model_id[:12]} has no scaling, so it cannot be applied to spectra",
+            "Import it with --scaling FILE.npz or --scaling-from STORE",
+        )
+    identity = RunIdentity(
+        input_digest=reader.digest,
+        model_id=model.model_id,
+        n_latents=model.n_latents,
+        n_coefficients=model.n_coefficients,
+        n_tasks=len(reader.partitions),
+        outputs=products,
+        schema_version=SCHEMA_VERSION,
+        software=f"xpscale {__version__}",
+    )
+    storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
+    tasks = tuple(InferenceTask(partition) for partition in reader.partitions)
+    return InferencePlan(reader, model, storage, identity, tasks)
+
+
+def available_memory() -> int:
+    """Bytes of memory this machine (or the control group we are in) can still give."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,121 @@
+"""Run a plan: what is not done yet is done, on any executor; an interrupted run is resumed by running it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from xpscale.catalog.commit import build_manifest
+from xpscale.catalog.identity import claim
+from xpscale.catalog.layout import LEDGER, MODEL
+from xpscale.catalog.manifest import Manifest
+from xpscale.catalog.sink import ParquetSink
+from xpscale.inference.plan import InferencePlan
+from xpscale.inference.task import EncodePartition
+from xpscale.runtime.events import Callback
+from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.ledger import Ledger
+from xpscale.runtime.run import run_stage
+from xpscale.types import Executor, TaskReport, TaskStatus
+
+__all__ = ["RunReport", "run"]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of a run: a report for every task of its plan.
+
+    Parameters
+    ----------
+    plan
+        What was to be done.
+    reports
+        By task key.
+    """
+
+    plan: InferencePlan
+    reports: dict[str, TaskReport]
+
+    @property
+    def failed(self) -> tuple[TaskReport, ...]:
+        """Reports of tasks that did not finish."""
+        return tuple(report for report in self.reports.values() if not report.status.is_done)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every task is done."""
+        return len(self.reports) == len(self.plan.tasks) and not self.failed
+
+    @property
+    def n_new(self) -> int:
+        """Tasks that this run did, and not one before it."""
+        return sum(report.status is TaskStatus.WRITTEN for report in self.reports.values())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Where the time went, summed over all tasks, in seconds."""
+        names = ("read_s", "decode_s", "to_device_s", "forward_s", "encode_s", "write_s")
+        total: Counter[str] = Counter()
+        for report in self.reports.values():
+            total.update({name: getattr(report, name) for name in names})
+        return dict(total)
+
+    @property
+    def peak_memory(self) -> int:
+        """Largest resident set of any worker, in bytes."""
+        return max((report.peak_memory for report in self.reports.values()), default=0)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Every part, for `xpscale.commit`.
+
+        Raises
+        ------
+        IncompleteError
+            Tasks are missing or failed; the message says which and why.
+        """
+        return build_manifest(self.plan.catalog, self.reports.values())
+
+
+def run(
+    plan: InferencePlan, *, executor: Executor | None = None, callbacks: Iterable[Callback] = (), device: str = "auto"
+) -> RunReport:
+    """Encode every partition of a plan that is not in the catalogue yet.
+
+    Parameters
+    ----------
+    plan
+        From `xpscale.plan_inference`.
+    executor
+        Where tasks run; serially in this process if not given.
+    callbacks
+        Listeners for progress.
+    device
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Returns
+    -------
+    RunReport
+        Failures included: they do not stop the rest.
+
+    Raises
+    ------
+    ConflictError
+        The catalogue's place holds another run, or something else; the message names the differences.
+    """
+    claim(plan.catalog, plan.identity)
+    plan.model.save(plan.catalog / MODEL)
+    identity = plan.identity
+    sink = ParquetSink(plan.catalog, identity.n_latents, identity.n_coefficients, identity.outputs)
+    reports = run_stage(
+        "infer",
+        EncodePartition(plan.reader, sink, identity.model_id, device),
+        plan.tasks,
+        executor or SerialExecutor(),
+        Ledger(plan.catalog / LEDGER),
+        callbacks=callbacks,
+        rows=lambda task: task.partition.n_rows,
+    )
+    return RunReport(plan, reports)
