@@ -1,0 +1,222 @@
+"""A training run in a model folder: start, resume, finish.
+
+::
+
+    MODEL/
+        checkpoint.pt         the run's state after some epoch; removed when it is finished
+        history.csv           a line an epoch
+        model.safetensors     the finished model
+        card.json
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.model.checkpoint import CARD, ModelCard, TrainedModel, load_model, software
+from xpscale.storage import Storage
+from xpscale.training.loader import TrainingData, load_training_data
+from xpscale.training.loop import Trainer
+from xpscale.training.metrics import EpochMetrics, history_csv
+from xpscale.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from xpscale.training.sample import Sample
+    from xpscale.types import SpectraReader
+
+__all__ = ["CHECKPOINT", "HISTORY", "estimate", "train"]
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.csv"
+
+
+def train(
+    reader: SpectraReader,
+    destination: str | Storage,
+    settings: TrainingSettings | None = None,
+    *,
+    sample: Sample | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    checkpoint_every: int = 10,
+    device: str = "cpu",
+) -> TrainedModel:
+    """Train a scatter VAE on a store, or on a sample of it, and save it.
+
+    Called again after an interruption it goes on from the last checkpoint, and ends with the same weights, bit for bit on
+    the same machine, as if it had not been interrupted.  Called again after it finished it returns the saved model.
+
+    Parameters
+    ----------
+    reader
+        The spectra store.
+    destination
+        The model's folder, local or ``s3://``.
+    settings
+        How to train; the default preset if not given.
+    sample
+        Which objects to train on; by default all usable ones outside the held-out pixels.
+    on_epoch
+        Called with the metrics of every epoch as it ends.
+    checkpoint_every
+        Epochs between checkpoints; one is also written when the run is interrupted.
+    device
+        A torch device.
+
+    Raises
+    ------
+    ConflictError
+        If the folder holds something else, or a run with other settings or data; the message lists the differences.
+    InvalidInputError
+        If the data cannot be trained on.
+    PermanentError
+        If the loss is not finite.
+    """
+    settings = settings or TrainingSettings()
+    folder = destination if isinstance(destination, Storage) else Storage(destination)
+    identity = _identity(reader, settings, sample)
+    if folder.exists(CARD):
+        model = load_model(folder)
+        _require_same(identity, _identity_of(model.card), f"the model at {folder}")
+        return model
+    run = _Run(folder, identity, Trainer(settings, reader.n_coefficients, torch.device(device)))
+    run.resume()
+    data = load_training_data(reader, settings, sample)
+    run.train(data, on_epoch, checkpoint_every)
+    model = _model(run, data)
+    model.save(folder)
+    folder.delete(CHECKPOINT)
+    return model
+
+
+def estimate(n_rows: int, settings: TrainingSettings, n_coefficients: int = 110, device: str = "cpu") -> float:
+    """Seconds a run will take on this machine, from a few timed steps on random numbers.
+
+    Parameters
+    ----------
+    n_rows
+        Rows of the store or the sample, held-out ones included.
+    settings
+        How to train.
+    n_coefficients
+        C of the spectra.
+    device
+        A torch device.
+    """
+    trainer = Trainer(settings, n_coefficients, torch.device(device))
+    x = torch.randn(settings.batch_size, n_coefficients, device=device)
+    warm_up, n_steps = 3, 10
+    for number in range(warm_up + n_steps):
+        if number == warm_up:
+            began = time.perf_counter()
+        trainer.step(x, torch.ones_like(x), 1e-6, 1.0)[1].item()
+    step_s = (time.perf_counter() - began) / n_steps
+    held_out = min(settings.max_held_out_rows, n_rows * settings.held_out_fraction)
+    # the held-out loss takes a forward pass without gradients: a third of a step
+    rows = n_rows * (1 - settings.held_out_fraction) + held_out / 3
+    return settings.epochs * rows / settings.batch_size * step_s
+
+
+class _Run:
+    """A run's state in memory and in its folder."""
+
+    def __init__(self, folder: Storage, identity: dict[str, Any], trainer: Trainer) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.trainer = trainer
+        self.history: list[dict[str, float]] = []
+
+    def resume(self) -> None:
+        """Take over the checkpoint in the folder, if there is one."""
+        where = f"{self.folder}/{CHECKPOINT}"
+        if not self.folder.exists(CHECKPOINT):
+            if not self.folder.is_empty() and not self.folder.exists(HISTORY):
+                raise ConflictError(f"{self.folder} holds something that is not a model", "Choose another place")
+            return
+        try:
+            content = torch.load(io.BytesIO(self.folder.read(CHECKPOINT)), map_location="cpu", weights_only=True)
+            identity, history, state = content["identity"], content["history"], content["state"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise InvalidInputError(f"{where} is damaged", "Remove it to start again") from error
+        _require_same(self.identity, identity, where)
+        self.trainer.restore(state)
+        self.history = history
+
+    def train(self, data: TrainingData, on_epoch: Callable[[EpochMetrics], None] | None, checkpoint_every: int) -> None:
+        """The epochs that are left."""
+        device = self.trainer.generator.device
+        training, held_out = data.training.to(device), data.held_out.to(device)
+        kept = self._snapshot()
+        try:
+            while self.trainer.epoch < self.trainer.settings.epochs:
+                metrics = self.trainer.train_epoch(training, held_out)
+                self.history.append(metrics.row())
+                kept = self._snapshot()
+                if metrics.epoch % checkpoint_every == 0:
+                    self._write(kept)
+                if on_epoch:
+                    on_epoch(metrics)
+        finally:  # however it ends: what is kept is the state after the last whole epoch
+            self._write(kept)
+
+    def _snapshot(self) -> tuple[bytes, str]:
+        buffer = io.BytesIO()
+        content = {"identity": self.identity, "history": self.history, "state": self.trainer.state()}
+        torch.save(content, buffer)
+        return buffer.getvalue(), history_csv(self.history)
+
+    def _write(self, snapshot: tuple[bytes, str]) -> None:
+        checkpoint, history = snapshot
+        self.folder.replace(CHECKPOINT, checkpoint)
+        self.folder.replace(HISTORY, history.encode())
+
+
+def _model(run: _Run, data: TrainingData) -> TrainedModel:
+    identity, network = run.identity, run.trainer.network
+    last = dict(run.history[-1])
+    card = ModelCard(
+        architecture=network.architecture,
+        training=identity["settings"],
+        data={
+            "store_digest": identity["store_digest"],
+            "sample_digest": identity["sample_digest"],
+            "n_training": len(data.training),
+            "n_held_out": len(data.held_out),
+            "n_rejected": data.n_rejected,
+        },
+        metrics=last,
+        software=software(),
+    )
+    return TrainedModel.create(network, data.scaling, data.density, card)
+
+
+def _identity(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> dict[str, Any]:
+    """What determines the weights: two runs that agree in it are the same run."""
+    return {
+        "settings": settings.to_dict(),
+        "store_digest": reader.digest,
+        "sample_digest": "" if sample is None else sample.digest,
+    }
+
+
+def _identity_of(card: ModelCard) -> dict[str, Any]:
+    return {
+        "settings": card.training,
+        "store_digest": card.data.get("store_digest", ""),
+        "sample_digest": card.data.get("sample_digest", ""),
+    }
+
+
+def _require_same(wanted: dict[str, Any], found: dict[str, Any], where: str) -> None:
+    """Refuse to go on with a run that differs, naming every difference."""
+    wanted, found = ({**run.pop("settings"), **run} for run in (dict(wanted), dict(found)))
+    names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if names:
+        differences = "; ".join(f"{name} {found.get(name)} there, {wanted.get(name)} here" for name in names)
+        raise ConflictError(f"{where} is of another run: {differences}", "Choose another folder, or the same settings")

@@ -1,0 +1,168 @@
+"""Everything that determines a training run besides its data."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.model.scatter_vae import Architecture
+from xpscale.training.split import HeldOutSplit
+
+__all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
+
+SCHEDULES = ("cosine", "restarts")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Settings of a training run; two runs that agree in these, data and machine make the same weights.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training rows.
+    batch_size
+        Rows a step.
+    learning_rate
+        Of AdamW, at its highest.
+    schedule
+        ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step.  ``"restarts"``: a half cosine
+        down every ``restart_epochs``, one value an epoch, as in the paper.
+    restart_epochs
+        Period of the schedule ``"restarts"``.
+    weight_decay
+        Of AdamW.
+    max_gradient_norm
+        Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights; 0: never.
+    kl_warmup_epochs
+        The KL term's weight grows linearly from 0 to 1 over these epochs, so that latents are in use before the prior
+        pulls on them; 0: it is 1 from the start.
+    n_latents, hidden
+        L and the widths of the network.
+    held_out_fraction, split_seed
+        Share of the sky never trained on, and which.
+    max_rows
+        Most training rows held in memory (880 bytes a row for 110 coefficients).
+    max_held_out_rows
+        Most held-out rows the loss is computed on every epoch; more are thinned at random.
+    seed
+        Of initial weights, order of rows, and draws from the posterior.
+    """
+
+    epochs: int = 300
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    restart_epochs: int = 500
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 100.0
+    kl_warmup_epochs: int = 0
+    n_latents: int = 6
+    hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
+    held_out_fraction: float = 0.1
+    split_seed: int = 0
+    max_rows: int = 2_000_000
+    max_held_out_rows: int = 50_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for name in ("epochs", "batch_size", "restart_epochs", "max_rows", "max_held_out_rows"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        for name in ("weight_decay", "max_gradient_norm", "kl_warmup_epochs"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
+        _require(0 <= self.held_out_fraction < 1, "held_out_fraction", self.held_out_fraction, "in [0, 1)")
+
+    @property
+    def split(self) -> HeldOutSplit:
+        """Which part of the sky is held out."""
+        return HeldOutSplit(self.held_out_fraction, self.split_seed)
+
+    def architecture(self, n_coefficients: int) -> Architecture:
+        """The network's widths, for spectra of C coefficients."""
+        return Architecture(n_coefficients, self.n_latents, self.hidden)
+
+    def learning_rate_at(self, epoch: float) -> float:
+        """The learning rate when ``epoch`` epochs (a fraction inside an epoch) have been done."""
+        if self.schedule == "restarts":
+            return _half_cosine(self.learning_rate, math.floor(epoch) % self.restart_epochs / self.restart_epochs)
+        rise = min(1.0, (epoch + 0.01) / min(1.0, self.epochs / 2))
+        return rise * _half_cosine(self.learning_rate, epoch / self.epochs)
+
+    def kl_weight_at(self, epoch: int) -> float:
+        """The weight of the KL term in an epoch, counted from 0."""
+        return min(1.0, (epoch + 1) / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @staticmethod
+    def from_toml(path: str | Path) -> TrainingSettings:
+        """Settings from a TOML file: its table ``[training]``, or its top level if it has none.
+
+        ``preset = "laroche2024"`` starts from a preset; every other key is a field of this class.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such file.
+        InvalidInputError
+            If it is no TOML, or has a key or a value that no setting has.
+        """
+        try:
+            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise NotFoundError(f"{path} does not exist", "Give the path of a TOML file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"{path} is not TOML: {error}") from error
+        return _from_table(content.get("training", content), str(path))
+
+
+def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
+    table = dict(table)
+    preset = table.pop("preset", "default")
+    _known(preset, PRESETS, f"{where}: preset")
+    types = {f.name: type(getattr(PRESETS[preset], f.name)) for f in fields(TrainingSettings)}
+    for name, value in table.items():
+        _known(name, types, f"{where}: setting")
+        accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(types[name], (types[name],))
+        if not isinstance(value, accepted) or isinstance(value, bool):
+            raise InvalidInputError(
+                f"{where}: {name} is {value!r}", f"Give {'a list' if list in accepted else 'a ' + types[name].__name__}"
+            )
+        if types[name] is float:
+            table[name] = float(table[name])
+    return replace(PRESETS[preset], **table)
+
+
+def _known(name: object, names: dict[str, Any], what: str) -> None:
+    if name not in names:
+        close = difflib.get_close_matches(str(name), names, n=1)
+        remedy = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}"
+        raise InvalidInputError(f"{what} {name!r} is not known", remedy)
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise InvalidInputError(f"{name} is {value!r}", f"It must be {wanted}")
+
+
+def _half_cosine(highest: float, fraction: float) -> float:
+    return highest * (1 + math.cos(math.pi * fraction)) / 2
+
+
+LAROCHE2024 = TrainingSettings(
+    epochs=5000, learning_rate=1e-4, schedule="restarts", restart_epochs=500, max_gradient_norm=0.0, kl_warmup_epochs=0
+)
+
+PRESETS = {"default": TrainingSettings(), "laroche2024": LAROCHE2024}
+"""Settings by name; ``laroche2024`` are those of the paper's released training script."""

@@ -1,0 +1,71 @@
+"""Which stars are never trained on: whole HEALPix pixels, chosen by a hash.
+
+Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on one side.  The choice
+depends on the pixel and a seed alone, so it is the same for every sample, model and order of reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.sky import INDEX_ORDER, healpix_29
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.types import SpectraBatch
+
+__all__ = ["HeldOutSplit", "uniform_hash"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutSplit:
+    """A share of the sky's pixels, held out.
+
+    Parameters
+    ----------
+    fraction
+        Expected share of pixels held out, 0 to 1.
+    seed
+        Which pixels; another seed is another split.
+    order
+        HEALPix order of the pixels, by position (5: 3.4 square degrees).
+    """
+
+    fraction: float = 0.1
+    seed: int = 0
+    order: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction < 1:
+            raise InvalidInputError(f"the held-out fraction is {self.fraction}", "Use at least 0 and less than 1")
+
+    def held_out(self, batch: SpectraBatch) -> NDArray[np.bool_]:
+        """Rows in held-out pixels, with shape (N,)."""
+        pixels = healpix_29(batch.ra, batch.dec) >> 2 * (INDEX_ORDER - self.order)
+        return uniform_hash(pixels, self.seed) < self.fraction
+
+
+def uniform_hash(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape (N,).
+
+    The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to the seed, then to
+    seed and key.
+    """
+    with np.errstate(over="ignore"):
+        start = _mix(np.array([seed], np.int64).astype(np.uint64) + GOLDEN_GAMMA)
+        mixed = _mix(keys.astype(np.uint64) * GOLDEN_GAMMA + start)
+    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
