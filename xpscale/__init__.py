@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xpscale.runtime.progress import TerminalProgress as TerminalProgress
     from xpscale.store.check import check_store as check_store
     from xpscale.store.reader import open_store as open_store
-    from xpscale.training.loop import train as train
+    from xpscale.training.run import train as train
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "run": "inference.run",
     "run_ingest": "ingest.plan",
     "sql": "query.sql",
-    "train": "training.loop",
+    "train": "training.run",
 }
 
 __all__ = ["__version__", *_HOMES]

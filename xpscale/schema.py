@@ -92,7 +92,7 @@ def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, 
     if product != "latents":
         raise InvalidInputError(f"no product is called {product!r}", "Products are 'latents' and 'spectra'")
     means = (
-        Column(f"latent_mean_{i}", pa.float32(), "", "stat.mean", f"Posterior mean of latent {i}")
+        Column(f"latent_mean_{i}", pa.float32(), "", "stat.param;stat.mean", f"Posterior mean of latent {i}")
         for i in range(n_latents)
     )
     log_vars = (

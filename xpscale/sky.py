@@ -28,6 +28,7 @@ __all__ = [
     "ARCHIVE_ORDER",
     "INDEX_ORDER",
     "MAX_ORDER",
+    "SOURCE_ID_SHIFT",
     "Pixel",
     "cone_pixels",
     "healpix_29",
@@ -44,7 +45,8 @@ INDEX_ORDER = 29
 MAX_ORDER = 12
 """Deepest order of a partition, and the order ``source_id`` carries."""
 
-SOURCE_ID_SHIFT = 35  # source_id >> 35 = level-12 pixel
+SOURCE_ID_SHIFT = 35
+"""``source_id >> 35`` is a pixel of order 12."""
 
 
 @dataclass(frozen=True, order=True, slots=True)

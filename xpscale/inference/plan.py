@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.layout import PRODUCTS
@@ -171,8 +172,6 @@ def plan_inference(
     InvalidInputError
         The model does not fit the store, has no scaling, or an output is not known.
     """
-    from xpscale import __version__
-
     products = tuple(product for product in PRODUCTS if product in outputs)
     if "latents" not in products or set(outputs) - set(PRODUCTS):
         raise InvalidInputError(f"outputs {', '.join(outputs)} cannot be", "Use 'latents' or 'latents,spectra'")
@@ -194,7 +193,7 @@ def plan_inference(
         n_tasks=len(reader.partitions),
         outputs=products,
         schema_version=SCHEMA_VERSION,
-        software=f"xpscale {__version__}",
+        software=f"xpscale {version('xpscale')}",
     )
     storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
     tasks = tuple(InferenceTask(partition) for partition in reader.partitions)

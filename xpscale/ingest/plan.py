@@ -14,7 +14,7 @@ from xpscale.archive.files import Archive, open_archive
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.staging import STAGING, staged_files
 from xpscale.ingest.task import PartitionTask, StageFile, WritePartition, stage_batch
-from xpscale.runtime.claim import claim
+from xpscale.claim import claim
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.ledger import Ledger

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
-from xpscale.sky import Pixel
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
 from xpscale.store.layout import ARRAYS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
 from xpscale.types import Partition, SpectraBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import zarr
+    from numpy.typing import NDArray
 
 __all__ = ["SpectraStore", "open_store"]
 
@@ -92,20 +93,47 @@ class SpectraStore:
         errors
             Whether to read the coefficient errors, half of the bytes.
         """
+        names = [spec.name for spec in ARRAYS if errors or spec.name != "coefficient_errors"]
+        values = {name: self._array(partition, name) for name in names}
+        return SpectraBatch(**{"coefficient_errors": None, **values})
+
+    def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
+        """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading their spectra."""
+        return self._array(partition, "phot_g_mean_flux")
+
+    def _array(self, partition: Partition, name: str) -> NDArray[Any]:
         import zarr
 
-        values: dict[str, Any] = {"coefficient_errors": None}
-        for spec in ARRAYS:
-            if spec.name == "coefficient_errors" and not errors:
-                continue
-            array = self._root[f"{partition.key}/{spec.name}"]
-            if not isinstance(array, zarr.Array) or array.shape[0] != partition.n_rows:
-                raise InvalidInputError(
-                    f"{self.url}/{partition.key}/{spec.name} does not have the {partition.n_rows:,} rows the store lists",
-                    f"Run 'xpscale store check {self.url}'",
-                )
-            values[spec.name] = np.asarray(array[...])
-        return SpectraBatch(**values)
+        array = self._root[f"{partition.key}/{name}"]
+        if not isinstance(array, zarr.Array) or array.shape[0] != partition.n_rows:
+            raise InvalidInputError(
+                f"{self.url}/{partition.key}/{name} does not have the {partition.n_rows:,} rows the store lists",
+                f"Run 'xpscale store check {self.url}'",
+            )
+        return np.asarray(array[...])
+
+    def find(self, source_ids: Iterable[int]) -> SpectraBatch:
+        """The spectra of some sources, in no particular order; sources that are not here are left out.
+
+        Looks first where their identifiers point, then, for those that moved out of that partition, everywhere.
+        """
+        wanted = np.unique(np.fromiter(source_ids, np.int64))
+        low = wanted >> SOURCE_ID_SHIFT << 2 * (INDEX_ORDER - MAX_ORDER)
+        starts = np.array([partition.pixel.index_range[0] for partition in self.partitions])
+        likely = set(np.maximum(np.searchsorted(starts, low, "right") - 1, 0).tolist())
+        order = sorted(range(len(self.partitions)), key=lambda i: (i not in likely, i))
+        found = []
+        for i in order:
+            ids = self._array(self.partitions[i], "source_id")
+            rows = np.flatnonzero(np.isin(ids, wanted))
+            if len(rows):
+                found.append(self.read(self.partitions[i]).take(rows))
+                wanted = np.setdiff1d(wanted, ids[rows])
+            if not len(wanted):
+                break
+        if not found:
+            return self.read(self.partitions[0]).take(slice(0))
+        return SpectraBatch.concatenate(found)
 
     def __str__(self) -> str:
         return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"

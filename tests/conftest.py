@@ -1,0 +1,33 @@
+"""Fixtures that every room shares: where real data are, and hypothesis profiles."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def data_path(name: str) -> Path:
+    """A file or folder of the shared real data, or a skip that says what is missing."""
+    path = Path(os.environ.get("XPSCALE_DATA", ROOT.parent / "shared" / "data")) / name
+    if not path.exists():
+        pytest.skip(f"no {name} in ../shared/data or $XPSCALE_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_archive():
+    """The mirror of the bulk archive: 27 file pairs, 2,052 genuine spectra."""
+    return data_path("archive")
+
+
+@pytest.fixture(scope="session")
+def published_weights():
+    """The weights that Laroche & Speagle released."""
+    return data_path("published_model/weight.pt")

@@ -1,0 +1,79 @@
+"""``xpscale catalog info|check|log``."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from xpscale.cli.common import Json, print_json
+from xpscale.cli.infer import Catalog
+
+__all__ = ["register"]
+
+nouns = typer.Typer(no_args_is_help=True, help="Look at a derived catalogue, verify it, or list its versions.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.add_typer(nouns, name="catalog")
+
+
+@nouns.command()
+def info(catalog: Catalog, json: Json = False) -> None:
+    """The current version in numbers."""
+    from xpscale.catalog.check import info as catalog_info
+    from xpscale.storage import Storage
+
+    found = catalog_info(Storage(catalog))
+    if json:
+        print_json(found.to_json())
+        return
+    orders = ", ".join(f"{n} of order {order}" for order, n in found.partitions_by_order.items())
+    sizes = ", ".join(f"{product} {n_bytes / 1e9:,.3f} GB" for product, n_bytes in found.n_bytes.items())
+    rejected = ", ".join(f"{n:,} {reason}" for reason, n in found.n_rejected.items()) or "none"
+    print(f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected: {rejected}")
+    print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
+    print(f"snapshot {found.snapshot}, {found.created}: {found.message}")
+    print(f"model {found.model_id}\ninput {found.input_digest}\n{found.software}")
+
+
+@nouns.command()
+def check(
+    catalog: Catalog,
+    quick: Annotated[bool, typer.Option("--quick", help="Sizes, rows and schemas only: do not read every byte.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare every part with the manifest, and the metadata with the standard.  Exit code 20 if something is wrong."""
+    from xpscale.catalog.check import check as check_catalog
+    from xpscale.errors import PermanentError
+    from xpscale.storage import Storage
+
+    found = check_catalog(Storage(catalog), deep=not quick)
+    if json:
+        print_json(found.to_json())
+    else:
+        print(f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {found.n_bytes / 1e9:,.3f} GB")
+        print("sound" if found.ok else "\n".join(found.problems))
+    if not found.ok:
+        raise PermanentError(f"{catalog} has {len(found.problems)} problems", "Write the catalogue anew to another place")
+
+
+@nouns.command()
+def log(catalog: Catalog, json: Json = False) -> None:
+    """Published versions, newest first."""
+    from xpscale.catalog.commit import snapshots
+    from xpscale.catalog.identity import read_identity
+    from xpscale.storage import Storage
+
+    storage = Storage(catalog)
+    read_identity(storage)
+    versions = snapshots(storage)[::-1]
+    if json:
+        print(json_module.dumps([asdict(version) for version in versions], indent=1))
+        return
+    for version in versions:
+        manifest = version.manifest_key.rsplit("/", 1)[-1].removesuffix(".json")
+        print(f"{version.number:>4}  {version.created}  manifest {manifest[:12]}  {version.message}")

@@ -1,0 +1,83 @@
+"""What several commands share: options, executors, output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from xpscale.types import Executor
+
+__all__ = ["Json", "Output", "Resources", "Scheduler", "Workers", "executor", "print_json", "print_table", "say"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Output = Annotated[str, typer.Option("-o", "--output", help="Where to write.")]
+Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")]
+Workers = Annotated[int, typer.Option(help="Worker processes on this machine; 0 runs in this process.", min=0)]
+Resources = Annotated[str, typer.Option(help="What a task needs of a worker, as the workers declare it: GPU=1.")]
+
+N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def executor(scheduler: str, workers: int, resources: str = "") -> Iterator[Executor]:
+    """The executor that the options ask for: a cluster somewhere, processes here, or this process."""
+    if scheduler:
+        from xpscale.runtime.executors.dask import DaskExecutor, connect
+
+        with connect(scheduler) as client:
+            yield DaskExecutor(client, _parse_resources(resources))
+    elif workers:
+        from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+
+        with local_cluster(workers) as client:
+            yield DaskExecutor(client)
+    else:
+        from xpscale.runtime.executors.serial import SerialExecutor
+
+        yield SerialExecutor()
+
+
+def _parse_resources(text: str) -> dict[str, float]:
+    found = {}
+    for item in filter(None, text.split(",")):
+        name, _, amount = item.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            raise InvalidInputError(f"--resources {text!r} cannot be read", "Give NAME=NUMBER, for instance GPU=1") from None
+    return found
+
+
+def say(text: str) -> None:
+    """Talk to the person, not to the program behind the pipe."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Mapping[str, Any] | str) -> None:
+    """One JSON object on standard output."""
+    print(value if isinstance(value, str) else json.dumps(value, indent=1))
+
+
+def print_table(table: pa.Table) -> None:
+    """A table as CSV on standard output; array columns as ``[a,b,..]``."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    columns = [
+        pa.array([json.dumps(value) for value in column.to_pylist()]) if pa.types.is_nested(column.type) else column
+        for column in table.columns
+    ]
+    sys.stdout.flush()
+    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), sys.stdout.buffer)
+    sys.stdout.flush()

@@ -1,0 +1,117 @@
+"""``xpscale plan``, ``xpscale infer``, ``xpscale status``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
+from xpscale.cli.model import Model
+from xpscale.cli.store import Store
+
+if TYPE_CHECKING:
+    from xpscale.inference.plan import InferencePlan
+
+__all__ = ["Catalog", "register"]
+
+Catalog = Annotated[str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")]
+Outputs = Annotated[str, typer.Option(help="Products: latents, or latents,spectra.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(plan)
+    app.command()(infer)
+    app.command()(status)
+
+
+def _plan(store: str, model: str, catalog: str, outputs: str) -> InferencePlan:
+    from xpscale.inference.plan import plan_inference
+    from xpscale.model.checkpoint import load_model
+    from xpscale.store.reader import open_store
+
+    return plan_inference(open_store(store), load_model(model), catalog, outputs=outputs.split(","))
+
+
+def plan(
+    store: Store,
+    model: Model,
+    catalog: Catalog,
+    outputs: Outputs = "latents,spectra",
+    workers: Workers = N_CPUS,
+    json: Json = False,
+) -> None:
+    """Say what 'infer' would do: tasks, sources, bytes, memory, time.  Touches nothing."""
+    planned = _plan(store, model, catalog, outputs)
+    if json:
+        print_json(planned.to_dict(max(workers, 1)))
+    else:
+        print(planned.describe(max(workers, 1)))
+
+
+def infer(
+    store: Store,
+    model: Model,
+    catalog: Catalog,
+    outputs: Outputs = "latents,spectra",
+    workers: Workers = N_CPUS,
+    scheduler: Scheduler = "",
+    resources: Resources = "",
+    device: Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")] = "auto",
+    no_commit: Annotated[bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")] = False,
+) -> None:
+    """Encode every spectrum of a store into a derived catalogue and publish it; run again to resume."""
+    from xpscale.catalog.commit import commit
+    from xpscale.errors import IncompleteError
+    from xpscale.inference.plan import available_memory
+    from xpscale.inference.run import run
+    from xpscale.inference.status import run_status
+    from xpscale.runtime.progress import TerminalProgress
+
+    planned = _plan(store, model, catalog, outputs)
+    workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
+    say(planned.describe(max(workers, 1)))
+    if not scheduler:
+        planned.check_memory(max(workers, 1), available_memory())
+    if _is_published(planned):
+        say(f"nothing to do: {run_status(catalog)}")
+        return
+    with executor(scheduler, workers, resources) as where:
+        report = run(planned, executor=where, callbacks=[TerminalProgress()], device=device)
+    if report.failed:
+        for failure in report.failed:
+            print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
+        raise IncompleteError(
+            f"{len(report.failed)} of {len(planned.tasks)} tasks failed; nothing was published, the others are kept",
+            "Mend the cause and run the same command again",
+        )
+    spent = ", ".join(f"{name.removesuffix('_s').replace('_', ' ')} {s:.1f} s" for name, s in report.seconds.items() if s)
+    say(f"{spent or 'no time'} in workers; peak memory {report.peak_memory / 1e9:.2f} GB")
+    if no_commit:
+        say("not published (--no-commit); run again without it to publish")
+    else:
+        snapshot = commit(planned.catalog, report.manifest, f"xpscale infer {store} {model}")
+        say(f"published snapshot {snapshot.number}: {report.manifest.n_out:,} sources in {planned.catalog.url}")
+
+
+def _is_published(planned: InferencePlan) -> bool:
+    from xpscale.catalog.commit import snapshots
+    from xpscale.catalog.identity import claim
+
+    if not snapshots(planned.catalog):
+        return False
+    claim(planned.catalog, planned.identity)  # refuses if the place holds another run
+    return True
+
+
+def status(catalog: Catalog, json: Json = False) -> None:
+    """Done, left, failed, rejected; from any machine that reaches the catalogue."""
+    from xpscale.inference.status import run_status
+
+    found = run_status(catalog)
+    if json:
+        print_json(found.to_json())
+    else:
+        print(found)

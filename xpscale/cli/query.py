@@ -1,0 +1,114 @@
+"""``xpscale query``, ``xpscale sql``, ``xpscale spectrum``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpscale.cli.common import Json, print_json, print_table, say
+from xpscale.cli.infer import Catalog
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(query)
+    app.command()(sql)
+    app.command()(spectrum)
+
+
+def query(
+    catalog: Catalog,
+    cone: Annotated[str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")] = "",
+    ids: Annotated[str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia DR3 source_id.")] = "",
+    where: Annotated[str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")] = "",
+    columns: Annotated[str, typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given.")] = "",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="OUT", help="A .parquet, .csv or .fits file; else CSV on stdout.")
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it is there.")] = False,
+) -> None:
+    """Select sources from a catalogue."""
+    from xpscale.query.catalog import open_catalog
+    from xpscale.query.download import write
+    from xpscale.query.lookup import parse_ids
+    from xpscale.query.region import parse_cone
+
+    chosen = open_catalog(catalog).select()
+    if cone:
+        region = parse_cone(cone)
+        chosen = chosen.cone(region.ra, region.dec, region.radius_deg)
+    if ids:
+        chosen = chosen.at(parse_ids(ids))
+    if where:
+        chosen = chosen.where(where)
+    if columns:
+        chosen = chosen.columns(*(name.strip() for name in columns.split(",")))
+    if output:
+        say(f"{write(chosen, output, overwrite=overwrite):,} sources: {output}")
+    else:
+        table = chosen.to_table()
+        print_table(table)
+        say(f"{table.num_rows:,} sources")
+    if len(chosen.missing):
+        n_asked = 0 if chosen.source_ids is None else len(chosen.source_ids)
+        shown = ", ".join(map(str, chosen.missing[:5]))
+        say(f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue: {shown}{' ...' * (len(chosen.missing) > 5)}")
+
+
+def sql(
+    catalog: Catalog,
+    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="OUT", help="A .parquet, .csv or .fits file; else CSV on stdout.")
+    ] = "",
+) -> None:
+    """Run one SQL statement (DuckDB's dialect), read only."""
+    from xpscale.query.catalog import open_catalog
+    from xpscale.query.download import write
+
+    opened = open_catalog(catalog)
+    table = opened.sql(statement)
+    if output:
+        say(f"{write(table, output, opened.provenance(statement)):,} rows: {output}")
+    else:
+        print_table(table)
+
+
+def spectrum(
+    catalog: Catalog,
+    source_id: Annotated[int, typer.Argument(help="Gaia DR3 source_id.")],
+    plot: Annotated[str, typer.Option(metavar="OUT.png", help="Draw it: reconstruction with its scatter band.")] = "",
+    store: Annotated[str, typer.Option(help="The spectra store, to draw the observed spectrum beside it.")] = "",
+    json: Json = False,
+) -> None:
+    """Reconstructed coefficients and intrinsic scatter of one source, in the archive's units."""
+    import numpy as np
+    import pyarrow as pa
+
+    from xpscale.errors import NotFoundError
+    from xpscale.query.catalog import open_catalog
+    from xpscale.query.reconstruct import reconstruct
+
+    opened = open_catalog(catalog)
+    chosen = opened.at(source_id)
+    if len(chosen.missing):
+        raise NotFoundError(f"source_id {source_id} is not in {catalog}", "Check the identifier; it must be Gaia DR3's")
+    found = reconstruct(chosen)
+    mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
+    if plot:
+        from xpscale.plots.spectra import spectra as draw
+        from xpscale.store.reader import open_store
+
+        observed = open_store(store).find([source_id]) if store else None
+        figure, _ = draw(found, observed=observed)
+        figure.savefig(plot, dpi=150)
+        say(f"drawn: {plot}")
+    if json:
+        row = chosen.to_table().to_pylist()[0]
+        print_json({**row, "reconstruction": mean.tolist(), "scatter": scatter.tolist()})
+    elif not plot:
+        index = np.arange(len(mean))
+        print_table(pa.table({"coefficient": index, "reconstruction": mean, "scatter": scatter}))

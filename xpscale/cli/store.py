@@ -1,0 +1,78 @@
+"""``xpscale ingest``, ``xpscale store info|check``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
+
+__all__ = ["register"]
+
+Store = Annotated[str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")]
+
+nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command(rich_help_panel=None)(ingest)
+    app.add_typer(nouns, name="store")
+
+
+def ingest(
+    archive: Annotated[
+        str,
+        typer.Argument(metavar="ARCHIVE", help="Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/."),
+    ],
+    store: Store,
+    max_rows: Annotated[int, typer.Option(help="Rows of a partition at most.", min=1)] = 262_144,
+    workers: Workers = N_CPUS,
+    scheduler: Scheduler = "",
+    resources: Resources = "",
+) -> None:
+    """Make a spectra store from archive files; run again to resume."""
+    from xpscale.ingest.plan import plan_ingest, run_ingest
+    from xpscale.runtime.progress import TerminalProgress
+
+    plan = plan_ingest(archive, store, max_rows=max_rows)
+    say(str(plan))
+    few = not scheduler and len(plan.archive.pairs) == 1
+    with executor(scheduler, 0 if few else workers, resources) as where:
+        made, is_new = run_ingest(plan, executor=where, callbacks=[TerminalProgress()])
+    report = made.report
+    rejected = ", ".join(f"{n:,} {reason}" for reason, n in report["n_rejected"].items()) or "none"
+    say("" if is_new else "nothing to do: the store was finished before")
+    say(f"{made}\n{report['n_read']:,} read, {report['n_written']:,} written, rejected: {rejected}")
+
+
+@nouns.command()
+def info(store: Store, json: Json = False) -> None:
+    """Rows, partitions, magnitudes, rejections, provenance."""
+    from xpscale.store.info import store_info
+
+    found = store_info(store)
+    if json:
+        print_json(found.to_json())
+    else:
+        print(found)
+
+
+@nouns.command()
+def check(store: Store, json: Json = False) -> None:
+    """Read everything and verify it: bytes, rows, order, sums.  Exit code 20 if something is wrong."""
+    from xpscale.errors import PermanentError
+    from xpscale.store.check import check_store
+    from xpscale.store.reader import open_store
+
+    found = check_store(open_store(store))
+    rejected = ", ".join(f"{n:,} rejected ({reason})" for reason, n in found.n_rejected.items()) or "0 rejected"
+    if json:
+        print_json(found.to_json())
+    else:
+        print(f"{found.n_read:,} read, {found.n_written:,} written, {rejected}")
+        print(f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {found.n_bytes / 1e9:,.3f} GB")
+        print("sound" if found.ok else "\n".join(found.problems))
+    if not found.ok:
+        raise PermanentError(f"{store} has {len(found.problems)} problems", "Ingest again into a new store")

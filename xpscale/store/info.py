@@ -1,0 +1,83 @@
+"""The numbers of a spectra store that a person wants first."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from xpscale.storage import Storage
+from xpscale.store.reader import open_store
+
+__all__ = ["StoreInfo", "store_info"]
+
+G_ZERO_POINT = 25.6873668671
+"""Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al. 2021, A&A 649, A3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """Numbers of a store; ``magnitudes`` counts sources by G rounded down."""
+
+    url: str
+    release: str
+    origin: str
+    n_rows: int
+    n_coefficients: int
+    n_bp: int
+    n_partitions: int
+    partitions_by_order: Mapping[str, int]
+    magnitudes: Mapping[str, int]
+    n_read: int
+    n_rejected: Mapping[str, int]
+    n_movers: int
+    digest: str
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        return json.dumps(asdict(self), indent=1)
+
+    def __str__(self) -> str:
+        orders = ", ".join(f"{n} of order {order}" for order, n in self.partitions_by_order.items())
+        rejected = ", ".join(f"{n:,} {reason}" for reason, n in self.n_rejected.items()) or "none"
+        widest = max(self.magnitudes.values(), default=1)
+        bars = [f"  G {g:>3}  {'█' * max(1, round(40 * n / widest))} {n:,}" for g, n in self.magnitudes.items()]
+        return "\n".join(
+            [
+                f"{self.n_rows:,} sources, {self.n_coefficients} coefficients ({self.n_bp} BP)",
+                f"{self.n_partitions:,} partitions: {orders}",
+                f"{self.release}: {self.origin}",
+                f"{self.n_read:,} read; rejected: {rejected}; {self.n_movers:,} movers at order 8",
+                *bars,
+                f"digest {self.digest}",
+            ]
+        )
+
+
+def store_info(url: str | Storage) -> StoreInfo:
+    """Look at a store: its attributes, its report, and the G flux of every source."""
+    store = open_store(url)
+    report = store.report
+    magnitudes: Counter[int] = Counter()
+    for partition in store.partitions:
+        g_mag = G_ZERO_POINT - 2.5 * np.log10(store.read_fluxes(partition))
+        magnitudes.update(np.floor(g_mag).astype(int).tolist())
+    orders = Counter(partition.pixel.order for partition in store.partitions)
+    return StoreInfo(
+        url=store.url,
+        release=str(store.attributes.get("release", "")),
+        origin=str(store.attributes.get("origin", "")),
+        n_rows=store.n_rows,
+        n_coefficients=store.n_coefficients,
+        n_bp=store.n_bp,
+        n_partitions=len(store.partitions),
+        partitions_by_order={str(order): n for order, n in sorted(orders.items())},
+        magnitudes={str(g): n for g, n in sorted(magnitudes.items())},
+        n_read=report["n_read"],
+        n_rejected=report["n_rejected"],
+        n_movers=report["n_movers"],
+        digest=store.digest,
+    )
