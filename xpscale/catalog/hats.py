@@ -113,10 +113,14 @@ def hats_manifest(storage: Storage) -> str | None:
 
 def hats_problems(storage: Storage, outputs: tuple[str, ...]) -> tuple[str, ...]:
     """What hats' own strict validation finds; empty if the collection is valid."""
+    storage.filesystem.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
-        valid = is_valid_collection(storage.upath, strict=True)
-        for product in outputs[1:]:
-            valid &= is_valid_catalog((storage / product).upath, strict=True)
+        try:
+            valid = is_valid_collection(storage.upath, strict=True)
+            for product in outputs[1:]:
+                valid &= is_valid_catalog((storage / product).upath, strict=True)
+        except Exception as error:  # the validator lets through whatever the damage makes its libraries raise
+            return (*said, f"{type(error).__name__}: {str(error).splitlines()[0]}")
     return () if valid else tuple(said) or ("not a valid HATS collection",)
 
 

@@ -1,0 +1,142 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from random_catalog import PIXELS, ROWS, fill, identity, random_table
+
+from xpscale.catalog.check import check, info
+from xpscale.catalog.commit import build_manifest, commit
+from xpscale.catalog.layout import COLLECTION, RUN, part_key
+from xpscale.catalog.sink import encode
+from xpscale.catalog.votable import product_schema
+from xpscale.errors import NotFoundError
+from xpscale.schema import conform
+from xpscale.storage import Storage
+
+KEY = part_key("spectra", PIXELS[1])
+
+
+@pytest.fixture
+def published(storage: Storage) -> Storage:
+    commit(storage, build_manifest(storage, fill(storage)), "to be damaged")
+    return storage
+
+
+def problems_naming(storage: Storage, key: str, deep: bool) -> list[str]:
+    report = check(storage, deep=deep)
+    assert report.ok is (report.problems == ())
+    return [problem for problem in report.problems if key in problem]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_sound_catalogue_has_no_problems(published: Storage, deep: bool):
+    report = check(published, deep=deep)
+    assert json.loads(report.to_json())["ok"] is True
+    assert report.problems == ()
+    assert (report.n_parts, report.n_rows, report.snapshot) == (2 * len(PIXELS), len(PIXELS) * ROWS, 1)
+
+
+def test_one_flipped_byte(published: Storage):
+    data = bytearray(published.read(KEY))
+    data[len(data) // 2] ^= 1  # inside an array: no reader would notice
+    published.replace(KEY, data)
+    assert any("sha256" in problem for problem in problems_naming(published, KEY, deep=True))
+    assert problems_naming(published, KEY, deep=False) == []
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_missing_truncated_stray(published: Storage, deep: bool):
+    stray = part_key("latents", PIXELS[1]).replace("200", "777")
+    published.create(stray, published.read(part_key("latents", PIXELS[1])))
+    data = published.read(KEY)
+    published.replace(KEY, data[:-1])
+    published.delete(part_key("latents", PIXELS[0]))
+    assert any(f"{len(data) - 1} bytes" in problem for problem in problems_naming(published, KEY, deep))
+    assert any("stray" in problem for problem in problems_naming(published, stray, deep))
+    assert any("missing" in problem for problem in problems_naming(published, part_key("latents", PIXELS[0]), deep))
+
+
+def test_swapped_parts(published: Storage):
+    other = part_key("spectra", PIXELS[2])
+    here, there = published.read(KEY), published.read(other)
+    published.replace(KEY, there)
+    published.replace(other, here)
+    for key in (KEY, other):
+        assert problems_naming(published, key, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.slice(1), "399 rows"),
+        (lambda t: t.take(pa.array([1, 0, *range(2, ROWS)])), "not sorted"),
+        (lambda t: t.take(pa.array([0, 0, *range(2, ROWS)])), "1 sources twice"),
+        (lambda t: random_table(PIXELS[1], seed=1), "not the same sources"),
+        (lambda t: random_table(PIXELS[2]), f"{ROWS} rows outside"),
+        (
+            lambda t: t.rename_columns(["dec" if n == "ra" else "ra" if n == "dec" else n for n in t.column_names]),
+            "differ in ra",
+        ),
+    ],
+)
+def test_rows_that_are_wrong_though_every_hash_agrees(storage: Storage, change, said: str):
+    """The sink's own fault, so to say: the manifest is made of what was written."""
+    from xpscale.types import Part
+
+    reports = fill(storage)
+    target = product_schema("spectra", 6, 110)
+    data = encode(conform(change(random_table(PIXELS[1])), target).replace_schema_metadata(target.metadata), "spectra")
+    storage.replace(KEY, data)
+    import hashlib
+
+    part = Part(PIXELS[1], KEY, ROWS, len(data), hashlib.sha256(data).hexdigest())
+    from dataclasses import replace
+
+    latents, _ = reports[1].parts
+    reports[1] = replace(reports[1], parts=(latents, part))
+    manifest = build_manifest(storage, reports)
+    if said == "399 rows":
+        from xpscale.errors import PermanentError
+
+        with pytest.raises(PermanentError, match=said):
+            commit(storage, manifest)
+        return
+    commit(storage, manifest)
+    assert any(said in problem for problem in problems_naming(storage, KEY, deep=True))
+    assert not any("sha256" in problem for problem in check(storage).problems)
+
+
+def test_another_schema(published: Storage):
+    table = pq.read_table(f"{published}/{KEY}").replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    published.replace(KEY, sink.getvalue())
+    assert any("schema" in p or "bytes" in p for p in problems_naming(published, KEY, deep=True))
+
+
+def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
+    text = published.read(COLLECTION).decode()
+    digest = next(line for line in text.splitlines() if line.startswith("xpscale_manifest="))
+    published.replace(COLLECTION, text.replace(digest, "xpscale_manifest=0").encode())
+    published.replace(RUN, identity(model_id="model-2").to_json().encode())
+    report = check(published, deep=False)
+    assert any("the HATS metadata describe manifest 0" in problem for problem in report.problems)
+    assert any("run.json says model_id is model-2" in problem for problem in report.problems)
+    published.delete("latents/dataset/_common_metadata")
+    assert any(p == "HATS: _common_metadata file does not exist." for p in check(published, deep=False).problems)
+
+
+def test_info(published: Storage, tmp_path):
+    found = info(published)
+    assert (found.n_rows, found.n_in, found.n_rejected) == (
+        len(PIXELS) * ROWS,
+        len(PIXELS) * ROWS + 1,
+        {"missing BP": 1},
+    )
+    assert found.partitions_by_order == {2: 1, 3: 2, 5: 1}
+    assert found.area_sq_deg == pytest.approx(41252.96 * (1 / 192 + 2 / 768 + 1 / 12288), abs=0.001)
+    assert sum(found.n_bytes.values()) == check(published, deep=False).n_bytes
+    assert json.loads(found.to_json())["message"] == "to be damaged"
+    with pytest.raises(NotFoundError, match="not an xpscale catalogue"):
+        info(Storage(str(tmp_path / "nowhere")))

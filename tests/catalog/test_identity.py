@@ -1,0 +1,40 @@
+import pytest
+from random_catalog import identity
+
+from xpscale.catalog.identity import claim, read_identity
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.storage import Storage
+
+
+def test_first_claim_wins_and_the_same_run_resumes(storage: Storage):
+    with pytest.raises(NotFoundError, match="not an xpscale catalogue"):
+        read_identity(storage)
+    assert claim(storage, identity()) is True
+    assert claim(storage, identity()) is False
+    assert read_identity(storage) == identity()
+
+
+def test_another_run_is_refused_with_every_difference(storage: Storage):
+    claim(storage, identity())
+    with pytest.raises(ConflictError) as refused:
+        claim(storage, identity(model_id="model-2", outputs=("latents",)))
+    text = str(refused.value)
+    assert "model_id: there model-1, now model-2" in text
+    assert "outputs: there ('latents', 'spectra'), now ('latents',)" in text
+    assert "input_digest" not in text
+    assert "another path" in text
+    assert read_identity(storage) == identity()
+
+
+def test_a_place_that_holds_something_else_is_left_alone(storage: Storage):
+    storage.create("holiday/photo.jpg", b"beach")
+    with pytest.raises(ConflictError, match="already holds something else: holiday"):
+        claim(storage, identity())
+    assert list(storage.list()) == ["holiday/photo.jpg"]
+
+
+@pytest.mark.parametrize("text", [b"{", b'{"outputs": []}', b"[1]"])
+def test_an_identity_that_cannot_be_read_is_no_crash(storage: Storage, text: bytes):
+    storage.create("_xpscale/run.json", text)
+    with pytest.raises(InvalidInputError, match=r"run\.json cannot be read"):
+        claim(storage, identity())

@@ -1,0 +1,135 @@
+import hashlib
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_catalog import PIXELS, C, L, random_table
+
+from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink, encode
+from xpscale.catalog.votable import product_schema
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.schema import columns, conform
+from xpscale.storage import Storage
+
+PIXEL = PIXELS[1]
+
+
+def sink_of(storage: Storage) -> ParquetSink:
+    return pickle.loads(pickle.dumps(ParquetSink(storage, L, C)))
+
+
+@pytest.mark.parametrize("n", [1, 400])
+def test_parts_hold_what_came_in(storage: Storage, n: int):
+    table = random_table(PIXEL, n)
+    parts = sink_of(storage).put(PIXEL, table)
+    assert [part.key for part in parts] == [
+        f"{p}/dataset/Norder=3/Dir=0/Npix=200.parquet" for p in ("latents", "spectra")
+    ]
+    for part, product in zip(parts, ("latents", "spectra"), strict=True):
+        data = storage.read(part.key)
+        assert (part.n_rows, part.n_bytes, part.sha256) == (n, len(data), hashlib.sha256(data).hexdigest())
+        found = pq.read_table(pa.BufferReader(data))
+        assert found.schema.equals(product_schema(product, L, C), check_metadata=True)
+        assert found.equals(table.select(found.column_names).cast(found.schema))
+
+
+def test_no_rows_no_part(storage: Storage):
+    assert sink_of(storage).put(PIXEL, random_table(PIXEL, 0)) == ()
+    assert storage.is_empty()
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 3000), max_size=4))
+def test_equal_tables_make_equal_bytes(cuts: list[int]):
+    whole = random_table(PIXEL, 3000)
+    edges = [0, *sorted(cuts), 3000]
+    pieces = pa.concat_tables(whole.slice(a, b - a) for a, b in pairwise(edges))
+    sliced = pa.concat_tables([random_table(PIXEL, 7), whole]).combine_chunks().slice(7)
+    for product in ("latents", "spectra"):
+        target = product_schema(product, L, C)
+        hashes = {hashlib.sha256(encode(conform(t, target), product)).digest() for t in (whole, pieces, sliced)}
+        assert len(hashes) == 1
+
+
+def test_encodings(storage: Storage):
+    n = ROW_GROUP_SIZE + 10
+    table = random_table(PIXEL, n)
+    latents, spectra = (pq.ParquetFile(f"{storage}/{part.key}").metadata for part in sink_of(storage).put(PIXEL, table))
+    assert [latents.row_group(i).num_rows for i in range(latents.num_row_groups)] == [ROW_GROUP_SIZE, 10]
+    for metadata in (latents, spectra):
+        for i in range(metadata.num_columns):
+            column = metadata.row_group(0).column(i)
+            assert column.compression == "ZSTD"
+            assert not column.has_dictionary_page
+            is_array = "list" in column.path_in_schema
+            assert column.is_stats_set is not is_array
+            if column.physical_type in ("FLOAT", "DOUBLE"):
+                assert "BYTE_STREAM_SPLIT" in column.encodings
+            if column.path_in_schema in ("_healpix_29", "source_id"):
+                assert "DELTA_BINARY_PACKED" in column.encodings
+
+
+def test_the_first_writer_wins_and_the_loser_reports_the_winner(storage: Storage):
+    first = sink_of(storage).put(PIXEL, random_table(PIXEL))
+    before = {part.key: storage.read(part.key) for part in first}
+    # The same sources on another device: other last bits.
+    table = random_table(PIXEL)
+    nll = table.schema.get_field_index("nll")
+    other = table.set_column(
+        nll, table.schema.field(nll), pa.array(np.nextafter(table["nll"].to_numpy(), np.float32(0)))
+    )
+    assert sink_of(storage).put(PIXEL, other) == first
+    assert {part.key: storage.read(part.key) for part in first} == before
+
+
+def test_a_damaged_or_foreign_winner_is_named_and_kept(storage: Storage):
+    sink, table = sink_of(storage), random_table(PIXEL)
+    key = sink.put(PIXEL, random_table(PIXEL, seed=1))[0].key
+    with pytest.raises(ConflictError, match=f"{key}.*not the 400 sources"):
+        sink.put(PIXEL, table)
+    storage.replace(key, storage.read(key)[:-100])
+    with pytest.raises(ConflictError, match=f"{key}.*cannot be read"):
+        sink.put(PIXEL, table)
+
+
+def test_rows_out_of_place_are_refused_before_anything_is_written(storage: Storage):
+    sink, table = sink_of(storage), random_table(PIXEL)
+    with pytest.raises(InvalidInputError, match="lies outside"):
+        sink.put(PIXELS[2], table)
+    with pytest.raises(InvalidInputError, match="not sorted"):
+        sink.put(PIXEL, table.take(pa.array([1, 0])))
+    with pytest.raises(InvalidInputError, match="lacks the columns scatter"):
+        ParquetSink(storage, L, C, ("spectra",)).put(PIXEL, table.drop_columns(["scatter"]))
+    assert storage.is_empty()
+
+
+def test_astropy_sees_units_ucds_and_arrays(storage: Storage):
+    for part, product in zip(sink_of(storage).put(PIXEL, random_table(PIXEL, 20)), ("latents", "spectra"), strict=True):
+        found = Table.read(f"{storage}/{part.key}", format="parquet.votable")
+        for column in columns(product, L, C):
+            assert found[column.name].meta["ucd"] == column.ucd
+            assert found[column.name].description == column.description
+        assert found["ra"].unit == "deg"
+    assert found["reconstruction"].shape == (20, C)
+    assert found["scatter"].unit.to_string() == "electron / s"
+
+
+def test_the_votable_is_valid_by_astropy():
+    from io import BytesIO
+
+    from astropy.io import votable as astropy_votable
+
+    from xpscale.catalog.votable import votable
+
+    for product in ("latents", "spectra"):
+        document = votable(product, columns(product, L, C))
+        parsed = astropy_votable.parse(BytesIO(document), verify="exception")  # raises on any deviation
+        fields = parsed.get_first_table().fields
+        assert [field.name for field in fields] == [column.name for column in columns(product, L, C)]
+        assert {field.ref for field in fields if field.name in ("ra", "dec")} == {"icrs"}

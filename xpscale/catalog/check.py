@@ -1,0 +1,248 @@
+"""Is the catalogue what its manifest says, and what is in it?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.commit import current, read_manifest
+from xpscale.catalog.identity import read_identity
+from xpscale.catalog.layout import product_of
+from xpscale.catalog.votable import product_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from xpscale.catalog.manifest import Manifest
+    from xpscale.sky import Pixel
+    from xpscale.storage import Storage
+    from xpscale.types import Part
+
+__all__ = ["CatalogInfo", "CheckReport", "check", "info"]
+
+IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
+"""Columns all products share, row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` looked at and what it found; each problem names its object."""
+
+    catalog: str
+    snapshot: int
+    deep: bool
+    n_parts: int
+    n_rows: int
+    n_bytes: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps({"ok": self.ok, **asdict(self)}, indent=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogInfo:
+    """The current version in numbers: rows, parts by HEALPix order, bytes by product, area in square degrees."""
+
+    catalog: str
+    snapshot: int
+    created: str
+    message: str
+    model_id: str
+    input_digest: str
+    software: str
+    n_latents: int
+    n_coefficients: int
+    n_rows: int
+    n_in: int
+    n_rejected: Mapping[str, int]
+    n_partitions: int
+    partitions_by_order: Mapping[int, int]
+    n_bytes: Mapping[str, int]
+    area_sq_deg: float
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def info(storage: Storage) -> CatalogInfo:
+    """The current version of a catalogue in numbers, from its manifest alone."""
+    snapshot = current(storage)
+    manifest = read_manifest(storage, snapshot)
+    identity = manifest.identity
+    pixels = [part.pixel for part in manifest.of(identity.outputs[0])]
+    return CatalogInfo(
+        catalog=str(storage),
+        snapshot=snapshot.number,
+        created=snapshot.created,
+        message=snapshot.message,
+        model_id=identity.model_id,
+        input_digest=identity.input_digest,
+        software=identity.software,
+        n_latents=identity.n_latents,
+        n_coefficients=identity.n_coefficients,
+        n_rows=manifest.n_out,
+        n_in=manifest.n_in,
+        n_rejected=manifest.n_rejected,
+        n_partitions=len(pixels),
+        partitions_by_order=dict(sorted(Counter(pixel.order for pixel in pixels).items())),
+        n_bytes={product: sum(part.n_bytes for part in manifest.of(product)) for product in identity.outputs},
+        area_sq_deg=round(sum(pixel.area_sq_deg for pixel in pixels), 3),
+    )
+
+
+def check(storage: Storage, deep: bool = True) -> CheckReport:
+    """Compare the current version with its manifest.
+
+    Always: every part is there, with its size, rows and schema; nothing else lies beside the parts; products share
+    pixels, none overlaps another; the HATS metadata describe this manifest and pass hats' strict validation.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    deep
+        Also read every byte: sha256, order and pixel of the rows, the same sources in all products, none twice in
+        a part.
+
+    Raises
+    ------
+    NotFoundError
+        If nothing is published.
+    PermanentError
+        If the manifest itself is damaged.
+    """
+    snapshot = current(storage)
+    manifest = read_manifest(storage, snapshot)
+    by_pixel: dict[Pixel, list[Part]] = {}
+    for part in manifest.parts:
+        by_pixel.setdefault(part.pixel, []).append(part)
+    there = {key: size for product in manifest.identity.outputs for key, size in storage.list(product).items()}
+    problems = [*_identity_problems(storage, manifest), *_pixel_problems(by_pixel, manifest.identity.outputs)]
+    problems += _listing_problems(manifest.parts, there)
+    sound = {pixel: [p for p in parts if there.get(p.key) == p.n_bytes] for pixel, parts in by_pixel.items()}
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if deep else 16) as threads:
+        look = _deep_problems if deep else _shallow_problems
+        for found in threads.map(lambda parts: list(look(storage, manifest, parts)), sound.values()):
+            problems += found
+    problems += _hats_problems(storage, manifest)
+    return CheckReport(
+        str(storage),
+        snapshot.number,
+        deep,
+        len(manifest.parts),
+        manifest.n_out,
+        manifest.n_bytes,
+        tuple(problems),
+    )
+
+
+def _identity_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
+    for name, (listed, there) in manifest.identity.differences(read_identity(storage)).items():
+        yield f"run.json says {name} is {there}, the manifest says {listed}"
+
+
+def _pixel_problems(by_pixel: Mapping[Pixel, list[Part]], outputs: tuple[str, ...]) -> Iterator[str]:
+    for pixel, parts in by_pixel.items():
+        products = tuple(sorted(product_of(part.key) for part in parts))
+        if products != tuple(sorted(outputs)) or len({part.n_rows for part in parts}) > 1:
+            yield f"{pixel} has the parts {[(part.key, part.n_rows) for part in parts]}, expected one a product"
+    ordered = sorted(by_pixel, key=lambda pixel: pixel.index_range)
+    for left, right in pairwise(ordered):
+        if left.index_range[1] > right.index_range[0]:
+            yield f"{left} and {right} overlap"
+
+
+def _listing_problems(parts: Iterable[Part], there: Mapping[str, int]) -> Iterator[str]:
+    listed = {part.key: part for part in parts}
+    for key, part in listed.items():
+        if key not in there:
+            yield f"{key} is missing"
+        elif there[key] != part.n_bytes:
+            yield f"{key} has {there[key]} bytes, the manifest says {part.n_bytes}"
+    for key in there:
+        below_dataset = key.split("/", 1)[1].startswith("dataset/")
+        if below_dataset and key not in listed and not key.endswith(("/_metadata", "/_common_metadata")):
+            yield f"{key} is in no manifest: a stray object, which readers of the folder would see"
+
+
+def _shallow_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:
+    for part in parts:
+        try:
+            path = f"{storage.path}/{part.key}"
+            with pq.ParquetFile(path, filesystem=storage.filesystem) as file:
+                yield from _footer_problems(manifest, part, file)
+        except (pa.ArrowException, OSError) as error:
+            yield _unreadable(part, error)
+
+
+def _deep_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:
+    identities: dict[str, pa.Table] = {}
+    for part in parts:
+        data = storage.read(part.key)
+        if (found := hashlib.sha256(data).hexdigest()) != part.sha256:
+            yield f"{part.key} has the sha256 {found}, the manifest says {part.sha256}"
+        try:
+            with pq.ParquetFile(pa.BufferReader(data)) as file:
+                yield from _footer_problems(manifest, part, file)
+                rows = file.read(columns=list(IDENTITY_COLUMNS))
+        except (pa.ArrowException, OSError) as error:
+            yield _unreadable(part, error)
+            continue
+        yield from _row_problems(part, rows)
+        identities[part.key] = rows
+    first, *others = identities or [""]
+    for other in others:
+        for name in IDENTITY_COLUMNS:
+            if not identities[first][name].equals(identities[other][name]):
+                yield f"{first} and {other} differ in {name}: their rows are not the same sources"
+
+
+def _footer_problems(manifest: Manifest, part: Part, file: pq.ParquetFile) -> Iterator[str]:
+    identity = manifest.identity
+    if file.metadata.num_rows != part.n_rows:
+        yield f"{part.key} has {file.metadata.num_rows} rows, the manifest says {part.n_rows}"
+    expected = product_schema(product_of(part.key), identity.n_latents, identity.n_coefficients)
+    if not file.schema_arrow.equals(expected, check_metadata=True):
+        yield f"{part.key} has another schema than {product_of(part.key)} of version {identity.schema_version}"
+
+
+def _row_problems(part: Part, rows: pa.Table) -> Iterator[str]:
+    index = rows["_healpix_29"].to_numpy()
+    start, stop = part.pixel.index_range
+    if outside := int(np.count_nonzero((index < start) | (index >= stop))):
+        yield f"{part.key} has {outside} rows outside {part.pixel}"
+    if np.any(np.diff(index) < 0):
+        yield f"{part.key} is not sorted by _healpix_29"
+    if repeated := rows.num_rows - len(np.unique(rows["source_id"].to_numpy())):
+        yield f"{part.key} holds {repeated} sources twice"
+
+
+def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
+    from xpscale.catalog.hats import hats_manifest, hats_problems
+
+    if (described := hats_manifest(storage)) != manifest.digest:
+        yield f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again to mend it"
+    for problem in hats_problems(storage, manifest.identity.outputs):
+        yield f"HATS: {problem}"
+
+
+def _unreadable(part: Part, error: Exception) -> str:
+    return f"{part.key} cannot be read: {str(error).splitlines()[0]}"
