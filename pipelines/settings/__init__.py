@@ -1,0 +1,87 @@
+"""What differs between places: addresses, sizes, resources.  One TOML file a place, read into one frozen value."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.types import Executor
+
+__all__ = ["Settings", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of a place.
+
+    Parameters
+    ----------
+    archive, store, sample, model, catalog
+        Folders or ``s3://`` URLs of each product.
+    scheduler
+        Address of a running Dask scheduler; empty for worker processes on this machine.
+    workers
+        How many of those; 0 runs everything in this process.
+    resources
+        What a task needs of a worker, as the workers declare it: ``{GPU = 1}``.
+    device
+        Where workers compute: ``auto``, ``cpu`` or ``cuda``.
+    max_rows
+        Rows of a partition at most.
+    outputs
+        Products of the catalogue.
+    sample_size, sample_rule
+        Training objects to draw, and how: ``density``, ``flattened`` or ``uniform``.
+    training
+        Path of a TOML file with a ``[training]`` table; empty for the defaults.
+    """
+
+    archive: str
+    store: str
+    sample: str
+    model: str
+    catalog: str
+    scheduler: str
+    workers: int
+    resources: dict[str, float]
+    device: str
+    max_rows: int
+    outputs: list[str]
+    sample_size: int
+    sample_rule: str
+    training: str
+
+    @contextlib.contextmanager
+    def executor(self) -> Iterator[Executor]:
+        """Where tasks run."""
+        from xpscale import DaskExecutor, SerialExecutor
+        from xpscale.runtime.executors.dask import connect, local_cluster
+
+        if not self.scheduler and not self.workers:
+            yield SerialExecutor()
+            return
+        with connect(self.scheduler) if self.scheduler else local_cluster(self.workers) as client:
+            yield DaskExecutor(client, self.resources)
+
+
+def load(path: str | Path) -> Settings:
+    """Settings from a TOML file; every field must be there, and nothing else."""
+    file = Path(path)
+    if not file.is_file():
+        raise NotFoundError(f"{file} does not exist", "Take pipelines/settings/laptop.toml as a start")
+    try:
+        values = tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{file} is not TOML: {error}", "Mend that line") from error
+    names = {field.name for field in fields(Settings)}
+    for name in values.keys() - names:
+        near = difflib.get_close_matches(name, names, 1)
+        raise InvalidInputError(f"{file} has the key {name!r}", f"Did you mean {near[0]!r}?" if near else "Remove it")
+    if missing := names - values.keys():
+        raise InvalidInputError(f"{file} lacks {', '.join(sorted(missing))}", "Add it; see pipelines/settings/laptop.toml")
+    return Settings(**values)
