@@ -1,0 +1,31 @@
+"""Small networks and batches of spectra."""
+
+import numpy as np
+import torch
+
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.types import SpectraBatch
+
+SMALL = Architecture(n_coefficients=12, n_latents=3, hidden=(9, 7, 5))
+
+
+def batch_of(coefficients, errors=None, flux=None):
+    n = len(coefficients)
+    return SpectraBatch(
+        np.arange(n),
+        np.zeros(n),
+        np.zeros(n),
+        np.full(n, 100.0) if flux is None else flux,
+        np.asarray(coefficients, np.float32),
+        np.ones(np.shape(coefficients), np.float32) if errors is None else np.asarray(errors, np.float32),
+    )
+
+
+def random_network(architecture=SMALL, seed=0):
+    """A network whose batch normalizations have seen something."""
+    torch.manual_seed(seed)
+    network = ScatterVAE(architecture)
+    for buffer in network.buffers():
+        if buffer.dtype.is_floating_point:
+            buffer.uniform_(0.3, 2.0)
+    return network.eval()
