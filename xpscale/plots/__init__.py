@@ -1,0 +1,1 @@
+"""Figures: data in, ``(figure, axes)`` out; nothing is read or written here."""
