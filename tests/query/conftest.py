@@ -1,0 +1,125 @@
+"""A derived catalogue of 6,000 made-up sources with every awkward place on the sky, written by the real parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xpscale.catalog.commit import commit
+from xpscale.catalog.identity import claim
+from xpscale.catalog.layout import MODEL
+from xpscale.catalog.manifest import Manifest, RunIdentity
+from xpscale.catalog.sink import ParquetSink
+from xpscale.query.catalog import open_catalog
+from xpscale.schema import SCHEMA_VERSION, columns
+from xpscale.sky import Pixel, healpix_29
+from xpscale.storage import Storage
+
+N_LATENTS, N_COEFFICIENTS = 6, 110
+N_MOVERS = 20
+
+
+@dataclass(frozen=True, repr=False)
+class Example:
+    url: str
+    rows: pa.Table  # what the catalogue holds, sorted by _healpix_29
+    movers: np.ndarray  # source_ids that do not lie in the part their number says
+
+
+def positions(rng):
+    """The whole sky, and crowds at both poles, at the seam ra = 0, and on a corner of HEALPix base pixels."""
+    ra, dec = rng.uniform(0, 360, 4800), np.degrees(np.arcsin(rng.uniform(-1, 1, 4800)))
+    for ra0, dec0 in ((0, 90), (0, -90), (0, 0), (45, 41.8103149)):
+        ra = np.append(ra, (ra0 + rng.normal(0, 120 if abs(dec0) == 90 else 2, 300)) % 360)
+        dec = np.append(dec, dec0 - np.sign(dec0) * abs(rng.normal(0, 2, 300)) if dec0 else rng.normal(0, 2, 300))
+    return ra, dec
+
+
+def pixel_of(index):
+    """Partitions of mixed orders: 0 in the north, 1 around the equator, 2 in the south."""
+    base = index >> 58
+    order = int(base // 4)
+    return Pixel(order, int(index >> (58 - 2 * order)))
+
+
+def make_rows(model, rng):
+    ra, dec = positions(rng)
+    index = healpix_29(ra, dec)
+    source_id = (index >> 34 << 35) + np.arange(1, len(ra) + 1) * 128
+    movers = rng.choice(len(ra), N_MOVERS, replace=False)
+    source_id[movers] = (np.roll(index[movers], 1) >> 34 << 35) + 7 + movers * 128
+    flux = 10 ** rng.uniform(3, 6, len(ra))
+    z = rng.normal(size=(len(ra), N_LATENTS)).astype(np.float32)
+    import torch
+
+    decoded = model.decode(torch.from_numpy(z), flux)
+    values = {"_healpix_29": index, "source_id": source_id, "ra": ra, "dec": dec, "phot_g_mean_flux": flux}
+    values |= {f"latent_mean_{i}": z[:, i] for i in range(N_LATENTS)}
+    values |= {"reduced_chi2": rng.chisquare(20, len(ra)) / 20, "flags": rng.integers(0, 3, len(ra))}
+    values["reduced_chi2"][:10] = np.nan
+    values |= {"reconstruction": list(decoded.mean.numpy()), "scatter": list(decoded.scatter.numpy())}
+    arrays = []
+    for column in known():
+        value = values.get(column.name, np.full(len(ra), 1))
+        arrays.append(pa.array(value, pa.list_(pa.float32()) if isinstance(value, list) else None).cast(column.type))
+    rows = pa.Table.from_arrays(arrays, schema=pa.schema([c.field for c in known()]))
+    return rows.take(np.argsort(index, kind="stable")), source_id[movers]
+
+
+def known():
+    latents = columns("latents", N_LATENTS, N_COEFFICIENTS)
+    return (*latents, *columns("spectra", N_LATENTS, N_COEFFICIENTS)[-2:])
+
+
+@pytest.fixture(scope="session")
+def model():
+    import torch
+
+    from xpscale.model.checkpoint import ModelCard, TrainedModel
+    from xpscale.model.density import TrainingDensity
+    from xpscale.model.scaling import Scaling
+    from xpscale.model.scatter_vae import ScatterVAE
+
+    torch.manual_seed(1)
+    network = ScatterVAE()
+    scale = np.geomspace(0.05, 1e-5, 55)
+    scaling = Scaling(np.tile(scale, 2), np.tile(scale, 2) / 3)
+    return TrainedModel.create(network, scaling, TrainingDensity.unknown(110), ModelCard(network.architecture))
+
+
+def publish(url, model, rows, outputs=("latents", "spectra")):
+    storage = Storage(url)
+    identity = RunIdentity(
+        "input", model.model_id, N_LATENTS, N_COEFFICIENTS, 84, outputs, SCHEMA_VERSION, "xpscale test"
+    )
+    claim(storage, identity)
+    sink = ParquetSink(storage, N_LATENTS, N_COEFFICIENTS, outputs)
+    pixels = np.array([pixel_of(index) for index in rows["_healpix_29"].to_pylist()], object)
+    parts = []
+    for pixel in sorted(set(pixels)):
+        parts += sink.put(pixel, rows.filter(pa.array(pixels == pixel)))
+    model.save(storage / MODEL)
+    commit(storage, Manifest(identity, tuple(parts), rows.num_rows), "made up")
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory, model):
+    rows, movers = make_rows(model, np.random.default_rng(5))
+    url = str(tmp_path_factory.mktemp("catalogue") / "cat")
+    publish(url, model, rows)
+    return Example(url, rows, movers)
+
+
+@pytest.fixture(scope="session")
+def cat(example):
+    return open_catalog(example.url)
+
+
+@pytest.fixture(scope="session")
+def latents_only(tmp_path_factory, example, model):
+    url = str(tmp_path_factory.mktemp("catalogue") / "latents")
+    publish(url, model, example.rows, ("latents",))
+    return url

@@ -1,0 +1,67 @@
+"""Maps of the sky, aggregated where the rows are: only one number a pixel leaves the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.query.catalog import Catalog
+from xpscale.query.engine import ARRAYS, unknown_column
+from xpscale.sky import INDEX_ORDER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.query.selection import Selection
+
+__all__ = ["SkyMap", "sky_map"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SkyMap:
+    """One number a HEALPix pixel.
+
+    Parameters
+    ----------
+    order
+        HEALPix order, NESTED, ICRS.
+    pixels
+        Numbers of the pixels that have rows, int64, sorted, with shape (P,).
+    values
+        Sources, or the median of a column, with shape (P,).
+    n_rows
+        Sources in the map.
+    """
+
+    order: int
+    pixels: NDArray[np.int64]
+    values: NDArray[np.float64]
+    n_rows: int
+
+
+def sky_map(rows: Catalog | Selection, column: str | None = None, order: int = 5) -> SkyMap:
+    """Number of sources, or the median of a column, in each HEALPix pixel.
+
+    Parameters
+    ----------
+    rows
+        A catalogue or a selection.
+    column
+        A scalar column; ``None`` counts.  NaN is left out of the median, and a pixel of only NaN is NaN.
+    order
+        HEALPix order of the map, 0 to 12.
+    """
+    selection = rows.select() if isinstance(rows, Catalog) else rows
+    if not 0 <= order <= 12:
+        raise InvalidInputError(f"a map of order {order} is not possible", "Choose an order from 0 to 12")
+    scalars = [name for name in selection.catalog.column_names if name not in ARRAYS]
+    if column is not None and column not in scalars:
+        raise unknown_column(column, scalars)
+    value = "count(*)" if column is None else f'median("{column}") FILTER (NOT isnan("{column}"::DOUBLE))'
+    pixel = f"_healpix_29 >> {2 * (INDEX_ORDER - order)}"
+    table: Any = selection.aggregate(f"{pixel} AS pixel, {value}::DOUBLE AS value, count(*) AS n", "pixel")
+    values = table["value"].to_numpy().astype(np.float64)
+    return SkyMap(order, table["pixel"].to_numpy(), values, int(table["n"].to_numpy().sum()))

@@ -1,0 +1,131 @@
+"""Reconstructed spectra of sources, from the catalogue's spectra product or decoded from its latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.catalog.layout import MODEL
+from xpscale.errors import InvalidInputError
+from xpscale.query.catalog import Catalog
+from xpscale.query.convert import array
+from xpscale.query.engine import ARRAYS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from xpscale.model.checkpoint import TrainedModel
+    from xpscale.query.selection import Selection
+    from xpscale.query.wavelength import SampledSpectra
+
+__all__ = ["Spectra", "reconstruct"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectra:
+    """Reconstructed spectra as basis coefficients, in the archive's units (electron/s).
+
+    Parameters
+    ----------
+    source_id
+        Gaia DR3 identifiers, int64, with shape (N,).
+    mean
+        Reconstructed coefficients, BP then RP, with shape (N, C).
+    scatter
+        Intrinsic scatter of each coefficient beyond its measurement error, one standard deviation, with shape (N, C).
+    """
+
+    source_id: NDArray[np.int64]
+    mean: NDArray[np.floating[Any]]
+    scatter: NDArray[np.floating[Any]]
+
+    def __post_init__(self) -> None:
+        n = len(self.source_id)
+        if self.mean.ndim != 2 or len(self.mean) != n or self.mean.shape != self.scatter.shape:
+            raise InvalidInputError(
+                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected ({n}, C) for both"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    def take(self, rows: NDArray[Any] | slice) -> Spectra:
+        """The spectra of some rows: an index array, a boolean mask with shape (N,), or a slice."""
+        return Spectra(self.source_id[rows], self.mean[rows], self.scatter[rows])
+
+    def at_wavelengths(self) -> SampledSpectra:
+        """The spectra as flux against wavelength (W m-2 nm-1, nm), through GaiaXPy."""
+        from xpscale.query.wavelength import sample
+
+        return sample(self.source_id, self.mean, self.scatter)
+
+
+def reconstruct(
+    rows: Selection | Catalog | pa.Table, model: TrainedModel | None = None, *, from_latents: bool = False
+) -> Spectra:
+    """The reconstructed spectra of some rows.
+
+    They are read where the catalogue holds its spectra product.  Where it does not, they are decoded at the posterior
+    mean of the latents, by the model stored in the catalogue; both agree to the rounding of float32.
+
+    Parameters
+    ----------
+    rows
+        A selection (its columns do not matter), a catalogue, or a table with either the columns ``reconstruction`` and
+        ``scatter``, or ``phot_g_mean_flux`` and all ``latent_mean_*``; ``source_id`` in any case.
+    model
+        The model to decode a table of latents with; a selection finds the model of its catalogue.
+    from_latents
+        Decode, even where spectra are stored.
+
+    Raises
+    ------
+    InvalidInputError
+        If a table lacks columns, or has latents and no model is given.
+    """
+    import pyarrow as pa
+
+    if not isinstance(rows, pa.Table):
+        selection = rows.select() if isinstance(rows, Catalog) else rows
+        identity = selection.catalog.manifest.identity
+        if "spectra" in identity.outputs and not from_latents:
+            return reconstruct(selection.columns("source_id", *ARRAYS).to_table())
+        latents = [f"latent_mean_{i}" for i in range(identity.n_latents)]
+        table = selection.columns("source_id", "phot_g_mean_flux", *latents).to_table()
+        return _decode(table, model or _model_of(selection.catalog))
+    if {"source_id", *ARRAYS} <= set(rows.column_names) and not from_latents:
+        return Spectra(*(array(rows[name]) for name in ("source_id", *ARRAYS)))
+    if model is None:
+        raise InvalidInputError(
+            "the table lacks source_id, reconstruction or scatter, and there is no model to decode latents with",
+            "Give a selection, or reconstruct(table, model=load_model(...))",
+        )
+    return _decode(rows, model)
+
+
+def _model_of(catalog: Catalog) -> TrainedModel:
+    """The model stored in a catalogue; refuses one that did not make it."""
+    from xpscale.model.checkpoint import load_model
+
+    model = load_model(catalog.storage / MODEL)
+    if model.model_id != catalog.model_id:
+        raise InvalidInputError(
+            f"{catalog.storage}/{MODEL} is model {model.model_id[:12]}, but the rows are of {catalog.model_id[:12]}",
+            "Put the model that made the catalogue back",
+        )
+    return model
+
+
+def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
+    import torch
+
+    names = [f"latent_mean_{i}" for i in range(model.n_latents)]
+    lacking = [name for name in ("source_id", "phot_g_mean_flux", *names) if name not in table.column_names]
+    if lacking:
+        raise InvalidInputError(f"the table lacks {', '.join(lacking)}", "Keep these columns in the selection")
+    z = np.stack([array(table[name]) for name in names], 1).astype(np.float32)  # (N, L)
+    decoded = model.decode(torch.from_numpy(z), array(table["phot_g_mean_flux"]))
+    return Spectra(array(table["source_id"]), decoded.mean.numpy(), decoded.scatter.numpy())
