@@ -109,9 +109,11 @@ class Trainer:
         Nothing is changed if the norm is not finite.
         """
         posterior, reconstruction = self.network(x, self.generator)
-        terms = torch.stack([reconstruction.nll(x, x_err).mean(), posterior.kl().mean()])
+        kl_per_latent = posterior.kl_per_latent().mean(0)  # (L,)
+        terms = torch.stack([reconstruction.nll(x, x_err).mean(), kl_per_latent.sum()])
+        kl_cost = kl_per_latent.clamp(min=self.settings.free_nats).sum()
         self.optimizer.zero_grad()
-        torch.autograd.backward(terms[0] + kl_weight * terms[1])
+        torch.autograd.backward(terms[0] + kl_weight * kl_cost)
         limit = self.settings.max_gradient_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         if torch.isfinite(norm):

@@ -42,6 +42,9 @@ class TrainingSettings:
     kl_warmup_epochs
         The KL term's weight grows linearly from 0 to 1 over these epochs, so that latents are in use before the prior
         pulls on them; 0: it is 1 from the start.
+    free_nats
+        A latent whose mean KL over a batch is below this many nats is not pulled further towards the prior (free bits,
+        Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses; 0: the paper's loss.
     n_latents, hidden
         L and the widths of the network.
     held_out_fraction, split_seed
@@ -62,6 +65,7 @@ class TrainingSettings:
     weight_decay: float = 0.01
     max_gradient_norm: float = 100.0
     kl_warmup_epochs: int = 0
+    free_nats: float = 0.5
     n_latents: int = 6
     hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
     held_out_fraction: float = 0.1
@@ -76,7 +80,7 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("weight_decay", "max_gradient_norm", "kl_warmup_epochs"):
+        for name in ("weight_decay", "max_gradient_norm", "kl_warmup_epochs", "free_nats"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         _require(0 <= self.held_out_fraction < 1, "held_out_fraction", self.held_out_fraction, "in [0, 1)")
@@ -161,7 +165,13 @@ def _half_cosine(highest: float, fraction: float) -> float:
 
 
 LAROCHE2024 = TrainingSettings(
-    epochs=5000, learning_rate=1e-4, schedule="restarts", restart_epochs=500, max_gradient_norm=0.0, kl_warmup_epochs=0
+    epochs=5000,
+    learning_rate=1e-4,
+    schedule="restarts",
+    restart_epochs=500,
+    max_gradient_norm=0.0,
+    kl_warmup_epochs=0,
+    free_nats=0.0,
 )
 
 PRESETS = {"default": TrainingSettings(), "laroche2024": LAROCHE2024}

@@ -1,0 +1,166 @@
+import csv
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from memory_reader import MemoryReader, planted
+
+from xpscale.errors import ConflictError, InvalidInputError, PermanentError
+from xpscale.model.checkpoint import load_model
+from xpscale.training.loader import load_training_data
+from xpscale.training.loop import Trainer
+from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
+from xpscale.training.sample import draw_sample
+from xpscale.training.settings import TrainingSettings
+
+SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), kl_warmup_epochs=2, seed=7)
+
+
+def history_of(folder):
+    with (folder / HISTORY).open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(reader, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    return folder, train(reader, str(folder), SETTINGS)
+
+
+def test_training_learns_and_leaves_a_model(reader, finished):
+    folder, model = finished
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", HISTORY, "model.safetensors"]
+    rows = history_of(folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["nll"] + row["kl"])
+        assert row["held_out_loss"] == pytest.approx(row["held_out_nll"] + row["held_out_kl"])
+        assert row["held_out_kl"] == pytest.approx(sum(row[f"held_out_kl_{k}"] for k in range(3)))
+    assert rows[-1]["held_out_loss"] < rows[0]["held_out_loss"] - 1
+    loaded = load_model(str(folder))
+    assert loaded.model_id == model.model_id
+    data = load_training_data(reader, SETTINGS)
+    assert loaded.card.data["n_training"] == len(data.training)
+    assert loaded.card.data["n_training"] + loaded.card.data["n_held_out"] == 3000
+    assert loaded.density.n_rows == len(data.training)
+    assert loaded.card.metrics["held_out_loss"] == pytest.approx(rows[-1]["held_out_loss"])
+
+
+def test_running_again_is_a_no_op_and_other_settings_are_refused(reader, finished):
+    folder, model = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    def never(metrics):
+        raise AssertionError("it trained again")
+
+    assert train(reader, str(folder), SETTINGS, on_epoch=never).model_id == model.model_id
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    with pytest.raises(ConflictError, match="epochs 6 there, 9 here; learning_rate"):
+        train(reader, str(folder), replace(SETTINGS, epochs=9, learning_rate=0.1))
+    with pytest.raises(ConflictError, match="store_digest"):
+        train(MemoryReader(planted(500)), str(folder), SETTINGS)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from memory_reader import MemoryReader, planted
+from test_train import SETTINGS
+from xpscale.training.loop import Trainer
+from xpscale.training.run import train
+
+def die(metrics):
+    if metrics.epoch == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(MemoryReader(planted(3000)), {folder!r}, SETTINGS, on_epoch=die, checkpoint_every=2)
+"""
+
+
+def test_killed_and_resumed_is_bit_identical(reader, finished, tmp_path):
+    folder = tmp_path / "killed"
+    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert len(history_of(folder)) == 4  # the last checkpoint
+    resumed_at = []
+    model = train(reader, str(folder), SETTINGS, on_epoch=lambda metrics: resumed_at.append(metrics.epoch))
+    assert resumed_at == [5, 6]
+    assert model.model_id == finished[1].model_id
+    drop = {"seconds", "spectra_per_s"}
+    left, right = ([{k: row[k] for k in row if k not in drop} for row in history_of(f)] for f in (folder, finished[0]))
+    assert left == right
+
+
+def test_an_interrupt_keeps_the_last_whole_epoch(reader, finished, tmp_path):
+    def interrupt(metrics):
+        if metrics.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(reader, str(tmp_path), SETTINGS, on_epoch=interrupt)
+    assert len(history_of(tmp_path)) == 3
+    with pytest.raises(ConflictError, match="seed 7 there, 8 here"):
+        train(reader, str(tmp_path), replace(SETTINGS, seed=8))
+    assert train(reader, str(tmp_path), SETTINGS).model_id == finished[1].model_id
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_what_is_no_training_run_is_not_touched(reader, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConflictError, match="not a model"):
+        train(reader, str(tmp_path), SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / CHECKPOINT).write_bytes(b"half a file")
+    with pytest.raises(InvalidInputError, match="damaged"):
+        train(reader, str(broken), SETTINGS)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_source(reader):
+    data = load_training_data(reader, SETTINGS)
+    data.training.x[123] = 1e30  # its square overflows
+    trainer = Trainer(SETTINGS, 12, torch.device("cpu"))
+    with pytest.raises(PermanentError, match=f"epoch 1, batch .*source_id {data.training.source_id[123]}, "):
+        trainer.train_epoch(data.training, data.held_out)
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.network.parameters())
+
+
+def test_rows_are_split_scaled_and_bounded(reader):
+    spectra = planted(3000)
+    spectra.coefficients[5, 0], spectra.phot_g_mean_flux[6], spectra.coefficient_errors[7, 1] = np.nan, np.nan, -1
+    data = load_training_data(MemoryReader(spectra), SETTINGS)
+    assert data.n_rejected == {"non_finite_coefficients": 1, "no_g_flux": 1, "errors_unusable": 1}
+    assert len(data.training) + len(data.held_out) == 2997
+    assert not set(data.training.source_id) & set(data.held_out.source_id)
+    torch.testing.assert_close(data.training.x.mean(0), torch.zeros(12), atol=1e-5, rtol=0)  # of these rows alone
+    torch.testing.assert_close(data.training.x.std(0, correction=0), torch.ones(12), atol=1e-5, rtol=0)
+    with pytest.raises(InvalidInputError, match=r"training rows, and max_rows is 1,000"):
+        load_training_data(reader, replace(SETTINGS, max_rows=1000))
+    thinned = load_training_data(reader, replace(SETTINGS, max_held_out_rows=50)).held_out
+    assert 20 < len(thinned) < 90
+
+
+def test_training_on_a_sample(reader, tmp_path):
+    sample = draw_sample(reader, 400, "flattened", split=SETTINGS.split)
+    data = load_training_data(reader, SETTINGS, sample)
+    assert np.array_equal(np.sort(data.training.source_id), np.sort(sample.source_id))
+    model = train(reader, str(tmp_path), replace(SETTINGS, epochs=1), sample=sample)
+    assert model.card.data["sample_digest"] == sample.digest
+    with pytest.raises(ConflictError, match="sample_digest"):
+        train(reader, str(tmp_path), replace(SETTINGS, epochs=1))
+    with pytest.raises(InvalidInputError, match="another part of the sky"):
+        load_training_data(reader, replace(SETTINGS, split_seed=9), sample)
+    with pytest.raises(InvalidInputError, match="another store"):
+        load_training_data(MemoryReader(planted(500)), SETTINGS, sample)
+
+
+def test_estimate_scales_with_the_work():
+    short, long = (estimate(20_000, replace(SETTINGS, epochs=n), 12) for n in (10, 1000))
+    assert 0 < short < long
