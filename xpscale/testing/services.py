@@ -211,8 +211,9 @@ def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) ->
     finally:
         service.kill()
         for port in ports.values():
-            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
-                left.unlink(missing_ok=True)
+            for number in (port, port + GRPC_OFFSET):
+                for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{number}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def _find_weed() -> str:
@@ -227,7 +228,7 @@ def _find_weed() -> str:
 def _free_ports(number: int) -> list[int]:
     """Ports of which nobody uses either one or the one `GRPC_OFFSET` above."""
     found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 2_000):  # both stay clear of the ephemeral range's upper half
+    for port in random.sample(range(20_000, 32_000), 2_000):
         if _is_free(port) and _is_free(port + GRPC_OFFSET):
             found.append(port)
         if len(found) == number:

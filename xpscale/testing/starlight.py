@@ -26,9 +26,11 @@ __all__ = [
     "Labels",
     "coefficient_errors",
     "draw_labels",
+    "error_shape",
     "flux_of_magnitude",
     "intrinsic_scatter",
     "noiseless_coefficients",
+    "typical_coefficients",
 ]
 
 BAND_SIZE = 55
@@ -160,8 +162,7 @@ def coefficient_errors(rng: np.random.Generator, magnitude: NDArray[np.float32])
     n = len(magnitude)
     photons = 10 ** (np.float32(0.2) * (magnitude - 15))
     first = [np.hypot(floor, faint * photons)[:, None] for floor, faint in (BP_ERROR, RP_ERROR)]
-    order = np.arange(BAND_SIZE)
-    shapes = [np.exp(np.interp(order, ERROR_KNOTS, np.log(shape))) for shape in (BP_ERROR_SHAPE, RP_ERROR_SHAPE)]
+    shapes = error_shape().reshape(2, BAND_SIZE)
     errors = np.empty((n, N_COEFFICIENTS), np.float32)
     row = np.exp(ROW_ERROR_SPREAD * rng.standard_normal(n))[:, None]
     for band, (of_first, shape) in enumerate(zip(first, shapes, strict=True)):
@@ -185,12 +186,26 @@ def _features(u: NDArray[np.float32]) -> NDArray[np.float32]:
 FEATURE_SCALES = (1.0, 0.5, 0.45, 0.7, 0.2, 0.15, 0.2, 0.3, 0.15, 0.08, 0.15, 0.15, 0.1, 0.1, 0.08, 0.08)
 
 
+def typical_coefficients() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Median and width of normalised coefficients of real stars, both with shape (C,)."""
+    order = np.arange(BAND_SIZE)
+    median = np.concatenate([np.interp(order, ORDER_KNOTS, values) for values in (BP_MEDIAN, RP_MEDIAN)])
+    return median, _against_order(ORDER_KNOTS, BP_WIDTH, RP_WIDTH)
+
+
+def error_shape() -> NDArray[np.float64]:
+    """Errors of real coefficients over that of the first of their band, with shape (C,)."""
+    return _against_order(ERROR_KNOTS, BP_ERROR_SHAPE, RP_ERROR_SHAPE)
+
+
+def _against_order(knots: tuple[int, ...], *bands: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.concatenate([np.exp(np.interp(np.arange(BAND_SIZE), knots, np.log(values))) for values in bands])
+
+
 @lru_cache(maxsize=1)
 def _physics() -> tuple[NDArray[np.float32], ...]:
     """Median and width, each with shape (C,), and the weights of f, (F, C), and of s, (4, C)."""
-    order = np.arange(BAND_SIZE)
-    median = np.concatenate([np.interp(order, ORDER_KNOTS, values) for values in (BP_MEDIAN, RP_MEDIAN)])
-    width = np.concatenate([np.exp(np.interp(order, ORDER_KNOTS, np.log(v))) for v in (BP_WIDTH, RP_WIDTH)])
+    median, width = typical_coefficients()
     rng = np.random.default_rng(PHYSICS_SEED)
     weights = rng.standard_normal((len(FEATURE_SCALES), N_COEFFICIENTS)) * np.array(FEATURE_SCALES)[:, None]
     # Cooler and redder stars have less light in BP and more in RP: the sign real spectra show.
