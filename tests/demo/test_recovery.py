@@ -21,11 +21,11 @@ def design():
 def stars(design):
     rng = np.random.default_rng(1)
     prior = first_prior()
-    loading = np.sqrt(np.diag(prior.covariance))[:, None] * rng.standard_normal((110, 110)) / np.sqrt(110) / 2
-    truth = prior.mean + rng.standard_normal((3_000, 110)) @ loading.T
+    # six hidden causes and a little of its own in each coefficient: much to learn from the others
+    loading = np.hstack([rng.standard_normal((110, 6)) / np.sqrt(6), 0.1 * np.eye(110)])
+    loading *= np.sqrt(np.diag(prior.covariance))[:, None] / 2
+    truth = prior.mean + rng.standard_normal((3_000, 116)) @ loading.T
     flux = truth @ design.T
-    flux *= np.sign(flux[:, :1])  # the rounding is relative to the maximum, which is positive in a spectrum
-    truth *= np.sign((truth @ design.T)[:, :1])
     flux += RHO * flux.max(axis=1, keepdims=True) * rng.standard_normal(flux.shape)
     return truth, flux
 
@@ -51,7 +51,7 @@ def test_learning_beats_the_first_prior_and_finds_the_rounding(design, stars):
     for prior in (first_prior(), learnt):
         found = recover(flux, design, prior)
         errors.append(np.sqrt(np.mean((found.mean - truth) ** 2, axis=0)))
-    assert np.median(errors[1] / errors[0]) < 0.9
+    assert np.median(errors[1] / errors[0]) < 0.85
     found = recover(flux, design, learnt)
     assert np.median(found.reduced_chi2) == pytest.approx(1 - 110 / N_WAVELENGTHS, abs=0.2)
     z = (found.mean - truth) / np.sqrt(found.variance)

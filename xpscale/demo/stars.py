@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["RECOVERY_NOTE", "DemoStars", "demo_stars", "design_matrix"]
 
 RECOVERY_NOTE = (
-    "The spectra are genuine, the coefficients are not the archive's: they are recovered from the sampled flux and differ "
-    "from the archive's by 0.2 to 0.9 % (0.1 to 0.3 of their error in the median) on the three stars for which both are at "
-    "hand; higher orders lean on a prior. Their errors are estimates, good to a factor of about 1.5. Positions are centres of the pixel in the source_id, up to 0.6 arcmin "
-    "off. Use these stars to see how things work, never to judge error calibration, noise models or intrinsic scatter."
+    "The spectra are genuine, the coefficients are not the archive's: they are recovered from the sampled flux. They "
+    "differ from the archive's by 0.2 to 0.9 % (0.1 to 0.3 of their error in the median) on the three stars for which "
+    "both are at hand; higher orders lean on a prior. Their errors are estimates, good to a factor of about 1.5. "
+    "Positions are centres of the pixel in the source_id, up to 0.6 arcmin off. Use these stars to see how things work, "
+    "never to judge error calibration, noise models or intrinsic scatter."
 )
 """What the recovered coefficients are good for; the demo prints it."""
 
