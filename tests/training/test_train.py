@@ -18,7 +18,7 @@ from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
 from xpscale.training.sample import draw_sample
 from xpscale.training.settings import TrainingSettings
 
-SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), kl_warmup_epochs=2, seed=7)
+SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 
 
 def history_of(folder):

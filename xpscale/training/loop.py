@@ -79,11 +79,10 @@ class Trainer:
         order = torch.randperm(len(training), generator=self.generator, device=device)
         # batches of nearly equal size: none is dropped, and none is too small for batch normalization
         batches = order.tensor_split(max(1, round(len(training) / self.settings.batch_size)))
-        kl_weight = self.settings.kl_weight_at(self.epoch)
         totals = torch.zeros(2, dtype=torch.float64, device=device)
         for number, rows in enumerate(batches):
             learning_rate = self.settings.learning_rate_at(self.epoch + number / len(batches))
-            terms, norm = self.step(training.x[rows], training.x_err[rows], learning_rate, kl_weight)
+            terms, norm = self.step(training.x[rows], training.x_err[rows], learning_rate)
             if not torch.isfinite(terms.sum() + norm):
                 raise self._not_finite(number, training, rows)
             totals += terms.double() * len(rows)
@@ -94,7 +93,6 @@ class Trainer:
         return EpochMetrics(
             self.epoch,
             learning_rate,
-            kl_weight,
             nll + kl,
             nll,
             kl,
@@ -103,7 +101,7 @@ class Trainer:
             len(training) / trained_s,
         )
 
-    def step(self, x: Tensor, x_err: Tensor, learning_rate: float, kl_weight: float) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, x_err: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """One step on a batch x, x_err (B, C): its mean nll and kl, with shape (2,), and the gradient's norm.
 
         Nothing is changed if the norm is not finite.
@@ -113,7 +111,7 @@ class Trainer:
         terms = torch.stack([reconstruction.nll(x, x_err).mean(), kl_per_latent.sum()])
         kl_cost = kl_per_latent.clamp(min=self.settings.free_nats).sum()
         self.optimizer.zero_grad()
-        torch.autograd.backward(terms[0] + kl_weight * kl_cost)
+        torch.autograd.backward(terms[0] + kl_cost)
         limit = self.settings.max_gradient_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         if torch.isfinite(norm):

@@ -53,11 +53,11 @@ class EpochMetrics:
     ----------
     epoch
         Counted from 1.
-    learning_rate, kl_weight
-        As used in its last step.
+    learning_rate
+        Of its last step.
     loss, nll, kl
-        Means over the training rows while the weights moved, nats per spectrum, ``loss = nll + kl`` whatever the
-        KL term's weight.
+        Means over the training rows while the weights moved, nats per spectrum, ``loss = nll + kl``: the paper's
+        loss, whatever `TrainingSettings.free_nats`.
     held_out
         The loss on held-out rows after the epoch.
     seconds
@@ -68,7 +68,6 @@ class EpochMetrics:
 
     epoch: int
     learning_rate: float
-    kl_weight: float
     loss: float
     nll: float
     kl: float
@@ -78,14 +77,14 @@ class EpochMetrics:
 
     def row(self) -> dict[str, float]:
         """The metrics as one flat row of ``history.csv``."""
-        names = ("epoch", "learning_rate", "kl_weight", "loss", "nll", "kl", "seconds", "spectra_per_s")
+        names = ("epoch", "learning_rate", "loss", "nll", "kl", "seconds", "spectra_per_s")
         held_out = ("loss", "nll", "kl", "median_loss")
         return {
-            **{name: getattr(self, name) for name in names[:6]},
+            **{name: getattr(self, name) for name in names[:5]},
             **{f"held_out_{name}": getattr(self.held_out, name) for name in held_out},
             **{f"held_out_kl_{k}": value for k, value in enumerate(self.held_out.kl_per_latent)},
             "active_units": self.held_out.active_units,
-            **{name: getattr(self, name) for name in names[6:]},
+            **{name: getattr(self, name) for name in names[5:]},
         }
 
 

@@ -11,10 +11,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,7 +89,8 @@ def train(
     run = _Run(folder, identity, Trainer(settings, reader.n_coefficients, torch.device(device)))
     run.resume()
     data = load_training_data(reader, settings, sample)
-    run.train(data, on_epoch, checkpoint_every)
+    with _one_thread():
+        run.train(data, on_epoch, checkpoint_every)
     model = _model(run, data)
     model.save(folder)
     folder.delete(CHECKPOINT)
@@ -112,15 +114,31 @@ def estimate(n_rows: int, settings: TrainingSettings, n_coefficients: int = 110,
     trainer = Trainer(settings, n_coefficients, torch.device(device))
     x = torch.randn(settings.batch_size, n_coefficients, device=device)
     warm_up, n_steps = 3, 10
-    for number in range(warm_up + n_steps):
-        if number == warm_up:
-            began = time.perf_counter()
-        trainer.step(x, torch.ones_like(x), 1e-6, 1.0)[1].item()
+    with _one_thread():
+        for number in range(warm_up + n_steps):
+            if number == warm_up:
+                began = time.perf_counter()
+            trainer.step(x, torch.ones_like(x), 1e-6)[1].item()
     step_s = (time.perf_counter() - began) / n_steps
     held_out = min(settings.max_held_out_rows, n_rows * settings.held_out_fraction)
     # the held-out loss takes a forward pass without gradients: a third of a step
     rows = n_rows * (1 - settings.held_out_fraction) + held_out / 3
     return settings.epochs * rows / settings.batch_size * step_s
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread on the CPU: the layers are too small for more.
+
+    Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as long when something
+    does; and sums over several threads would tie the weights' last bits to the number of cores.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 class _Run:

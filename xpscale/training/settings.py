@@ -39,9 +39,6 @@ class TrainingSettings:
         Of AdamW.
     max_gradient_norm
         Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights; 0: never.
-    kl_warmup_epochs
-        The KL term's weight grows linearly from 0 to 1 over these epochs, so that latents are in use before the prior
-        pulls on them; 0: it is 1 from the start.
     free_nats
         A latent whose mean KL over a batch is below this many nats is not pulled further towards the prior (free bits,
         Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses; 0: the paper's loss.
@@ -57,14 +54,13 @@ class TrainingSettings:
         Of initial weights, order of rows, and draws from the posterior.
     """
 
-    epochs: int = 300
-    batch_size: int = 1024
+    epochs: int = 200
+    batch_size: int = 512
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
     max_gradient_norm: float = 100.0
-    kl_warmup_epochs: int = 0
     free_nats: float = 0.5
     n_latents: int = 6
     hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
@@ -80,7 +76,7 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("weight_decay", "max_gradient_norm", "kl_warmup_epochs", "free_nats"):
+        for name in ("weight_decay", "max_gradient_norm", "free_nats"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         _require(0 <= self.held_out_fraction < 1, "held_out_fraction", self.held_out_fraction, "in [0, 1)")
@@ -100,10 +96,6 @@ class TrainingSettings:
             return _half_cosine(self.learning_rate, math.floor(epoch) % self.restart_epochs / self.restart_epochs)
         rise = min(1.0, (epoch + 0.01) / min(1.0, self.epochs / 2))
         return rise * _half_cosine(self.learning_rate, epoch / self.epochs)
-
-    def kl_weight_at(self, epoch: int) -> float:
-        """The weight of the KL term in an epoch, counted from 0."""
-        return min(1.0, (epoch + 1) / self.kl_warmup_epochs) if self.kl_warmup_epochs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
@@ -166,11 +158,11 @@ def _half_cosine(highest: float, fraction: float) -> float:
 
 LAROCHE2024 = TrainingSettings(
     epochs=5000,
+    batch_size=1024,
     learning_rate=1e-4,
     schedule="restarts",
     restart_epochs=500,
     max_gradient_norm=0.0,
-    kl_warmup_epochs=0,
     free_nats=0.0,
 )
 
