@@ -21,7 +21,9 @@ __all__ = ["scan_rows"]
 _COMMA, _NEWLINE, _QUOTE, _RETURN = 44, 10, 34, 13
 _LOW = np.uint64(0x0101010101010101)
 _HIGH = np.uint64(0x8080808080808080)
-_POWERS = np.array([10.0**i for i in range(309)])
+_POWERS = np.array([float(f"1e{i}") for i in range(309)])
+_EXACT = np.uint64(1 << 53)  # from here on not every integer is a float64
+_MAX_TENTH = (2**63 - 1) // 10
 
 _jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False)
 
@@ -45,6 +47,64 @@ def _find(data, words, position, stop, byte):  # type: ignore[no-untyped-def]  #
 
 
 @_jit
+def _find_either(data, words, position, stop, byte, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """First offset at or after ``position`` where ``byte`` or ``other`` stands, or ``stop``."""
+    while position < stop and position & 7:
+        if data[position] == byte or data[position] == other:
+            return position
+        position += 1
+    lanes, other_lanes = np.uint64(byte) * _LOW, np.uint64(other) * _LOW
+    while position + 8 <= stop:
+        x, y = words[position >> 3] ^ lanes, words[position >> 3] ^ other_lanes
+        if (((x - _LOW) & ~x) | ((y - _LOW) & ~y)) & _HIGH:
+            break
+        position += 8
+    while position < stop and data[position] != byte and data[position] != other:
+        position += 1
+    return position
+
+
+@_jit
+def _is_word(data, start, stop, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Whether ``data[start:stop]`` is a lower-case word, in whatever case."""
+    if stop - start != len(word):
+        return False
+    for i in range(len(word)):
+        if data[start + i] | 32 != word[i]:
+            return False
+    return True
+
+
+@_jit
+def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """``mantissa * 10**exponent``, to the nearest float64 for exponents from -22 to 0."""
+    value = np.float64(mantissa)
+    if exponent < -308:
+        return value / 1e308 / _POWERS[min(-exponent - 308, 308)]
+    if exponent > 0:
+        return value * _POWERS[min(exponent, 308)]
+    if exponent == 0:
+        return value
+    power = _POWERS[-exponent]
+    quotient = value / power
+    if mantissa < _EXACT or exponent < -22:
+        return quotient
+    # more than 53 bits: add the remainder over the power, both from exact products (Dekker 1971, Numer. Math. 18, 224)
+    lost = np.float64(np.int64(mantissa - np.uint64(value)))
+    product = quotient * power
+    q_high, p_high = _high_half(quotient), _high_half(power)
+    q_low, p_low = quotient - q_high, power - p_high
+    error = ((q_high * p_high - product) + q_high * p_low + q_low * p_high) + q_low * p_low
+    return quotient + ((value - product) - error + lost) / power
+
+
+@_jit
+def _high_half(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    scaled = value * 134217729.0  # 2**27 + 1
+    return scaled - (scaled - value)
+
+
+@_jit
 def _number(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """(value, sound) of the decimal number in ``data[start:stop]``; NaN for empty, null and nan."""
     while start < stop and (data[start] == 32 or data[start] == 40 or data[start] == 91):
@@ -53,13 +113,12 @@ def _number(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001,
         stop -= 1
     if start == stop:
         return np.nan, True
-    first = data[start] | 32
-    if first == 110:  # null, nan
-        return np.nan, stop - start in (3, 4)
+    if _is_word(data, start, stop, b"null") or _is_word(data, start, stop, b"nan"):
+        return np.nan, True
     negative = data[start] == 45
     if negative or data[start] == 43:
         start += 1
-    if start < stop and (data[start] | 32) == 105:  # inf: as the archive would write it
+    if _is_word(data, start, stop, b"inf") or _is_word(data, start, stop, b"infinity"):
         return (-np.inf if negative else np.inf), True
     mantissa = np.uint64(0)
     n_digits, exponent, seen_point, any_digit = 0, 0, False, False
@@ -100,14 +159,7 @@ def _number(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001,
             power = min(power * 10 + (c - 48), 10000)
             position += 1
         exponent += -power if minus else power
-    value = np.float64(mantissa)
-    if exponent < -308:
-        value /= 1e308
-        exponent += 308
-    if exponent < 0:
-        value /= _POWERS[min(-exponent, 308)]
-    elif exponent > 0:
-        value *= _POWERS[min(exponent, 308)]
+    value = _scaled(mantissa, exponent)
     return (-value if negative else value), True
 
 
@@ -116,7 +168,7 @@ def _integer(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001
     """(value, sound) of the integer in ``data[start:stop]``; 0 for empty and null."""
     if stop > start and data[stop - 1] == 13:
         stop -= 1
-    if start == stop or (data[start] | 32) == 110:
+    if start == stop or _is_word(data, start, stop, b"null"):
         return 0, True
     negative = data[start] == 45
     if negative:
@@ -124,20 +176,22 @@ def _integer(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001
     value = 0
     for position in range(start, stop):
         c = data[position]
-        if c < 48 or c > 57:
+        if c < 48 or c > 57 or value > _MAX_TENTH:
             return 0, False
         value = value * 10 + (c - 48)
-    return (-value if negative else value), stop > start
+    return (-value if negative else value), stop > start and value >= 0
 
 
 @_jit
 def _array(data, start, stop, row, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Number of elements of ``[a,b,...]`` put into ``row[:width]``, or -1 if it is no such array."""
+    if _is_word(data, start, stop, b"null"):
+        return 0
     while start < stop and data[start] in (32, 91, 40):
         start += 1
     while stop > start and data[stop - 1] in (32, 93, 41):
         stop -= 1
-    if start == stop or (stop - start == 4 and (data[start] | 32) == 110 and (data[start + 1] | 32) == 117):
+    if start == stop:
         return 0
     count, field = 0, start
     for position in range(start, stop + 1):
@@ -154,6 +208,32 @@ def _array(data, start, stop, row, width):  # type: ignore[no-untyped-def]  # no
 
 
 @_jit
+def _skip_rest(data, words, position, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """(offset of the newline that ends this row or ``stop``, commas outside quotes on the way, sound)."""
+    commas = 0
+    while True:
+        first = position
+        position = _find_either(data, words, position, stop, _NEWLINE, _QUOTE)
+        for i in range(first, position):
+            commas += data[i] == _COMMA
+        if position == stop or data[position] == _NEWLINE:
+            return position, commas, True
+        position = _find(data, words, position + 1, stop, _QUOTE) + 1
+        if position >= stop:
+            return stop, commas, True
+        if data[position] not in (_COMMA, _NEWLINE, _RETURN):
+            return position, commas, False
+
+
+@_jit
+def _has_newline(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    found = 0
+    for i in range(start, stop):
+        found += data[i] == _NEWLINE
+    return found > 0
+
+
+@_jit
 def _scan(data, words, start, stop, roles, integers, floats, arrays, widths, lengths):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     n_integers, n_floats = integers.shape[1], floats.shape[1]
     n_columns = len(roles)
@@ -163,50 +243,59 @@ def _scan(data, words, start, stop, roles, integers, floats, arrays, widths, len
             last_wanted = column
     edges = np.zeros(len(widths) + 1, np.int64)
     edges[1:] = np.cumsum(widths)
-    n, position = 0, start
-    while position < stop:
-        end = _find(data, words, position, stop, _NEWLINE)
-        if end == stop:
-            break  # the row goes on in the next chunk
+    n, position, room = 0, start, len(lengths)
+    while position < stop and n < room:
         row_start = position
-        if end == position or (end == position + 1 and data[position] == _RETURN):
-            position = end + 1
+        if data[position] == _NEWLINE or (
+            data[position] == _RETURN and position + 1 < stop and data[position + 1] == _NEWLINE
+        ):
+            position += 1 + (data[position] == _RETURN)
             continue
+        fault = -1
         for column in range(last_wanted + 1):
-            if position > end:
-                return n, row_start, n_columns
             first = position
             if data[position] == _QUOTE:
                 first = position + 1
-                last = _find(data, words, first, end, _QUOTE)
+                last = _find(data, words, first, stop, _QUOTE)
                 position = last + 1
-                if last == end or (position < end and data[position] != _COMMA and data[position] != _RETURN):
-                    return n, row_start, column
+                if position < stop and data[position] not in (_COMMA, _NEWLINE, _RETURN):
+                    fault = column
             else:
+                while position < stop and data[position] != _COMMA and data[position] != _NEWLINE:
+                    position += 1
                 last = position
-                while last < end and data[last] != _COMMA:
-                    last += 1
-                position = last
-            position += 1  # past the comma
+            if position >= stop:
+                break  # the row goes on in the next chunk
             role = roles[column]
-            if role < 0:
-                continue
-            sound = True
-            if role < n_integers:
-                integers[n, role], sound = _integer(data, first, last)
-            elif role < n_integers + n_floats:
-                floats[n, role - n_integers], sound = _number(data, first, last)
-            else:
-                slot = role - n_integers - n_floats
-                count = _array(data, first, last, arrays[n, edges[slot] : edges[slot + 1]], widths[slot])
-                sound = count >= 0
-                lengths[n, slot] = count
-            if not sound:
-                return n, row_start, column
-        if last_wanted < n_columns - 1 and position > end:
-            return n, row_start, n_columns
+            if role >= 0 and fault < 0:
+                sound = True
+                if role < n_integers:
+                    integers[n, role], sound = _integer(data, first, last)
+                elif role < n_integers + n_floats:
+                    floats[n, role - n_integers], sound = _number(data, first, last)
+                else:
+                    slot = role - n_integers - n_floats
+                    count = _array(data, first, last, arrays[n, edges[slot] : edges[slot + 1]], widths[slot])
+                    sound = count >= 0
+                    lengths[n, slot] = count
+                if not sound:
+                    fault = column
+            if fault >= 0:
+                return n, row_start, fault
+            if column < last_wanted:
+                if data[position] != _COMMA:
+                    return n, row_start, n_columns
+                position += 1
+        if position < stop:
+            position, commas, sound = _skip_rest(data, words, position, stop)
+            if position < stop and (not sound or commas != n_columns - 1 - last_wanted):
+                return n, row_start, n_columns
+        if position >= stop:
+            if _has_newline(data, row_start, stop):  # inside a quote that never closes
+                return n, row_start, n_columns
+            return n, row_start, -1
         n += 1
-        position = end + 1
+        position += 1
     return n, position, -1
 
 
@@ -221,7 +310,7 @@ def scan_rows(
     widths: NDArray[np.int64],
     lengths: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """Parse the complete rows of ``data[start:stop]`` into the output arrays.
+    """Parse the complete rows of ``data[start:stop]`` into the output arrays, as many as these have room for.
 
     ``data`` has a length that is a multiple of 8.
 

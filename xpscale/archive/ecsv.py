@@ -4,8 +4,8 @@ The archive's bulk files are gzip text: a block of ``#`` lines (counted, never a
 rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody asked for are skipped eight bytes at a time without
 being parsed; in a spectrum's row that is 91 % of the text (the correlations).
 
-Numbers are read as an integer mantissa of up to 19 digits times a power of ten: exact to the last bit of float64 for
-up to 15 digits, within 1.5 units of the last place beyond.  ``null``, an empty field and ``nan`` are missing: NaN for
+Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64, as every number of the archive's positions
+and fluxes is written; others within 2 units of the last place, which no float32 coefficient can tell.  ``null``, an empty field and ``nan`` are missing: NaN for
 floats, 0 for integers (no Gaia identifier is 0), no elements for arrays.
 """
 
@@ -15,7 +15,10 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -81,13 +84,11 @@ class EcsvReader:
     ) -> None:
         self.name = name
         self.n_rows = 0
+        self._names: list[str] = []
         self._integers, self._floats, self._arrays = list(integers), list(floats), list(arrays)
-        self._hashed = _HashingReader(stream)
-
-    @property
-    def md5(self) -> str:
-        """MD5 of the compressed bytes; complete once all chunks were read."""
-        return self._hashed.digest.hexdigest()
+        self._stream = stream
+        self.md5 = ""
+        """Of the compressed bytes, once all chunks were read."""
 
     def chunks(self) -> Iterator[EcsvChunk]:
         """The rows, in order.
@@ -100,15 +101,15 @@ class EcsvReader:
         from isal import igzip, isal_zlib
 
         try:
-            with igzip.IGzipFile(fileobj=self._hashed, mode="rb") as text:
+            with closing(_HashingReader(self._stream)) as hashed, igzip.IGzipFile(fileobj=hashed, mode="rb") as text:
                 yield from self._parse(text)
+                self.md5 = hashed.finish()
         except EOFError as error:
             raise InvalidInputError(
-                f"{self.name} is truncated: its gzip stream ends after row {self.n_rows:,}", "Download it again"
+                f"{self.name} is truncated: its gzip stream ends too early", "Download it again"
             ) from error
         except (igzip.BadGzipFile, zlib.error, isal_zlib.error) as error:
             raise InvalidInputError(f"{self.name} is not a sound gzip file ({error})", "Download it again") from error
-        self._hashed.drain()
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:
         buffer = bytearray(CHUNK_BYTES + 64)
@@ -124,12 +125,13 @@ class EcsvReader:
                 filled += 1
             consumed = 0
             if roles is None:
-                start = _header_start(buffer, filled, final=n_read == 0)
+                start = _header_start(buffer, filled)
                 if start is not None:
                     end = buffer.index(b"\n", start)
                     roles, consumed = self._roles(bytes(buffer[start:end])), end + 1
-            if roles is not None:
-                chunk, consumed = self._scan(buffer, consumed, filled, roles)
+            is_full = roles is not None
+            while is_full and roles is not None:
+                chunk, consumed, is_full = self._scan(buffer, consumed, filled, roles)
                 if len(chunk.integers):
                     yield chunk
             if n_read == 0:
@@ -148,32 +150,34 @@ class EcsvReader:
                 f"{self.name} has no column {', '.join(missing)}; it starts with {', '.join(names[:4])}",
                 "Check that the file is of the table its name says",
             )
+        self._names = names
         slot = {name: i for i, name in enumerate(wanted)}
         return np.array([slot.get(name, -1) for name in names], np.int32)
 
-    def _scan(self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32]) -> tuple[EcsvChunk, int]:
-        data = np.frombuffer(buffer, np.uint8)
-        n_lines = buffer.count(b"\n", start, stop)
-        n_integers, n_floats, n_arrays = len(self._integers), len(self._floats), len(self._arrays)
-        integers = np.zeros((n_lines, n_integers), np.int64)
-        floats = np.full((n_lines, n_floats), np.nan)
+    def _scan(self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32]) -> tuple[EcsvChunk, int, bool]:
+        """The complete rows of a piece of text, the offset behind them, and whether there was no room for more rows."""
+        first_row = buffer.find(b"\n", start, stop) + 1 - start
+        room = 2 * (stop - start) // max(first_row, 1) + 16 if first_row > 0 else 1
         widths = np.array([width for _, width in self._arrays], np.int64)
-        arrays = np.full((n_lines, int(widths.sum())), np.nan, np.float32)
-        lengths = np.zeros((n_lines, n_arrays), np.int32)
+        integers = np.zeros((room, len(self._integers)), np.int64)
+        floats = np.full((room, len(self._floats)), np.nan)
+        arrays = np.full((room, int(widths.sum())), np.nan, np.float32)
+        lengths = np.zeros((room, len(widths)), np.int32)
+        data = np.frombuffer(buffer, np.uint8)
         n, consumed, bad = scan_rows(data, start, stop, roles, integers, floats, arrays, widths, lengths)
         if bad >= 0:
             reason = "has another number of columns than the header" if bad == len(roles) else "cannot be read"
-            column = "" if bad == len(roles) else f", column {bad + 1},"
+            column = "" if bad == len(roles) else f", column {self._names[bad]},"
             raise InvalidInputError(
                 f"{self.name}: row {self.n_rows + n + 1:,}{column} {reason}", "Download the file again, or report it"
             )
         self.n_rows += n
-        edges = np.concatenate([[0], np.cumsum(widths)])
-        split = tuple(arrays[:n, edges[i] : edges[i + 1]] for i in range(n_arrays))
-        return EcsvChunk(integers[:n], floats[:n], split, lengths[:n]), consumed
+        edges = np.cumsum([0, *widths])
+        split = tuple(arrays[:n, low:high] for low, high in pairwise(edges))
+        return EcsvChunk(integers[:n], floats[:n], split, lengths[:n]), consumed, n == room
 
 
-def _header_start(buffer: bytearray, filled: int, *, final: bool) -> int | None:
+def _header_start(buffer: bytearray, filled: int) -> int | None:
     """Offset of the first line that does not begin with ``#``, once that line is complete in the buffer."""
     position = 0
     while position < filled:
@@ -193,18 +197,21 @@ def _doubled(buffer: bytearray, filled: int) -> tuple[bytearray, memoryview]:
 
 
 class _HashingReader(io.RawIOBase):
-    """A stream that takes the MD5 of all that is read through it."""
+    """A stream that takes the MD5 of all that is read through it, in a thread beside the decompression."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.digest = hashlib.md5(usedforsecurity=False)
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         data = self.stream.read(size)
-        self.digest.update(data)
+        self._wait()
+        self._pending = self._thread.submit(self._digest.update, data)
         return data
 
     def readinto(self, buffer: Any) -> int:
@@ -212,7 +219,17 @@ class _HashingReader(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-    def drain(self) -> None:
-        """Read to the end, so that the MD5 covers the whole file."""
+    def finish(self) -> str:
+        """Read to the end, so that the MD5 covers the whole file, and return it."""
         while self.read(1 << 20):
             pass
+        self._wait()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        super().close()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()

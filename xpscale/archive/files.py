@@ -8,8 +8,10 @@ GaiaSource file of the same range belong together.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from xpscale.errors import InvalidInputError, NotFoundError
@@ -19,6 +21,7 @@ __all__ = ["Archive", "ArchiveFile", "FilePair", "open_archive"]
 
 XP_FOLDER = "xp_continuous_mean_spectrum"
 SOURCE_FOLDER = "gaia_source"
+BLOCK_BYTES = 1 << 24
 _NAME = re.compile(r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz")
 
 
@@ -44,6 +47,11 @@ class ArchiveFile:
     n_bytes: int
     md5: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Name, size and MD5 sum: equal for equal files."""
+        return f"{self.name} {self.n_bytes} {self.md5}"
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class FilePair:
@@ -54,8 +62,13 @@ class FilePair:
 
     @property
     def key(self) -> str:
-        """``000000-003111``: the range in the files' names."""
-        return f"{self.spectra.first_pixel:06d}-{self.spectra.last_pixel:06d}"
+        """``000000-003111.1f2e3d4c``: the range in the files' names, and a hash of their sizes and MD5 sums.
+
+        A file that is replaced by another makes another key, so that nothing done with the old one is taken for it.
+        """
+        content = "\n".join(file.fingerprint for file in (self.spectra, self.sources))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return f"{self.spectra.first_pixel:06d}-{self.spectra.last_pixel:06d}.{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +86,36 @@ class Archive:
     @property
     def digest(self) -> str:
         """Content hash from names, sizes and MD5 sums: two archives with equal digests hold equal files."""
-        lines = [
-            f"{file.name} {file.n_bytes} {file.md5}" for pair in self.pairs for file in (pair.spectra, pair.sources)
-        ]
+        lines = [file.fingerprint for pair in self.pairs for file in (pair.spectra, pair.sources)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def open(self, file: ArchiveFile) -> BinaryIO:
-        """A file, open for reading its compressed bytes."""
-        filesystem = self.storage.filesystem
-        return cast(BinaryIO, filesystem.open(f"{self.storage.path}/{file.name}", "rb", block_size=1 << 24))
+        """A file, open for reading its compressed bytes from the start, block by block."""
+        if self.storage.is_local:
+            return (Path(self.storage.url) / file.name).open("rb")
+        return cast(BinaryIO, _Blocks(self.storage, file.name))
+
+
+class _Blocks(io.RawIOBase):
+    """A remote object, read in order with one range request a block, each tried again where it fails."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self._storage, self._key = storage, key
+        self._size = storage.size(key)
+        if self._size is None:
+            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
+        self._offset, self._block = 0, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._block and self._offset < (self._size or 0):
+            self._block = self._storage.read_range(self._key, self._offset, BLOCK_BYTES)
+            self._offset += len(self._block)
+        taken = len(self._block) if size < 0 else size
+        data, self._block = self._block[:taken], self._block[taken:]
+        return data
 
 
 def open_archive(url: str) -> Archive:
