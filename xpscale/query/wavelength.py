@@ -8,6 +8,8 @@ Independent standard deviations s of the coefficients give the covariance C_f = 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ import numpy as np
 from xpscale.errors import InvalidInputError, PermanentError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from xpscale.types import SpectraBatch
@@ -63,12 +66,9 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     PermanentError
         If GaiaXPy is not installed.
     """
-    try:
-        # the public calibrate() prints its progress on stdout, which is where our commands put data
-        from gaiaxpy.calibrator.calibrator import _calibrate
-    except ImportError as error:
-        raise PermanentError("GaiaXPy is not installed", 'pip install "xpscale[wavelength]"') from error
     import pandas as pd
+
+    calibrate = _gaiaxpy_calibrate()
 
     n = N_PARAMETERS
     unit = {"bp": np.eye(2 * n)[:, :n], "rp": np.eye(2 * n)[:, n:]}
@@ -83,8 +83,24 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             f"{band}_coefficient_errors": [np.ones(n)] * (2 * n),
             f"{band}_coefficient_correlations": [np.zeros(n * (n - 1) // 2)] * (2 * n),
         }
-    rows, grid = _calibrate(pd.DataFrame(columns), save_file=False, disable_info=True)
+    rows, grid = calibrate(pd.DataFrame(columns), save_file=False, disable_info=True)
     return np.vstack(rows["flux"].to_numpy()).astype(np.float64), np.asarray(grid, np.float64)
+
+
+def _gaiaxpy_calibrate() -> Callable[..., tuple[pd.DataFrame, NDArray[np.float64]]]:
+    """GaiaXPy's calibration without its two side effects.
+
+    Its public ``calibrate`` prints progress on stdout, where our commands put data; and its import sets matplotlib's
+    ``text.usetex``, after which no figure can be drawn where there is no LaTeX.
+    """
+    before = sys.modules["matplotlib"].rcParams["text.usetex"] if "matplotlib" in sys.modules else False
+    try:
+        from gaiaxpy.calibrator.calibrator import _calibrate
+    except ImportError as error:
+        raise PermanentError("GaiaXPy is not installed", 'pip install "xpscale[wavelength]"') from error
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].rcParams["text.usetex"] = before
+    return _calibrate  # type: ignore[no-any-return]
 
 
 def sample(

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from xpscale.errors import InvalidInputError
+from xpscale.plots.spectra import spectra
+from xpscale.types import SpectraBatch
+
+
+@dataclass
+class Coefficients:
+    source_id: np.ndarray
+    mean: np.ndarray
+    scatter: np.ndarray
+
+
+@dataclass
+class Flux:
+    source_id: np.ndarray
+    wavelength_nm: np.ndarray
+    flux: np.ndarray
+    scatter: np.ndarray
+
+
+def batch(ids, coefficients, errors):
+    zeros = np.zeros(len(ids))
+    return SpectraBatch(np.array(ids), zeros, zeros, zeros + 1, coefficients.astype("f4"), errors.astype("f4"))
+
+
+def test_residuals_are_in_units_of_error_and_scatter_together():
+    mean = np.tile(np.geomspace(1e4, 0.1, 55), (2, 2)) * [[1], [3]]
+    model = Coefficients(np.array([11, 22]), mean, mean * 0.03)
+    observed = batch([22, 11], mean[::-1] * 1.1, mean[::-1] * 0.04)  # another order: matched by source_id
+    _, axes = spectra(model, observed, labels=["a dwarf", "a giant"])
+    assert axes.shape == (2, 2)
+    for i in range(2):
+        residual = axes[i, 1].lines[1].get_ydata()
+        np.testing.assert_allclose(residual, 0.1 / 0.05, rtol=1e-4)
+    assert axes[1, 0].get_title(loc="left") == "Gaia DR3 22    a giant"
+    assert axes[0, 0].get_yticks()[0] == -axes[0, 0].get_yticks()[-1]
+
+
+def test_flux_panels_say_their_power_of_ten():
+    grid = np.linspace(336, 1020, 343)
+    flux = 3e-16 * np.exp(-(((grid - 600) / 200) ** 2))[None].repeat(7, 0)
+    model = Flux(np.arange(7), grid, flux, flux * 0.1)
+    fig, axes = spectra(model, Flux(np.array([0]), grid, flux[:1] * 1.2, flux[:1] * 0), max_stars=3)
+    assert axes.shape == (3, 2)
+    assert "10^{-16}" in axes[0, 0].get_ylabel()
+    assert axes[0, 0].get_ylabel() != axes[0, 1].get_ylabel() == "residual\n[$\\sigma$]"
+    assert axes[1, 1].get_ylabel() == "scatter"  # no observation of this star
+    np.testing.assert_allclose(axes[0, 1].lines[1].get_ydata(), 2, rtol=1e-6)
+    assert axes[-1, 1].get_xlabel() == "wavelength [nm]"
+    shown = [text.get_text() for text in fig.legends[0].texts]
+    assert shown == ["intrinsic scatter", "observed", "reconstruction"]
+    np.testing.assert_allclose(axes[0, 0].lines[1].get_ydata(), flux[0] / 1e-16)
+
+
+def test_mistakes():
+    model = Coefficients(np.array([1]), np.ones((1, 110)), np.ones((1, 110)))
+    grid = np.linspace(336, 1020, 343)
+    with pytest.raises(InvalidInputError, match="not both"):
+        spectra(model, Flux(np.array([1]), grid, np.ones((1, 343)), np.ones((1, 343))))
+    with pytest.raises(InvalidInputError, match="104 values"):
+        spectra(model, batch([1], np.ones((1, 104)), np.ones((1, 104))))
+    with pytest.raises(InvalidInputError, match="no spectrum"):
+        spectra(Coefficients(np.empty(0, int), np.ones((0, 110)), np.ones((0, 110))))

@@ -1,0 +1,249 @@
+"""Spectra of a few stars: observed, reconstructed, with the intrinsic scatter as a band and the residuals below.
+
+Against wavelength where spectra are given as flux, against the index of the coefficient where they are given as basis
+coefficients; there the vertical scale is linear around zero and logarithmic beyond (the inverse hyperbolic sine), since
+the first coefficients are some thousand times larger than the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from xpscale.errors import InvalidInputError
+from xpscale.plots.style import BLACK, BLUE, GREY, VERMILION, credit, headline, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from numpy.typing import NDArray
+
+    from xpscale.types import SpectraBatch
+
+__all__ = ["Coefficients", "Sampled", "spectra"]
+
+
+class Coefficients(Protocol):
+    """Spectra as basis coefficients in electron/s, as `xpscale.query.reconstruct.Spectra`."""
+
+    @property
+    def source_id(self) -> NDArray[np.int64]:
+        """With shape (N,)."""
+        ...
+
+    @property
+    def mean(self) -> NDArray[Any]:
+        """With shape (N, C)."""
+        ...
+
+    @property
+    def scatter(self) -> NDArray[Any]:
+        """With shape (N, C)."""
+        ...
+
+
+class Sampled(Protocol):
+    """Spectra as flux in W m-2 nm-1, as `xpscale.query.wavelength.SampledSpectra`."""
+
+    @property
+    def source_id(self) -> NDArray[np.int64]:
+        """With shape (N,)."""
+        ...
+
+    @property
+    def wavelength_nm(self) -> NDArray[np.float64]:
+        """With shape (W,)."""
+        ...
+
+    @property
+    def flux(self) -> NDArray[np.float64]:
+        """With shape (N, W)."""
+        ...
+
+    @property
+    def scatter(self) -> NDArray[np.float64]:
+        """With shape (N, W)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Curves:
+    """One star: abscissa (W,), reconstruction and its scatter (W,), observation and its error (W,) or ``None``."""
+
+    x: NDArray[Any]
+    mean: NDArray[Any]
+    scatter: NDArray[Any]
+    observed: NDArray[Any] | None
+    error: NDArray[Any] | None
+
+
+def spectra(
+    model: Coefficients | Sampled,
+    observed: SpectraBatch | Sampled | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    provenance: dict[str, str] | None = None,
+    n_bp: int | None = None,
+    max_stars: int = 5,
+    figure: Figure | SubFigure | None = None,
+) -> tuple[Figure | SubFigure, NDArray[Any]]:
+    """A few stars, one below the other: the spectrum, and its residuals.
+
+    Parameters
+    ----------
+    model
+        Reconstructions, as coefficients or as flux.
+    observed
+        Observations in the same representation (flux: `xpscale.query.wavelength.sample_batch`), matched by source_id; a
+        star without one is drawn without.
+    labels
+        A few words a star, such as its labels, in the order of ``model``.
+    provenance
+        May name ``model_id`` and ``snapshot``, for the title.
+    n_bp
+        Number of BP coefficients; by default half of all.
+    max_stars
+        How many of ``model`` to draw, from the first.
+    figure
+        Where to draw.
+
+    Returns
+    -------
+    figure, axes
+        Axes with shape (N, 2): spectrum and residuals of each star.
+    """
+    n = min(len(model.source_id), max_stars)
+    if n == 0:
+        raise InvalidInputError("there is no spectrum to draw", "Select at least one source")
+    with style():
+        if figure is None:
+            from matplotlib.pyplot import figure as new_figure
+
+            figure = new_figure(figsize=(7.2, 2.2 * n + 1.0))
+            figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
+        ratios = [3.0, 1.1] * n
+        rows = figure.subplots(2 * n, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios})
+        axes: NDArray[Any] = rows.reshape(n, 2)
+        for i in range(n):
+            curves = _curves(model, observed, i)
+            exponent = _spectrum(axes[i, 0], curves, is_flux=_is_sampled(model))
+            _residuals(axes[i, 1], curves, 10.0**exponent)
+            name = f"Gaia DR3 {model.source_id[i]}"
+            axes[i, 0].set_title(name if labels is None else f"{name}    {labels[i]}", fontsize=8, pad=3)
+        _abscissa(axes, model, n_bp)
+        legend = max((ax.get_legend_handles_labels() for ax in axes[:, 0]), key=lambda entries: len(entries[0]))
+        figure.legend(*legend, loc="outside upper right", ncols=3, fontsize=7.5)
+        shown = headline("Spectra", n, provenance, "star" if n == 1 else "stars")
+        figure.suptitle(shown, x=0.01, ha="left", fontsize=10)
+        credit(figure)
+    return figure, axes
+
+
+def _is_sampled(model: Any) -> bool:
+    return hasattr(model, "wavelength_nm")
+
+
+def _curves(model: Any, observed: Any, i: int) -> _Curves:
+    """What to draw of star i of the model."""
+    sampled = _is_sampled(model)
+    mean = np.asarray((model.flux if sampled else model.mean)[i], np.float64)
+    x = model.wavelength_nm if sampled else np.arange(len(mean))
+    scatter = np.asarray(model.scatter[i], np.float64)
+    if observed is None:
+        return _Curves(x, mean, scatter, None, None)
+    if sampled != _is_sampled(observed):
+        raise InvalidInputError(
+            "reconstruction and observation are not both flux or both coefficients",
+            "Sample both: spectra.at_wavelengths() and sample_batch(batch)",
+        )
+    row = np.flatnonzero(np.asarray(observed.source_id) == model.source_id[i])
+    if len(row) == 0:
+        return _Curves(x, mean, scatter, None, None)
+    values = np.asarray((observed.flux if sampled else observed.coefficients)[row[0]], np.float64)
+    if values.shape != mean.shape:
+        raise InvalidInputError(f"the observation has {len(values)} values, the reconstruction {len(mean)}")
+    errors = observed.scatter if sampled else observed.coefficient_errors
+    error = np.zeros_like(mean) if errors is None else np.asarray(errors[row[0]], np.float64)
+    return _Curves(x, mean, scatter, values, error)
+
+
+def _spectrum(ax: Axes, curves: _Curves, *, is_flux: bool) -> int:
+    """Observation, reconstruction and band; returns the power of ten that was taken out of the flux."""
+    exponent = int(np.floor(np.log10(np.nanmax(np.abs(curves.mean))))) if is_flux else 0
+    unit = 10.0**exponent
+    mean, scatter = curves.mean / unit, curves.scatter / unit
+    kind: dict[str, Any] = {} if is_flux else {"step": "mid"}
+    ax.fill_between(
+        curves.x, mean - scatter, mean + scatter, color=BLUE, alpha=0.28, lw=0, label="intrinsic scatter", **kind
+    )
+    if curves.observed is not None and curves.error is not None:
+        if is_flux:
+            ax.plot(curves.x, curves.observed / unit, color=BLACK, lw=1.3, label="observed")
+        else:
+            ax.errorbar(curves.x, curves.observed, curves.error, fmt=".", ms=3.2, lw=0.7, color=BLACK, label="observed")
+    if is_flux:
+        ax.plot(curves.x, mean, color=BLUE, lw=1.1, label="reconstruction")
+        ax.set_ylabel(f"flux [$10^{{{exponent}}}$\nW m$^{{-2}}$ nm$^{{-1}}$]")
+        ax.set_ylim(min(0.0, 1.05 * float(np.nanmin(mean))), None)
+        return exponent
+    ax.plot(curves.x, mean, color=BLUE, lw=1.0, drawstyle="steps-mid", label="reconstruction")
+    noise = np.hypot(curves.scatter, 0 if curves.error is None else curves.error)
+    width = max(3 * float(np.nanmedian(noise)), 1e-12)
+    ax.set_yscale("asinh", linear_width=width)
+    ax.set_yticks(_decades(width, float(np.nanmax(np.abs(mean)))))
+    ax.yaxis.set_major_formatter(_power_of_ten)
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.axhline(0, color=GREY, lw=0.5, zorder=0)
+    ax.set_ylabel("coefficient\n[electron s$^{-1}$]")
+    return exponent
+
+
+def _decades(width: float, largest: float) -> list[float]:
+    """Zero, and up to three powers of ten on either side of it, none within the linear part of the scale."""
+    first, last = int(np.ceil(np.log10(2 * width))), int(np.floor(np.log10(largest)))
+    powers = range(last, first - 1, -max(1, (last - first) // 2)) if last >= first else [last]
+    ticks = [10.0**k for k in powers]
+    return [-t for t in ticks] + [0.0, *reversed(ticks)]
+
+
+def _power_of_ten(value: float, _: float | None = None) -> str:
+    sign = "-" if value < 0 else ""
+    return f"${sign}10^{{{round(np.log10(abs(value)))}}}$" if value else "0"
+
+
+def _residuals(ax: Axes, curves: _Curves, unit: float) -> None:
+    """Observed minus reconstructed in units of their standard deviation, error and scatter together."""
+    if curves.observed is None or curves.error is None:
+        ax.plot(curves.x, curves.scatter / unit, color=VERMILION, lw=0.9)
+        ax.set_ylabel("scatter")
+        ax.set_ylim(0, 1.1 * float(np.nanpercentile(curves.scatter, 99)) / unit or 1.0)
+        return
+    sigma = np.hypot(curves.error, curves.scatter)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residual = (curves.observed - curves.mean) / sigma
+    ax.axhspan(-1, 1, color=GREY, alpha=0.2, lw=0)
+    ax.axhline(0, color=GREY, lw=0.6)
+    ax.plot(curves.x, residual, color=VERMILION, lw=0.9)
+    finite = np.abs(residual[np.isfinite(residual)])
+    reach = max(3.0, 1.15 * float(np.percentile(finite, 99))) if len(finite) else 3.0
+    ax.set(ylim=(-reach, reach), ylabel="residual\n[$\\sigma$]")
+
+
+def _abscissa(axes: NDArray[Any], model: Any, n_bp: int | None) -> None:
+    bottom = axes[-1, 1]
+    if _is_sampled(model):
+        bottom.set_xlabel("wavelength [nm]")
+        bottom.set_xlim(float(model.wavelength_nm[0]), float(model.wavelength_nm[-1]))
+        return
+    n_coefficients = model.mean.shape[1]
+    n_bp = n_coefficients // 2 if n_bp is None else n_bp
+    ticks = [*range(0, n_bp, 10), *range(n_bp, n_coefficients, 10)]
+    bottom.set_xticks(ticks, [str(t if t < n_bp else t - n_bp) for t in ticks])
+    bottom.set_xlabel("index of the coefficient: BP, then RP")
+    bottom.set_xlim(-1, n_coefficients)
+    for ax in axes.flat:
+        ax.axvline(n_bp - 0.5, color=BLACK, lw=0.6, ls=(0, (2, 2)))

@@ -1,0 +1,93 @@
+"""How all figures look: type, colours, credit line.
+
+Colour maps are perceptually uniform and readable with any colour vision: sequential *cividis* for counts and quality,
+*viridis* and *plasma* for physical quantities; categories take Okabe and Ito's colours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["BLACK", "BLUE", "CREDIT", "GREY", "ORANGE", "VERMILION", "credit", "headline", "new_axes", "save", "style"]
+
+CREDIT = "Gaia data: ESA/Gaia/DPAC"
+
+# Okabe & Ito (2008), Color Universal Design
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+BLACK, GREY = "#222222", "#8A8A8A"
+
+SETTINGS: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": BLACK,
+    "axes.labelcolor": BLACK,
+    "text.color": BLACK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.color": BLACK,
+    "ytick.color": BLACK,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.2,
+    "figure.dpi": 120,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "savefig.facecolor": "white",
+    "axes.formatter.useoffset": False,
+    "text.usetex": False,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Our settings for what is drawn inside the block; the reader's own stay as they are."""
+    with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+        yield
+
+
+def save(fig: Figure, out: str | Path) -> None:
+    """Write a figure, in our settings, which also hold for what matplotlib only makes while it draws."""
+    with style():
+        fig.savefig(out)
+
+
+def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]:
+    """The axes to draw on and their figure, new ones (by pyplot, with ``options``) if none are given."""
+    if ax is not None:
+        return ax.figure, ax
+    from matplotlib.pyplot import subplots
+
+    return subplots(**options)
+
+
+def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
+    """The credit line that use of Gaia data asks for, once a figure, at its lower right."""
+    if not any(text.get_text() == CREDIT for text in fig.texts):
+        fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
+
+
+def headline(what: str, n: int, provenance: dict[str, str] | None = None, noun: str = "sources") -> str:
+    """``what · 219,197,643 sources · model 7f3a12 · snapshot 12``, with what is known of these."""
+    words = [what, f"{n:,} {noun}"]
+    if provenance and "model_id" in provenance:
+        words.append(f"model {provenance['model_id'][:6]}")
+    if provenance and "snapshot" in provenance:
+        words.append(f"snapshot {provenance['snapshot']}")
+    return " · ".join(words)
