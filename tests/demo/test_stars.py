@@ -22,6 +22,11 @@ needs_library = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
+def library():
+    return module._best_of_each(module._library())
+
+
+@pytest.fixture(scope="module")
 def some_stars():
     told = []
     found = module.demo_stars(limit=4_000, progress=lambda what, fraction: told.append((what, fraction)))
@@ -48,10 +53,9 @@ def test_rows_reconcile_and_are_usable(some_stars):
 
 
 @needs_library
-def test_coefficients_reproduce_the_genuine_sampled_spectra(some_stars):
+def test_coefficients_reproduce_the_genuine_sampled_spectra(some_stars, library):
     batch = some_stars.batch
-    rows = module._best_of_each(module._library())
-    rows = rows[np.isin(rows["gaiaedr3_source_id"], batch.source_id)]
+    rows = library[np.isin(library["gaiaedr3_source_id"], batch.source_id)]
     sampled = rows["flux"].astype(float) * rows["medflux"][:, None]
     design, wavelengths = module.design_matrix()
     assert wavelengths[[0, -1]].tolist() == [336, 1020]
@@ -79,7 +83,7 @@ def test_design_matrix_is_that_of_the_archive():
 
 
 @needs_library
-def test_stars_with_genuine_coefficients_come_out_near_them():
+def test_stars_with_genuine_coefficients_come_out_near_them(library):
     if not (DATA / "archive").is_dir():
         pytest.skip(f"no real data at {DATA}")
     csv.field_size_limit(1 << 24)
@@ -89,13 +93,12 @@ def test_stars_with_genuine_coefficients_come_out_near_them():
             for row in csv.DictReader(line for line in stream if line[0] != "#"):
                 if row["bp_coefficients"] != "null":
                     genuine[int(row["source_id"])] = row
-    rows = module._best_of_each(module._library())
     design, wavelengths = module.design_matrix()
-    flux, _ = module._normalized(rows[::20], design)
+    flux, _ = module._normalized(library[::20], design)
     prior = module.learn_prior(flux, design / module._unit(design))
-    both = np.isin(rows["gaiaedr3_source_id"], list(genuine))
+    both = np.isin(library["gaiaedr3_source_id"], list(genuine))
     assert both.sum() >= 3
-    batch, reasons = module._recovered(rows[both], design, wavelengths, prior)
+    batch, reasons = module._recovered(library[both], design, wavelengths, prior)
     assert not any(reasons)
     for i, source_id in enumerate(batch.source_id.tolist()):
         row = genuine[source_id]

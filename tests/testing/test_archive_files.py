@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError
+from xpscale.ingest.reasons import REASONS
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
@@ -113,6 +114,8 @@ def test_every_row_defect_is_planted_where_it_says(tmp_path):
     }  # fmt: skip
     written = write_archive(UNIVERSE, str(tmp_path), n_files=3, defects=Defects(**wanted), extra_sources=0.0)
     assert written.counts == wanted
+    assert sum(written.rejected.values()) == sum(wanted.values())
+    assert set(written.rejected) <= set(REASONS)
     xp, sources = tables(tmp_path)
     assert len(xp) == written.n_rows == 1_500 + 7 + 3
     by_id: dict[int, list[dict]] = {}

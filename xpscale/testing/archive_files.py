@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ import numpy as np
 from xpscale.errors import InvalidInputError
 from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
 from xpscale.storage import Storage
+from xpscale.testing.archive_defects import REJECTED_AS, Defects, FileRows, Planter
 from xpscale.testing.archive_text import SourceRows, source_text, spectrum_text
 from xpscale.testing.sky_density import DENSITY_ORDER
 from xpscale.types import SpectraBatch
@@ -36,60 +37,6 @@ __all__ = ["Defects", "WrittenArchive", "write_archive"]
 XP_FOLDER = "xp_continuous_mean_spectrum"
 SOURCE_FOLDER = "gaia_source"
 PIXELS_A_COUNT = 4 ** (ARCHIVE_ORDER - DENSITY_ORDER)
-
-
-@dataclass(frozen=True, slots=True)
-class Defects:
-    """What to spoil.  Numbers count sources, each spoilt in one way only; booleans each spoil one whole file.
-
-    Parameters
-    ----------
-    missing_bp
-        The BP columns are ``null``.
-    missing_source
-        GaiaSource lacks the row.
-    missing_flux
-        ``phot_g_mean_flux`` is ``null``.
-    not_finite
-        One coefficient error is ``NaN``.
-    not_positive
-        One coefficient error is zero or negative.
-    duplicate
-        The spectrum stands twice in its file.
-    duplicate_across
-        The spectrum and its source row stand in the next file, too.
-    truncated_file
-        A spectrum file ends after two thirds of its bytes.
-    wrong_md5
-        A spectrum file differs from its MD5 sum.
-    missing_source_file
-        A spectrum file has no GaiaSource file.
-    foreign_file
-        A spectrum file holds another table.
-    """
-
-    missing_bp: int = 0
-    missing_source: int = 0
-    missing_flux: int = 0
-    not_finite: int = 0
-    not_positive: int = 0
-    duplicate: int = 0
-    duplicate_across: int = 0
-    truncated_file: bool = False
-    wrong_md5: bool = False
-    missing_source_file: bool = False
-    foreign_file: bool = False
-
-    @property
-    def of_rows(self) -> dict[str, int]:
-        """Number of sources by defect."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if not isinstance(value, bool)}
-
-    @property
-    def of_files(self) -> list[str]:
-        """Names of the wanted defects of whole files."""
-        return [f.name for f in fields(self) if getattr(self, f.name) is True]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +70,13 @@ class WrittenArchive:
         """Number of planted sources by defect; a source counts once, however often it stands there."""
         return {name: len(ids) for name, ids in self.planted.items()}
 
-
-@dataclass(slots=True, eq=False)
-class _File:
-    """Rows of one file before they become text."""
-
-    first: int
-    last: int
-    spectra: SpectraBatch
-    sources: SourceRows
-    no_bp: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.no_bp = np.zeros(len(self.spectra), bool)
-
     @property
-    def range(self) -> str:
-        return f"{self.first:06d}-{self.last:06d}"
+    def rejected(self) -> dict[str, int]:
+        """Rows an ingest must leave out, by its reason, if no file is damaged: ``n_rows`` less these are written."""
+        expected: dict[str, int] = {}
+        for name, ids in self.planted.items():
+            expected[REJECTED_AS[name]] = expected.get(REJECTED_AS[name], 0) + len(ids)
+        return expected
 
 
 def write_archive(
@@ -186,7 +123,7 @@ def write_archive(
     storage = Storage(url)
     ranges = _ranges(universe.counts, n_files)
     damaged = _assign_files(defects, len(ranges))
-    planter = _Planter(defects, len(ranges) - len(damaged))
+    planter = Planter(defects, len(ranges) - len(damaged))
     rows: dict[str, int] = {}
     sums: dict[str, list[str]] = {XP_FOLDER: [], SOURCE_FOLDER: []}
     for number, (first, last) in enumerate(ranges):
@@ -236,7 +173,7 @@ def _cell(universe: Universe, cell: int) -> Chunk:
     return universe.chunk(cell)
 
 
-def _collect(universe: Universe, first: int, last: int, extra_sources: float) -> _File:
+def _collect(universe: Universe, first: int, last: int, extra_sources: float) -> FileRows:
     """Rows of the level-8 pixels ``first`` to ``last``."""
     shift = 2 * (ARCHIVE_ORDER - universe.cell_order)
     cells = universe.cells
@@ -255,70 +192,12 @@ def _collect(universe: Universe, first: int, last: int, extra_sources: float) ->
         without = SourceRows(source_id, ra, dec, flux, np.full(len(ra), np.nan), np.zeros(len(ra), bool))
         chosen = np.random.default_rng([universe.seed, 5, cell]).random(len(ra)) < extra_sources
         sources.append(without.take(_between(source_id, first, last) & chosen))
-    return _File(first, last, SpectraBatch.concatenate(spectra), SourceRows.concatenate(sources).sorted())
+    return FileRows(first, last, SpectraBatch.concatenate(spectra), SourceRows.concatenate(sources).sorted())
 
 
 def _between(source_id: NDArray[np.int64], first: int, last: int) -> NDArray[np.bool_]:
     pixel = source_id_pixel(source_id, ARCHIVE_ORDER)
     return (pixel >= first) & (pixel <= last)
-
-
-class _Planter:
-    """Spoils sources, spread over the undamaged files."""
-
-    def __init__(self, defects: Defects, n_sound: int) -> None:
-        self.left = defects.of_rows
-        self.n_sound = n_sound
-        self.planted: dict[str, tuple[int, ...]] = {name: () for name, number in self.left.items() if number}
-        self.carried: tuple[SpectraBatch, SourceRows] | None = None
-
-    def spoil(self, file: _File) -> None:
-        """Plant this file's share of every defect."""
-        carried, self.carried = self.carried, None
-        free = iter(np.random.default_rng(file.first).permutation(len(file.spectra)))
-        chosen: dict[str, NDArray[np.int64]] = {}
-        for name, number in self.left.items():
-            if name == "duplicate_across" and self.n_sound == 1:
-                continue  # no file comes after this one
-            rounds = self.n_sound - (name == "duplicate_across")
-            rows = [row for row, _ in zip(free, range(-(-number // rounds)), strict=False)]
-            chosen[name] = np.array(sorted(rows), np.int64)
-            self.left[name] -= len(rows)
-            if rows:
-                self.planted[name] += tuple(file.spectra.source_id[chosen[name]].tolist())
-        self.n_sound -= 1
-        _spoil_values(file, chosen)
-        again = chosen.get("duplicate_across", np.empty(0, np.int64))
-        if len(again):
-            batch = file.spectra.take(again)
-            self.carried = batch, file.sources.take(np.isin(file.sources.source_id, batch.source_id))
-        file.spectra = SpectraBatch.concatenate([file.spectra, file.spectra.take(chosen["duplicate"])])
-        file.no_bp = np.append(file.no_bp, file.no_bp[chosen["duplicate"]])
-        if carried:
-            file.spectra = SpectraBatch.concatenate([file.spectra, carried[0]])
-            file.sources = SourceRows.concatenate([file.sources, carried[1]]).sorted()
-            file.no_bp = np.append(file.no_bp, np.zeros(len(carried[0]), bool))
-
-    def done(self) -> dict[str, tuple[int, ...]]:
-        """What was planted, if all was."""
-        left = {name: number for name, number in self.left.items() if number}
-        if left:
-            raise InvalidInputError(f"the universe is too small for the defects {left}", "Use more sources or files")
-        return self.planted
-
-
-def _spoil_values(file: _File, chosen: Mapping[str, NDArray[np.int64]]) -> None:
-    errors = file.spectra.coefficient_errors
-    assert errors is not None  # a universe's spectra have errors
-    row = chosen["not_finite"]
-    errors[row, row % errors.shape[1]] = np.nan
-    row = chosen["not_positive"]
-    errors[row, row % errors.shape[1]] = -1 * (row % 2)
-    file.no_bp[chosen["missing_bp"]] = True
-    sources = file.sources
-    lost = np.isin(sources.source_id, file.spectra.source_id[chosen["missing_flux"]])
-    sources.phot_g_mean_flux[lost] = np.nan
-    file.sources = sources.take(~np.isin(sources.source_id, file.spectra.source_id[chosen["missing_source"]]))
 
 
 @dataclass(frozen=True, slots=True)

