@@ -80,7 +80,7 @@ def test_numbers_are_those_that_python_reads(rows, newline, ends, chunk):
 @given(st.one_of(st.floats(0, 360), st.floats(-90, 90), st.floats(1e-3, 1e12)))
 def test_positions_and_fluxes_are_exact(value):
     for text in (np.format_float_positional(value, unique=True), f"{value:.17f}"[:19]):
-        ids, floats, *_ = read(HEAD + f"1,,{text},null,,".encode())
+        _, floats, *_ = read(HEAD + f"1,,{text},null,,".encode())
         digits = text.strip("-").replace(".", "").lstrip("0")
         exact = len(digits) <= 19 and len(text.partition(".")[2]) <= 22
         assert floats[0, 0] == float(text) if exact else floats[0, 0] == pytest.approx(float(text), rel=4e-16)

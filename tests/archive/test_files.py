@@ -139,7 +139,8 @@ class Web(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         path = Path(self.translate_path(self.path))
         if not path.is_file():
-            return self.send_error(404)
+            self.send_error(404)
+            return
         data, status = path.read_bytes(), 200
         if match := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
             start, stop, status, size = int(match[1]), int(match[2]) + 1, 206, len(data)

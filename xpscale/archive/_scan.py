@@ -69,10 +69,10 @@ def _is_word(data, start, stop, word):  # type: ignore[no-untyped-def]  # noqa: 
     """Whether ``data[start:stop]`` is a lower-case word, in whatever case."""
     if stop - start != len(word):
         return False
+    differing = 0
     for i in range(len(word)):
-        if data[start + i] | 32 != word[i]:
-            return False
-    return True
+        differing += data[start + i] | 32 != word[i]
+    return differing == 0
 
 
 @_jit

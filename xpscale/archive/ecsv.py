@@ -4,13 +4,14 @@ The archive's bulk files are gzip text: a block of ``#`` lines (counted, never a
 rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody asked for are skipped eight bytes at a time without
 being parsed; in a spectrum's row that is 91 % of the text (the correlations).
 
-Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64, as every number of the archive's positions
-and fluxes is written; others within 2 units of the last place, which no float32 coefficient can tell.  ``null``, an empty field and ``nan`` are missing: NaN for
-floats, 0 for integers (no Gaia identifier is 0), no elements for arrays.
+Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64: every position and flux
+of the archive is written so.  Others are within 2 units of the last place, which no float32 coefficient can tell.  ``null``,
+an empty field and ``nan`` are missing: NaN for floats, 0 for integers (no Gaia identifier is 0), no elements for arrays.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import zlib
@@ -108,7 +109,7 @@ class EcsvReader:
             raise InvalidInputError(
                 f"{self.name} is truncated: its gzip stream ends too early", "Download it again"
             ) from error
-        except (igzip.BadGzipFile, zlib.error, isal_zlib.error) as error:
+        except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:
             raise InvalidInputError(f"{self.name} is not a sound gzip file ({error})", "Download it again") from error
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:

@@ -38,11 +38,11 @@ def row_faults(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
         DUPLICATE: ~first,
         "no_position": ~((batch.ra >= 0) & (batch.ra <= 360) & (np.abs(batch.dec) <= 90)),
         "no_g_flux": ~((batch.phot_g_mean_flux > 0) & np.isfinite(batch.phot_g_mean_flux)),
-        "non_finite_coefficients": ~np.isfinite(batch.coefficients).all(1),
+        "non_finite_coefficients": ~np.asarray(np.isfinite(batch.coefficients).all(1)),
     }
     errors = batch.coefficient_errors
     if errors is not None:
-        faults["bad_errors"] = ~((errors > 0) & np.isfinite(errors)).all(1)
+        faults["bad_errors"] = ~np.asarray(((errors > 0) & np.isfinite(errors)).all(1))
     return faults
 
 

@@ -14,6 +14,7 @@ from xpscale.errors import XpscaleError
 from xpscale.sky import healpix_29
 from xpscale.store.layout import PARTITIONS, REPORT
 from xpscale.store.reader import SpectraStore
+from xpscale.store.writer import table_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,15 +50,18 @@ class StoreCheck:
 def check_store(store: SpectraStore) -> StoreCheck:
     """Read a whole store and verify it.
 
-    Every object the store lists must be there with its size and sha256, and none else; every partition must have its
-    rows, sorted by position and inside its pixel; no ``source_id`` may stand twice in a partition; and the ingest
-    report must reconcile: read = written + rejected, in total and for every file.
+    The table of partitions must be the sealed one; every object it lists must be there with its size and sha256, and none
+    else; every partition must have its rows, sorted by position and inside its pixel; no ``source_id`` may stand twice in
+    a partition; and the ingest report must reconcile: read = written + rejected, in total and for every file.
     """
+    table = json.loads(store.storage.read(PARTITIONS))
     listed: dict[str, list[Any]] = {}
-    for row in json.loads(store.storage.read(PARTITIONS)):
+    for row in table:
         listed.update(row["objects"])
-    report = json.loads(store.storage.read(REPORT))
-    problems = list(_reconcile(store, report))
+    report = _report(store)
+    problems = list(_reconcile(store, report)) if report else [f"{REPORT} is missing or is not JSON"]
+    if table_digest(table) != store.digest:
+        problems.append(f"{PARTITIONS} is not the table that zarr.json was sealed with (digest differs)")
     problems += _strays(store, listed)
     with ThreadPoolExecutor(8) as threads:
         problems += [p for p in threads.map(lambda item: _object_problem(store, *item), listed.items()) if p]
@@ -73,6 +77,13 @@ def check_store(store: SpectraStore) -> StoreCheck:
         sum(n_bytes for n_bytes, _ in listed.values()),
         tuple(problems),
     )
+
+
+def _report(store: SpectraStore) -> dict[str, Any]:
+    try:
+        return store.report
+    except (XpscaleError, ValueError):
+        return {}
 
 
 def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:

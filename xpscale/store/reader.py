@@ -94,7 +94,7 @@ class SpectraStore:
             Whether to read the coefficient errors, half of the bytes.
         """
         names = [spec.name for spec in ARRAYS if errors or spec.name != "coefficient_errors"]
-        values = {name: self._array(partition, name) for name in names}
+        values: dict[str, Any] = {name: self._array(partition, name) for name in names}
         return SpectraBatch(**{"coefficient_errors": None, **values})
 
     def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:

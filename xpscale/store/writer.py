@@ -20,7 +20,7 @@ from xpscale.storage import Storage
 from xpscale.store.layout import ARRAYS, CHUNK_ROWS, CREDIT, FORMAT, FORMAT_VERSION, PARTITIONS, REPORT
 from xpscale.types import Part, SpectraBatch
 
-__all__ = ["seal_store", "sort_by_position", "write_partition"]
+__all__ = ["seal_store", "sort_by_position", "table_digest", "write_partition"]
 
 
 def sort_by_position(batch: SpectraBatch) -> SpectraBatch:
@@ -106,7 +106,6 @@ def seal_store(store: Storage, parts: Iterable[Part], report: Mapping[str, Any],
     store.replace(REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
     for order in sorted({row["order"] for row in table}):
         store.replace(f"Norder={order}/zarr.json", _group_json({}))
-    digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
     store.replace(
         "zarr.json",
         _group_json(
@@ -115,7 +114,7 @@ def seal_store(store: Storage, parts: Iterable[Part], report: Mapping[str, Any],
                 "format_version": FORMAT_VERSION,
                 "n_rows": sum(row["n_rows"] for row in table),
                 "n_partitions": len(table),
-                "digest": digest,
+                "digest": table_digest(table),
                 "coefficient_unit": "electron.s**-1",
                 "position": "ICRS, epoch J2016.0, degrees",
                 "partitioning": "HEALPix NESTED, by position; rows sorted by the order-29 index",
@@ -135,6 +134,11 @@ def partition_table(parts: Iterable[Part]) -> list[dict[str, Any]]:
         )
         row["objects"][part.key] = [part.n_bytes, part.sha256]
     return [rows[pixel] for pixel in sorted(rows, key=lambda pixel: pixel.index_range)]
+
+
+def table_digest(table: list[dict[str, Any]]) -> str:
+    """Content hash of a store: of its table of partitions, which holds the sha256 of every object."""
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _group_json(attributes: Mapping[str, Any]) -> bytes:
