@@ -30,7 +30,9 @@ def test_rows_come_in_the_order_asked_for(cat, example):
 def test_movers_are_found_away_from_their_number(cat, example):
     found = cat.at(example.movers)
     parts = cat.manifest.of("latents")
-    away = [mover for mover in example.movers if not set(cat.at(mover).parts) & set(candidates(parts, np.array([mover])))]
+    away = [
+        mover for mover in example.movers if not set(cat.at(mover).parts) & set(candidates(parts, np.array([mover])))
+    ]
     assert len(away) > len(example.movers) / 2
     assert found.to_table()["source_id"].to_pylist() == example.movers.tolist()
     assert len(found.missing) == 0

@@ -94,6 +94,8 @@ def test_sky_map(cat, example):
     expected = [np.nanmedian(chi2[pixels == pixel]) for pixel in medians.pixels]
     np.testing.assert_allclose(medians.values, expected, rtol=1e-6)
     assert counts.n_rows == medians.n_rows == 6000
+    assert sky_map(cat).order == 2
+    assert np.isnan(sky_map(cat.where("isnan(reduced_chi2)"), "reduced_chi2").values).all()
     assert sky_map(cat.where("dec > 0"), order=0).n_rows == (dec > 0).sum()
     for bad in ("scatter", "reduced"):
         with pytest.raises(InvalidInputError, match="no column"):
