@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +12,10 @@ from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.layout import COLLECTION, RUN, part_key
 from xpscale.catalog.sink import encode
 from xpscale.catalog.votable import product_schema
-from xpscale.errors import NotFoundError
+from xpscale.errors import NotFoundError, PermanentError
 from xpscale.schema import conform
 from xpscale.storage import Storage
+from xpscale.types import Part
 
 KEY = part_key("spectra", PIXELS[1])
 
@@ -66,53 +69,60 @@ def test_swapped_parts(published: Storage):
         assert problems_naming(published, key, deep=True)
 
 
+def publish_with(storage: Storage, table: pa.Table) -> None:
+    """A catalogue whose sink went wrong in one part: the manifest is made of what was written."""
+    reports = fill(storage)
+    data = encode(table, "spectra")
+    storage.replace(KEY, data)
+    part = Part(PIXELS[1], KEY, ROWS, len(data), hashlib.sha256(data).hexdigest())
+    reports[1] = replace(reports[1], parts=(reports[1].parts[0], part))
+    commit(storage, build_manifest(storage, reports))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.slice(1), "399 rows"),
         (lambda t: t.take(pa.array([1, 0, *range(2, ROWS)])), "not sorted"),
         (lambda t: t.take(pa.array([0, 0, *range(2, ROWS)])), "1 sources twice"),
         (lambda t: random_table(PIXELS[1], seed=1), "not the same sources"),
         (lambda t: random_table(PIXELS[2]), f"{ROWS} rows outside"),
-        (
-            lambda t: t.rename_columns(["dec" if n == "ra" else "ra" if n == "dec" else n for n in t.column_names]),
-            "differ in ra",
-        ),
+        (lambda t: t.set_column(2, "ra", t["dec"]), "differ in ra"),
     ],
 )
 def test_rows_that_are_wrong_though_every_hash_agrees(storage: Storage, change, said: str):
-    """The sink's own fault, so to say: the manifest is made of what was written."""
-    from xpscale.types import Part
-
-    reports = fill(storage)
-    target = product_schema("spectra", 6, 110)
-    data = encode(conform(change(random_table(PIXELS[1])), target).replace_schema_metadata(target.metadata), "spectra")
-    storage.replace(KEY, data)
-    import hashlib
-
-    part = Part(PIXELS[1], KEY, ROWS, len(data), hashlib.sha256(data).hexdigest())
-    from dataclasses import replace
-
-    latents, _ = reports[1].parts
-    reports[1] = replace(reports[1], parts=(latents, part))
-    manifest = build_manifest(storage, reports)
-    if said == "399 rows":
-        from xpscale.errors import PermanentError
-
-        with pytest.raises(PermanentError, match=said):
-            commit(storage, manifest)
-        return
-    commit(storage, manifest)
+    publish_with(storage, conform(change(random_table(PIXELS[1])), product_schema("spectra", 6, 110)))
     assert any(said in problem for problem in problems_naming(storage, KEY, deep=True))
     assert not any("sha256" in problem for problem in check(storage).problems)
 
 
-def test_another_schema(published: Storage):
-    table = pq.read_table(f"{published}/{KEY}").replace_schema_metadata(None)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    published.replace(KEY, sink.getvalue())
-    assert any("schema" in p or "bytes" in p for p in problems_naming(published, KEY, deep=True))
+@pytest.mark.parametrize("deep", [True, False])
+def test_units_that_are_lost(storage: Storage, deep: bool):
+    table = conform(random_table(PIXELS[1]), product_schema("spectra", 6, 110))
+    publish_with(storage, table.replace_schema_metadata(None))
+    (problem,) = problems_naming(storage, KEY, deep)
+    assert "no VOParquet metadata" in problem
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_another_schema_in_as_many_bytes(published: Storage, deep: bool):
+    n_bytes = published.size(KEY)
+    table = pq.read_table(f"{published}/{KEY}", columns=["_healpix_29", "source_id", "ra", "dec"])
+    padding, data = n_bytes // 2, b""
+    for _ in range(3):
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, table.schema) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({"padding": "x" * padding})
+        data = sink.getvalue().to_pybytes()
+        padding += n_bytes - len(data)
+    assert len(data) == n_bytes
+    published.replace(KEY, data)
+    assert any("another schema" in problem for problem in problems_naming(published, KEY, deep))
+
+
+def test_a_part_without_the_rows_it_was_said_to_have_is_not_published(storage: Storage):
+    with pytest.raises(PermanentError, match=f"{KEY} has 399 rows, its manifest says 400"):
+        publish_with(storage, conform(random_table(PIXELS[1], 399), product_schema("spectra", 6, 110)))
 
 
 def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):

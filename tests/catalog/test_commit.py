@@ -190,6 +190,12 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(storage
             commit(storage, manifest, "at last")
         except Killed:
             seen.append(storage.exists(snapshot_key(1)))
+            there = set(storage.list())
+            if "latents/hats.properties" in there:  # no reader opens a catalogue before it is whole
+                assert {
+                    f"latents/{name}" for name in ("partition_info.csv", "skymap.fits", "dataset/_metadata")
+                } <= there
+            assert len(there) == 24 or COLLECTION not in there
             left = 100
             assert snapshots(storage) == ()
             assert commit(storage, manifest, "at last").number == 1

@@ -38,3 +38,15 @@ def test_an_identity_that_cannot_be_read_is_no_crash(storage: Storage, text: byt
     storage.create("_xpscale/run.json", text)
     with pytest.raises(InvalidInputError, match=r"run\.json cannot be read"):
         claim(storage, identity())
+
+
+def test_a_twin_that_claims_at_the_same_moment_is_no_stranger(storage: Storage, monkeypatch):
+    looked = Storage.is_empty
+
+    def twin_comes(self: Storage) -> bool:
+        monkeypatch.setattr(Storage, "is_empty", looked)
+        assert claim(Storage(storage.url), identity()) is True
+        return looked(self)
+
+    monkeypatch.setattr(Storage, "is_empty", twin_comes)
+    assert claim(storage, identity()) is False
