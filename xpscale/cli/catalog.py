@@ -43,7 +43,9 @@ def info(catalog: Catalog, json: Json = False) -> None:
 @nouns.command()
 def check(
     catalog: Catalog,
-    quick: Annotated[bool, typer.Option("--quick", help="Sizes, rows and schemas only: do not read every byte.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Sizes, rows and schemas only: do not read every byte.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare every part with the manifest, and the metadata with the standard.  Exit code 20 if something is wrong."""
@@ -55,10 +57,14 @@ def check(
     if json:
         print_json(found.to_json())
     else:
-        print(f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {found.n_bytes / 1e9:,.3f} GB")
+        print(
+            f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {found.n_bytes / 1e9:,.3f} GB"
+        )
         print("sound" if found.ok else "\n".join(found.problems))
     if not found.ok:
-        raise PermanentError(f"{catalog} has {len(found.problems)} problems", "Write the catalogue anew to another place")
+        raise PermanentError(
+            f"{catalog} has {len(found.problems)} problems", "Write the catalogue anew to another place"
+        )
 
 
 @nouns.command()

@@ -55,7 +55,9 @@ def _parse_resources(text: str) -> dict[str, float]:
         try:
             found[name.strip()] = float(amount)
         except ValueError:
-            raise InvalidInputError(f"--resources {text!r} cannot be read", "Give NAME=NUMBER, for instance GPU=1") from None
+            raise InvalidInputError(
+                f"--resources {text!r} cannot be read", "Give NAME=NUMBER, for instance GPU=1"
+            ) from None
     return found
 
 

@@ -87,7 +87,9 @@ def infer(
             f"{len(report.failed)} of {len(planned.tasks)} tasks failed; nothing was published, the others are kept",
             "Mend the cause and run the same command again",
         )
-    spent = ", ".join(f"{name.removesuffix('_s').replace('_', ' ')} {s:.1f} s" for name, s in report.seconds.items() if s)
+    spent = ", ".join(
+        f"{name.removesuffix('_s').replace('_', ' ')} {s:.1f} s" for name, s in report.seconds.items() if s
+    )
     say(f"{spent or 'no time'} in workers; peak memory {report.peak_memory / 1e9:.2f} GB")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")

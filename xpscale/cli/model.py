@@ -49,7 +49,9 @@ def train(
     model: Model,
     sample: Annotated[str, typer.Option(help="Train on this sample only (from 'xpscale sample').")] = "",
     settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0)] = 0,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0)
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed; -1 takes the settings' one.")] = -1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:

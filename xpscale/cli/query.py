@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xpscale.cli.common import Json, print_json, print_table, say
 from xpscale.cli.infer import Catalog
+
+if TYPE_CHECKING:
+    from xpscale.query.reconstruct import Spectra
 
 __all__ = ["register"]
 
@@ -24,7 +27,9 @@ def query(
     cone: Annotated[str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")] = "",
     ids: Annotated[str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia DR3 source_id.")] = "",
     where: Annotated[str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")] = "",
-    columns: Annotated[str, typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given.")] = "",
+    columns: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given.")
+    ] = "",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="OUT", help="A .parquet, .csv or .fits file; else CSV on stdout.")
     ] = "",
@@ -55,7 +60,9 @@ def query(
     if len(chosen.missing):
         n_asked = 0 if chosen.source_ids is None else len(chosen.source_ids)
         shown = ", ".join(map(str, chosen.missing[:5]))
-        say(f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue: {shown}{' ...' * (len(chosen.missing) > 5)}")
+        say(
+            f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue: {shown}{' ...' * (len(chosen.missing) > 5)}"
+        )
 
 
 def sql(
@@ -99,16 +106,31 @@ def spectrum(
     found = reconstruct(chosen)
     mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
     if plot:
-        from xpscale.plots.spectra import spectra as draw
-        from xpscale.store.reader import open_store
-
-        observed = open_store(store).find([source_id]) if store else None
-        figure, _ = draw(found, observed=observed)
-        figure.savefig(plot, dpi=150)
-        say(f"drawn: {plot}")
+        _draw(found, store, plot)
     if json:
         row = chosen.to_table().to_pylist()[0]
         print_json({**row, "reconstruction": mean.tolist(), "scatter": scatter.tolist()})
     elif not plot:
         index = np.arange(len(mean))
         print_table(pa.table({"coefficient": index, "reconstruction": mean, "scatter": scatter}))
+
+
+def _draw(found: Spectra, store: str, output: str) -> None:
+    """The spectrum against wavelength where GaiaXPy can calibrate it, else its coefficients."""
+    from xpscale.errors import InvalidInputError, NotFoundError
+    from xpscale.plots.spectra import spectra as draw
+    from xpscale.query.wavelength import sample_batch
+    from xpscale.store.reader import open_store
+
+    observed = open_store(store).find(found.source_id.tolist()) if store else None
+    labels = [f"Gaia DR3 {source_id}" for source_id in found.source_id.tolist()]
+    figure: Any
+    try:
+        sampled = found.at_wavelengths()
+    except (NotFoundError, InvalidInputError) as error:
+        say(f"drawn as coefficients: {error}")
+        figure, _ = draw(found, observed, labels=labels)
+    else:
+        figure, _ = draw(sampled, None if observed is None else sample_batch(observed), labels=labels)
+    figure.savefig(output, dpi=150)
+    say(f"drawn: {output}")

@@ -1,0 +1,133 @@
+"""Bad input: one clear line that names what is wrong, the right exit code, nothing half-written."""
+
+import json
+
+import pytest
+
+import xpscale as xps
+from tests.commands import done, xpscale
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.density import TrainingDensity
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.testing.archive_files import Defects, write_archive
+from xpscale.testing.universe import Universe
+
+
+def refused(result, error, *words):
+    """The command ended with the error's exit code and said all the words, in few lines and without a traceback."""
+    assert result.code == error.exit_code, result
+    assert "Traceback" not in result.err
+    for word in words:
+        assert word in result.err, result.err
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A small sound store."""
+    folder = tmp_path_factory.mktemp("bad-input")
+    write_archive(Universe(800, seed=1), str(folder / "archive"), n_files=2)
+    done("ingest", folder / "archive", folder / "store", "--workers", 0)
+    return folder / "store"
+
+
+def save_model(store_url, folder, n_coefficients=110):
+    """A model with untrained weights, scaled on the store if its width fits."""
+    spectra = xps.open_store(str(store_url))
+    if n_coefficients == spectra.n_coefficients:
+        scaling = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
+    else:
+        scaling = Scaling([0.0] * n_coefficients, [1.0] * n_coefficients)
+    network = ScatterVAE(Architecture(n_coefficients))
+    card = ModelCard(network.architecture)
+    TrainedModel.create(network, scaling, TrainingDensity.unknown(n_coefficients), card).save(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("defect", "error", "words"),
+    [
+        ({"truncated_file": True}, InvalidInputError, ("truncated", "XpContinuousMeanSpectrum_", "Download")),
+        ({"wrong_md5": True}, InvalidInputError, ("MD5", "_MD5SUM.txt says")),
+        ({"missing_source_file": True}, NotFoundError, ("lacks GaiaSource_",)),
+        ({"foreign_file": True}, InvalidInputError, ("no column", "XpContinuousMeanSpectrum_")),
+    ],
+)
+def test_damaged_archive(tmp_path, defect, error, words):
+    write_archive(Universe(1_000, seed=2), str(tmp_path / "archive"), n_files=4, defects=Defects(**defect))
+    result = xpscale("ingest", tmp_path / "archive", tmp_path / "store", "--workers", 0)
+    refused(result, error, *words)
+    assert xpscale("store", "check", tmp_path / "store").code in (2, 3)  # nobody can take it for a store
+
+
+def test_no_archive(tmp_path):
+    refused(xpscale("ingest", tmp_path, tmp_path / "store"), NotFoundError, "holds no archive file")
+    assert not (tmp_path / "store").exists()
+
+
+def test_store_of_another_format_version(store, tmp_path):
+    root = store / "zarr.json"
+    sound = root.read_text()
+    try:
+        content = json.loads(sound)
+        content["attributes"]["format_version"] = 99
+        root.write_text(json.dumps(content))
+        refused(xpscale("store", "info", store), InvalidInputError, "format version 99", "reads version 1")
+    finally:
+        root.write_text(sound)
+
+
+def test_model_of_another_width(store, tmp_path):
+    model = save_model(store, tmp_path / "model", 106)
+    result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
+    refused(result, InvalidInputError, "takes 106 coefficients, the store has 110")
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_catalogue_path_that_holds_something_else(store, tmp_path):
+    model = save_model(store, tmp_path / "model")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("\\begin{document}")
+    refused(xpscale("infer", store, model, tmp_path / "mine", "--workers", 0), ConflictError, "thesis.tex")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_catalogue_of_another_model(store, tmp_path):
+    first, second = save_model(store, tmp_path / "first"), save_model(store, tmp_path / "second")
+    done("infer", store, first, tmp_path / "catalog", "--workers", 0)
+    result = xpscale("infer", store, second, tmp_path / "catalog", "--workers", 0)
+    refused(result, ConflictError, "model_id", json.loads(done("model", "info", second, "--json").out)["model_id"])
+    assert len(done("catalog", "log", tmp_path / "catalog").out.splitlines()) == 1
+
+
+def test_nothing_is_there(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    for command in (
+        ("store", "info", nowhere),
+        ("model", "info", nowhere),
+        ("plan", nowhere, nowhere, tmp_path / "catalog"),
+        ("status", nowhere),
+        ("catalog", "info", nowhere),
+        ("catalog", "log", nowhere),
+        ("query", nowhere, "--cone", "1,2,3"),
+        ("spectrum", nowhere, 42),
+        ("plot", "training", nowhere, "-o", tmp_path / "t.png"),
+    ):
+        refused(xpscale(*command), NotFoundError, str(nowhere))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_published_weights_without_scaling(store, tmp_path, published_weights):
+    done("model", "import", published_weights, tmp_path / "model")
+    result = xpscale("infer", store, tmp_path / "model", tmp_path / "catalog", "--workers", 0)
+    refused(result, InvalidInputError, "has no scaling", "--scaling-from STORE")
+
+
+def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):
+    model = save_model(store, tmp_path / "model")
+    monkeypatch.setattr("xpscale.inference.plan.available_memory", lambda: 10_000_000)
+    result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
+    assert result.code == 4
+    assert "0.0 GB are available" in result.err
+    assert not (tmp_path / "catalog").exists()

@@ -1,0 +1,101 @@
+"""``xpscale plot sky|latents|training``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from xpscale.cli.common import Output, say
+from xpscale.cli.infer import Catalog
+from xpscale.cli.model import Model
+
+__all__ = ["register"]
+
+nouns = typer.Typer(no_args_is_help=True, help="Draw a catalogue or a training run.")
+
+MAX_POINTS = 200_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.add_typer(nouns, name="plot")
+
+
+def _save(figure: Any, output: str) -> None:
+    figure.savefig(output, dpi=150)
+    say(f"drawn: {output}")
+
+
+@nouns.command()
+def sky(
+    catalog: Catalog,
+    output: Output,
+    column: Annotated[str, typer.Option(help="Median of this column; the number of sources if not given.")] = "",
+    order: Annotated[int, typer.Option(help="HEALPix order of the map.", min=0, max=8)] = 5,
+    frame: Annotated[str, typer.Option(help="galactic or icrs.")] = "galactic",
+) -> None:
+    """A map of the whole sky."""
+    from xpscale.plots.sky import sky as draw
+    from xpscale.query.aggregate import sky_map
+    from xpscale.query.catalog import open_catalog
+
+    opened = open_catalog(catalog)
+    found = sky_map(opened, column or None, order)
+    label = f"median {column}" if column else None
+    figure, _ = draw(
+        found.pixels,
+        found.values,
+        found.order,
+        label=label,
+        frame=frame,
+        n_rows=found.n_rows,
+        provenance=_provenance(opened),
+    )
+    _save(figure, output)
+
+
+@nouns.command()
+def latents(
+    catalog: Catalog,
+    output: Output,
+    color: Annotated[str, typer.Option(help="A column of the catalogue, or of --labels, to colour by.")] = "",
+    labels: Annotated[str, typer.Option(help="A Parquet file with source_id and the colour's column.")] = "",
+    where: Annotated[str, typer.Option(metavar="SQL", help="Only sources that satisfy this.")] = "",
+) -> None:
+    """Every pair of active latents against each other; a random part of them if there are very many."""
+    import pyarrow.parquet as pq
+
+    from xpscale.errors import InvalidInputError
+    from xpscale.plots.latents import Colour
+    from xpscale.plots.latents import latents as draw
+    from xpscale.query.catalog import open_catalog
+
+    if labels and not color:
+        raise InvalidInputError("--labels needs --color", "Say which of its columns to colour by")
+    opened = open_catalog(catalog)
+    share = MAX_POINTS / max(opened.n_rows, 1)
+    chosen = opened.select() if share >= 1 else opened.where(f"hash(source_id) % 1000000 < {share * 1e6:.0f}")
+    table = (chosen.where(where) if where else chosen).to_table()
+    if labels:
+        known = pq.read_table(labels, columns=["source_id", color])
+        colour: Colour | None = Colour(known[color].to_numpy(), color, known["source_id"].to_numpy())
+    elif color:
+        opened.columns(color)  # names the near misses if there is no such column
+        colour = Colour(table[color].to_numpy(), color)
+    else:
+        colour = None
+    _save(draw(table, colour, provenance=_provenance(opened))[0], output)
+
+
+def _provenance(catalog: Any) -> dict[str, str]:
+    return {"model_id": catalog.model_id, "snapshot": str(catalog.snapshot.number)}
+
+
+@nouns.command()
+def training(model: Model, output: Output) -> None:
+    """Loss terms by epoch, training and held out."""
+    from xpscale.plots.training import training_curve
+    from xpscale.storage import Storage
+
+    _save(training_curve(Storage(model).read("history.csv").decode())[0], output)

