@@ -247,4 +247,8 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
 
 def _unreadable(part: Part, error: Exception) -> str:
-    return f"{part.key} cannot be read: {str(error).splitlines()[0]}"
+    return f"{part.key} cannot be read: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -120,7 +120,7 @@ def hats_problems(storage: Storage, outputs: tuple[str, ...]) -> tuple[str, ...]
             for product in outputs[1:]:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
         except Exception as error:  # the validator lets through whatever the damage makes its libraries raise
-            return (*said, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            return (*said, f"{type(error).__name__}: {_first_line(error)}")
     return () if valid else tuple(said) or ("not a valid HATS collection",)
 
 
@@ -260,3 +260,7 @@ def _warnings_of_root_logger() -> Iterator[list[str]]:
         yield said
     finally:
         root.handlers[:] = others
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
