@@ -84,7 +84,7 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             f"{band}_coefficient_correlations": [np.zeros(n * (n - 1) // 2)] * (2 * n),
         }
     rows, grid = calibrate(pd.DataFrame(columns), save_file=False, disable_info=True)
-    return np.vstack(rows["flux"].to_numpy()).astype(np.float64), np.asarray(grid, np.float64)
+    return np.vstack(rows["flux"].to_list()).astype(np.float64), np.asarray(grid, np.float64)
 
 
 def _gaiaxpy_calibrate() -> Callable[..., tuple[pd.DataFrame, NDArray[np.float64]]]:
