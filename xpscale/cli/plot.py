@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _save(figure: Any, output: str) -> None:
-    figure.savefig(output, dpi=150)
+    from xpscale.plots.style import save
+
+    save(figure, output)
     say(f"drawn: {output}")
 
 
@@ -32,7 +34,9 @@ def sky(
     catalog: Catalog,
     output: Output,
     column: Annotated[str, typer.Option(help="Median of this column; the number of sources if not given.")] = "",
-    order: Annotated[int, typer.Option(help="HEALPix order of the map.", min=0, max=8)] = 5,
+    order: Annotated[
+        int, typer.Option(help="HEALPix order of the map; -1 chooses about 20 sources a pixel.", max=12)
+    ] = -1,
     frame: Annotated[str, typer.Option(help="galactic or icrs.")] = "galactic",
 ) -> None:
     """A map of the whole sky."""
@@ -41,7 +45,7 @@ def sky(
     from xpscale.query.catalog import open_catalog
 
     opened = open_catalog(catalog)
-    found = sky_map(opened, column or None, order)
+    found = sky_map(opened, column or None, None if order < 0 else order)
     label = f"median {column}" if column else None
     figure, _ = draw(
         found.pixels,

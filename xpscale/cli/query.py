@@ -119,18 +119,18 @@ def _draw(found: Spectra, store: str, output: str) -> None:
     """The spectrum against wavelength where GaiaXPy can calibrate it, else its coefficients."""
     from xpscale.errors import InvalidInputError, NotFoundError
     from xpscale.plots.spectra import spectra as draw
+    from xpscale.plots.style import save
     from xpscale.query.wavelength import sample_batch
     from xpscale.store.reader import open_store
 
     observed = open_store(store).find(found.source_id.tolist()) if store else None
-    labels = [f"Gaia DR3 {source_id}" for source_id in found.source_id.tolist()]
     figure: Any
     try:
         sampled = found.at_wavelengths()
     except (NotFoundError, InvalidInputError) as error:
         say(f"drawn as coefficients: {error}")
-        figure, _ = draw(found, observed, labels=labels)
+        figure, _ = draw(found, observed)
     else:
-        figure, _ = draw(sampled, None if observed is None else sample_batch(observed), labels=labels)
-    figure.savefig(output, dpi=150)
+        figure, _ = draw(sampled, None if observed is None else sample_batch(observed))
+    save(figure, output)
     say(f"drawn: {output}")

@@ -11,12 +11,14 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.plots.latents import Colour, latents
 from xpscale.plots.sky import sky
 from xpscale.plots.spectra import spectra
+from xpscale.plots.style import save
 from xpscale.plots.training import training_curve
 from xpscale.query.aggregate import sky_map
 from xpscale.query.reconstruct import reconstruct
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
     from xpscale.query.catalog import Catalog
     from xpscale.store.reader import SpectraStore
 
@@ -39,12 +41,12 @@ def draw_figures(catalog: Catalog, store: SpectraStore, labels: pa.Table, folder
     paths = []
     for name, figure in drawn.items():
         paths.append(folder / "figures" / f"{name}.png")
-        figure.savefig(paths[-1], dpi=130)
+        save(figure, paths[-1])
     return paths
 
 
 def _sky(catalog: Catalog, provenance: dict[str, str]) -> Any:
-    counts = sky_map(catalog, order=4)
+    counts = sky_map(catalog)
     return sky(counts.pixels, counts.values, counts.order, provenance=provenance)[0]
 
 
@@ -60,7 +62,7 @@ def _spectra(catalog: Catalog, store: SpectraStore, labels: pa.Table, provenance
     chosen = _one_of_each_kind(labels)
     found = reconstruct(catalog.at(list(chosen.values())))
     observed = store.find(chosen.values())
-    words = [f"{name}, Gaia DR3 {source_id}" for name, source_id in chosen.items()]
+    words = list(chosen)
     try:
         from xpscale.query.wavelength import sample_batch
 
