@@ -1,0 +1,50 @@
+"""The recipes run as they stand, one after the other, from one settings file; and the files they ship are sound."""
+
+import tomllib
+
+import pytest
+
+import xpscale as xps
+from pipelines import infer_dr3, ingest_dr3, train_object_dense
+from pipelines.settings import load
+from tests.conftest import ROOT
+from xpscale.errors import InvalidInputError
+from xpscale.testing.archive_files import write_archive
+from xpscale.testing.universe import Universe
+
+SETTINGS = ROOT / "pipelines" / "settings"
+
+
+def test_recipes_make_a_catalogue(tmp_path, capsys):
+    write_archive(Universe(2_000, seed=7), str(tmp_path / "archive"), n_files=2)
+    (tmp_path / "training.toml").write_text("[training]\nepochs = 2\n")
+    changes = {"workers": 0, "max_rows": 500, "sample_size": 800, "training": str(tmp_path / "training.toml")}
+    values = {**tomllib.loads((SETTINGS / "laptop.toml").read_text()), **changes}
+    for name in ("archive", "store", "sample", "model", "catalog"):
+        values[name] = str(tmp_path / name)
+    settings = tmp_path / "settings.toml"
+    settings.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
+    for recipe in (ingest_dr3, train_object_dense, infer_dr3):
+        recipe.main(str(settings))
+        recipe.main(str(settings))  # a second run finds everything done
+    assert "snapshot 1" in capsys.readouterr().out
+    store, catalog = xps.open_store(values["store"]), xps.open_catalog(values["catalog"])
+    assert catalog.n_rows == store.n_rows == 2_000
+    assert len(catalog.manifest.of("latents")) == len(store.partitions) > 1
+
+
+def _toml(value):
+    if isinstance(value, str):
+        return f'"{value}"'
+    return "{}" if value == {} else str(value)
+
+
+@pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])
+def test_shipped_settings_load(name):
+    assert load(SETTINGS / name).max_rows > 0
+
+
+def test_a_typo_in_settings_is_named(tmp_path):
+    (tmp_path / "settings.toml").write_text((SETTINGS / "laptop.toml").read_text().replace("max_rows", "max_row"))
+    with pytest.raises(InvalidInputError, match=r"max_row.*Did you mean 'max_rows'"):
+        load(tmp_path / "settings.toml")
