@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from xpscale.errors import InvalidInputError
+
 __all__ = ["decoder_stack", "encoder_stack", "folded"]
 
 
@@ -76,7 +78,7 @@ def _leaves(stack: Iterable[nn.Module]) -> Iterable[nn.Module]:
 def _through_batch_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     mean, variance = norm.running_mean, norm.running_var  # (O,)
     if mean is None or variance is None:
-        raise TypeError("only a BatchNorm1d with running statistics folds")
+        raise InvalidInputError("a BatchNorm1d without running statistics cannot be folded")
     gain = norm.weight * torch.rsqrt(variance + norm.eps)  # (O,)
     return gain[:, None] * linear.weight, gain * (linear.bias - mean) + norm.bias
 

@@ -56,7 +56,8 @@ class EpochMetrics:
     learning_rate
         Of its last step.
     loss, nll, kl
-        Means over the training rows while the weights moved, nats per spectrum, ``loss = nll + kl``: the paper's
+        Means over the training rows while the weights moved and with each batch's own normalization (so they can lie
+        above the held-out loss), nats per spectrum, ``loss = nll + kl``: the paper's
         loss, whatever `TrainingSettings.free_nats`.
     held_out
         The loss on held-out rows after the epoch.

@@ -17,6 +17,8 @@ __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
 
 SCHEDULES = ("cosine", "restarts")
 
+WANTED = {int: "a whole number", float: "a number", str: "a word in quotes", tuple: "a list of whole numbers"}
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
@@ -56,7 +58,7 @@ class TrainingSettings:
 
     epochs: int = 200
     batch_size: int = 512
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
@@ -74,6 +76,11 @@ class TrainingSettings:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("epochs", "batch_size", "restart_epochs", "max_rows", "max_held_out_rows"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        widths = (self.n_latents, *self.hidden)
+        _require(
+            all(isinstance(width, int) and width >= 1 for width in widths), "n_latents, hidden", widths, "all 1 or more"
+        )
+        _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         for name in ("weight_decay", "max_gradient_norm", "free_nats"):
@@ -132,9 +139,7 @@ def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
         _known(name, types, f"{where}: setting")
         accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(types[name], (types[name],))
         if not isinstance(value, accepted) or isinstance(value, bool):
-            raise InvalidInputError(
-                f"{where}: {name} is {value!r}", f"Give {'a list' if list in accepted else 'a ' + types[name].__name__}"
-            )
+            raise InvalidInputError(f"{where}: {name} is {value!r}", f"Give {WANTED[types[name]]}")
         if types[name] is float:
             table[name] = float(table[name])
     return replace(PRESETS[preset], **table)
