@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from xpscale.archive.files import Archive, open_archive
+from xpscale.claim import claim
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.staging import STAGING, staged_files
 from xpscale.ingest.task import PartitionTask, StageFile, WritePartition, stage_batch
-from xpscale.claim import claim
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.ledger import Ledger
@@ -27,6 +27,9 @@ from xpscale.store.writer import seal_store
 from xpscale.types import Executor, SpectraBatch, TaskReport
 
 __all__ = ["IngestPlan", "build_store", "plan_ingest", "run_ingest"]
+
+STAGED = f"{STAGING}/archive_digest"
+"""Which files the staged rows come from; there once all are staged, so that partitions are never of two archives."""
 
 GZIP_BYTES_PER_ROW = 16_400  # a spectrum's row in the archive's csv.gz, correlations included
 STORE_BYTES_PER_ROW = 800
@@ -115,6 +118,11 @@ def run_ingest(
         rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
     )
     _raise_failures(files, "Mend or fetch the file again, then run the same ingest: the others are kept")
+    if not plan.store.create(STAGED, plan.archive.digest.encode()):
+        raise ConflictError(
+            f"files of {plan.archive.storage.url} have changed since their rows went into {plan.store.url}",
+            "Ingest into a new store",
+        )
     attributes = {
         "release": "Gaia DR3",
         "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
