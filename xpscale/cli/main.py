@@ -6,6 +6,7 @@ user.  Every command imports what it needs when it runs, so ``--help`` is instan
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -48,6 +49,8 @@ for noun in (store, model, infer, catalog, query, plot, demo):
 
 def main() -> None:
     """Entry point: run the application and turn errors into one clear message and an exit code."""
+    # a preempted job ends like an interrupted one: what is done is kept, and the same command resumes
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except XpscaleError as error:

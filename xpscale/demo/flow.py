@@ -23,6 +23,7 @@ import xpscale.demo.stars as real
 from xpscale.catalog.check import check as check_catalog
 from xpscale.catalog.commit import commit
 from xpscale.demo.figures import draw_figures
+from xpscale.demo.probe import probe_labels
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import RunReport, run
@@ -104,8 +105,10 @@ def run_demo(out: str) -> None:
     with story.stage("query", 5):
         catalog = open_catalog(str(folder / "catalog"))
         _query(catalog, folder, story)
-    with story.stage("figures", 40):
-        figures = draw_figures(catalog, store, pq.read_table(folder / "labels.parquet"), folder)
+    with story.stage("labels and figures", 30):
+        labels = pq.read_table(folder / "labels.parquet")
+        story.say(fill(str(probe_labels(catalog.select().to_table(), labels)), 100))
+        figures = draw_figures(catalog, store, labels, folder)
     _finish(folder, catalog, figures, story, report)
 
 
