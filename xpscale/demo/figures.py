@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError, PermanentError
 from xpscale.plots.latents import Colour, latents
 from xpscale.plots.sky import sky
 from xpscale.plots.spectra import spectra
@@ -67,7 +67,7 @@ def _spectra(catalog: Catalog, store: SpectraStore, labels: pa.Table, provenance
         from xpscale.query.wavelength import sample_batch
 
         return spectra(found.at_wavelengths(), sample_batch(observed), labels=words, provenance=provenance)[0]
-    except (NotFoundError, InvalidInputError):  # no GaiaXPy, or no calibration for these bases: draw the coefficients
+    except (PermanentError, InvalidInputError):  # no GaiaXPy, or no calibration for these bases: draw the coefficients
         return spectra(found, observed, labels=words, provenance=provenance)[0]
 
 

