@@ -47,6 +47,7 @@ __all__ = ["run_demo"]
 MAX_ROWS = 2_048  # small partitions, so that two workers have something to share
 N_WORKERS = 2
 N_PIECES = 8
+INFER = f"infer on a Dask cluster of {N_WORKERS} worker processes"
 N_SYNTHETIC = 30_000
 SETTINGS = TrainingSettings()
 
@@ -98,7 +99,7 @@ def run_demo(out: str) -> None:
         store = _store(folder, story)
     with story.stage("train a scatter VAE", estimate(store.n_rows, SETTINGS, store.n_coefficients)):
         model = _train(folder, store, story)
-    with story.stage(f"infer on a Dask cluster of {N_WORKERS} worker processes", 25):
+    with story.stage(INFER, 25):
         report = _infer(folder, store, model, story)
     with story.stage("commit and check the catalogue", 15):
         _publish(folder, report, story)
@@ -231,15 +232,17 @@ def _query(catalog: Catalog, folder: Path, story: Story) -> None:
 def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, report: RunReport) -> None:
     first = catalog.columns("source_id", "ra", "dec").to_table().slice(0, 1).to_pylist()[0]
     n_rows, path = catalog.n_rows, folder / "catalog"
-    rate = n_rows / max(story.seconds[f"infer on a Dask cluster of {N_WORKERS} worker processes"], 1e-9)
-    busy = sum(report.seconds.values()) or 1e-9
     print(f"\n{catalog!r}")
     for title, seconds in story.seconds.items():
         print(f"  {seconds:7.1f} s  {title}")
     print(f"  {sum(story.seconds.values()):7.1f} s  in all")
-    print(
-        f"  {rate:,.0f} sources/s with the cluster's start, {N_WORKERS * n_rows / busy:,.0f} while the workers were busy"
-    )
+    if report.n_new:
+        infer_s = story.seconds[INFER]
+        busy_s = sum(report.seconds.values())
+        print(
+            f"  {n_rows / infer_s:,.0f} sources/s with the cluster's start, {N_WORKERS * n_rows / busy_s:,.0f} while the "
+            "workers were busy (first imports included: so few stars are soon done)"
+        )
     print(f"\nspectra store  {folder / 'store'}\nmodel          {folder / 'model'}\ncatalogue      {path}")
     print("figures        " + "\n               ".join(str(figure) for figure in figures))
     print("\ntry next")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ACTIVE_VARIANCE", "Colour", "latents"]
 
 ACTIVE_VARIANCE = 0.01
+TWIN_CORRELATION = 0.9  # of the means, beyond which two latents count as one
 MANY = 100_000  # from here on points would hide one another, and cells show their median
 
 
@@ -123,13 +124,25 @@ def latents(
         _colour_bars(fig, axes, drawn)
         fig.suptitle(headline("Latents", table.num_rows, provenance), x=0.01, ha="left", fontsize=10)
         collapsed = [f"{i} (variance {variance[index.index(i)]:.1g})" for i in index if i not in active]
-        note = f"{len(active)} of {len(index)} latents are active"
+        note = f"{len(active)} of {len(index)} latents are active{_twins(active, columns)}"
         fig.supxlabel(
             note + (f"; collapsed and left out: {', '.join(collapsed)}" if collapsed else ""),
             x=0.01, ha="left", fontsize=7.5, color=GREY,
         )  # fmt: skip
         credit(fig)
     return fig, axes
+
+
+def _twins(active: list[int], columns: dict[int, NDArray[Any]]) -> str:
+    """Names the pairs of active latents that tell the same: a latent that copies another is no further dimension."""
+    found = []
+    for i, x in enumerate(active):
+        for y in active[i + 1 :]:
+            known = np.isfinite(columns[x]) & np.isfinite(columns[y])
+            r = np.corrcoef(columns[x][known], columns[y][known])[0, 1]
+            if abs(r) > TWIN_CORRELATION:
+                found.append(f"{x} and {y} (r = {r:.2f})")
+    return f"; telling the same: {', '.join(found)}" if found else ""
 
 
 def _figure(
