@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from xpscale.errors import ConflictError, NotFoundError
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.storage import Storage
 
-__all__ = ["claim"]
+__all__ = ["claim", "read_claim"]
 
 
 def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) -> bool:
@@ -24,7 +24,7 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
     identity
         What determines the content; JSON values.
     what
-        ``"spectra store"`` or ``"catalogue"``, for messages.
+        ``"ingest"`` or ``"run"``, for messages.
 
     Returns
     -------
@@ -34,24 +34,43 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
     Raises
     ------
     ConflictError
-        The place holds something else; nothing was written.
+        The place holds something else, or work that differs; the message lists the differences.  Nothing was written.
     """
     mine = json.loads(json.dumps(identity))
-    try:
-        theirs = json.loads(storage.read(key))
-    except NotFoundError:
-        if not storage.is_empty():
-            raise ConflictError(
-                f"{storage.url} holds something that is no {what} of xpscale's", "Choose an empty place"
-            ) from None
-        if storage.create(key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()):
-            return True
-        theirs = json.loads(storage.read(key))  # somebody claimed it between our two looks
-    if theirs != mine:
-        names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
-        differences = "; ".join(f"{name}: there {theirs.get(name)}, now {mine.get(name)}" for name in names)
+    theirs = read_claim(storage, key)
+    # The second look: a twin may have claimed the place, and begun to write, since the first.
+    if theirs is None and not storage.is_empty() and (theirs := read_claim(storage, key)) is None:
         raise ConflictError(
-            f"{storage.url} holds a {what} made of something else ({differences})",
-            "Choose another place, or give the same input again to resume",
+            f"{storage} already holds something else: {storage.first_key()}", "Choose a path that is empty"
+        )
+    if theirs is None and storage.create(key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()):
+        return True
+    theirs = theirs or read_claim(storage, key) or {}
+    names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+    if names:
+        lines = "".join(f"\n  {name}: there {theirs.get(name)}, now {mine.get(name)}" for name in names)
+        raise ConflictError(
+            f"{storage} belongs to another {what}, which differs in {len(names)} fields:{lines}\n",
+            "Choose another path, or give the same input again to resume",
         )
     return False
+
+
+def read_claim(storage: Storage, key: str) -> dict[str, Any] | None:
+    """What a place was claimed for, or ``None`` if nobody has."""
+    try:
+        found = json.loads(storage.read(key))
+    except NotFoundError:
+        return None
+    except ValueError as error:
+        raise _unreadable(storage, key, error) from error
+    if not isinstance(found, dict):
+        raise _unreadable(storage, key, "it is no JSON object")
+    return found
+
+
+def _unreadable(storage: Storage, key: str, why: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"{storage}/{key} cannot be read ({why})",
+        "It was written by another version of xpscale, or is damaged: choose another path",
+    )

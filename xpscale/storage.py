@@ -153,12 +153,17 @@ class Storage:
 
     def is_empty(self) -> bool:
         """Whether nothing at all is stored here."""
+        return not self.first_key()
+
+    def first_key(self) -> str:
+        """The key of one object, without listing a whole bucket; empty if there is none."""
         import obstore
 
         if self.is_local:
-            return not (Path(self.url).is_dir() and any(Path(self.url).iterdir()))
+            names = sorted(path.name for path in Path(self.url).iterdir()) if Path(self.url).is_dir() else []
+            return names[0] if names else ""
         with self._explained(""):
-            return not any(len(chunk) for chunk in obstore.list(self.store, chunk_size=1))
+            return next((str(meta["path"]) for chunk in obstore.list(self.store, chunk_size=1) for meta in chunk), "")
 
     # -- writing ------------------------------------------------------------------------------------------------
 

@@ -224,7 +224,7 @@ def test_a_finished_store_is_not_that_of_a_changed_archive(spoilt, reference, tm
 def test_places_that_hold_something_else_are_left_alone(spoilt, reference, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/a.txt").write_text("dear reader")
-    with pytest.raises(ConflictError, match="something that is no spectra store"):
+    with pytest.raises(ConflictError, match="already holds something else: a.txt"):
         ingest(spoilt.url, tmp_path / "letters")
     assert list(contents(tmp_path / "letters")) == ["a.txt"]
     with pytest.raises(ConflictError, match="max_rows: there 150, now 151"):

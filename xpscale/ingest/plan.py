@@ -175,10 +175,10 @@ def _begin(
     try:
         finished = open_store(store)
     except (NotFoundError, InvalidInputError):
-        if claim(store, INGEST, identity, "spectra store") or not store.exists("zarr.json"):
+        if claim(store, INGEST, identity, "ingest") or not store.exists("zarr.json"):
             return None
         raise
-    claim(store, INGEST, identity, "spectra store")
+    claim(store, INGEST, identity, "ingest")
     for name, value in must_match.items():
         if finished.attributes.get(name) != value:
             raise ConflictError(
