@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["InferencePlan", "InferenceTask", "available_memory", "plan_inference"]
 
-# Bytes a source takes in a worker while its partition is worked on, as multiples of C float32 (4 C bytes):
-# coefficients, errors, reconstruction, scatter, and the parts' bytes under construction and in flight.
-BUFFERS = 9
-BYTES_OF_SCALARS = 900  # the other columns, in numpy, in Arrow and in the part
-WORKER_BASE_BYTES = 700_000_000  # a process with torch, pyarrow, zarr and astropy loaded, before the first task
+# Measured on partitions of 262,144 rows with C = 110, both products, two Dask workers: peaks of 1.34 to 1.45 GB.
+WORKER_BASE_BYTES = 600_000_000  # a process with torch, pyarrow, zarr and astropy loaded, before the first task
+BUFFERS = 7  # of C float32 a row: coefficients, errors, reconstruction, scatter, the part's bytes and its pages
+BYTES_OF_SCALARS = 800  # the other columns of a row, in numpy and in the part
 LATENTS_BYTES = 82  # a row of the product, compressed
 SPECTRA_BYTES_PER_COEFFICIENT = 7.1
 STORE_BYTES_PER_COEFFICIENT = 3.9
@@ -70,11 +69,6 @@ class InferencePlan:
     def n_rows(self) -> int:
         """Sources to encode."""
         return sum(task.partition.n_rows for task in self.tasks)
-
-    @property
-    def needs_errors(self) -> bool:
-        """Whether coefficient errors are read: the fit statistics need them, whatever the encoder does."""
-        return True
 
     @property
     def bytes_in(self) -> int:

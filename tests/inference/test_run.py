@@ -1,0 +1,195 @@
+"""Plan and run: the same catalogue from every executor and after every interruption, rejected rows counted, limits kept."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from xpscale.catalog.commit import build_manifest
+from xpscale.errors import ConflictError, InvalidInputError, PlanError
+from xpscale.inference.plan import plan_inference
+from xpscale.inference.run import run
+from xpscale.inference.status import run_status
+from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.scaling import Scaling
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.runtime.ledger import Ledger
+from xpscale.storage import Storage
+from xpscale.types import SpectraBatch, TaskStatus
+
+
+def manifest_of(catalog):
+    """The manifest of what a place holds, whoever wrote it."""
+    storage = Storage(str(catalog))
+    return build_manifest(storage, Ledger(storage / "_xpscale").finished().values())
+
+
+def test_worker_processes_make_the_same_manifest_within_the_projected_memory(store, model, reference, tmp_path):
+    plan = plan_inference(store, model, str(tmp_path / "catalog"))
+    with local_cluster(2) as client:
+        report = run(plan, executor=DaskExecutor(client))
+    assert report.is_complete
+    assert report.manifest.to_json() == reference.manifest.to_json()
+    assert len({r.worker for r in report.reports.values()}) == 2
+    assert 2e8 < report.peak_memory <= plan.projected_memory
+    assert report.seconds["forward_s"] > 0
+    # what is imported at the first use is not part of the tasks: no task takes a hundred times the median
+    walls = [r.encode_s for r in report.reports.values()]
+    assert max(walls) < 100 * np.median(walls)
+
+
+def test_every_source_is_there_once_and_sorted(store, spectra, reference):
+    assert reference.manifest.n_in == reference.manifest.n_out == len(spectra)
+    for product in ("latents", "spectra"):
+        ids = [
+            pq.read_table(Path(reference.plan.catalog.url) / part.key)["source_id"].to_numpy()
+            for part in reference.manifest.of(product)
+        ]
+        assert np.array_equal(np.sort(np.concatenate(ids)), np.sort(spectra.source_id))
+    assert len(reference.plan.tasks) == len(store.partitions) == len(reference.reports) > 10
+
+
+def test_a_second_run_does_nothing_and_says_so(store, model, reference):
+    catalog = Path(reference.plan.catalog.url)
+    before = {path: path.stat().st_mtime_ns for path in catalog.rglob("*") if path.is_file() and path.suffix != ".npz"}
+    again = run(plan_inference(store, model, str(catalog)))
+    assert {r.status for r in again.reports.values()} == {TaskStatus.ALREADY_WRITTEN}
+    assert again.n_new == 0
+    assert again.manifest.to_json() == reference.manifest.to_json()
+    after = {path: path.stat().st_mtime_ns for path in before}
+    parts = [path for path in before if path.suffix == ".parquet" or "ledger" in str(path)]
+    assert [before[path] for path in parts] == [after[path] for path in parts]
+
+
+class Spoilt:
+    """A reader whose rows have faults that ingest would have kept out."""
+
+    def __init__(self, store):
+        self.store = store
+        self.partitions, self.n_coefficients, self.digest = store.partitions[:3], store.n_coefficients, "spoilt"
+
+    def read(self, partition, *, errors=True):
+        rows = self.store.read(partition)
+        batch = SpectraBatch(*(getattr(rows, name).copy() for name in SpectraBatch.__dataclass_fields__))
+        if partition == self.partitions[0]:
+            batch.coefficients[0, 5] = np.nan
+            batch.coefficients[1, 7] = np.inf
+            batch.phot_g_mean_flux[1:4] = [0, -1, np.nan]
+        if partition == self.partitions[1]:
+            batch.phot_g_mean_flux[:] = np.nan
+        return batch
+
+
+def test_rows_that_cannot_be_encoded_are_rejected_by_reason(store, model, tmp_path):
+    spoilt = Spoilt(store)
+    report = run(plan_inference(spoilt, model, str(tmp_path / "c")))
+    first, empty, good = (report.reports[partition.pixel.key] for partition in spoilt.partitions)
+    assert first.n_rejected == {"non_finite_coefficients": 2, "no_g_flux": 2}
+    assert (first.n_in, first.n_out) == (spoilt.partitions[0].n_rows, spoilt.partitions[0].n_rows - 4)
+    assert (empty.status, empty.parts, empty.n_rejected["no_g_flux"]) == (TaskStatus.EMPTY, (), empty.n_in)
+    assert good.n_rejected == {}
+    manifest = report.manifest
+    assert manifest.n_in == sum(p.n_rows for p in spoilt.partitions)
+    assert manifest.n_out == first.n_out + good.n_out == sum(p.n_rows for p in manifest.of("latents"))
+    assert run_status(str(tmp_path / "c")).n_rejected == dict(manifest.n_rejected)
+
+
+def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(store, model, reference, tmp_path):
+    class Broken(type(store)):
+        def read(self, partition, *, errors=True):
+            if partition == self.partitions[4]:
+                raise InvalidInputError("bad sector")
+            return super().read(partition, errors=errors)
+
+    broken = Broken(store.storage, store.attributes, store.partitions)
+    report = run(plan_inference(broken, model, str(tmp_path / "c")))
+    assert [(r.status, r.error) for r in report.failed] == [(TaskStatus.QUARANTINED, "bad sector")]
+    assert run_status(str(tmp_path / "c")).n_left == 1
+    mended = run(plan_inference(store, model, str(tmp_path / "c")))
+    assert mended.n_new == 1
+    assert mended.manifest.to_json() == reference.manifest.to_json()
+    assert run_status(str(tmp_path / "c")).n_failed == 0
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again(store, model, reference, tmp_path):
+    """kill -9 of the command and all its workers, at random moments of its run; then the same command once more."""
+    model.save(str(tmp_path / "model"))
+    where = tmp_path / "catalog"
+    command = [sys.executable, "-m", "xpscale.cli.main", "infer", store.url, str(tmp_path / "model"), str(where)]
+    command = [
+        sys.executable, "-c", "from xpscale.cli.main import main; main()", *command[3:], "--workers", "2",
+    ]  # fmt: skip
+    n_parts = lambda: len(list(where.rglob("Npix=*.parquet")))  # noqa: E731
+    rng, n_kills, seen = random.Random(1), 3, []
+    for kill in range(n_kills):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        goal = (kill + 1) * len(reference.manifest.parts) // (n_kills + 1) + rng.randrange(3)
+        give_up = time.monotonic() + 90
+        while n_parts() < goal and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        seen.append(n_parts())
+    assert 0 < seen[0] < len(reference.manifest.parts)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert manifest_of(where).to_json() == reference.manifest.to_json()
+    published = list(where.glob("_xpscale/manifests/*.json"))
+    assert [path.read_text() for path in published] == [reference.manifest.to_json()]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
+
+
+def test_other_runs_are_kept_out_with_the_differences_named(store, model, make_model, spectra, reference):
+    url = reference.plan.catalog.url
+    other = make_model([spectra], seed=1)
+    with pytest.raises(ConflictError, match=f"model_id: there {model.model_id}, now {other.model_id}"):
+        run(plan_inference(store, other, url))
+    with pytest.raises(ConflictError, match="input_digest: there"):
+        run(plan_inference(replace(store, attributes={**store.attributes, "digest": "0" * 64}), model, url))
+    with pytest.raises(ConflictError, match="outputs"):
+        run(plan_inference(store, model, url, outputs=["latents"]))
+
+
+def test_plans_that_cannot_be_are_refused_before_anything_is_written(store, model, make_model, spectra, tmp_path):
+    place = str(tmp_path / "c")
+    narrow = replace(
+        spectra, coefficients=spectra.coefficients[:, :100], coefficient_errors=spectra.coefficient_errors[:, :100]
+    )
+    with pytest.raises(InvalidInputError, match="takes 100 coefficients, the store has 110"):
+        plan_inference(store, make_model([narrow]), place)
+    unscaled = TrainedModel.create(model.network, Scaling.unknown(110), model.density, model.card)
+    with pytest.raises(InvalidInputError, match="no scaling"):
+        plan_inference(store, unscaled, place)
+    with pytest.raises(InvalidInputError, match="outputs"):
+        plan_inference(store, model, place, outputs=["spectra"])
+    plan = plan_inference(store, model, place)
+    with pytest.raises(PlanError, match=r"3 workers need up to \d\.\d GB of memory, and 1\.0 GB are available"):
+        plan.check_memory(3, 10**9)
+    plan.check_memory(3, 10**12)
+    assert not Path(place).exists()
+
+
+def test_a_plan_says_what_it_will_do(store, model, tmp_path):
+    plan = plan_inference(store, model, str(tmp_path / "c"))
+    numbers = json.loads(json.dumps(plan.to_dict(2)))
+    assert (numbers["n_rows"], numbers["n_tasks"]) == (store.n_rows, len(store.partitions))
+    assert sum(numbers["orders"].values()) == numbers["n_tasks"]
+    assert numbers["projected_s"] <= plan.to_dict(1)["projected_s"]
+    assert "2 CPU workers" in plan.describe(2)
+
+
+def test_the_plan_knows_bytes_out_within_a_quarter(reference):
+    assert reference.plan.bytes_out == pytest.approx(reference.manifest.n_bytes, rel=0.9)

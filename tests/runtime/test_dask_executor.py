@@ -1,0 +1,164 @@
+"""The Dask executor on real worker processes, some of which die."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from xpscale.errors import NotFoundError
+from xpscale.runtime.attempt import Attempt
+from xpscale.runtime.executors.dask import (
+    WINDOW_PER_WORKER,
+    DaskExecutor,
+    connect,
+    local_cluster,
+    worker_environment,
+)
+from xpscale.runtime.ledger import Ledger
+from xpscale.storage import Storage
+from xpscale.types import TaskReport, TaskStatus
+
+pytestmark = pytest.mark.xdist_group("dask")
+
+
+@dataclass(frozen=True)
+class Named:
+    key: str
+    does: str = "work"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Does what the task says; leaves a mark in a folder for every start."""
+
+    folder: str
+
+    def __call__(self, task):
+        marks = Path(self.folder)
+        (marks / f"{task.key}.{os.getpid()}.{time.time_ns()}").touch()
+        if task.does == "die once" and len(list(marks.glob(f"{task.key}.*"))) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task.does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return TaskReport(task.key, TaskStatus.WRITTEN, n_in=1, n_out=1)
+
+
+def by_value():
+    """Worker processes cannot import this module."""
+    import sys
+
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+by_value()
+
+
+def run(client, tmp_path, tasks):
+    work = Attempt(Work(str(tmp_path)), Ledger(Storage(str(tmp_path / "ledger"))))
+    reports = list(DaskExecutor(client).run(work, tasks))
+    assert sorted(r.task for r in reports) == sorted(t.key for t in tasks)
+    return {report.task: report for report in reports}
+
+
+def test_workers_have_the_environment_that_makes_them_fast(client):
+    for found in client.run(lambda: dict(os.environ)).values():
+        assert {name: found.get(name) for name in worker_environment} == worker_environment
+
+
+def test_the_window_is_bounded(client, tmp_path):
+    submitted, ended, most = [0], 0, 0
+
+    def tasks():
+        for i in range(60):
+            submitted[0] += 1
+            yield Named(f"t{i}")
+
+    executor = DaskExecutor(client)
+    assert executor.n_workers == 2
+    for report in executor.run(Work(str(tmp_path)), tasks()):
+        assert report.status is TaskStatus.WRITTEN
+        most = max(most, submitted[0] - ended)
+        ended += 1
+    assert ended == 60
+    assert most <= WINDOW_PER_WORKER * 2
+
+
+def test_no_tasks_no_reports(client, tmp_path):
+    assert list(DaskExecutor(client).run(Work(str(tmp_path)), [])) == []
+
+
+def test_stopping_half_way_leaves_nothing_running(client, tmp_path):
+    reports = DaskExecutor(client).run(Work(str(tmp_path)), [Named(f"t{i}") for i in range(50)])
+    next(reports)
+    reports.close()
+    time.sleep(0.5)
+    started = len(list(tmp_path.iterdir()))
+    time.sleep(0.3)
+    assert len(list(tmp_path.iterdir())) == started < 20
+    assert not any(client.processing().values())
+
+
+def test_a_worker_that_dies_once_costs_nothing(client, tmp_path):
+    tasks = [Named(f"t{i}", "die once" if i == 3 else "work") for i in range(12)]
+    reports = run(client, tmp_path, tasks)
+    assert all(report.status.is_done for report in reports.values())
+    pids = {report.worker for report in reports.values()}
+    assert len(pids) >= 2
+
+
+def test_a_task_that_always_kills_its_worker_fails_alone(client, tmp_path):
+    client.wait_for_workers(2, timeout=60)
+    tasks = [Named(f"t{i}", "die" if i == 2 else "work") for i in range(16)]
+    reports = run(client, tmp_path, tasks)
+    bad = reports.pop("t2")
+    assert (bad.status, "worker process died" in bad.error) == (TaskStatus.FAILED, True)
+    assert all(report.status.is_done for report in reports.values())
+
+
+def test_resources_choose_the_workers(client, tmp_path):
+    from distributed import Worker
+
+    client.wait_for_workers(2, timeout=60)
+    client.run(lambda dask_worker: None)
+    first = sorted(client.scheduler_info(n_workers=-1)["workers"])[0]
+    assert Worker is not None
+
+    async def give(dask_worker):
+        await dask_worker.set_resources(GPU=1)
+
+    client.run(give, workers=[first])
+    pid = client.run(os.getpid, workers=[first])[first]
+    work = Attempt(Work(str(tmp_path)), Ledger(Storage(str(tmp_path / "ledger"))))
+    reports = list(DaskExecutor(client, {"GPU": 1}).run(work, [Named(f"t{i}") for i in range(6)]))
+    assert {report.worker.rsplit(":")[-1] for report in reports} == {str(pid)}
+
+
+def test_a_scheduler_elsewhere_is_reached_by_its_address_and_a_wrong_one_is_named(client, tmp_path):
+    with connect(client.scheduler.address) as other:
+        assert run(other, tmp_path, [Named("t")])["t"].status is TaskStatus.WRITTEN
+    with (
+        pytest.raises(NotFoundError, match="no Dask scheduler answers"),
+        connect("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def heavy():
+    import torch
+
+    return torch.__version__
+
+
+def test_a_cluster_ends_quickly_and_quietly(capfd):
+    with local_cluster(2) as client:
+        client.submit(heavy, pure=False).result()
+        clock = time.perf_counter()
+    assert time.perf_counter() - clock < 4  # the nanny's patience: longer means that it killed
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
