@@ -2,18 +2,24 @@
 
 import json
 
+import pytest
+
 from tests.commands import done, xpscale
+from xpscale.runtime.executors.dask import worker_environment
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.services import dask_processes
 from xpscale.testing.universe import Universe
 
 
-def test_infer_on_workers_that_run_somewhere(tmp_path):
+@pytest.mark.parametrize("well_set", [True, False])
+def test_infer_on_workers_that_run_somewhere(tmp_path, well_set):
     archive, store, model, catalog = (str(tmp_path / name) for name in ("archive", "store", "model", "catalog"))
     write_archive(Universe(1_500, seed=5), archive, n_files=2)
-    with dask_processes(2, tmp_path, resources="GPU=1") as cluster:
+    environment = worker_environment if well_set else {"MALLOC_TRIM_THRESHOLD_": "65536"}
+    with dask_processes(2, tmp_path, resources="GPU=1", environment=environment) as cluster:
         where = ("--scheduler", cluster.address, "--resources", "GPU=1")
-        done("ingest", archive, store, "--max-rows", 300, *where)
+        remarks = done("ingest", archive, store, "--max-rows", 300, *where).err
+        assert ("2 of 2 workers run without" in remarks) is not well_set
         done("train", store, model, "--epochs", 1, "--device", "cpu")
         result = done("infer", store, model, catalog, "--device", "cpu", *where)
         assert "published snapshot 1" in result.err

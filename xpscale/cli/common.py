@@ -36,7 +36,10 @@ def executor(scheduler: str, workers: int, resources: str = "") -> Iterator[Exec
         from xpscale.runtime.executors.dask import DaskExecutor, connect
 
         with connect(scheduler) as client:
-            yield DaskExecutor(client, _parse_resources(resources))
+            cluster = DaskExecutor(client, _parse_resources(resources))
+            for remark in cluster.remarks():
+                say(f"note: {remark}")
+            yield cluster
     elif workers:
         from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 

@@ -57,6 +57,21 @@ class DaskExecutor:
         """Worker processes connected now."""
         return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
+    def remarks(self) -> list[str]:
+        """What is likely to disappoint about this cluster, in sentences; empty if all is well."""
+        if not self.n_workers:
+            return ["the scheduler has no workers yet: tasks wait until some connect"]
+        environments = self.client.run(_environment)
+        lacking = [values for values in environments.values() if values != worker_environment]
+        if not lacking:
+            return []
+        names = [name for name, value in worker_environment.items() if any(values[name] != value for values in lacking)]
+        wanted = ", ".join(f"{name}={worker_environment[name]}" for name in names)
+        return [
+            f"{len(lacking)} of {len(environments)} workers run without {wanted}; CPU workers lose up to half of their rate "
+            "(see deploy/README.md)"
+        ]
+
     def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end.
 
@@ -105,6 +120,10 @@ class DaskExecutor:
                 submit_next()
         finally:
             self.client.cancel(list(done.futures), force=True)
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ.get(name, "") for name in worker_environment}
 
 
 def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
