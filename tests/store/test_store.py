@@ -202,6 +202,13 @@ def test_rows_misplaced_on_purpose_are_found(kind, says, tmp_path, universe_rows
     assert any(says in problem for problem in check_store(store).problems)
 
 
+def test_a_lost_object_is_an_error_and_not_zeros(store):
+    partition = store.partitions[1]
+    store.storage.delete(f"{partition.key}/coefficients/c/0/0")
+    with pytest.raises(NotFoundError, match=f"{partition.key}/coefficients/c/0/0 does not exist"):
+        store.read(partition)
+
+
 def test_what_is_no_finished_store_of_this_version_is_refused(store, tmp_path):
     with pytest.raises(NotFoundError, match="not a spectra store"):
         open_store(str(tmp_path / "nothing"))

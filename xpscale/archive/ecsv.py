@@ -109,7 +109,7 @@ class EcsvReader:
             raise InvalidInputError(
                 f"{self.name} is truncated: its gzip stream ends too early", "Download it again"
             ) from error
-        except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:
+        except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]  # stub: an instance
             raise InvalidInputError(f"{self.name} is not a sound gzip file ({error})", "Download it again") from error
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -280,4 +281,5 @@ def _reasons(reports: Iterable[TaskReport]) -> str:
 def _clean_up(store: Storage) -> None:
     """Remove what only an unfinished ingest needs."""
     leftovers = [*store.list(STAGING), *store.list("_xpscale/ledger"), *store.list("_xpscale/failed")]
-    store.delete(*leftovers)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(store.delete, leftovers))

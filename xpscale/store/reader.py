@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from xpscale.types import Partition, SpectraBatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import zarr
     from numpy.typing import NDArray
 
 __all__ = ["SpectraStore", "open_store"]
+
+VECTORS = {spec.name for spec in ARRAYS if spec.is_vector}
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,6 @@ class SpectraStore:
         report: dict[str, Any] = json.loads(self.storage.read(REPORT))
         return report
 
-    @cached_property
-    def _root(self) -> zarr.Group:
-        import zarr
-
-        return zarr.open_group(self.storage.zarr, mode="r")
-
     def __reduce__(self) -> tuple[Any, ...]:
         # a worker gets the address and opens the store once, instead of the partition list with every task
         return _reopen, (self.storage, self.digest)
@@ -102,12 +97,18 @@ class SpectraStore:
         return self._array(partition, "phot_g_mean_flux")
 
     def _array(self, partition: Partition, name: str) -> NDArray[Any]:
+        """One array of a partition; zarr decodes it, but does not fetch it: to zarr a lost object is an array of zeros."""
         import zarr
+        from zarr.buffer import default_buffer_prototype
+        from zarr.storage import MemoryStore
 
-        array = self._root[f"{partition.key}/{name}"]
-        if not isinstance(array, zarr.Array) or array.shape[0] != partition.n_rows:
+        buffer = default_buffer_prototype().buffer
+        prefix, objects = f"{partition.key}/{name}", ("zarr.json", "c/0/0" if name in VECTORS else "c/0")
+        fetched = {key: buffer.from_bytes(self.storage.read(f"{prefix}/{key}")) for key in objects}
+        array = zarr.open_array(MemoryStore(fetched), mode="r")
+        if array.shape[0] != partition.n_rows:
             raise InvalidInputError(
-                f"{self.url}/{partition.key}/{name} does not have the {partition.n_rows:,} rows the store lists",
+                f"{self.url}/{prefix} does not have the {partition.n_rows:,} rows the store lists",
                 f"Run 'xpscale store check {self.url}'",
             )
         return np.asarray(array[...])
