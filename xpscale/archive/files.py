@@ -17,12 +17,12 @@ from typing import BinaryIO, cast
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.storage import Storage
 
-__all__ = ["Archive", "ArchiveFile", "FilePair", "open_archive"]
+__all__ = ["Archive", "ArchiveFile", "FilePair", "list_table", "md5_sums", "open_archive"]
 
 XP_FOLDER = "xp_continuous_mean_spectrum"
 SOURCE_FOLDER = "gaia_source"
 BLOCK_BYTES = 1 << 24
-_NAME = re.compile(r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz")
+NAME = re.compile(r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -133,8 +133,8 @@ def open_archive(url: str) -> Archive:
         The folders are not there, or a spectrum file has no GaiaSource file of its range.
     """
     storage = Storage(url)
-    spectra = _files(storage, XP_FOLDER)
-    sources = {(file.first_pixel, file.last_pixel): file for file in _files(storage, SOURCE_FOLDER)}
+    spectra = list_table(storage, XP_FOLDER)
+    sources = {(file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)}
     missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
     if missing:
         names = ", ".join(f"GaiaSource_{file.first_pixel:06d}-{file.last_pixel:06d}.csv.gz" for file in missing[:3])
@@ -147,14 +147,15 @@ def open_archive(url: str) -> Archive:
     return Archive(storage, pairs)
 
 
-def _files(storage: Storage, folder: str) -> list[ArchiveFile]:
-    sums = _md5_sums(storage, folder)
+def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
+    """The files of one table's folder, sorted by range; over http those in its ``_MD5SUM.txt``, of unknown size."""
+    sums = md5_sums(storage, folder)
     sizes = dict.fromkeys(sums, 0)
     if not storage.url.startswith("http"):
         sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in storage.list(folder).items()}
     files = []
     for name, n_bytes in sizes.items():
-        match = _NAME.fullmatch(name)
+        match = NAME.fullmatch(name)
         if match is None:
             continue
         expected = "XpContinuousMeanSpectrum" if folder == XP_FOLDER else "GaiaSource"
@@ -172,7 +173,8 @@ def _files(storage: Storage, folder: str) -> list[ArchiveFile]:
     return sorted(files, key=lambda file: file.first_pixel)
 
 
-def _md5_sums(storage: Storage, folder: str) -> dict[str, str]:
+def md5_sums(storage: Storage, folder: str) -> dict[str, str]:
+    """Hex digest by file name, from the folder's ``_MD5SUM.txt``; empty if there is none."""
     try:
         text = storage.read(f"{folder}/_MD5SUM.txt").decode()
     except NotFoundError:
