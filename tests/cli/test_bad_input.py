@@ -129,5 +129,5 @@ def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):
     monkeypatch.setattr("xpscale.inference.plan.available_memory", lambda: 10_000_000)
     result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
     assert result.code == 4
-    assert "0.0 GB are available" in result.err
+    assert "10 MB are available" in result.err
     assert not (tmp_path / "catalog").exists()

@@ -174,7 +174,7 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(store, mode
     with pytest.raises(InvalidInputError, match="outputs"):
         plan_inference(store, model, place, outputs=["spectra"])
     plan = plan_inference(store, model, place)
-    with pytest.raises(PlanError, match=r"3 workers need up to \d\.\d GB of memory, and 1\.0 GB are available"):
+    with pytest.raises(PlanError, match=r"3 workers need up to [\d.]+ GB of memory, and 1 GB are available"):
         plan.check_memory(3, 10**9)
     plan.check_memory(3, 10**12)
     assert not Path(place).exists()

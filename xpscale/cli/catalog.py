@@ -10,6 +10,7 @@ import typer
 
 from xpscale.cli.common import Json, print_json
 from xpscale.cli.infer import Catalog
+from xpscale.text import size
 
 __all__ = ["register"]
 
@@ -32,7 +33,7 @@ def info(catalog: Catalog, json: Json = False) -> None:
         print_json(found.to_json())
         return
     orders = ", ".join(f"{n} of order {order}" for order, n in found.partitions_by_order.items())
-    sizes = ", ".join(f"{product} {n_bytes / 1e9:,.3f} GB" for product, n_bytes in found.n_bytes.items())
+    sizes = ", ".join(f"{product} {size(n_bytes)}" for product, n_bytes in found.n_bytes.items())
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in found.n_rejected.items()) or "none"
     print(f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected: {rejected}")
     print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
@@ -57,9 +58,7 @@ def check(
     if json:
         print_json(found.to_json())
     else:
-        print(
-            f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {found.n_bytes / 1e9:,.3f} GB"
-        )
+        print(f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {size(found.n_bytes)}")
         print("sound" if found.ok else "\n".join(found.problems))
     if not found.ok:
         raise PermanentError(

@@ -69,6 +69,7 @@ def infer(
     from xpscale.inference.run import run
     from xpscale.inference.status import run_status
     from xpscale.runtime.progress import TerminalProgress
+    from xpscale.text import size
 
     planned = _plan(store, model, catalog, outputs)
     workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
@@ -90,7 +91,7 @@ def infer(
     spent = ", ".join(
         f"{name.removesuffix('_s').replace('_', ' ')} {s:.1f} s" for name, s in report.seconds.items() if s
     )
-    say(f"{spent or 'no time'} in workers; peak memory {report.peak_memory / 1e9:.2f} GB")
+    say(f"{spent or 'no time'} in workers; peak memory {size(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:

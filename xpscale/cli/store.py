@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
+from xpscale.text import size
 
 __all__ = ["register"]
 
@@ -72,7 +73,7 @@ def check(store: Store, json: Json = False) -> None:
         print_json(found.to_json())
     else:
         print(f"{found.n_read:,} read, {found.n_written:,} written, {rejected}")
-        print(f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {found.n_bytes / 1e9:,.3f} GB")
+        print(f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}")
         print("sound" if found.ok else "\n".join(found.problems))
     if not found.ok:
         raise PermanentError(f"{store} has {len(found.problems)} problems", "Ingest again into a new store")

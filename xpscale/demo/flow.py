@@ -34,6 +34,7 @@ from xpscale.runtime.progress import TerminalProgress
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.reader import SpectraStore, open_store
+from xpscale.text import size
 from xpscale.training.run import estimate, train
 from xpscale.training.settings import TrainingSettings
 
@@ -204,7 +205,7 @@ def _publish(folder: Path, report: RunReport, story: Story) -> None:
     if not found.ok:
         raise PermanentError(f"{storage.url} is not sound: {found.problems[0]}", "Please report this")
     story.say(
-        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts, {found.n_bytes / 1e6:.1f} MB; every "
+        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts, {size(found.n_bytes)}; every "
         "byte checked, valid HATS"
     )
 

@@ -12,6 +12,7 @@ from xpscale.catalog.manifest import RunIdentity
 from xpscale.errors import InvalidInputError, PlanError
 from xpscale.schema import SCHEMA_VERSION
 from xpscale.storage import Storage
+from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class InferencePlan:
         needed = n_workers * self.projected_memory
         if needed > memory:
             raise PlanError(
-                f"{n_workers} workers need up to {needed / 1e9:.1f} GB of memory, and {memory / 1e9:.1f} GB are available",
+                f"{n_workers} workers need up to {size(needed)} of memory, and {size(memory)} are available",
                 "Use fewer workers, or ingest with a smaller --max-rows",
             )
 
@@ -135,10 +136,10 @@ class InferencePlan:
         return (
             f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})\n"
             f"  model {self.identity.model_id[:12]}, outputs {' and '.join(self.identity.outputs)}\n"
-            f"  reads about {self.bytes_in / 1e9:,.2f} GB, writes about {self.bytes_out / 1e9:,.2f} GB to "
+            f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to "
             f"{self.catalog.url}\n"
-            f"  at most {self.projected_memory / 1e9:.2f} GB of memory a worker, about "
-            f"{numbers['projected_s']:,.0f} s on {n_workers} CPU worker{'s' * (n_workers != 1)}"
+            f"  at most {size(self.projected_memory)} of memory a worker, about "
+            f"{duration(numbers['projected_s'])} on {n_workers} CPU worker{'s' * (n_workers != 1)}"
         )
 
     def __str__(self) -> str:

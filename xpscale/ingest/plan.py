@@ -25,6 +25,7 @@ from xpscale.store.layout import FORMAT_VERSION, INGEST
 from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_partitions
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.store.writer import seal_store
+from xpscale.text import duration, size
 from xpscale.types import Executor, SpectraBatch, TaskReport
 
 __all__ = ["IngestPlan", "build_store", "plan_ingest", "run_ingest"]
@@ -63,11 +64,11 @@ class IngestPlan:
     def __str__(self) -> str:
         n_rows = self.n_rows_estimated
         return (
-            f"ingest {len(self.archive.pairs):,} file pairs, {self.archive.n_bytes / 1e9:,.2f} GB compressed, about "
+            f"ingest {len(self.archive.pairs):,} file pairs, {size(self.archive.n_bytes)} compressed, about "
             f"{n_rows:,} spectra\n"
-            f"  to {self.store.url}: about {n_rows * STORE_BYTES_PER_ROW / 1e9:,.2f} GB, partitions of at most "
+            f"  to {self.store.url}: about {size(n_rows * STORE_BYTES_PER_ROW)}, partitions of at most "
             f"{self.max_rows:,} rows\n"
-            f"  about {n_rows / ROWS_PER_SECOND:,.0f} core-seconds"
+            f"  about {duration(n_rows / ROWS_PER_SECOND)} of one core"
         )
 
 

@@ -1,0 +1,29 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+__all__ = ["duration", "size"]
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in the unit that gives two or three digits before the point.
+
+    >>> size(5_802_489), size(880), size(3.61e12)
+    ('5.8 MB', '880 B', '3.6 TB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them.
+
+    >>> duration(0.4), duration(95), duration(600), duration(20_000)
+    ('1 s', '95 s', '10 min', '5.6 h')
+    """
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
