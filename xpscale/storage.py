@@ -12,12 +12,13 @@ with ``AWS_SKIP_SIGNATURE=true``.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError, TryAgainError
 
@@ -116,6 +117,13 @@ class Storage:
                     file.seek(start)
                     return file.read(n_bytes)
             return bytes(obstore.get_range(self.store, key, start=start, length=n_bytes))
+
+    def open(self, key: str) -> BinaryIO:
+        """An object, open for reading at any offset; each read of a remote one is one range request."""
+        if self.is_local:
+            with self._explained(key):
+                return self._local(key).open("rb")
+        return cast(BinaryIO, _RemoteFile(self, key))
 
     def exists(self, key: str) -> bool:
         """Whether an object of exactly this key is there."""
@@ -271,6 +279,37 @@ class Storage:
             raise TryAgainError(
                 f"{where}: {_first_line(error)}", "Try again; if it stays, check the network and AWS_ENDPOINT_URL"
             ) from error
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote object as a file that can seek."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        size = storage.size(key)
+        if size is None:
+            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
+        self._storage, self._key, self._size, self._offset = storage, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._offset
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
+        self._offset = start + offset
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self._size - self._offset))
+        data = self._storage.read_range(self._key, self._offset, wanted)
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
 
 
 def _first_line(error: Exception) -> str:

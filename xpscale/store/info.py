@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from xpscale.columns import G_ZERO_POINT
 from xpscale.storage import Storage
 from xpscale.store.reader import open_store
 
 __all__ = ["StoreInfo", "store_info"]
-
-G_ZERO_POINT = 25.6873668671
-"""Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al. 2021, A&A 649, A3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,20 @@ class StorageContract:
         assert sorted(storage.list()) == sorted(keys)
         assert all(storage.read(key) == key.encode() for key in keys)
 
+    def test_an_open_object_reads_at_any_offset(self, storage: Storage) -> None:
+        """As a file: from its start, its end, and where the last read stopped."""
+        storage.create("key", bytes(range(100)))
+        with storage.open("key") as file:
+            assert file.read(3) == bytes([0, 1, 2])
+            assert file.seek(-2, os.SEEK_END) == 98
+            assert file.read() == bytes([98, 99])
+            assert file.read(1) == b""
+            file.seek(10)
+            file.seek(5, os.SEEK_CUR)
+            assert (file.read(2), file.tell()) == (bytes([15, 16]), 17)
+        with pytest.raises(NotFoundError, match="nothing does not exist"):
+            storage.open("nothing")
+
     def test_delete_removes_and_forgives(self, storage: Storage) -> None:
         """What is not there need not be deleted."""
         storage.create("a/key", b"1")

@@ -1,0 +1,188 @@
+"""Which column of somebody else's table is what: the names under which XP coefficients are found in the wild.
+
+=============================================================  ==========================================================
+``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)   Gaia archive and DataLink; Flatiron's and MyGaiaDB's HDF5
+``coefficients``, ``coefficient_errors``; ``coeff``, ``coeff_error``   both bands side by side: spectra stores; MultimodalUniverse
+``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                       one scalar column a coefficient, from 0
+``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...     one scalar column a coefficient, from 1
+``bp_1`` ..., ``bpe_1`` ...                                    the same, short
+=============================================================  ==========================================================
+
+Names are compared without regard to case (archive FITS tables shout).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["G_ZERO_POINT", "SourceColumns", "XpColumns", "find_source_columns", "find_xp_columns", "flux_of_magnitude"]
+
+G_ZERO_POINT = 25.6873668671
+"""Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al. 2021, A&A 649, A3)."""
+
+_N_BP = {110: 55, 106: 51}
+"""BP coefficients among all, where a table holds both bands in one array: DR3; DR4, whose BP basis is smaller."""
+
+_LONG = re.compile(
+    r"(?P<e>e_)?(?:(?P<band>bp|rp|xp)_)?(?:coefficient|coeff|coef)s?(?P<error>_errors?|_err)?(?:_(?P<index>\d+))?"
+)
+_SHORT = re.compile(r"(?P<e>)(?P<band>bp|rp)(?P<error>e|_errors?|_err)?_(?P<index>\d+)")
+
+
+def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean G flux in electron/s of ``phot_g_mean_mag``: 10^((25.6873668671 - G) / 2.5)."""
+    return np.asarray(10 ** ((G_ZERO_POINT - g_mag) / 2.5))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumns:
+    """The columns of position and brightness; ``g_is_magnitude`` if there is only ``phot_g_mean_mag``."""
+
+    source_id: str
+    ra: str
+    dec: str
+    g: str
+    g_is_magnitude: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.source_id, self.ra, self.dec, self.g)
+
+    def flux(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean G flux in electron/s of the column's values."""
+        return flux_of_magnitude(g) if self.g_is_magnitude else g
+
+
+@dataclass(frozen=True, slots=True)
+class XpColumns:
+    """The columns of the spectra.
+
+    Parameters
+    ----------
+    source_id
+        Identifier.
+    coefficients, errors
+        One group for BP and one for RP, or one for both side by side.  A group is the name of one array column, or the
+        names of scalar columns in order.  ``errors`` is empty if the table has none.
+    is_scalar
+        Whether groups are of scalar columns.
+    """
+
+    source_id: str
+    coefficients: tuple[tuple[str, ...], ...]
+    errors: tuple[tuple[str, ...], ...]
+    is_scalar: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.source_id, *(name for group in (*self.coefficients, *self.errors) for name in group))
+
+    def n_bp(self, widths: tuple[int, ...]) -> int:
+        """BP coefficients, given the width of each group; 0 if that cannot be told."""
+        return widths[0] if len(widths) == 2 else _N_BP.get(widths[0], 0)
+
+    def __str__(self) -> str:
+        groups = [group[0] if len(group) == 1 else f"{group[0]}..{group[-1]}" for group in self.coefficients]
+        return ", ".join(groups) + ("" if self.errors else ", without errors")
+
+
+def find_source_columns(names: Iterable[str], where: str, ra: str = "ra", dec: str = "dec") -> SourceColumns | None:
+    """The position and brightness columns among ``names``; ``None`` if the table lacks any of them.
+
+    Parameters
+    ----------
+    names
+        The table's columns.
+    where
+        What to call the table in errors.
+    ra, dec
+        What the table calls its position.
+    """
+    known = _by_lower(names, where)
+    g = known.get("phot_g_mean_flux") or known.get("phot_g_mean_mag")
+    source_id, ra, dec = _source_id(known), known.get(ra.lower(), ""), known.get(dec.lower(), "")
+    if not (source_id and ra and dec and g):
+        return None
+    return SourceColumns(source_id, ra, dec, g, "phot_g_mean_flux" not in known)
+
+
+def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
+    """The columns of identifier, coefficients and errors among ``names``.
+
+    Raises
+    ------
+    InvalidInputError
+        There are none, or they cannot be told apart; the message says which columns there are.
+    """
+    known = _by_lower(names, where)
+    arrays: dict[tuple[bool, str], list[str]] = {}
+    scalars: dict[tuple[bool, str], dict[int, str]] = {}
+    for lower, name in known.items():
+        match = _LONG.fullmatch(lower) or _SHORT.fullmatch(lower)
+        if match is None:
+            continue
+        kind = (bool(match["e"] or match["error"]), (match["band"] or "").replace("xp", ""))
+        if match["index"] is None:
+            arrays.setdefault(kind, []).append(name)
+        else:
+            scalars.setdefault(kind, {})[int(match["index"])] = name
+    groups = {kind: _one(found, where) for kind, found in arrays.items()}
+    groups.update({kind: _in_order(found, where) for kind, found in scalars.items() if kind not in groups})
+    bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
+    coefficients = [groups.get((False, band)) for band in bands]
+    source_id = _source_id(known)
+    if not source_id or None in coefficients:
+        shown = ", ".join(list(known.values())[:12])
+        raise InvalidInputError(
+            f"{where} has no {'XP coefficients' if source_id else 'source_id'}; its columns are {shown}"
+            f"{' ...' if len(known) > 12 else ''}",
+            "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one column a coefficient",
+        )
+    found_errors = [groups.get((True, band)) for band in bands]
+    chosen = tuple(group for group in coefficients if group is not None)
+    errors = tuple(group for group in found_errors if group is not None)
+    if errors and [len(group) for group in errors] != [len(group) for group in chosen]:
+        raise InvalidInputError(f"{where} has {len(chosen)} groups of coefficients, and errors for some of them only")
+    return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1)
+
+
+def _by_lower(names: Iterable[str], where: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in names:
+        if name.lower() in found:
+            raise InvalidInputError(f"{where} has the columns {found[name.lower()]} and {name}", "Remove one of them")
+        found[name.lower()] = name
+    return found
+
+
+def _source_id(known: Mapping[str, str]) -> str:
+    return next((known[name] for name in ("source_id", "gaia_source_id", "gaia_dr3_source_id") if name in known), "")
+
+
+def _one(names: list[str], where: str) -> tuple[str]:
+    if len(names) > 1:
+        raise InvalidInputError(f"{where} has {' and '.join(names)}, which mean the same", "Remove one of them")
+    return (names[0],)
+
+
+def _in_order(names: Mapping[int, str], where: str) -> tuple[str, ...]:
+    first = min(names)
+    missing = set(range(first, first + len(names))) - set(names)
+    if missing or first > 1:
+        raise InvalidInputError(
+            f"{where} has {len(names)} columns like {names[first]}, but not number {min(missing, default=0)}",
+            "Scalar coefficient columns must be numbered without a gap from 0 or 1",
+        )
+    return tuple(names[index] for index in sorted(names))
