@@ -191,8 +191,7 @@ def other_content(file):
     import gzip
 
     text = gzip.decompress(file.read_bytes()).decode()
-    head, _, rest = text.rpartition('"[')
-    file.write_bytes(gzip.compress(f'{head}"[1{rest}'.encode(), mtime=0))
+    file.write_bytes(gzip.compress(text.replace(',"[', ',"[1', 1).encode(), mtime=0))
 
 
 @pytest.mark.parametrize("n_writes", [15, 60])
@@ -224,7 +223,7 @@ def test_a_finished_store_is_not_that_of_a_changed_archive(spoilt, reference, tm
 def test_places_that_hold_something_else_are_left_alone(spoilt, reference, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/a.txt").write_text("dear reader")
-    with pytest.raises(ConflictError, match="already holds something else: a.txt"):
+    with pytest.raises(ConflictError, match=r"already holds something else: a\.txt"):
         ingest(spoilt.url, tmp_path / "letters")
     assert list(contents(tmp_path / "letters")) == ["a.txt"]
     with pytest.raises(ConflictError, match="max_rows: there 150, now 151"):

@@ -1,0 +1,52 @@
+"""Which row is rejected for which reason, and only for one."""
+
+import numpy as np
+import pytest
+
+from xpscale.ingest.reasons import REASONS, first_reasons, row_faults
+from xpscale.types import SpectraBatch
+
+
+def rows(n=3):
+    ones = np.ones((n, 4), np.float32)
+    return SpectraBatch(np.arange(1, n + 1), np.full(n, 10.0), np.full(n, -5.0), np.full(n, 7.0), ones, ones.copy())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("source_id", 1, "duplicate_source_id"),
+        ("ra", np.nan, "no_position"),
+        ("ra", 360.1, "no_position"),
+        ("ra", -0.1, "no_position"),
+        ("dec", 90.1, "no_position"),
+        ("dec", np.nan, "no_position"),
+        ("phot_g_mean_flux", 0, "no_g_flux"),
+        ("phot_g_mean_flux", -3, "no_g_flux"),
+        ("phot_g_mean_flux", np.nan, "no_g_flux"),
+        ("phot_g_mean_flux", np.inf, "no_g_flux"),
+        ("coefficients", np.nan, "non_finite_coefficients"),
+        ("coefficients", -np.inf, "non_finite_coefficients"),
+        ("coefficient_errors", 0, "bad_errors"),
+        ("coefficient_errors", -1, "bad_errors"),
+        ("coefficient_errors", np.nan, "bad_errors"),
+        ("coefficient_errors", np.inf, "bad_errors"),
+    ],
+)
+def test_each_fault_has_its_reason(name, value, reason):
+    batch = rows()
+    keep, rejected = first_reasons(row_faults(batch), 3)
+    assert keep.all()
+    assert rejected == {}
+    values = getattr(batch, name)
+    values[(1, 2) if values.ndim == 2 else 1] = value
+    keep, rejected = first_reasons(row_faults(batch), 3)
+    assert keep.tolist() == [True, False, True]
+    assert rejected == {reason: 1}
+
+
+def test_a_row_with_many_faults_counts_once_under_the_first():
+    masks = {reason: np.array([True, i == 0, False]) for i, reason in enumerate(REASONS)}
+    keep, rejected = first_reasons(dict(reversed(masks.items())), 3)
+    assert keep.tolist() == [False, False, True]
+    assert rejected == {"missing_bp": 2}
