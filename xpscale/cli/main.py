@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from xpscale import __version__
-from xpscale.cli import catalog, demo, infer, model, plot, query, store
+from xpscale.cli import archive, catalog, demo, infer, model, plot, query, store
 from xpscale.errors import XpscaleError
 
 __all__ = ["app", "main"]
@@ -43,7 +43,7 @@ def _options(
     pass
 
 
-for noun in (store, model, infer, catalog, query, plot, demo):
+for noun in (archive, store, model, infer, catalog, query, plot, demo):
     noun.register(app)
 
 

@@ -1,0 +1,196 @@
+"""What a fetch of archive files will do: listed, sized, compared with what is there and with the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from xpscale.archive.doors import open_door
+from xpscale.archive.files import SOURCE_FOLDER, XP_FOLDER, ArchiveFile, list_table
+from xpscale.archive.mirror import Mirror
+from xpscale.archive.transfer import patiently
+from xpscale.errors import InvalidInputError, NotFoundError, PlanError
+from xpscale.storage import Storage
+
+__all__ = ["TABLES", "FetchPlan", "in_words", "plan_fetch"]
+
+TABLES = {"xp": XP_FOLDER, "source": SOURCE_FOLDER}
+ESA_SUBFOLDERS = {XP_FOLDER: "Spectroscopy"}
+"""Below ``Gaia/gdr3`` of ESA's server the tables do not lie side by side."""
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What a fetch will do.
+
+    Parameters
+    ----------
+    url
+        Of the archive.
+    mirror
+        The local folder.
+    origins
+        URL that holds each table's folder.
+    files
+        All files that were asked for, sorted by range, pairs side by side; sizes are 0 where the server says none.
+    verified, found
+        Names of the files that were verified before, and of those besides that are there with the right size.
+    part_bytes
+        Bytes of the others that an earlier fetch left in ``.part`` files.
+    free_bytes
+        Free on the disk.
+    """
+
+    url: str
+    mirror: Mirror
+    origins: Mapping[str, str]
+    files: tuple[ArchiveFile, ...]
+    verified: frozenset[str]
+    found: frozenset[str]
+    part_bytes: int
+    free_bytes: int
+
+    @property
+    def missing(self) -> tuple[ArchiveFile, ...]:
+        """The files to get."""
+        return tuple(file for file in self.files if file.name not in self.verified | self.found)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files, as far as their sizes are known."""
+        return sum(file.n_bytes for file in self.files)
+
+    @property
+    def needed_bytes(self) -> int:
+        """What the disk must still take."""
+        return sum(file.n_bytes for file in self.missing) - self.part_bytes
+
+    def __str__(self) -> str:
+        missing = self.missing
+        n_bytes = sum(file.n_bytes for file in missing)
+        n_unknown = sum(not file.n_bytes for file in missing)
+        begun = f", {in_words(self.part_bytes)} of it here" if self.part_bytes else ""
+        unknown = f", {n_unknown:,} of unknown size" if n_unknown else ""
+        n_found = len(self.files) - len(missing)
+        found = f"; {n_found:,} are there ({in_words(self.n_bytes - n_bytes)})" if n_found else ""
+        return (
+            f"fetch {len(missing):,} of {len(self.files):,} files, {in_words(n_bytes)}{begun}{unknown}, from "
+            f"{self.url}{found}\n"
+            f"  to {self.mirror.directory}: {in_words(self.free_bytes)} free"
+        )
+
+
+def plan_fetch(
+    url: str,
+    directory: str,
+    *,
+    pixels: tuple[int, int] | None = None,
+    tables: Iterable[str] = tuple(TABLES),
+    n_connections: int = 4,
+) -> FetchPlan:
+    """List an archive, ask for sizes, and see what is there and whether the rest fits.
+
+    Parameters
+    ----------
+    url
+        Folder, ``s3://`` prefix or http(s) address holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``; ESA's
+        ``https://cdn.gea.esac.esa.int/Gaia/gdr3`` is one.  Over http ``_MD5SUM.txt`` says which files there are.
+    directory
+        A local folder.
+    pixels
+        First and last level-8 pixel: only files whose range overlaps.
+    tables
+        ``"xp"``, ``"source"``, or both.
+    n_connections
+        Requests at a time.
+
+    Raises
+    ------
+    NotFoundError
+        No archive is there, or no file overlaps.
+    PlanError
+        The disk is too small.
+    """
+    mirror = Mirror(directory)
+    origins, files = _list(url, tables, pixels)
+    done = mirror.verified()
+    verified = frozenset(file.name for file in files if file.md5 and done.get(file.name) == file.md5)
+    files = _with_sizes(files, origins, verified, mirror, n_connections)
+    found = frozenset(
+        file.name
+        for file in files
+        if file.name not in verified and (n_bytes := mirror.size(file)) is not None and file.n_bytes in (0, n_bytes)
+    )
+    parts = [(mirror.part_bytes(file), file.n_bytes) for file in files if file.name not in verified | found]
+    part_bytes = sum(here for here, whole in parts if here <= whole)
+    plan = FetchPlan(Storage(url).url, mirror, origins, tuple(files), verified, found, part_bytes, mirror.free_bytes)
+    if plan.needed_bytes > plan.free_bytes:
+        raise PlanError(
+            f"{len(plan.missing):,} files of {plan.url} need {in_words(plan.needed_bytes)}, and {mirror.directory} has "
+            f"{in_words(plan.free_bytes)} free",
+            "Make room, choose another disk, or fetch fewer files with --files",
+        )
+    return plan
+
+
+def _list(url: str, tables: Iterable[str], pixels: tuple[int, int] | None) -> tuple[dict[str, str], list[ArchiveFile]]:
+    storage = Storage(url)
+    origins: dict[str, str] = {}
+    files: list[ArchiveFile] = []
+    for table in tables:
+        if table not in TABLES:
+            raise InvalidInputError(f"there is no table {table!r}", f"Choose from {', '.join(TABLES)}")
+        folder = TABLES[table]
+        origins[folder], listed = _list_table(storage, folder)
+        files += listed
+    if pixels is not None:
+        files = [file for file in files if file.first_pixel <= pixels[1] and file.last_pixel >= pixels[0]]
+        if not files:
+            raise NotFoundError(f"no file of {storage.url} holds pixels {pixels[0]}-{pixels[1]}", "Check --files")
+    return origins, sorted(files, key=lambda file: (file.first_pixel, file.name))
+
+
+def _list_table(storage: Storage, folder: str) -> tuple[str, list[ArchiveFile]]:
+    """The URL that holds a table's folder, and the table's files."""
+    try:
+        return storage.url, list_table(storage, folder)
+    except NotFoundError:
+        if folder in ESA_SUBFOLDERS:
+            below = storage / ESA_SUBFOLDERS[folder]
+            with contextlib.suppress(NotFoundError):
+                return below.url, list_table(below, folder)
+        raise
+
+
+def _with_sizes(
+    files: list[ArchiveFile], origins: Mapping[str, str], verified: frozenset[str], mirror: Mirror, n_connections: int
+) -> list[ArchiveFile]:
+    """The files with their sizes: those that a listing does not give are asked for, but not of verified files."""
+    doors = {folder: open_door(url) for folder, url in origins.items()}
+    never = threading.Event()
+
+    def sized(file: ArchiveFile) -> ArchiveFile:
+        if file.n_bytes:
+            return file
+        if file.name in verified:
+            return replace(file, n_bytes=mirror.size(file) or 0)
+        door = doors[file.name.split("/")[0]]
+        return replace(file, n_bytes=patiently(lambda: door.size(file.name), never))
+
+    threads = ThreadPoolExecutor(n_connections)
+    try:
+        return list(threads.map(sized, files))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def in_words(n_bytes: float) -> str:
+    """``"1.5 MB"``: bytes in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(n_bytes) < 999.5:
+            return f"{n_bytes:,.0f} {unit}" if unit == "bytes" else f"{n_bytes:,.1f} {unit}"
+        n_bytes /= 1e3
+    return f"{n_bytes:,.1f} TB"

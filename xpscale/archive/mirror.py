@@ -1,0 +1,137 @@
+"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to be right.
+
+``DIR/.fetched`` has a line ``md5 n_bytes mtime_ns name`` for every file that was verified, so that a second fetch of
+terabytes need not hash them again; a file that was touched since does not fit its line and is hashed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xpscale.archive.files import ArchiveFile, md5_sums
+from xpscale.archive.transfer import md5_of, writing
+from xpscale.errors import InvalidInputError, TryAgainError
+from xpscale.storage import Storage
+
+__all__ = ["Mirror"]
+
+FETCHED = ".fetched"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A local folder that takes archive files.
+
+    Parameters
+    ----------
+    directory
+        A path; it need not be there yet.
+    """
+
+    directory: str
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        storage = Storage(self.directory)
+        if not storage.is_local:
+            raise InvalidInputError(f"{self.directory} is not a local folder", "Fetch into a local folder")
+        if Path(storage.url).exists() and not Path(storage.url).is_dir():
+            raise InvalidInputError(f"{self.directory} is a file", "Give a folder")
+        object.__setattr__(self, "directory", storage.url)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes free on the disk it is or will be on."""
+        path = Path(self.directory)
+        while not path.exists():
+            path = path.parent
+        return shutil.disk_usage(path).free
+
+    def path(self, file: ArchiveFile) -> Path:
+        """Where a file belongs."""
+        return Path(self.directory, file.name)
+
+    def part_bytes(self, file: ArchiveFile) -> int:
+        """Bytes that an earlier fetch left of an unfinished file."""
+        part = self.path(file).with_name(f"{self.path(file).name}.part")
+        return part.stat().st_size if part.is_file() else 0
+
+    def size(self, file: ArchiveFile) -> int | None:
+        """Bytes of a file that is there, ``None`` if it is not."""
+        path = self.path(file)
+        return path.stat().st_size if path.is_file() else None
+
+    def verified(self) -> dict[str, str]:
+        """Names and MD5 sums of the files that were verified and not touched since."""
+        path, found = Path(self.directory, FETCHED), {}
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            words = line.split(" ", 3)
+            if len(words) == 4 and self._stamp(words[3]) == " ".join(words[1:3]):
+                found[words[3]] = words[0]
+        return found
+
+    def is_right(self, file: ArchiveFile) -> bool:
+        """Whether a file is there whole, by reading it; by its size alone where the archive has no MD5 sum."""
+        n_bytes = self.size(file)
+        if n_bytes is None or (file.n_bytes and n_bytes != file.n_bytes):
+            return False
+        if not file.md5:
+            return True
+        if md5_of(self.path(file))[0].hexdigest() != file.md5:
+            return False
+        self.note(file)
+        return True
+
+    def note(self, file: ArchiveFile) -> None:
+        """Remember that a file was verified."""
+        path = Path(self.directory, FETCHED)
+        with self._lock, writing(path), path.open("a") as notes:
+            notes.write(f"{file.md5} {self._stamp(file.name)} {file.name}\n")
+
+    def write_sums(self, files: Iterable[ArchiveFile]) -> None:
+        """Add the files' MD5 sums to each folder's ``_MD5SUM.txt``, which lists what belongs here, fetched or not yet."""
+        sums: dict[str, dict[str, str]] = {}
+        for file in files:
+            folder, name = file.name.split("/")
+            with writing(self.path(file)):
+                self.path(file).parent.mkdir(exist_ok=True)
+            if file.md5:
+                sums.setdefault(folder, {})[name] = file.md5
+        storage = Storage(self.directory)
+        for folder, new in sums.items():
+            old = md5_sums(storage, folder)
+            lines = [f"{md5}  {name}\n" for name, md5 in sorted({**old, **new}.items())]
+            if old | new != old:
+                storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from fetching into the same folder."""
+        path = Path(self.directory, FETCHED)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("a")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TryAgainError(
+                    f"another process is fetching into {self.directory}", "Wait for it, or end it and try again"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            yield
+
+    def _stamp(self, name: str) -> str:
+        try:
+            stat = os.stat(Path(self.directory, name))
+        except OSError:
+            return ""
+        return f"{stat.st_size} {stat.st_mtime_ns}"

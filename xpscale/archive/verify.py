@@ -1,0 +1,190 @@
+"""Is this folder a sound archive?  Every file's MD5 sum, names, pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+from xpscale.archive.download import Progress
+from xpscale.archive.download_plan import TABLES
+from xpscale.archive.files import BLOCK_BYTES, NAME, SOURCE_FOLDER, XP_FOLDER, md5_sums
+from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.sky import ARCHIVE_ORDER
+from xpscale.storage import Storage
+
+__all__ = ["ArchiveCheck", "verify_archive"]
+
+SUMS = "_MD5SUM.txt"
+N_PIXELS = 12 * 4**ARCHIVE_ORDER
+TABLE_NAMES = {XP_FOLDER: "XpContinuousMeanSpectrum", SOURCE_FOLDER: "GaiaSource"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveCheck:
+    """What was found.  ``problems`` names every file that is not as it should be."""
+
+    url: str
+    n_files: int
+    n_pairs: int
+    n_bytes: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        return json.dumps({**asdict(self), "ok": self.ok}, indent=1)
+
+
+def verify_archive(
+    url: str, *, n_threads: int = 4, progress: Callable[[Progress], object] | None = None
+) -> ArchiveCheck:
+    """Read a whole archive and verify it.
+
+    Every file that ``_MD5SUM.txt`` lists must be there and have that sum, and every file must be listed; names must be
+    the archive's, in the right folder, with ranges of pixels that do not overlap; spectra and sources must come in pairs.
+
+    Parameters
+    ----------
+    url
+        Local folder or ``s3://`` prefix.
+    n_threads
+        Files read at a time.
+    progress
+        Called after every block of a file.
+
+    Raises
+    ------
+    NotFoundError
+        No archive file is there.
+    InvalidInputError
+        The address is one of a web server, which cannot be listed.
+    """
+    storage = Storage(url)
+    if storage.url.startswith("http"):
+        raise InvalidInputError(f"{url} cannot be listed", "Fetch it; that verifies every file")
+    found = {folder: _names(storage, folder) for folder in TABLES.values()}
+    sums = {folder: md5_sums(storage, folder) for folder in found}
+    files = {
+        f"{folder}/{name}": n_bytes
+        for folder, names in found.items()
+        for name, n_bytes in names.items()
+        if _range(folder, name) is not None
+    }
+    if not files and not any(sums.values()):
+        raise NotFoundError(f"{storage.url} holds no archive file", f"Give the folder that contains {XP_FOLDER}/")
+    problems = [problem for folder in found for problem in _name_problems(folder, found[folder], sums[folder])]
+    n_pairs, unpaired = _pairs(files)
+    problems += unpaired + _wrong_sums(storage, files, sums, n_threads, progress)
+    return ArchiveCheck(storage.url, len(files), n_pairs, sum(files.values()), tuple(problems))
+
+
+def _names(storage: Storage, folder: str) -> dict[str, int]:
+    return {key.removeprefix(f"{folder}/"): n_bytes for key, n_bytes in storage.list(folder).items()}
+
+
+def _range(folder: str, name: str) -> tuple[int, int] | None:
+    """The range of pixels in a name that is right for its folder."""
+    match = NAME.fullmatch(name)
+    if match is None or match["table"] != TABLE_NAMES[folder]:
+        return None
+    first, last = int(match["first"]), int(match["last"])
+    return (first, last) if first <= last < N_PIXELS else None
+
+
+def _name_problems(folder: str, names: dict[str, int], sums: dict[str, str]) -> Iterator[str]:
+    if not names:
+        yield f"{folder}/ is missing"
+        return
+    if not sums:
+        yield f"{folder}/{SUMS} is missing or empty: nothing in there can be verified"
+    ranges = []
+    for name in names:
+        match, pixels = NAME.fullmatch(name), _range(folder, name)
+        if pixels is not None:
+            ranges.append((pixels, name))
+        elif match and match["table"] != TABLE_NAMES[folder]:
+            yield f"{folder}/{name} is in the wrong folder"
+        elif match:
+            yield f"{folder}/{name} has no range of pixels within 0-{N_PIXELS - 1} in its name"
+        elif NAME.fullmatch(name.removesuffix(".part")):
+            yield f"{folder}/{name} is an unfinished download"
+        elif name != SUMS:
+            yield f"{folder}/{name} is not named as an archive file"
+    for (one, name), (other, next_name) in pairwise(sorted(ranges)):
+        if other[0] <= one[1]:
+            yield f"{folder}/{name} and {next_name} overlap in pixels {other[0]}-{min(one[1], other[1])}"
+    for name in sums:
+        if name not in names and NAME.fullmatch(name):
+            yield f"{folder}/{name} is missing: {SUMS} lists it"
+
+
+def _pairs(files: dict[str, int]) -> tuple[int, list[str]]:
+    """The number of complete pairs, and what the others lack."""
+    ranges = {
+        folder: {_range(folder, key.split("/")[1]) for key in files if key.startswith(f"{folder}/")}
+        for folder in TABLE_NAMES
+    }
+    problems = []
+    for folder, other in ((XP_FOLDER, SOURCE_FOLDER), (SOURCE_FOLDER, XP_FOLDER)):
+        alone = sorted(pixels for pixels in ranges[folder] - ranges[other] if pixels)
+        # a table that is absent altogether is one problem, named before
+        for first, last in alone if ranges[other] else ():
+            name = f"{TABLE_NAMES[folder]}_{first:06d}-{last:06d}.csv.gz"
+            problems.append(f"{folder}/{name} has no partner in {other}/")
+    return len(ranges[XP_FOLDER] & ranges[SOURCE_FOLDER]), problems
+
+
+def _wrong_sums(
+    storage: Storage,
+    files: dict[str, int],
+    sums: dict[str, dict[str, str]],
+    n_threads: int,
+    progress: Callable[[Progress], object] | None,
+) -> list[str]:
+    """What is wrong with the files' bytes, by reading all of them."""
+    lock, stop = threading.Lock(), threading.Event()
+    n_bytes, n_files_done, n_bytes_done = sum(files.values()), 0, 0
+
+    def count(n_more_files: int, n_more_bytes: int) -> None:
+        nonlocal n_files_done, n_bytes_done
+        with lock:
+            n_files_done, n_bytes_done = n_files_done + n_more_files, n_bytes_done + n_more_bytes
+            if progress is not None:
+                progress(Progress(len(files), n_files_done, n_bytes, n_bytes_done))
+
+    def problem(key: str) -> str:
+        folder, name = key.split("/")
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            for start in range(0, files[key], BLOCK_BYTES):
+                block = storage.read_range(key, start, min(BLOCK_BYTES, files[key] - start))
+                digest.update(block)
+                count(0, len(block))
+                if stop.is_set():
+                    return ""
+        except XpscaleError as error:
+            return f"{key} cannot be read: {error.message}"
+        finally:
+            count(1, 0)
+        listed = sums[folder].get(name, "")
+        if not listed:
+            return f"{key} is not in {SUMS}" if sums[folder] else ""
+        if digest.hexdigest() != listed:
+            return f"{key} ({files[key]:,} bytes) has MD5 {digest.hexdigest()}, {SUMS} says {listed}"
+        return ""
+
+    threads = ThreadPoolExecutor(n_threads)
+    try:
+        return [found for found in threads.map(problem, files) if found]
+    finally:  # an interruption ends the threads at their next block
+        stop.set()
+        threads.shutdown(cancel_futures=True)

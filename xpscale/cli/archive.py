@@ -1,0 +1,143 @@
+"""``xpscale archive fetch|verify``."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xpscale.cli.common import Json, print_json, say
+
+if TYPE_CHECKING:
+    from xpscale.archive.download import Progress
+
+__all__ = ["register"]
+
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder to fetch into; ingest reads it.")]
+
+nouns = typer.Typer(no_args_is_help=True, help="Fetch the Gaia archive's files, or verify them.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.add_typer(nouns, name="archive")
+
+
+@nouns.command()
+def fetch(
+    archive_url: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCHIVE_URL",
+            help="https://, s3:// or a folder; https://cdn.gea.esac.esa.int/Gaia/gdr3 is ESA's.",
+        ),
+    ],
+    directory: Directory,
+    files: Annotated[
+        str, typer.Option(metavar="FIRST-LAST", help="Only files that overlap these level-8 pixels, 0-3111.")
+    ] = "",
+    tables: Annotated[str, typer.Option(help="xp, source, or both.")] = "xp,source",
+    connections: Annotated[int, typer.Option(help="Files at a time.", min=1, max=32)] = 4,
+) -> None:
+    """Fetch archive files, each verified by its MD5 sum; run again to resume."""
+    from xpscale.archive.download import plan_fetch, run_fetch
+    from xpscale.archive.download_plan import in_words
+
+    names = [name.strip() for name in tables.split(",") if name.strip()]
+    plan = plan_fetch(archive_url, directory, pixels=_pixels(files), tables=names, n_connections=connections)
+    say(str(plan))
+    with _drawn("fetch") as progress:
+        report = run_fetch(plan, n_connections=connections, progress=progress)
+    if not report.n_fetched:
+        say(f"nothing to do: all {report.n_found:,} files are there and right")
+        return
+    faults = f", {report.n_faults:,} faults overcome" if report.n_faults else ""
+    found = f", {report.n_found:,} were there and right" if report.n_found else ""
+    rate = f"{in_words(report.n_bytes / max(report.wall_s, 1e-9))}/s"
+    say(f"{report.n_fetched:,} files fetched and verified: {in_words(report.n_bytes)}, {rate}{faults}{found}")
+
+
+def _pixels(text: str) -> tuple[int, int] | None:
+    from xpscale.errors import InvalidInputError
+
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise InvalidInputError(f"--files {text!r} is no range of pixels", "Give FIRST-LAST, for instance 0-3111")
+    return int(match[1]), int(match[2])
+
+
+@nouns.command()
+def verify(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The archive: a folder or s3:// URL.")],
+    json: Json = False,
+) -> None:
+    """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if something is wrong."""
+    from xpscale.archive.download_plan import in_words
+    from xpscale.archive.verify import verify_archive
+    from xpscale.errors import PermanentError
+
+    with _drawn("verify") as progress:
+        found = verify_archive(directory, progress=progress)
+    if json:
+        print_json(found.to_json())
+    else:
+        print(f"{found.n_files:,} files, {found.n_pairs:,} pairs, {in_words(found.n_bytes)}")
+        print("sound" if found.ok else "\n".join(found.problems))
+    if not found.ok:
+        n = len(found.problems)
+        raise PermanentError(
+            f"{directory} has {n:,} problem{'s' * (n > 1)}", "Remove the files that are wrong and fetch them again"
+        )
+
+
+@contextlib.contextmanager
+def _drawn(what: str, every_s: float = 10.0) -> Iterator[Callable[[Progress], None]]:
+    """Draw files, bytes, rate and time left: a bar on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(file=sys.stderr)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(what, total=None)
+
+            def draw(now: Progress) -> None:
+                files = f"{what} {now.n_files_done:,} of {now.n_files:,} files"
+                bar.update(
+                    task, description=files, total=max(now.n_bytes, now.n_bytes_done), completed=now.n_bytes_done
+                )
+
+            yield draw
+    else:
+        yield _lines(what, every_s)
+
+
+def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
+    from xpscale.archive.download_plan import in_words
+
+    started = printed = time.monotonic()
+    first = -1
+
+    def draw(now: Progress) -> None:
+        nonlocal printed, first
+        first = now.n_bytes_done if first < 0 else first
+        if time.monotonic() - printed < every_s:
+            return
+        printed = time.monotonic()
+        rate = max(now.n_bytes_done - first, 0) / (printed - started)
+        left = f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
+        say(
+            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {in_words(now.n_bytes_done)} of "
+            f"{in_words(now.n_bytes)}, {in_words(rate)}/s{left}"
+        )
+
+    return draw
