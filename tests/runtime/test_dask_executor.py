@@ -24,6 +24,9 @@ from xpscale.types import TaskReport, TaskStatus
 pytestmark = pytest.mark.xdist_group("dask")
 
 
+DEATHS = {"work": 0, "die once": 1, "die twice": 2, "die": 999}
+
+
 @dataclass(frozen=True)
 class Named:
     key: str
@@ -39,9 +42,7 @@ class Work:
     def __call__(self, task):
         marks = Path(self.folder)
         (marks / f"{task.key}.{os.getpid()}.{time.time_ns()}").touch()
-        if task.does == "die once" and len(list(marks.glob(f"{task.key}.*"))) == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if task.does == "die":
+        if len(list(marks.glob(f"{task.key}.*"))) <= DEATHS[task.does]:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.02)
         return TaskReport(task.key, TaskStatus.WRITTEN, n_in=1, n_out=1)
@@ -104,30 +105,26 @@ def test_stopping_half_way_leaves_nothing_running(client, tmp_path):
     assert not any(client.processing().values())
 
 
-def test_a_worker_that_dies_once_costs_nothing(client, tmp_path):
-    tasks = [Named(f"t{i}", "die once" if i == 3 else "work") for i in range(12)]
-    reports = run(client, tmp_path, tasks)
-    assert all(report.status.is_done for report in reports.values())
-    pids = {report.worker for report in reports.values()}
-    assert len(pids) >= 2
-
-
-def test_a_task_that_always_kills_its_worker_fails_alone(client, tmp_path):
+@pytest.mark.parametrize("does", ["die once", "die twice"])  # the scheduler gives a task up after the second death
+def test_workers_that_die_now_and_then_cost_nothing(does, client, tmp_path):
     client.wait_for_workers(2, timeout=60)
-    tasks = [Named(f"t{i}", "die" if i == 2 else "work") for i in range(16)]
-    reports = run(client, tmp_path, tasks)
-    bad = reports.pop("t2")
-    assert (bad.status, "worker process died" in bad.error) == (TaskStatus.FAILED, True)
+    reports = run(client, tmp_path, [Named(f"t{i}", does if i == 3 else "work") for i in range(12)])
     assert all(report.status.is_done for report in reports.values())
+    assert len(list(tmp_path.glob("t3.*"))) == DEATHS[does] + 1
+
+
+def test_tasks_that_always_kill_their_worker_fail_alone(client, tmp_path):
+    client.wait_for_workers(2, timeout=60)
+    killers = {"t1", "t4", "t6"}
+    reports = run(client, tmp_path, [Named(f"t{i}", "die" if f"t{i}" in killers else "work") for i in range(24)])
+    assert {task for task, report in reports.items() if not report.status.is_done} == killers
+    for task in killers:
+        assert "worker process died" in reports[task].error
 
 
 def test_resources_choose_the_workers(client, tmp_path):
-    from distributed import Worker
-
     client.wait_for_workers(2, timeout=60)
-    client.run(lambda dask_worker: None)
     first = sorted(client.scheduler_info(n_workers=-1)["workers"])[0]
-    assert Worker is not None
 
     async def give(dask_worker):
         await dask_worker.set_resources(GPU=1)
@@ -149,15 +146,22 @@ def test_a_scheduler_elsewhere_is_reached_by_its_address_and_a_wrong_one_is_name
         pass
 
 
-def heavy():
-    import torch
+def leave_something_slow_to_take_apart():
+    import sys
+    import types
 
-    return torch.__version__
+    class Slow(types.ModuleType):
+        def __del__(self):
+            import time
+
+            time.sleep(8)
+
+    sys.modules["slow"] = Slow("slow")
 
 
 def test_a_cluster_ends_quickly_and_quietly(capfd):
     with local_cluster(2) as client:
-        client.submit(heavy, pure=False).result()
+        client.run(leave_something_slow_to_take_apart)
         clock = time.perf_counter()
     assert time.perf_counter() - clock < 4  # the nanny's patience: longer means that it killed
     out, err = capfd.readouterr()
