@@ -16,7 +16,7 @@ from pipelines.settings import load
 def main(settings_file: str) -> None:
     """Plan, run, commit."""
     settings = load(settings_file)
-    store, model = xps.open_store(settings.store), xps.load_model(settings.model)
+    store, model = xps.open_spectra(settings.store), xps.load_model(settings.model)
     plan = xps.plan_inference(store, model, settings.catalog, outputs=settings.outputs)
     print(plan)
     with settings.executor() as executor:

@@ -20,7 +20,7 @@ from xpscale.training.settings import TrainingSettings
 def main(settings_file: str) -> None:
     """Draw the sample and train."""
     settings = load(settings_file)
-    store = xps.open_store(settings.store)
+    store = xps.open_spectra(settings.store)
     training = TrainingSettings.from_toml(settings.training) if settings.training else TrainingSettings()
     try:
         sample = load_sample(settings.sample)

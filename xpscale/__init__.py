@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xpscale.runtime.executors.serial import SerialExecutor as SerialExecutor
     from xpscale.runtime.progress import TerminalProgress as TerminalProgress
     from xpscale.store.check import check_store as check_store
+    from xpscale.store.open import open_spectra as open_spectra
     from xpscale.store.reader import open_store as open_store
     from xpscale.training.run import train as train
 
@@ -37,6 +38,7 @@ _HOMES = {
     "commit": "catalog.commit",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",
+    "open_spectra": "store.open",
     "open_store": "store.reader",
     "plan_inference": "inference.plan",
     "plan_ingest": "ingest.plan",

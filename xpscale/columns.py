@@ -1,12 +1,13 @@
 """Which column of somebody else's table is what: the names under which XP coefficients are found in the wild.
 
-=============================================================  ==========================================================
-``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)   Gaia archive and DataLink; Flatiron's and MyGaiaDB's HDF5
-``coefficients``, ``coefficient_errors``; ``coeff``, ``coeff_error``   both bands side by side: spectra stores; MultimodalUniverse
-``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                       one scalar column a coefficient, from 0
-``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...     one scalar column a coefficient, from 1
-``bp_1`` ..., ``bpe_1`` ...                                    the same, short
-=============================================================  ==========================================================
+==============================================================  ======================================================
+``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)    Gaia archive, DataLink; Flatiron's and MyGaiaDB's HDF5
+``coefficients``, ``coefficient_errors``                        both bands side by side: spectra stores
+``coeff``, ``coeff_error``                                      the same: MultimodalUniverse
+``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                        one scalar column a coefficient, from 0
+``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...      one scalar column a coefficient, from 1
+``bp_1`` ..., ``bpe_1`` ...                                     the same, short
+==============================================================  ======================================================
 
 Names are compared without regard to case (archive FITS tables shout).
 """
@@ -138,7 +139,7 @@ def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
             arrays.setdefault(kind, []).append(name)
         else:
             scalars.setdefault(kind, {})[int(match["index"])] = name
-    groups = {kind: _one(found, where) for kind, found in arrays.items()}
+    groups: dict[tuple[bool, str], tuple[str, ...]] = {kind: _one(found, where) for kind, found in arrays.items()}
     groups.update({kind: _in_order(found, where) for kind, found in scalars.items() if kind not in groups})
     bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
     coefficients = [groups.get((False, band)) for band in bands]

@@ -9,7 +9,7 @@ import typer
 
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
 from xpscale.cli.model import Model
-from xpscale.cli.store import Store
+from xpscale.cli.store import Spectra
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
@@ -30,13 +30,15 @@ def register(app: typer.Typer) -> None:
 def _plan(store: str, model: str, catalog: str, outputs: str) -> InferencePlan:
     from xpscale.inference.plan import plan_inference
     from xpscale.model.checkpoint import load_model
-    from xpscale.store.reader import open_store
+    from xpscale.store.open import open_spectra
 
-    return plan_inference(open_store(store), load_model(model), catalog, outputs=outputs.split(","))
+    spectra = open_spectra(store)
+    say(str(spectra))
+    return plan_inference(spectra, load_model(model), catalog, outputs=outputs.split(","))
 
 
 def plan(
-    store: Store,
+    store: Spectra,
     model: Model,
     catalog: Catalog,
     outputs: Outputs = "latents,spectra",
@@ -52,7 +54,7 @@ def plan(
 
 
 def infer(
-    store: Store,
+    store: Spectra,
     model: Model,
     catalog: Catalog,
     outputs: Outputs = "latents,spectra",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import Json, Output, print_json, say
-from xpscale.cli.store import Store
+from xpscale.cli.store import Spectra
 
 if TYPE_CHECKING:
     from xpscale.training.metrics import EpochMetrics
@@ -29,23 +29,23 @@ def register(app: typer.Typer) -> None:
 
 
 def sample(
-    store: Store,
+    store: Spectra,
     output: Output,
     n: Annotated[int, typer.Option("-n", help="Objects to draw.", min=1)] = 100_000,
     rule: Annotated[str, typer.Option(help="uniform, density (favours dense regions) or flattened.")] = "density",
     seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
 ) -> None:
     """Draw an object-dense training sample from a store, reproducibly; held-out pixels stay out."""
-    from xpscale.store.reader import open_store
+    from xpscale.store.open import open_spectra
     from xpscale.training.sample import draw_sample, save_sample
 
-    drawn = draw_sample(open_store(store), n, rule, seed)
+    drawn = draw_sample(open_spectra(store), n, rule, seed)
     save_sample(drawn, output)
     say(f"{len(drawn):,} objects, rule {rule}, seed {seed}, digest {drawn.digest[:12]}: {output}")
 
 
 def train(
-    store: Store,
+    store: Spectra,
     model: Model,
     sample: Annotated[str, typer.Option(help="Train on this sample only (from 'xpscale sample').")] = "",
     settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
@@ -58,7 +58,7 @@ def train(
     """Train a scatter VAE on a store; run again to resume."""
     from xpscale.model.checkpoint import CARD
     from xpscale.storage import Storage
-    from xpscale.store.reader import open_store
+    from xpscale.store.open import open_spectra
     from xpscale.training.run import estimate
     from xpscale.training.run import train as run_training
     from xpscale.training.sample import load_sample
@@ -66,7 +66,8 @@ def train(
 
     chosen = TrainingSettings.from_toml(settings) if settings else TrainingSettings()
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
-    spectra = open_store(store)
+    spectra = open_spectra(store)
+    say(str(spectra))
     drawn = load_sample(sample) if sample else None
     where = _device(device)
     n_rows = len(drawn) if drawn is not None else spectra.n_rows
@@ -135,18 +136,20 @@ def import_(
     weights: Annotated[str, typer.Argument(metavar="WEIGHT.pt", help="Weights published by Laroche & Speagle.")],
     model: Model,
     scaling: Annotated[str, typer.Option(help="A .npz file with mu and sig, as the authors' apogee_norm.npz.")] = "",
-    scaling_from: Annotated[str, typer.Option(help="Fit the scaling on this spectra store instead.")] = "",
+    scaling_from: Annotated[
+        str, typer.Option(help="Fit the scaling on this spectra store or Parquet folder instead.")
+    ] = "",
 ) -> None:
     """Import published weights as a model."""
     from xpscale.errors import InvalidInputError
     from xpscale.model.published import import_published
     from xpscale.model.scaling import Scaling
-    from xpscale.store.reader import open_store
+    from xpscale.store.open import open_spectra
 
     if scaling and scaling_from:
         raise InvalidInputError("--scaling and --scaling-from exclude each other", "Give one of them")
     if scaling_from:
-        spectra = open_store(scaling_from)
+        spectra = open_spectra(scaling_from)
         fitted: Scaling | None = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
     else:
         fitted = Scaling.from_npz(scaling) if scaling else None

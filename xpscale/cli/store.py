@@ -9,9 +9,13 @@ import typer
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
 from xpscale.text import size
 
-__all__ = ["register"]
+__all__ = ["Spectra", "Store", "register"]
 
 Store = Annotated[str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")]
+
+Spectra = Annotated[
+    str, typer.Argument(metavar="STORE", help="A spectra store, or a Parquet folder or HATS catalogue with XP spectra.")
+]
 
 nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
 

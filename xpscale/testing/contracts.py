@@ -8,17 +8,22 @@ class TestLocalStorage(StorageContract):
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from xpscale.errors import NotFoundError
+from xpscale.sky import healpix_29
 from xpscale.storage import Storage
+from xpscale.types import SpectraBatch, SpectraReader
 
-__all__ = ["StorageContract"]
+__all__ = ["SpectraReaderContract", "StorageContract"]
 
 
 class StorageContract:
@@ -134,3 +139,75 @@ class StorageContract:
         with storage.filesystem.open(f"{storage.path}/a/key", "rb") as stream:
             assert stream.read() == b"value"
         assert (storage.upath / "a" / "key").read_bytes() == b"value"
+
+
+class SpectraReaderContract:
+    """Every row once, in its partition, sorted by position.
+
+    Needs two fixtures: ``spectra``, the rows as one batch with errors, in any order and with unique positions; and
+    ``reader``, a fresh reader of exactly these rows.
+    """
+
+    @pytest.fixture
+    def spectra(self) -> SpectraBatch:
+        """All rows."""
+        raise NotImplementedError("override this fixture")
+
+    @pytest.fixture
+    def reader(self) -> SpectraReader:
+        """A reader of the rows of ``spectra``."""
+        raise NotImplementedError("override this fixture")
+
+    def test_partitions_are_disjoint_and_sorted(self, reader: SpectraReader) -> None:
+        """No pixel lies in another, and they follow the sky's integer axis."""
+        ranges = [partition.pixel.index_range for partition in reader.partitions]
+        assert len(ranges) > 1
+        assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(ranges))
+        keys = [partition.key for partition in reader.partitions]
+        assert len(set(keys)) == len(keys)
+
+    def test_every_row_is_read_once_and_as_it_was_given(self, reader: SpectraReader, spectra: SpectraBatch) -> None:
+        """Bit for bit, in order of ``_healpix_29``, each in its partition's pixel."""
+        batches = [reader.read(partition) for partition in reader.partitions]
+        assert [len(batch) for batch in batches] == [partition.n_rows for partition in reader.partitions]
+        for partition, batch in zip(reader.partitions, batches, strict=True):
+            index = healpix_29(batch.ra, batch.dec)
+            low, high = partition.pixel.index_range
+            assert low <= index[0] <= index[-1] < high
+            assert np.all(np.diff(index) >= 0)
+        found = SpectraBatch.concatenate(batches)
+        expected = spectra.take(np.lexsort((spectra.source_id, healpix_29(spectra.ra, spectra.dec))))
+        for field in dataclasses.fields(SpectraBatch):
+            values = getattr(found, field.name)
+            assert values.dtype == getattr(expected, field.name).dtype
+            np.testing.assert_array_equal(values, getattr(expected, field.name), err_msg=field.name)
+
+    def test_the_width_is_known_before_reading(self, reader: SpectraReader, spectra: SpectraBatch) -> None:
+        """C is that of the rows."""
+        assert reader.n_coefficients == spectra.n_coefficients
+
+    def test_errors_are_left_out_if_not_asked_for(self, reader: SpectraReader) -> None:
+        """All else is the same."""
+        partition = reader.partitions[0]
+        bare = reader.read(partition, errors=False)
+        assert bare.coefficient_errors is None
+        np.testing.assert_array_equal(bare.coefficients, reader.read(partition).coefficients)
+
+    def test_a_worker_gets_the_same_reader(self, reader: SpectraReader) -> None:
+        """Reader and partitions travel by pickle, small, before and after use."""
+        partition = reader.partitions[-1]
+        batch = reader.read(partition)
+        data = pickle.dumps(reader)
+        assert len(data) < 10_000
+        copy, its_partition = pickle.loads(data), pickle.loads(pickle.dumps(partition))
+        assert copy.digest == reader.digest
+        assert its_partition == partition
+        np.testing.assert_array_equal(copy.read(its_partition).source_id, batch.source_id)
+        assert copy.partitions == reader.partitions
+
+    def test_the_digest_is_of_the_content(self, reader: SpectraReader) -> None:
+        """A hash of 256 bits, the same before and after reading."""
+        before = reader.digest
+        reader.read(reader.partitions[0])
+        assert reader.digest == before
+        assert len(bytes.fromhex(before)) == 32

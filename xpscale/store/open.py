@@ -1,0 +1,105 @@
+"""Open spectra, whoever made them."""
+
+from __future__ import annotations
+
+from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.storage import Storage
+from xpscale.store.layout import INGEST
+from xpscale.store.parquet import ParquetSpectra
+from xpscale.store.parquet_files import content_digest, footers, hats_pixel, is_parquet, list_files, vector_widths
+from xpscale.store.partitions import DEFAULT_MAX_ROWS
+from xpscale.store.reader import SpectraStore, open_store
+
+__all__ = ["open_parquet", "open_spectra"]
+
+
+def open_spectra(url: str | Storage) -> SpectraStore | ParquetSpectra:
+    """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
+
+    ``str()`` of what is returned says what it is.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing of the kind is there.
+    InvalidInputError
+        It is there, but cannot be read; the message says why.
+    """
+    storage = url if isinstance(url, Storage) else Storage(url)
+    if storage.exists("zarr.json") or storage.exists(INGEST):
+        return open_store(storage)
+    try:
+        return open_parquet(storage)
+    except NotFoundError:
+        raise NotFoundError(
+            f"{storage.url} has neither a spectra store nor Parquet files",
+            "Check the address, or make a store: 'xpscale ingest'",
+        ) from None
+
+
+def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> ParquetSpectra:
+    """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
+
+    Reads every file's footer, and of one file what tells the number of coefficients.
+
+    Parameters
+    ----------
+    url
+        Where it is: a file, a folder, or ``s3://``.
+    max_rows
+        Rows of a partition at most; a HATS catalogue has its own.
+
+    Raises
+    ------
+    NotFoundError
+        There is no Parquet file.
+    InvalidInputError
+        A file is damaged, differs from the others, or has no spectra.
+    """
+    storage, root = url if isinstance(url, Storage) else Storage(url), ""
+    if is_parquet(storage.name):
+        folder, _, root = storage.url.rpartition("/")
+        storage = Storage(folder)
+    table, properties = ("", {}) if root else _hats_properties(storage)
+    root = root or (f"{table}/dataset".lstrip("/") if properties else "")
+    sizes = list_files(storage, root)
+    if not sizes:
+        raise NotFoundError(f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address")
+    files = footers(storage, sizes)
+    where = f"{storage.url}/{files[0].key}"
+    spectra = find_xp_columns(files[0].columns, where)
+    position = (properties.get("hats_col_ra", "ra"), properties.get("hats_col_dec", "dec"))
+    sources = find_source_columns(files[0].columns, where, *position)
+    if sources is None:
+        raise InvalidInputError(
+            f"{where} lacks one of {position[0]}, {position[1]} and phot_g_mean_flux (or phot_g_mean_mag)",
+            "Join them from gaia_source, or give them to 'xpscale ingest' with --sources",
+        )
+    for file in files:
+        lacking = sorted({*spectra.names, *sources.names} - set(file.columns))
+        if lacking:
+            raise InvalidInputError(f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has")
+    widths = vector_widths(storage, files, spectra.coefficients)
+    is_hats = all(hats_pixel(file.key) is not None for file in files)
+    digest = content_digest(files)
+    return ParquetSpectra(
+        storage, root, spectra, sources, spectra.n_bp(widths), sum(widths), digest, is_hats, max_rows, files
+    )
+
+
+def _hats_properties(storage: Storage) -> tuple[str, dict[str, str]]:
+    """The folder of a HATS catalogue below ``storage`` and its properties, both empty if it is none."""
+    collection = _properties(storage, "collection.properties")
+    table = collection.get("hats_primary_table_url", "")
+    place = storage / table if table else storage
+    return table, _properties(place, "hats.properties") or _properties(place, "properties")
+
+
+def _properties(storage: Storage, key: str) -> dict[str, str]:
+    try:
+        lines = storage.read(key).decode().splitlines()
+    except NotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}

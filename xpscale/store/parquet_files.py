@@ -1,0 +1,239 @@
+"""Parquet files of spectra: which there are, their footers, their columns as arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
+from xpscale.sky import Pixel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from xpscale.storage import Storage
+
+__all__ = [
+    "ParquetFile",
+    "arrow_vectors",
+    "content_digest",
+    "footers",
+    "hats_pixel",
+    "is_parquet",
+    "list_files",
+    "read_file",
+    "vector_widths",
+]
+
+THREADS = 16
+FOOTER_BYTES = 1 << 16
+_HATS = re.compile(r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)")
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """One data file: key below the storage, size, rows of each row group, columns, SHA-256 of its footer."""
+
+    key: str
+    n_bytes: int
+    row_group_rows: tuple[int, ...]
+    columns: tuple[str, ...]
+    footer_sha256: str
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all row groups."""
+        return sum(self.row_group_rows)
+
+
+def is_parquet(name: str) -> bool:
+    """Whether a file of this name is taken for Parquet data (``_metadata`` and the like are not)."""
+    base = name.rsplit("/", 1)[-1]
+    return base.endswith((".parquet", ".pq")) and not base.startswith(("_", "."))
+
+
+def hats_pixel(key: str) -> Pixel | None:
+    """The pixel in a HATS data file's path, ``.../Norder=5/Dir=0/Npix=1234.parquet``; ``None`` if it is no such path."""
+    match = _HATS.fullmatch(key)
+    return Pixel(int(match["order"]), int(match["number"])) if match else None
+
+
+def list_files(storage: Storage, root: str) -> dict[str, int]:
+    """Data files below a folder (or the one file) and their sizes.  Where some are HATS leaves, only those."""
+    if is_parquet(root) and (size := storage.size(root)) is not None:
+        return {root: size}
+    found = {key: n_bytes for key, n_bytes in storage.list(root).items() if is_parquet(key)}
+    return {key: n_bytes for key, n_bytes in found.items() if hats_pixel(key)} or found
+
+
+def footers(storage: Storage, sizes: dict[str, int]) -> tuple[ParquetFile, ...]:
+    """The files with what their footers say, one or two range requests each.
+
+    Raises
+    ------
+    InvalidInputError
+        A file is not (whole) Parquet; the message names it.
+    """
+    with ThreadPoolExecutor(THREADS) as threads:
+        return tuple(threads.map(lambda item: _footer(storage, *item), sorted(sizes.items())))
+
+
+def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tail = storage.read_range(key, max(0, n_bytes - FOOTER_BYTES), min(n_bytes, FOOTER_BYTES))
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if tail[-4:] != b"PAR1" or length > n_bytes:
+        raise _damaged(storage, key, "it does not end as a Parquet file does")
+    if length > len(tail):
+        tail = storage.read_range(key, n_bytes - length, length)
+    footer = tail[-length:]
+    try:
+        metadata = pq.read_metadata(io.BytesIO(b"PAR1" + footer))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(storage, key, error) from error
+    rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    columns = tuple(metadata.schema.to_arrow_schema().names)
+    return ParquetFile(key, n_bytes, rows, columns, hashlib.sha256(footer).hexdigest())
+
+
+def content_digest(files: Iterable[ParquetFile]) -> str:
+    """SHA-256 over every file's name, size and footer."""
+    lines = [f"{file.key} {file.n_bytes} {file.footer_sha256}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_file(
+    storage: Storage, key: str, n_bytes: int, row_groups: Sequence[int], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Some columns of some row groups of a file, a table each.
+
+    Raises
+    ------
+    ConflictError
+        The file has no longer ``n_bytes`` bytes.
+    InvalidInputError
+        The file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if storage.size(key) != n_bytes:
+        raise ConflictError(f"{storage.url}/{key} has changed while it was in use", "Start the run again")
+    try:
+        with storage.open(key) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+            for number in row_groups:
+                yield file.read_row_group(number, columns=list(columns))
+    except XpscaleError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(storage, key, error) from error
+
+
+def vector_widths(storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+    """How many coefficients each group of columns holds: from names or types, else the first row that has any.
+
+    Raises
+    ------
+    InvalidInputError
+        A column is no array of numbers, or no row has any coefficient.
+    """
+    import pyarrow as pa
+
+    if len(groups[0]) > 1:
+        return tuple(len(group) for group in groups)
+    missing = [group[0] for group in groups]
+    widths: dict[str, int] = {}
+    for file in files:
+        for number in range(len(file.row_group_rows)):
+            (table,) = read_file(storage, file.key, file.n_bytes, (number,), missing)
+            for name in list(missing):
+                array = table[name].combine_chunks()
+                _require_numbers(array.type, f"{storage.url}/{file.key}", name)
+                width = array.type.list_size if pa.types.is_fixed_size_list(array.type) else _longest(array)
+                if width:
+                    widths[name] = width
+                    missing.remove(name)
+            if not missing:
+                return tuple(widths[group[0]] for group in groups)
+    raise InvalidInputError(f"{storage.url} has no row with {' and '.join(missing)}", "Check the files")
+
+
+def arrow_vectors(
+    table: pa.Table, groups: Sequence[tuple[str, ...]], widths: Sequence[int], where: str
+) -> NDArray[np.float32]:
+    """Coefficients or errors of a table's rows, side by side, float32, with shape (N, C); NaN where missing.
+
+    Parameters
+    ----------
+    table
+        The rows.
+    groups
+        Column names, as in `xpscale.columns.XpColumns`.
+    widths
+        Values of each group a row.
+    where
+        What to call the rows' origin in errors.
+    """
+    out = np.full((table.num_rows, sum(widths)), np.nan, np.float32)
+    start = 0
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is rejected as such
+        for group, width in zip(groups, widths, strict=True):
+            if len(group) > 1:
+                for i, name in enumerate(group):
+                    out[:, start + i] = table[name].to_numpy()
+            else:
+                _fill(out[:, start : start + width], table[group[0]].combine_chunks(), f"{where}, column {group[0]}")
+            start += width
+    return out
+
+
+def _fill(out: NDArray[np.float32], array: Any, where: str) -> None:
+    """Put a list array into rows of one width; null and empty lists leave NaN."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _require_numbers(array.type, where.rpartition(", column ")[0], where.rpartition(", column ")[2])
+    width = out.shape[1]
+    present = np.asarray(pc.fill_null(pc.greater(pc.list_value_length(array), 0), False))
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0))[present]
+    if np.any(lengths != width):
+        row = int(np.flatnonzero(present)[np.flatnonzero(lengths != width)[0]])
+        raise InvalidInputError(
+            f"{where}: row {row} has {int(lengths[lengths != width][0])} values, others have {width}",
+            "Every row must have all coefficients, or none",
+        )
+    values = pc.list_flatten(array)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    out[present] = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+
+def _longest(array: Any) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.max(pc.list_value_length(array)).as_py() or 0)
+
+
+def _require_numbers(kind: Any, where: str, name: str) -> None:
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise InvalidInputError(
+            f"{where}: column {name} is {kind}", "Coefficients must be lists of numbers, or one column each"
+        )
+
+
+def _damaged(storage: Storage, key: str, why: object) -> InvalidInputError:
+    line = str(why).strip().splitlines()[0][:200]
+    return InvalidInputError(f"{storage.url}/{key} is not sound Parquet ({line})", "Fetch or write it again")
