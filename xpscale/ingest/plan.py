@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,9 @@ from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_par
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.store.writer import seal_store
 from xpscale.text import duration, size
-from xpscale.types import Executor, SpectraBatch, TaskReport
+from xpscale.types import Executor, SpectraBatch, Task, TaskReport
 
-__all__ = ["IngestPlan", "build_store", "plan_ingest", "run_ingest"]
+__all__ = ["IngestPlan", "Pieces", "build_store", "ingest_pieces", "plan_ingest", "run_ingest"]
 
 STAGED = f"{STAGING}/archive_digest"
 """Which files the staged rows come from; there once all are staged, so that partitions are never of two archives."""
@@ -103,34 +103,75 @@ def run_ingest(
     ConflictError
         The store's place holds something else.
     """
-    executor, callbacks = executor or SerialExecutor(), list(callbacks)
     pairs = plan.archive.pairs
     names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
-    identity = {"kind": "archive", "files": names, "n_files": len(pairs)}
-    done = _begin(plan.store, identity, plan.max_rows, {"archive_digest": plan.archive.digest})
+    pieces = Pieces(
+        pairs,
+        StageFile(plan.store, plan.archive),
+        identity={"kind": "archive", "files": names, "n_files": len(pairs)},
+        digest=plan.archive.digest,
+        attributes={
+            "release": "Gaia DR3",
+            "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
+            "archive_digest": plan.archive.digest,
+        },
+        rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
+    )
+    return ingest_pieces(pieces, plan.store, plan.max_rows, executor or SerialExecutor(), list(callbacks))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What an ingest reads, piece by piece, each a task.
+
+    Parameters
+    ----------
+    tasks
+        The pieces; a task's key must change with its content.
+    stage
+        Stages the rows of one piece, by `xpscale.ingest.task.stage_batch`.
+    identity
+        What says that two ingests are the same one, be it begun or finished; JSON values.
+    digest
+        Content hash of all pieces.
+    attributes
+        Provenance for the store's attributes; the digest must be among them.
+    rows
+        Rows of a piece, about.
+    """
+
+    tasks: Sequence[Task]
+    stage: Callable[[Any], TaskReport]
+    identity: Mapping[str, Any]
+    digest: str
+    attributes: Mapping[str, Any]
+    rows: Callable[[Any], int]
+
+
+def ingest_pieces(
+    pieces: Pieces, store: Storage, max_rows: int, executor: Executor, callbacks: list[Callback]
+) -> tuple[SpectraStore, bool]:
+    """Stage every piece, then write the partitions; as `run_ingest` for pieces of any kind."""
+    named_digest = {name: value for name, value in pieces.attributes.items() if value == pieces.digest}
+    done = _begin(store, dict(pieces.identity), max_rows, named_digest)
     if done is not None:
         return done, False
     files = run_stage(
         "read files",
-        StageFile(plan.store, plan.archive),
-        pairs,
+        pieces.stage,
+        pieces.tasks,
         executor,
-        Ledger(plan.store / "_xpscale", "files"),
+        Ledger(store / "_xpscale", "files"),
         callbacks=callbacks,
-        rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
+        rows=pieces.rows,
     )
     _raise_failures(files, "Mend or fetch the file again, then run the same ingest: the others are kept")
-    if not plan.store.create(STAGED, plan.archive.digest.encode()):
+    if not store.create(STAGED, pieces.digest.encode()):
         raise ConflictError(
-            f"files of {plan.archive.storage.url} have changed since their rows went into {plan.store.url}",
+            f"the files have changed since their rows went into {store.url}",
             "Ingest into a new store",
         )
-    attributes = {
-        "release": "Gaia DR3",
-        "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
-        "archive_digest": plan.archive.digest,
-    }
-    return _partition(plan.store, files, plan.max_rows, attributes, executor, callbacks), True
+    return _partition(store, files, max_rows, pieces.attributes, executor, callbacks), True
 
 
 def build_store(
