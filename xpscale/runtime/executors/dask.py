@@ -159,7 +159,13 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    settings = {"distributed.nanny.pre-spawn-environ": worker_environment, "distributed.scheduler.allowed-failures": 1}
+    settings = {
+        "distributed.nanny.pre-spawn-environ": worker_environment,
+        "distributed.scheduler.allowed-failures": 1,
+        # 15 s after a worker died the cluster looks whether it is back, and if it has just died again closes its nanny
+        # for good; without workers a run would wait for ever
+        "distributed.deploy.lost-worker-timeout": "1000 days",
+    }
     with (
         dask.config.set(settings),
         LocalCluster(
