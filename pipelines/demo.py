@@ -1,7 +1,4 @@
-"""The whole flow on real stars, as ``make demo`` runs it.
-
-    python -m pipelines.demo demo-out
-"""
+"""The whole flow on real stars, as ``make demo`` runs it: ``python -m pipelines.demo demo-out``."""
 
 from __future__ import annotations
 
