@@ -163,7 +163,7 @@ class ParquetSpectra:
         low, high = partition.pixel.index_range
         batches, indexes = [], []
         for groups in partition.row_groups:
-            for number, batch in zip(groups.numbers, self._read_groups(groups, errors), strict=True):
+            for number, batch in zip(groups.numbers, self.read_row_groups(groups, errors), strict=True):
                 index = healpix_29(*self._positions(groups.file, batch.ra, batch.dec))
                 inside = (index >= low) & (index < high)
                 if self.is_hats and not inside.all():
@@ -180,10 +180,6 @@ class ParquetSpectra:
             raise ConflictError(f"{self.url} has changed while it was in use", "Start the run again")
         return whole.take(np.lexsort((whole.source_id, np.concatenate(indexes))))
 
-    def read_file(self, file: ParquetFile, *, errors: bool = True) -> Iterator[SpectraBatch]:
-        """The rows of one file as they stand there, a row group at a time; positions may be missing."""
-        yield from self._read_groups(RowGroups(file.key, file.n_bytes, tuple(range(len(file.row_group_rows)))), errors)
-
     def __str__(self) -> str:
         kind = "HATS catalogue" if self.is_hats else f"{len(self.files):,} Parquet file{'s' * (len(self.files) > 1)}"
         shape = "scalar columns" if self.spectra.is_scalar else "arrays"
@@ -192,7 +188,8 @@ class ParquetSpectra:
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
-    def _read_groups(self, groups: RowGroups, errors: bool) -> Iterator[SpectraBatch]:
+    def read_row_groups(self, groups: RowGroups, errors: bool = True) -> Iterator[SpectraBatch]:
+        """Rows as they stand in a file, a batch a row group; positions may be missing."""
         vectors = [*self.spectra.coefficients, *(self.spectra.errors if errors else ())]
         names = list(dict.fromkeys([*self.sources.names, *(name for group in vectors for name in group)]))
         for number, table in zip(
@@ -202,8 +199,12 @@ class ParquetSpectra:
 
     def _batch(self, table: pa.Table, where: str, errors: bool) -> SpectraBatch:
         source_id = table[self.sources.source_id]
-        if source_id.null_count:
-            raise InvalidInputError(f"{where}: {source_id.null_count} rows have no {self.sources.source_id}")
+        identifiers = np.asarray(source_id.to_numpy())
+        if source_id.null_count or identifiers.dtype.kind not in "iu":
+            raise InvalidInputError(
+                f"{where}: {self.sources.source_id} is {source_id.type} with {source_id.null_count} nulls",
+                "Identifiers must be integers, one a row",
+            )
         ra, dec, g = (
             np.asarray(table[name].to_numpy(), np.float64)
             for name in (self.sources.ra, self.sources.dec, self.sources.g)
@@ -213,7 +214,7 @@ class ParquetSpectra:
         if len(self.spectra.coefficients) == 2:
             widths = (self.n_bp, self.n_coefficients - self.n_bp)
         return SpectraBatch(
-            np.asarray(source_id.to_numpy()).astype(np.int64),
+            identifiers.astype(np.int64),
             ra,
             dec,
             self.sources.flux(g),

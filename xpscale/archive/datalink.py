@@ -1,0 +1,239 @@
+"""Spectra from DataLink products and other tables: CSV, ECSV, FITS, VOTable, HDF5, and the zip of a bulk request.
+
+A DataLink product holds the columns of ``xp_continuous_mean_spectrum`` for one or several sources, and neither position nor
+G flux.  Those come from the same table where it has them (people join them), else from another one: `SourceTable`.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+
+from xpscale.archive.tables import Table, explained, open_tables
+from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
+from xpscale.errors import InvalidInputError
+from xpscale.storage import Storage
+from xpscale.types import SpectraBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "SourceTable",
+    "TableSpectra",
+    "column_names",
+    "is_other_product",
+    "read_source_table",
+    "read_spectra",
+    "xp_members",
+]
+
+OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", "RVS")
+"""What else a DataLink request brings; left aside by the beginning of the file's name."""
+
+
+def is_other_product(name: str) -> bool:
+    """Whether a file is, by its name, another DataLink product than continuous spectra."""
+    return name.rsplit("/", 1)[-1].upper().startswith(OTHER_PRODUCTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceTable:
+    """Position and G flux of sources, sorted by ``source_id``; arrays with shape (N,)."""
+
+    source_id: NDArray[np.int64]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    phot_g_mean_flux: NDArray[np.float64]
+
+    def rows(self, source_id: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where sources stand in this table (any row where they do not), and whether they do."""
+        if len(self.source_id) == 0:
+            return np.zeros(len(source_id), np.int64), np.zeros(len(source_id), bool)
+        rows = np.minimum(np.searchsorted(self.source_id, source_id), len(self.source_id) - 1)
+        return rows, self.source_id[rows] == source_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableSpectra:
+    """The spectra of one file.
+
+    Parameters
+    ----------
+    batch
+        The rows, with errors; position and flux NaN where they are not known.
+    found
+        Whether position and flux were looked up successfully, with shape (N,).
+    n_bp
+        BP coefficients among the coefficients.
+    """
+
+    batch: SpectraBatch
+    found: NDArray[np.bool_]
+    n_bp: int
+
+    @property
+    def faults(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks of rows that lack a band or a source, with shape (N,)."""
+        is_missing = np.isnan(self.batch.coefficients)
+        return {
+            "missing_bp": np.asarray(is_missing[:, : self.n_bp].all(1)),
+            "missing_rp": np.asarray(is_missing[:, self.n_bp :].all(1)),
+            "no_gaia_source": ~self.found,
+        }
+
+
+def xp_members(storage: Storage, key: str) -> list[str]:
+    """The members of a zip file that hold continuous spectra.
+
+    Raises
+    ------
+    InvalidInputError
+        The zip is damaged, or has none.
+    """
+    name = f"{storage.url}/{key}"
+    with storage.open(key) as stream, explained(name), zipfile.ZipFile(stream) as archive:
+        members = [item.filename for item in archive.infolist() if not item.is_dir()]
+    chosen = [member for member in members if not is_other_product(member)]
+    if not chosen:
+        raise InvalidInputError(f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS")
+    return sorted(chosen)
+
+
+def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTable | None = None) -> TableSpectra:
+    """All spectra of a file.
+
+    Parameters
+    ----------
+    storage, key
+        The file.
+    member
+        Member of a zip file.
+    sources
+        Position and G flux, for tables that have none.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged, has no spectra, or no errors; or it has no positions and none are given.
+    """
+    name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
+    found = []
+    with _opened(storage, key, member) as stream:
+        for table in open_tables(stream, name):
+            with explained(name):
+                found.append(_spectra(table, name, sources))
+    if len({(part.n_bp, part.batch.n_coefficients) for part in found}) != 1:
+        raise InvalidInputError(f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}")
+    batch = SpectraBatch.concatenate(part.batch for part in found)
+    return TableSpectra(batch, np.concatenate([part.found for part in found]), found[0].n_bp)
+
+
+def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...]:
+    """The columns of a file's first table."""
+    name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
+    with _opened(storage, key, member) as stream:
+        for table in open_tables(stream, name):
+            return tuple(table.names)
+    raise InvalidInputError(f"{name} has no table")
+
+
+def read_source_table(url: str) -> SourceTable:
+    """Position and G flux from a Parquet, CSV, ECSV, FITS, VOTable or HDF5 file, whole into memory.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged or lacks a column.
+    """
+    folder, _, key = Storage(url).url.rpartition("/")
+    storage = Storage(folder)
+    parts = []
+    with storage.open(key) as stream:
+        for table in open_tables(stream, url):
+            columns = find_source_columns(table.names, url)
+            if columns is None:
+                raise InvalidInputError(
+                    f"{url} lacks one of source_id, ra, dec and phot_g_mean_flux (or phot_g_mean_mag)",
+                    "Select them from gaia_source",
+                )
+            with explained(url):
+                parts.append((table.integers(columns.source_id), *_sources(table, columns)))
+    source_id, ra, dec, flux = (np.concatenate(values) for values in zip(*parts, strict=True))
+    order = np.argsort(source_id, kind="stable")
+    return SourceTable(source_id[order], ra[order], dec[order], flux[order])
+
+
+def _sources(table: Table, columns: SourceColumns) -> tuple[NDArray[np.float64], ...]:
+    return table.floats(columns.ra), table.floats(columns.dec), columns.flux(table.floats(columns.g))
+
+
+def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpectra:
+    columns = find_xp_columns(table.names, name)
+    if not columns.errors:
+        raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
+    source_id = table.integers(columns.source_id)
+    own = find_source_columns(table.names, name)
+    if own is not None:
+        found, (ra, dec, flux) = np.ones(len(source_id), bool), _sources(table, own)
+    elif sources is not None:
+        rows, found = sources.rows(source_id)
+        values = (sources.ra, sources.dec, sources.phot_g_mean_flux)
+        ra, dec, flux = (np.where(found, v[rows], np.nan) if len(v) else np.full(len(rows), np.nan) for v in values)
+    else:
+        raise InvalidInputError(
+            f"{name} has no ra, dec and phot_g_mean_flux", "Give a table that has them: --sources FILE"
+        )
+    bands = [_group(table, group) for group in columns.coefficients]
+    errors = [_group(table, group) for group in columns.errors]
+    widths = _widths(bands, errors, columns, name)
+    coefficients, deviations = (
+        np.hstack([_widened(values, width) for values, width in zip(groups, widths, strict=True)])
+        for groups in (bands, errors)
+    )
+    n_bp = columns.n_bp(widths)
+    if not n_bp and len(widths) == 1:
+        raise InvalidInputError(
+            f"{name} does not tell how many of {widths[0]} coefficients are BP", "Give bp_ and rp_coefficients apart"
+        )
+    return TableSpectra(SpectraBatch(source_id, ra, dec, flux, coefficients, deviations), found, n_bp)
+
+
+def _group(table: Table, group: tuple[str, ...]) -> NDArray[np.float32]:
+    if len(group) == 1:
+        return table.vectors(group[0])
+    return np.stack([table.floats(name) for name in group], axis=1).astype(np.float32)
+
+
+def _widths(
+    bands: list[NDArray[np.float32]], errors: list[NDArray[np.float32]], columns: XpColumns, name: str
+) -> tuple[int, ...]:
+    """The width of each group; errors may be absent where the whole band is."""
+    for values, deviations, group in zip(bands, errors, columns.coefficients, strict=True):
+        if deviations.shape[1] not in (values.shape[1], 0):
+            raise InvalidInputError(
+                f"{name} has {values.shape[1]} {group[0]} a row, and {deviations.shape[1]} errors", "Fetch it again"
+            )
+    return tuple(values.shape[1] for values in bands)
+
+
+def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    return values if values.shape[1] == width else np.full((len(values), width), np.nan, np.float32)
+
+
+@contextmanager
+def _opened(storage: Storage, key: str, member: str) -> Iterator[BinaryIO]:
+    with storage.open(key) as stream:
+        if not member:
+            yield stream
+            return
+        name = f"{storage.url}/{key}"
+        with explained(name), zipfile.ZipFile(stream) as archive:
+            data = archive.read(member)
+        yield cast(BinaryIO, io.BytesIO(data))

@@ -1,0 +1,266 @@
+"""Tables in the formats that the Gaia archive and people hand around, behind one small face.
+
+CSV and ECSV are read as text: the archive writes ``null`` where ECSV readers expect a number, and arrays as ``"(1.0, 2.0)"``
+or ``"[1.0,2.0]"``.  FITS and VOTable go through astropy, HDF5 (a dataset a column) through h5py.  What a file is, its first
+bytes say, not its name; any of them may be gzipped.  A missing array is empty, null, masked, or all NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError, XpscaleError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Table", "open_tables"]
+
+_NOTHING = ("", "null", "nan", "--", "none")
+
+
+class Table(Protocol):
+    """Columns by name."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All columns."""
+        ...
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """A scalar column, with shape (N,)."""
+        ...
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """A scalar column, with shape (N,); NaN where missing."""
+        ...
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        """An array column, with shape (N, W); NaN where missing, W = 0 if no row has any."""
+        ...
+
+
+def open_tables(stream: BinaryIO, name: str) -> Iterator[Table]:
+    """The tables of one file, in order; only while ``stream`` is open.
+
+    Parameters
+    ----------
+    stream
+        The file, seekable.
+    name
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged or of no known format; also from the tables' own methods where they are used in
+        `explained`.
+    """
+    head = stream.read(8)
+    stream.seek(0)
+    with explained(name):
+        if head[:2] == b"\x1f\x8b":
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+            head = stream.read(8)
+            stream.seek(0)
+        if head == b"\x89HDF\r\n\x1a\n":
+            yield from _hdf5_tables(stream)
+        elif head[:6] == b"SIMPLE":
+            yield from _fits_tables(stream)
+        elif head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"<":
+            yield from _votable_tables(stream)
+        elif head[:4] == b"PAR1":
+            yield _parquet_table(stream)
+        else:
+            yield _text_table(stream, name)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into an error that names it."""
+    try:
+        yield
+    except (XpscaleError, GeneratorExit):
+        raise
+    except ImportError as error:
+        raise InvalidInputError(f"{name} needs {error.name} to be read", "pip install 'xpscale[hdf5]'") from error
+    except Exception as error:  # each of five libraries has its own ways to fail on damage
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise InvalidInputError(
+            f"{name} is damaged ({type(error).__name__}: {line})", "Fetch it again, or take it out of the folder"
+        ) from error
+
+
+# -- text -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TextTable:
+    """Rows of text fields; ``where`` names the file."""
+
+    names: Sequence[str]
+    columns: dict[str, list[str]]
+    where: str
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        return np.array([self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64)
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        texts = enumerate(self.columns[name])
+        return np.array([self._value(float, name, i, _number(text)) for i, text in texts], np.float64)
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        return stack(
+            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])], f"{self.where}: {name}"
+        )
+
+    def _vector(self, name: str, row: int, text: str) -> NDArray[np.float64]:
+        text = text.strip()
+        if text.lower() in _NOTHING:
+            return np.empty(0)
+        if text[0] + text[-1] not in ("()", "[]"):
+            raise InvalidInputError(
+                f"{self.where}: row {row + 1} has an array in {name} that does not end", "Fetch it again"
+            )
+        fields = [_number(field) for field in text[1:-1].split(",")] if text[1:-1].strip() else []
+        return np.array([self._value(float, name, row, field) for field in fields])
+
+    def _value(self, kind: Any, name: str, row: int, text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise InvalidInputError(
+                f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number", "Fetch it again"
+            ) from None
+
+
+def _number(text: str) -> str:
+    return "nan" if text.strip().lower() in _NOTHING else text
+
+
+def _text_table(stream: BinaryIO, where: str) -> Table:
+    lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    delimiter, first = ",", ""
+    for first in lines:
+        if not first.startswith("#"):
+            break
+        if first.startswith("# %ECSV"):
+            delimiter = " "  # ECSV's own default
+        elif first.startswith("# delimiter:"):
+            delimiter = first.partition(":")[2].strip().strip("'\"") or " "
+    names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+    names = [name.strip() for name in names]
+    if "source_id" not in first.lower() or not names:
+        raise InvalidInputError(f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line")
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    kept = [(i, columns[name]) for i, name in enumerate(names) if not name.lower().endswith("_correlations")]
+    for number, row in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True)):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) != len(names):
+            raise InvalidInputError(
+                f"{where}: row {number + 1} has {len(row)} of {len(names)} fields; the file may be cut off",
+                "Fetch it again",
+            )
+        for i, column in kept:
+            column.append(row[i])
+    return _TextTable(names, columns, where)
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ArrayTable:
+    """Anything whose columns ``get`` gives as arrays, masked arrays or arrays of arrays."""
+
+    names: Sequence[str]
+    get: Any
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        values = np.asarray(self.get(name))
+        if values.dtype.kind not in "iu":
+            raise InvalidInputError(
+                f"{name} is {values.dtype}, not an integer column", "Identifiers of 19 digits do not survive as floats"
+            )
+        return values.astype(np.int64)
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        return np.asarray(np.ma.filled(np.ma.asarray(self.get(name), np.float64), np.nan))
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        values = self.get(name)
+        if getattr(values, "dtype", None) != np.dtype(object) and getattr(values, "ndim", 1) == 2:
+            with np.errstate(over="ignore"):
+                return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan)).astype(np.float32)
+        return stack([_filled(value) for value in values], name)
+
+
+def _filled(value: Any) -> NDArray[np.float64]:
+    if value is None or value is np.ma.masked:
+        return np.empty(0)
+    return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
+
+
+def stack(rows: Sequence[NDArray[Any]], where: str) -> NDArray[np.float32]:
+    """Arrays of one length as rows of one array, float32, with shape (N, W); empty ones are NaN."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    width = int(lengths.max(initial=0))
+    wrong = np.flatnonzero((lengths != width) & (lengths > 0))
+    if len(wrong):
+        raise InvalidInputError(
+            f"{where}: row {wrong[0] + 1} has {lengths[wrong[0]]} values, others have {width}", "Fetch it again"
+        )
+    out = np.full((len(rows), width), np.nan, np.float32)
+    with np.errstate(over="ignore"):
+        for i in np.flatnonzero(lengths).tolist():
+            out[i] = rows[i]
+    return out
+
+
+def _fits_tables(stream: BinaryIO) -> Iterator[Table]:
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*truncated.*")
+        with fits.open(stream, memmap=False) as hdus:
+            for hdu in hdus:
+                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+                    yield _ArrayTable(hdu.columns.names, hdu.data.field)
+
+
+def _votable_tables(stream: BinaryIO) -> Iterator[Table]:
+    from astropy.io import votable
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for element in votable.parse(stream, verify="ignore").iter_tables():
+            table = element.to_table(use_names_over_ids=True)
+            yield _ArrayTable(table.colnames, table.__getitem__)
+
+
+def _parquet_table(stream: BinaryIO) -> Table:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(stream)
+    return _ArrayTable(file.schema_arrow.names, lambda name: file.read([name])[name].to_numpy())
+
+
+def _hdf5_tables(stream: BinaryIO) -> Iterator[Table]:
+    """The root group if it has the columns (Flatiron, MyGaiaDB), else every group that has (MyGaiaDB's all-in-one)."""
+    import h5py
+
+    with h5py.File(stream, "r") as file:
+        groups = [file] if "source_id" in file else [g for g in file.values() if isinstance(g, h5py.Group)]
+        for group in groups:
+            yield _ArrayTable(list(group), lambda name, group=group: group[name][...])
