@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from xpscale.catalog.commit import commit as commit
     from xpscale.inference.plan import plan_inference as plan_inference
     from xpscale.inference.run import run as run
+    from xpscale.ingest.doors import plan_ingest as plan_ingest
+    from xpscale.ingest.doors import run_ingest as run_ingest
     from xpscale.ingest.plan import build_store as build_store
-    from xpscale.ingest.plan import plan_ingest as plan_ingest
-    from xpscale.ingest.plan import run_ingest as run_ingest
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
     from xpscale.query.reconstruct import reconstruct as reconstruct
@@ -41,10 +41,10 @@ _HOMES = {
     "open_spectra": "store.open",
     "open_store": "store.reader",
     "plan_inference": "inference.plan",
-    "plan_ingest": "ingest.plan",
+    "plan_ingest": "ingest.doors",
     "reconstruct": "query.reconstruct",
     "run": "inference.run",
-    "run_ingest": "ingest.plan",
+    "run_ingest": "ingest.doors",
     "sql": "query.sql",
     "train": "training.run",
 }

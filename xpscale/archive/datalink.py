@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from xpscale.archive.tables import Table, explained, open_tables
+from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
 from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
@@ -29,9 +29,9 @@ __all__ = [
     "TableSpectra",
     "column_names",
     "is_other_product",
+    "member_names",
     "read_source_table",
     "read_spectra",
-    "xp_members",
 ]
 
 OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", "RVS")
@@ -89,17 +89,20 @@ class TableSpectra:
         }
 
 
-def xp_members(storage: Storage, key: str) -> list[str]:
-    """The members of a zip file that hold continuous spectra.
+def member_names(storage: Storage, key: str) -> list[str]:
+    """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file; ``[""]`` if it has none.
 
     Raises
     ------
     InvalidInputError
-        The zip is damaged, or has none.
+        The file is damaged, or a zip holds other products only.
     """
     name = f"{storage.url}/{key}"
-    with storage.open(key) as stream, explained(name), zipfile.ZipFile(stream) as archive:
-        members = [item.filename for item in archive.infolist() if not item.is_dir()]
+    with storage.open(key) as stream, explained(name):
+        if not key.lower().endswith(".zip"):
+            return hdf5_groups(stream)
+        with zipfile.ZipFile(stream) as archive:
+            members = [item.filename for item in archive.infolist() if not item.is_dir()]
     chosen = [member for member in members if not is_other_product(member)]
     if not chosen:
         raise InvalidInputError(f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS")
@@ -114,7 +117,7 @@ def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTa
     storage, key
         The file.
     member
-        Member of a zip file.
+        Member of a zip file, or group of an HDF5 file.
     sources
         Position and G flux, for tables that have none.
 
@@ -126,7 +129,7 @@ def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTa
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
     found = []
     with _opened(storage, key, member) as stream:
-        for table in open_tables(stream, name):
+        for table in open_tables(stream, name, member):
             with explained(name):
                 found.append(_spectra(table, name, sources))
     if len({(part.n_bp, part.batch.n_coefficients) for part in found}) != 1:
@@ -139,7 +142,7 @@ def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...
     """The columns of a file's first table."""
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
     with _opened(storage, key, member) as stream:
-        for table in open_tables(stream, name):
+        for table in open_tables(stream, name, member):
             return tuple(table.names)
     raise InvalidInputError(f"{name} has no table")
 
@@ -230,7 +233,7 @@ def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 @contextmanager
 def _opened(storage: Storage, key: str, member: str) -> Iterator[BinaryIO]:
     with storage.open(key) as stream:
-        if not member:
+        if not member or not key.lower().endswith(".zip"):
             yield stream
             return
         name = f"{storage.url}/{key}"

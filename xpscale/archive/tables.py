@@ -23,7 +23,7 @@ from xpscale.errors import InvalidInputError, XpscaleError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Table", "open_tables"]
+__all__ = ["Table", "explained", "hdf5_groups", "open_tables"]
 
 _NOTHING = ("", "null", "nan", "--", "none")
 
@@ -49,7 +49,7 @@ class Table(Protocol):
         ...
 
 
-def open_tables(stream: BinaryIO, name: str) -> Iterator[Table]:
+def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]:
     """The tables of one file, in order; only while ``stream`` is open.
 
     Parameters
@@ -58,6 +58,8 @@ def open_tables(stream: BinaryIO, name: str) -> Iterator[Table]:
         The file, seekable.
     name
         What to call it in errors.
+    group
+        The group of an HDF5 file to read, if not its root.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def open_tables(stream: BinaryIO, name: str) -> Iterator[Table]:
             head = stream.read(8)
             stream.seek(0)
         if head == b"\x89HDF\r\n\x1a\n":
-            yield from _hdf5_tables(stream)
+            yield from _hdf5_table(stream, group)
         elif head[:6] == b"SIMPLE":
             yield from _fits_tables(stream)
         elif head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"<":
@@ -256,11 +258,18 @@ def _parquet_table(stream: BinaryIO) -> Table:
     return _ArrayTable(file.schema_arrow.names, lambda name: file.read([name])[name].to_numpy())
 
 
-def _hdf5_tables(stream: BinaryIO) -> Iterator[Table]:
-    """The root group if it has the columns (Flatiron, MyGaiaDB), else every group that has (MyGaiaDB's all-in-one)."""
+def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
     import h5py
 
     with h5py.File(stream, "r") as file:
-        groups = [file] if "source_id" in file else [g for g in file.values() if isinstance(g, h5py.Group)]
-        for group in groups:
-            yield _ArrayTable(list(group), lambda name, group=group: group[name][...])
+        datasets = file[group] if group else file
+        yield _ArrayTable(list(datasets), lambda name: datasets[name][...])
+
+
+def hdf5_groups(stream: BinaryIO) -> list[str]:
+    """The groups that hold a table each (MyGaiaDB's file of all ranges); ``[""]`` if the root does (Flatiron's)."""
+    import h5py
+
+    with h5py.File(stream, "r") as file:
+        groups = [name for name, item in file.items() if isinstance(item, h5py.Group) and "source_id" in item]
+        return [""] if "source_id" in file or not groups else groups

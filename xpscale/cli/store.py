@@ -27,23 +27,30 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    archive: Annotated[
+    source: Annotated[
         str,
-        typer.Argument(metavar="ARCHIVE", help="Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/; or DataLink products, HDF5 copies, "
+            "Parquet files, a HATS catalogue.",
+        ),
     ],
     store: Store,
+    sources: Annotated[
+        str, typer.Option(help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without.")
+    ] = "",
     max_rows: Annotated[int, typer.Option(help="Rows of a partition at most.", min=1)] = 262_144,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
 ) -> None:
-    """Make a spectra store from archive files; run again to resume."""
-    from xpscale.ingest.plan import plan_ingest, run_ingest
+    """Make a spectra store from archive files, or from what others have made of them; run again to resume."""
+    from xpscale.ingest.doors import plan_ingest, run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
-    plan = plan_ingest(archive, store, max_rows=max_rows)
+    plan = plan_ingest(source, store, sources=sources, max_rows=max_rows)
     say(str(plan))
-    few = not scheduler and len(plan.archive.pairs) == 1
+    few = not scheduler and plan.n_tasks == 1
     with executor(scheduler, 0 if few else workers, resources) as where:
         made, is_new = run_ingest(plan, executor=where, callbacks=[TerminalProgress()])
     report = made.report

@@ -57,6 +57,11 @@ class IngestPlan:
     max_rows: int
 
     @property
+    def n_tasks(self) -> int:
+        """File pairs to read."""
+        return len(self.archive.pairs)
+
+    @property
     def n_rows_estimated(self) -> int:
         """Spectra expected, from the files' sizes."""
         return sum(pair.spectra.n_bytes for pair in self.archive.pairs) // GZIP_BYTES_PER_ROW
