@@ -1,6 +1,7 @@
 """The documents are true: the README's tree, the glossary, the public names; and importing stays light."""
 
 import ast
+import doctest
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import xpscale
+import xpscale.text
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "pyarrow", "zarr", "astropy", "hats", "lsdb", "duckdb", "matplotlib", "distributed", "numpy")
@@ -71,3 +73,9 @@ def test_every_module_says_what_it_is_for():
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert silent == []
+
+
+def test_examples_in_docstrings_hold():
+    result = doctest.testmod(xpscale.text)
+    assert result.attempted > 0
+    assert result.failed == 0

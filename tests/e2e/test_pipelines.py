@@ -1,18 +1,18 @@
 """The recipes run as they stand, one after the other, from one settings file; and the files they ship are sound."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 import xpscale as xps
 from pipelines import infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
-from tests.conftest import ROOT
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
-SETTINGS = ROOT / "pipelines" / "settings"
+SETTINGS = Path(__file__).resolve().parents[2] / "pipelines" / "settings"
 
 
 def test_recipes_make_a_catalogue(tmp_path, capsys):
