@@ -37,7 +37,7 @@ _N_BP = {110: 55, 106: 51}
 _LONG = re.compile(
     r"(?P<e>e_)?(?:(?P<band>bp|rp|xp)_)?(?:coefficient|coeff|coef)s?(?P<error>_errors?|_err)?(?:_(?P<index>\d+))?"
 )
-_SHORT = re.compile(r"(?P<e>)(?P<band>bp|rp)(?P<error>e|_errors?|_err)?_(?P<index>\d+)")
+_SHORT = re.compile(r"(?P<e>)(?P<band>bp|rp)(?P<error>e(?=_\d)|_errors?|_err|(?=_\d))(?:_(?P<index>\d+))?")
 
 
 def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
