@@ -9,7 +9,7 @@ import typer
 
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
 from xpscale.cli.model import Model
-from xpscale.cli.store import Spectra
+from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
@@ -30,11 +30,8 @@ def register(app: typer.Typer) -> None:
 def _plan(store: str, model: str, catalog: str, outputs: str) -> InferencePlan:
     from xpscale.inference.plan import plan_inference
     from xpscale.model.checkpoint import load_model
-    from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(store)
-    say(str(spectra))
-    return plan_inference(spectra, load_model(model), catalog, outputs=outputs.split(","))
+    return plan_inference(open_input(store), load_model(model), catalog, outputs=outputs.split(","))
 
 
 def plan(

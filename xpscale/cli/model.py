@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import Json, Output, print_json, say
-from xpscale.cli.store import Spectra
+from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.training.metrics import EpochMetrics
@@ -36,10 +36,9 @@ def sample(
     seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
 ) -> None:
     """Draw an object-dense training sample from a store, reproducibly; held-out pixels stay out."""
-    from xpscale.store.open import open_spectra
     from xpscale.training.sample import draw_sample, save_sample
 
-    drawn = draw_sample(open_spectra(store), n, rule, seed)
+    drawn = draw_sample(open_input(store), n, rule, seed)
     save_sample(drawn, output)
     say(f"{len(drawn):,} objects, rule {rule}, seed {seed}, digest {drawn.digest[:12]}: {output}")
 
@@ -58,7 +57,6 @@ def train(
     """Train a scatter VAE on a store; run again to resume."""
     from xpscale.model.checkpoint import CARD
     from xpscale.storage import Storage
-    from xpscale.store.open import open_spectra
     from xpscale.training.run import estimate
     from xpscale.training.run import train as run_training
     from xpscale.training.sample import load_sample
@@ -66,8 +64,7 @@ def train(
 
     chosen = TrainingSettings.from_toml(settings) if settings else TrainingSettings()
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
-    spectra = open_spectra(store)
-    say(str(spectra))
+    spectra = open_input(store)
     drawn = load_sample(sample) if sample else None
     where = _device(device)
     n_rows = len(drawn) if drawn is not None else spectra.n_rows
@@ -144,12 +141,11 @@ def import_(
     from xpscale.errors import InvalidInputError
     from xpscale.model.published import import_published
     from xpscale.model.scaling import Scaling
-    from xpscale.store.open import open_spectra
 
     if scaling and scaling_from:
         raise InvalidInputError("--scaling and --scaling-from exclude each other", "Give one of them")
     if scaling_from:
-        spectra = open_spectra(scaling_from)
+        spectra = open_input(scaling_from)
         fitted: Scaling | None = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
     else:
         fitted = Scaling.from_npz(scaling) if scaling else None

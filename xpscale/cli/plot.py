@@ -46,15 +46,14 @@ def sky(
 
     opened = open_catalog(catalog)
     found = sky_map(opened, column or None, None if order < 0 else order)
-    label = f"median {column}" if column else None
     figure, _ = draw(
         found.pixels,
         found.values,
         found.order,
-        label=label,
+        label=column or None,
         frame=frame,
         n_rows=found.n_rows,
-        provenance=_provenance(opened),
+        provenance=opened.provenance(""),
     )
     _save(figure, output)
 
@@ -89,11 +88,7 @@ def latents(
         colour = Colour(table[color].to_numpy(), color)
     else:
         colour = None
-    _save(draw(table, colour, provenance=_provenance(opened))[0], output)
-
-
-def _provenance(catalog: Any) -> dict[str, str]:
-    return {"model_id": catalog.model_id, "snapshot": str(catalog.snapshot.number)}
+    _save(draw(table, colour, provenance=opened.provenance(""))[0], output)
 
 
 @nouns.command()

@@ -106,7 +106,7 @@ def spectrum(
     found = reconstruct(chosen)
     mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
     if plot:
-        _draw(found, store, plot)
+        _draw(found, store, plot, chosen.provenance)
     if json:
         row = chosen.to_table().to_pylist()[0]
         print_json({**row, "reconstruction": mean.tolist(), "scatter": scatter.tolist()})
@@ -115,7 +115,7 @@ def spectrum(
         print_table(pa.table({"coefficient": index, "reconstruction": mean, "scatter": scatter}))
 
 
-def _draw(found: Spectra, store: str, output: str) -> None:
+def _draw(found: Spectra, store: str, output: str, provenance: dict[str, str]) -> None:
     """The spectrum against wavelength where GaiaXPy can calibrate it, else its coefficients."""
     from xpscale.errors import InvalidInputError, PermanentError
     from xpscale.plots.spectra import spectra as draw
@@ -129,8 +129,8 @@ def _draw(found: Spectra, store: str, output: str) -> None:
         sampled = found.at_wavelengths()
     except (PermanentError, InvalidInputError) as error:
         say(f"drawn as coefficients: {error}")
-        figure, _ = draw(found, observed)
+        figure, _ = draw(found, observed, provenance=provenance)
     else:
-        figure, _ = draw(sampled, None if observed is None else sample_batch(observed))
+        figure, _ = draw(sampled, None if observed is None else sample_batch(observed), provenance=provenance)
     save(figure, output)
     say(f"drawn: {output}")

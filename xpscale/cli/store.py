@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
 from xpscale.text import size
 
-__all__ = ["Spectra", "Store", "register"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from xpscale.store.parquet import ParquetSpectra
+    from xpscale.store.reader import SpectraStore
+
+__all__ = ["Spectra", "Store", "open_input", "register"]
 
 Store = Annotated[str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")]
 
@@ -26,6 +32,21 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nouns, name="store")
 
 
+def open_input(url: str) -> SpectraStore | ParquetSpectra:
+    """Open a spectra store or Parquet, and say what it is and what reading it costs."""
+    from xpscale.store.open import open_spectra
+    from xpscale.store.parquet import ParquetSpectra
+
+    spectra = open_spectra(url)
+    say(str(spectra))
+    if isinstance(spectra, ParquetSpectra) and (factor := spectra.read_factor) > 2:
+        say(
+            f"note: its rows are not sorted by position, so that each is read {factor:.0f} times; "
+            f"'xpscale ingest {url} STORE' reads them once"
+        )
+    return spectra
+
+
 def ingest(
     source: Annotated[
         str,
@@ -40,15 +61,19 @@ def ingest(
         str, typer.Option(help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without.")
     ] = "",
     max_rows: Annotated[int, typer.Option(help="Rows of a partition at most.", min=1)] = 262_144,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Set files aside that cannot be read; exit code 20 if there are any.")
+    ] = False,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
 ) -> None:
     """Make a spectra store from archive files, or from what others have made of them; run again to resume."""
+    from xpscale.errors import IncompleteError
     from xpscale.ingest.doors import plan_ingest, run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
-    plan = plan_ingest(source, store, sources=sources, max_rows=max_rows)
+    plan = plan_ingest(source, store, sources=sources, max_rows=max_rows, skip_damaged=skip_damaged)
     say(str(plan))
     few = not scheduler and plan.n_tasks == 1
     with executor(scheduler, 0 if few else workers, resources) as where:
@@ -57,6 +82,16 @@ def ingest(
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in report["n_rejected"].items()) or "none"
     say("" if is_new else "nothing to do: the store was finished before")
     say(f"{made}\n{report['n_read']:,} read, {report['n_written']:,} written, rejected: {rejected}")
+    if report["quarantined"]:
+        say(_set_aside(report["quarantined"]))
+        raise IncompleteError(
+            f"{store} is finished without {len(report['quarantined']):,} files that could not be read",
+            "Mend them and ingest into a new store, or go on without them",
+        )
+
+
+def _set_aside(files: Sequence[Mapping[str, str]]) -> str:
+    return "\n".join(f"set aside: {file['name']}: {file['reason']}" for file in files)
 
 
 @nouns.command()
@@ -85,6 +120,8 @@ def check(store: Store, json: Json = False) -> None:
     else:
         print(f"{found.n_read:,} read, {found.n_written:,} written, {rejected}")
         print(f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}")
+        if found.quarantined:
+            print(_set_aside(found.quarantined))
         print("sound" if found.ok else "\n".join(found.problems))
     if not found.ok:
         raise PermanentError(f"{store} has {len(found.problems)} problems", "Ingest again into a new store")

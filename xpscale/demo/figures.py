@@ -31,7 +31,7 @@ KINDS = {"hot dwarf": (7000, 4.1), "solar type": (5770, 4.4), "red clump giant":
 def draw_figures(catalog: Catalog, store: SpectraStore, labels: pa.Table, folder: Path) -> list[Path]:
     """Write the four figures (latents twice) below ``folder/figures``; returns their paths."""
     (folder / "figures").mkdir(exist_ok=True)
-    provenance = {"model_id": catalog.model_id, "snapshot": str(catalog.snapshot.number)}
+    provenance = catalog.provenance("")
     drawn: dict[str, Any] = {
         "sky": _sky(catalog, provenance),
         "latents": _latents(catalog, labels, provenance),
