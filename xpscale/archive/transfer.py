@@ -121,11 +121,11 @@ class Part:
         """Give the file its name."""
         with writing(self._path):
             os.fsync(self._out.fileno())
-            self.close()
+            self._out.close()
             os.replace(self._part, self._path)
 
     def close(self) -> None:
-        """Close the file; an empty one is not kept."""
+        """Close the file; an empty part is not kept."""
         self._out.close()
         if not self.n_bytes:
             self._part.unlink(missing_ok=True)
