@@ -1,6 +1,7 @@
 """Inference without ingest: a Parquet folder of the store's rows gives the store's catalogue."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -53,9 +54,11 @@ def test_the_commands_take_parquet_where_they_take_a_store(store, spectra, model
     assert "nothing to do" in again.err
 
 
-def test_sample_and_train_take_parquet(store, spectra, tmp_path):
+def test_sample_and_train_take_parquet(spectra, tmp_path):
     folder = tmp_path / "plain"
-    write_parquet_files(spectra, str(folder), "fixed", n_files=2)
-    done("sample", folder, "-n", 500, "-o", tmp_path / "sample.parquet")
+    shuffled = spectra.take(np.random.default_rng(2).permutation(len(spectra)))
+    write_parquet_files(shuffled, str(folder), "fixed", n_files=2)
+    said = done("sample", folder, "-n", 500, "-o", tmp_path / "sample.parquet").err
+    assert re.search(r"so that each row is read \d+ times; 'xpscale ingest", said)
     done("train", folder, tmp_path / "model", "--sample", tmp_path / "sample.parquet", "--epochs", 1, "--device", "cpu")
     assert (tmp_path / "model").exists()

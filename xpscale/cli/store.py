@@ -41,7 +41,7 @@ def open_input(url: str) -> SpectraStore | ParquetSpectra:
     say(str(spectra))
     if isinstance(spectra, ParquetSpectra) and (factor := spectra.read_factor) > 2:
         say(
-            f"note: its rows are not sorted by position, so that each is read {factor:.0f} times; "
+            f"note: its row groups reach across partitions, so that each row is read {factor:.0f} times; "
             f"'xpscale ingest {url} STORE' reads them once"
         )
     return spectra
