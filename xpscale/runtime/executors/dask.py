@@ -8,6 +8,7 @@ of the rate.  `worker_environment` undoes it; workers started by hand set the sa
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import logging
@@ -115,7 +116,7 @@ class DaskExecutor:
         try:
             for future in done:
                 task = running.pop(future.key)
-                yield task, future.exception() or future.result()
+                yield task, _outcome(future)
                 future.release()
                 submit_next()
         finally:
@@ -124,6 +125,15 @@ class DaskExecutor:
 
 def _environment() -> dict[str, str]:
     return {name: os.environ.get(name, "") for name in worker_environment}
+
+
+def _outcome(future: Any) -> TaskReport | BaseException:
+    try:
+        # also of a finished task: the worker that holds its result can die before it is fetched
+        report: TaskReport = future.result()
+        return report
+    except (Exception, asyncio.CancelledError) as error:
+        return error
 
 
 def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
