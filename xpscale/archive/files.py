@@ -61,6 +61,11 @@ class FilePair:
     sources: ArchiveFile
 
     @property
+    def name(self) -> str:
+        """The spectrum file's."""
+        return self.spectra.name
+
+    @property
     def key(self) -> str:
         """``000000-003111.1f2e3d4c``: the range in the files' names, and a hash of their sizes and MD5 sums.
 
@@ -118,7 +123,7 @@ class _Blocks(io.RawIOBase):
         return data
 
 
-def open_archive(url: str) -> Archive:
+def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
     """List an archive and pair its files.
 
     Parameters
@@ -126,6 +131,8 @@ def open_archive(url: str) -> Archive:
     url
         Folder or URL holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``.  Over http, where nothing can be
         listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+    allow_unpaired
+        Whether a spectrum file may lack its GaiaSource file; it is paired with the name of the file that should be there.
 
     Raises
     ------
@@ -136,8 +143,10 @@ def open_archive(url: str) -> Archive:
     spectra = list_table(storage, XP_FOLDER)
     sources = {(file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)}
     missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
-    if missing:
-        names = ", ".join(f"GaiaSource_{file.first_pixel:06d}-{file.last_pixel:06d}.csv.gz" for file in missing[:3])
+    if allow_unpaired:
+        sources |= {(file.first_pixel, file.last_pixel): _absent_sources(file) for file in missing}
+    elif missing:
+        names = ", ".join(_absent_sources(file).name.rpartition("/")[2] for file in missing[:3])
         raise NotFoundError(
             f"{storage.url}/{SOURCE_FOLDER} lacks {names}{' ...' if len(missing) > 3 else ''}, the source table of "
             f"{len(missing)} spectrum file{'s' * (len(missing) > 1)}",
@@ -145,6 +154,11 @@ def open_archive(url: str) -> Archive:
         )
     pairs = tuple(FilePair(file, sources[file.first_pixel, file.last_pixel]) for file in spectra)
     return Archive(storage, pairs)
+
+
+def _absent_sources(spectra: ArchiveFile) -> ArchiveFile:
+    first, last = spectra.first_pixel, spectra.last_pixel
+    return ArchiveFile(f"{SOURCE_FOLDER}/GaiaSource_{first:06d}-{last:06d}.csv.gz", first, last, 0, "")
 
 
 def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:

@@ -76,12 +76,15 @@ class DoorPlan:
         Where the spectra store will be.
     max_rows
         Rows of a partition at most.
+    skip_damaged
+        Whether files that cannot be read are set aside.
     """
 
     found: str
     pieces: Pieces
     store: Storage
     max_rows: int
+    skip_damaged: bool = False
 
     @property
     def n_tasks(self) -> int:
@@ -96,7 +99,12 @@ class DoorPlan:
 
 
 def plan_ingest(
-    source_url: str, store_url: str, *, sources: str = "", max_rows: int = DEFAULT_MAX_ROWS
+    source_url: str,
+    store_url: str,
+    *,
+    sources: str = "",
+    max_rows: int = DEFAULT_MAX_ROWS,
+    skip_damaged: bool = False,
 ) -> IngestPlan | DoorPlan:
     """Recognise what lies at ``source_url`` and say what ingesting it will take.  Writes nothing.
 
@@ -111,6 +119,8 @@ def plan_ingest(
         for spectra that come without.
     max_rows
         Rows of a partition at most.
+    skip_damaged
+        Whether files that cannot be read are set aside and named in the store's report.
 
     Raises
     ------
@@ -123,7 +133,7 @@ def plan_ingest(
     if storage.url.startswith("http") or any(NAME.fullmatch(key.removeprefix(f"{XP_FOLDER}/")) for key in files):
         if sources:
             raise InvalidInputError(f"{source_url} is a bulk archive with its own gaia_source", "Leave out --sources")
-        return archive_plan.plan_ingest(source_url, store_url, max_rows=max_rows)
+        return archive_plan.plan_ingest(source_url, store_url, max_rows=max_rows, skip_damaged=skip_damaged)
     spectra = {key: n for key, n in files.items() if _format(key) and not _is_beside(key)}
     parquet = {key: n for key, n in spectra.items() if is_parquet(key)}
     if not spectra:
@@ -139,12 +149,13 @@ def plan_ingest(
     store = Storage(store_url)
     if parquet and not sources:
         reader = open_parquet(source_url)
-        return DoorPlan(str(reader), _parquet_pieces(store, reader), store, max_rows)
+        return DoorPlan(str(reader), _parquet_pieces(store, reader), store, max_rows, skip_damaged)
     return DoorPlan(
         _describe(source_url, files, spectra, sources),
         _table_pieces(store, storage, files, spectra, sources),
         store,
         max_rows,
+        skip_damaged,
     )
 
 
@@ -154,7 +165,8 @@ def run_ingest(
     """Make the spectra store of a plan, or finish making it; see `xpscale.ingest.plan.run_ingest`."""
     if isinstance(plan, IngestPlan):
         return archive_plan.run_ingest(plan, executor=executor, callbacks=callbacks)
-    return ingest_pieces(plan.pieces, plan.store, plan.max_rows, executor or SerialExecutor(), list(callbacks))
+    where = executor or SerialExecutor()
+    return ingest_pieces(plan.pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged)
 
 
 # -- what is there ----------------------------------------------------------------------------------------------

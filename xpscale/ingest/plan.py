@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from xpscale.archive.files import Archive, open_archive
 from xpscale.claim import claim
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
+from xpscale.ingest.report import reconcile, rejections
 from xpscale.ingest.staging import STAGING, staged_files
 from xpscale.ingest.task import PartitionTask, StageFile, WritePartition, stage_batch
 from xpscale.runtime.events import Callback
@@ -26,7 +26,7 @@ from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_par
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.store.writer import seal_store
 from xpscale.text import duration, size
-from xpscale.types import Executor, SpectraBatch, Task, TaskReport
+from xpscale.types import Executor, SpectraBatch, Task, TaskReport, TaskStatus
 
 __all__ = ["IngestPlan", "Pieces", "build_store", "ingest_pieces", "plan_ingest", "run_ingest"]
 
@@ -50,11 +50,15 @@ class IngestPlan:
         Where the spectra store will be.
     max_rows
         Rows of a partition at most.
+    skip_damaged
+        Whether files that cannot be read are set aside and named in the store's report; otherwise no store is made until
+        they are mended.
     """
 
     archive: Archive
     store: Storage
     max_rows: int
+    skip_damaged: bool = False
 
     @property
     def n_tasks(self) -> int:
@@ -77,9 +81,12 @@ class IngestPlan:
         )
 
 
-def plan_ingest(archive_url: str, store_url: str, *, max_rows: int = DEFAULT_MAX_ROWS) -> IngestPlan:
+def plan_ingest(
+    archive_url: str, store_url: str, *, max_rows: int = DEFAULT_MAX_ROWS, skip_damaged: bool = False
+) -> IngestPlan:
     """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes nothing."""
-    return IngestPlan(open_archive(archive_url), Storage(store_url), max_rows)
+    archive = open_archive(archive_url, allow_unpaired=skip_damaged)
+    return IngestPlan(archive, Storage(store_url), max_rows, skip_damaged)
 
 
 def run_ingest(
@@ -104,9 +111,11 @@ def run_ingest(
     Raises
     ------
     InvalidInputError
-        A file is damaged, not what its name says, or has another MD5.  All other files are staged: mend it and run again.
+        A file is damaged, not what its name says, or has another MD5, and the plan does not skip those.  All other files
+        are staged: mend it and run again.
     ConflictError
-        The store's place holds something else.
+        The store's place holds something else; or it holds the store of files that have changed since, such as one that
+        was set aside and mended.
     """
     pairs = plan.archive.pairs
     names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
@@ -122,7 +131,17 @@ def run_ingest(
         },
         rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
     )
-    return ingest_pieces(pieces, plan.store, plan.max_rows, executor or SerialExecutor(), list(callbacks))
+    where = executor or SerialExecutor()
+    return ingest_pieces(pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged)
+
+
+class Piece(Task, Protocol):
+    """A task that reads one thing with a name."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +164,7 @@ class Pieces:
         Rows of a piece, about.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[Piece]
     stage: Callable[[Any], TaskReport]
     identity: Mapping[str, Any]
     digest: str
@@ -154,7 +173,13 @@ class Pieces:
 
 
 def ingest_pieces(
-    pieces: Pieces, store: Storage, max_rows: int, executor: Executor, callbacks: list[Callback]
+    pieces: Pieces,
+    store: Storage,
+    max_rows: int,
+    executor: Executor,
+    callbacks: list[Callback],
+    *,
+    skip_damaged: bool = False,
 ) -> tuple[SpectraStore, bool]:
     """Stage every piece, then write the partitions; as `run_ingest` for pieces of any kind."""
     named_digest = {name: value for name, value in pieces.attributes.items() if value == pieces.digest}
@@ -170,13 +195,22 @@ def ingest_pieces(
         callbacks=callbacks,
         rows=pieces.rows,
     )
-    _raise_failures(files, "Mend or fetch the file again, then run the same ingest: the others are kept")
-    if not store.create(STAGED, pieces.digest.encode()):
+    unread = {key for key, report in files.items() if skip_damaged and report.status is TaskStatus.QUARANTINED}
+    done_files = {key: report for key, report in files.items() if key not in unread}
+    _raise_failures(
+        done_files,
+        "Mend or fetch the file again, then run the same ingest: the others are kept. Or leave out what cannot be read: "
+        "--skip-damaged",
+    )
+    if not store.create(STAGED, "\n".join([pieces.digest, *sorted(unread)]).encode()):
         raise ConflictError(
             f"the files have changed since their rows went into {store.url}",
             "Ingest into a new store",
         )
-    return _partition(store, files, max_rows, pieces.attributes, executor, callbacks), True
+    quarantined = [
+        {"name": piece.name, "reason": files[piece.key].error} for piece in pieces.tasks if piece.key in unread
+    ]
+    return _partition(store, done_files, max_rows, pieces.attributes, executor, callbacks, quarantined), True
 
 
 def build_store(
@@ -231,7 +265,7 @@ def _begin(
         if finished.attributes.get(name) != value:
             raise ConflictError(
                 f"{store.url} was made of these files, but their sizes or MD5 sums have changed since",
-                "Ingest into a new store",
+                "A finished store takes no more rows: ingest into a new store",
             )
     _clean_up(store)
     return finished
@@ -244,11 +278,12 @@ def _partition(
     attributes: Mapping[str, Any],
     executor: Executor,
     callbacks: list[Callback],
+    quarantined: Sequence[Mapping[str, str]] = (),
 ) -> SpectraStore:
     """The second half: staged rows to partitions, then the seal."""
     staged = staged_files(store, sorted(key for key, report in files.items() if report.n_out))
     if not staged:
-        raise InvalidInputError(f"no spectrum for {store.url} is left: {_reasons(files.values())}", "Check the input")
+        raise InvalidInputError(f"no spectrum for {store.url} is left: {rejections(files.values())}", "Check the input")
     shape = (staged[0].n_bp, staged[0].n_coefficients)
     for file in staged:
         if (file.n_bp, file.n_coefficients) != shape:
@@ -275,40 +310,12 @@ def _partition(
         rows=lambda task: task.n_rows,
     )
     _raise_failures(written, "Run the same ingest again to finish")
-    report = reconcile(files, written)
+    report = reconcile(files, written, quarantined)
     parts = [part for task in written.values() for part in task.parts]
-    seal_store(store, parts, report, {**attributes, "n_bp": shape[0], "n_coefficients": shape[1]})
+    sizes = {"n_bp": shape[0], "n_coefficients": shape[1], "n_quarantined": len(quarantined)}
+    seal_store(store, parts, report, {**attributes, **sizes})
     _clean_up(store)
     return open_store(store)
-
-
-def reconcile(files: Mapping[str, TaskReport], partitions: Mapping[str, TaskReport]) -> dict[str, Any]:
-    """Rows read, written, and rejected by reason: in total and for every file."""
-    repeated: Counter[str] = Counter()
-    for report in partitions.values():
-        repeated.update(report.details["repeated"])
-    rows = []
-    for key, report in sorted(files.items()):
-        rejected = Counter(report.n_rejected)
-        if repeated[key]:
-            rejected["duplicate_source_id"] += repeated[key]
-        rows.append(
-            {
-                "name": report.details["name"],
-                "n_read": report.n_in,
-                "n_written": report.n_out - repeated[key],
-                "n_rejected": dict(rejected),
-                "n_movers": report.details["n_movers"],
-            }
-        )
-    total: Counter[str] = sum((Counter(row["n_rejected"]) for row in rows), Counter())
-    return {
-        "n_read": sum(row["n_read"] for row in rows),
-        "n_written": sum(row["n_written"] for row in rows),
-        "n_rejected": dict(total),
-        "n_movers": sum(row["n_movers"] for row in rows),
-        "files": rows,
-    }
 
 
 def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
@@ -318,11 +325,6 @@ def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     by_input = all(report.details.get("exit_code") == InvalidInputError.exit_code for report in failed)
     raise (InvalidInputError if by_input else IncompleteError)(f"{failed[0].error.rstrip('.')}{more}", remedy)
-
-
-def _reasons(reports: Iterable[TaskReport]) -> str:
-    total: Counter[str] = sum((Counter(report.n_rejected) for report in reports), Counter())
-    return ", ".join(f"{n} {reason}" for reason, n in total.items()) or "nothing was read"
 
 
 def _clean_up(store: Storage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 
@@ -59,10 +60,10 @@ class StageFile:
 
     def __call__(self, pair: FilePair) -> TaskReport:
         """Stage one pair; damaged files and wrong MD5 sums are refused before anything is written."""
-        with self.archive.open(pair.spectra) as stream:
+        with self._open(pair.spectra) as stream:
             spectra = parse_spectra(stream, f"{self.archive.storage.url}/{pair.spectra.name}")
         self._check_md5(pair.spectra, spectra.md5)
-        with self.archive.open(pair.sources) as stream:
+        with self._open(pair.sources) as stream:
             sources = match_sources(stream, f"{self.archive.storage.url}/{pair.sources.name}", spectra.source_id)
         self._check_md5(pair.sources, sources.md5)
         batch = SpectraBatch(
@@ -75,6 +76,14 @@ class StageFile:
         )
         faults = {"missing_bp": ~spectra.has_bp, "missing_rp": ~spectra.has_rp, "no_gaia_source": ~sources.found}
         return stage_batch(self.store, pair.key, pair.spectra.name, batch, spectra.n_bp, faults)
+
+    def _open(self, file: ArchiveFile) -> BinaryIO:
+        try:
+            return self.archive.open(file)
+        except FileNotFoundError as error:
+            raise InvalidInputError(
+                f"{self.archive.storage.url}/{file.name} does not exist", "Fetch it from the archive"
+            ) from error
 
     def _check_md5(self, file: ArchiveFile, md5: str) -> None:
         if file.md5 and file.md5 != md5:

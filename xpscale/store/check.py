@@ -26,7 +26,9 @@ __all__ = ["StoreCheck", "check_store"]
 
 @dataclass(frozen=True, slots=True)
 class StoreCheck:
-    """What was found.  ``problems`` names every object or partition that is not as it should be."""
+    """What was found.  ``problems`` names every object or partition that is not as it should be;
+    ``quarantined`` the files that could not be read when it was made.
+    """
 
     url: str
     n_read: int
@@ -36,6 +38,7 @@ class StoreCheck:
     n_objects: int
     n_bytes: int
     problems: tuple[str, ...] = field(default=())
+    quarantined: tuple[Mapping[str, str], ...] = field(default=())
 
     @property
     def ok(self) -> bool:
@@ -76,6 +79,7 @@ def check_store(store: SpectraStore) -> StoreCheck:
         len(listed),
         sum(n_bytes for n_bytes, _ in listed.values()),
         tuple(problems),
+        tuple(report.get("quarantined", ())),
     )
 
 
@@ -93,6 +97,12 @@ def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:
                 f"{name} does not reconcile: {row['n_read']} read, {row['n_written']} written, "
                 f"{sum(row['n_rejected'].values())} rejected"
             )
+    for name in ("n_read", "n_written", "n_movers"):
+        in_files = sum(file[name] for file in report.get("files", []))
+        if in_files != report[name]:
+            yield f"the report has {name} {report[name]}, its files sum to {in_files}"
+    if len(report.get("quarantined", [])) != store.attributes.get("n_quarantined", 0):
+        yield f"{len(report.get('quarantined', []))} files are set aside in the report, zarr.json says otherwise"
     rows = sum(partition.n_rows for partition in store.partitions)
     if not rows == store.n_rows == report["n_written"]:
         yield f"{rows} rows in partitions, {store.n_rows} in zarr.json, {report['n_written']} in the report"

@@ -18,7 +18,7 @@ __all__ = ["StoreInfo", "store_info"]
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """Numbers of a store; ``magnitudes`` counts sources by G rounded down."""
+    """Numbers of a store; ``magnitudes`` counts sources by G rounded down, ``quarantined`` names files left out."""
 
     url: str
     release: str
@@ -33,6 +33,7 @@ class StoreInfo:
     n_rejected: Mapping[str, int]
     n_movers: int
     digest: str
+    quarantined: tuple[Mapping[str, str], ...] = ()
 
     def to_json(self) -> str:
         """All of it as one JSON object."""
@@ -49,6 +50,7 @@ class StoreInfo:
                 f"{self.n_partitions:,} partitions: {orders}",
                 f"{self.release}: {self.origin}",
                 f"{self.n_read:,} read; rejected: {rejected}; {self.n_movers:,} movers at order 8",
+                *(f"set aside: {file['name']}: {file['reason']}" for file in self.quarantined),
                 *bars,
                 f"digest {self.digest}",
             ]
@@ -78,4 +80,5 @@ def store_info(url: str | Storage) -> StoreInfo:
         n_rejected=report["n_rejected"],
         n_movers=report["n_movers"],
         digest=store.digest,
+        quarantined=tuple(report.get("quarantined", ())),
     )

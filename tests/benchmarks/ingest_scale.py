@@ -1,0 +1,69 @@
+"""A synthetic ingest on two worker processes: its rate, and whether memory stays flat while the rows go through.
+
+``XPSCALE_BENCH_SOURCES`` says how many sources (200,000 if not set; 7 minutes a 2 million to write the archive first);
+``XPSCALE_BENCH_ARCHIVE`` names an archive that is there already.  The files have no correlations text, so that a row is a
+tenth of the real one: this is about memory and about all that is not gunzip.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.runtime.events import RunStarted, TaskEnded
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.store.check import check_store
+from xpscale.testing.archive_files import write_archive
+from xpscale.testing.universe import Universe
+from xpscale.text import size
+
+N_WORKERS = 2
+
+
+class Watch:
+    """Notes when tasks end, and the peak memory their processes had until then."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.ended: dict[str, list[tuple[float, int, int]]] = {}
+
+    def __call__(self, event: object) -> None:
+        """Hear one event."""
+        if isinstance(event, RunStarted):
+            self.stage = event.stage
+            self.started[self.stage], self.ended[self.stage] = time.perf_counter(), []
+        elif isinstance(event, TaskEnded):
+            now = time.perf_counter() - self.started[self.stage]
+            self.ended[self.stage].append((now, event.report.n_in, event.report.peak_memory))
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
+        archive = os.environ.get("XPSCALE_BENCH_ARCHIVE", "")
+        if not archive:
+            archive = str(Path(folder) / "archive")
+            n_sources = int(os.environ.get("XPSCALE_BENCH_SOURCES", 200_000))
+            write_archive(Universe(n_sources, seed=5), archive, n_files=max(2, n_sources // 62_500))
+        watch = Watch()
+        with local_cluster(N_WORKERS) as client:
+            plan = plan_ingest(archive, str(Path(folder) / "store"))
+            store, _ = run_ingest(plan, executor=DaskExecutor(client), callbacks=[watch])
+        print(f"{'stage':17} {'sources':>10} {'s':>6} {'sources/s':>10} {'peak of a worker':>17}")
+        for stage, ended in watch.ended.items():
+            times, rows, peaks = (np.array(column) for column in zip(*ended, strict=True))
+            for quarter in range(1, 5):
+                last = max(1, len(ended) * quarter // 4)
+                n = int(rows[:last].sum())
+                peak = size(float(peaks[:last].max()))
+                print(f"{stage:17} {n:10,} {times[last - 1]:6.0f} {n / times[last - 1]:10,.0f} {peak:>17}")
+        clock = time.perf_counter()
+        found = check_store(store)
+        print(f"{store}, {size(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ", end="")
+        print(f"checked in {time.perf_counter() - clock:.0f} s")
+        print({name: store.report[name] for name in ("n_read", "n_written", "n_rejected", "n_movers")})
