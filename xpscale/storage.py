@@ -223,13 +223,6 @@ class Storage:
     # -- doors for other libraries ------------------------------------------------------------------------------
 
     @property
-    def zarr(self) -> Any:
-        """A read-only zarr store over this prefix."""
-        from zarr.storage import LocalStore, ObjectStore
-
-        return LocalStore(self.url, read_only=True) if self.is_local else ObjectStore(self.store, read_only=True)
-
-    @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
         """The fsspec file system of this URL; `path` is the path on it."""
         import fsspec
