@@ -11,7 +11,7 @@ from xpscale.columns import find_source_columns, find_xp_columns, flux_of_magnit
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import INDEX_ORDER, Pixel
 from xpscale.store import footprints
-from xpscale.store.footprints import Footprint, row_groups_by_pixel
+from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixel
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
@@ -158,6 +158,17 @@ def test_sorted_files_are_read_about_once_and_shuffled_ones_say_what_they_cost(t
     assert sorted_reader.read_factor < 2.5 < 8 < shuffled_reader.read_factor
 
 
+def test_batches_smaller_than_a_row_group_make_no_difference(tmp_path, universe_rows, monkeypatch):
+    write_parquet_files(universe_rows, str(tmp_path / "p"), "fixed", row_group_rows=500)
+    whole = read_all(open_parquet(str(tmp_path / "p"), max_rows=60))
+    monkeypatch.setattr("xpscale.store.parquet_files.BATCH_ROWS", 33)
+    reader = open_parquet(str(tmp_path / "p"), max_rows=60)
+    pieces = read_all(reader)
+    assert whole.keys() == pieces.keys() == set(universe_rows.source_id.tolist())
+    assert all(np.array_equal(whole[i], pieces[i]) for i in whole)
+    assert reader.read_factor == len(reader.partitions)
+
+
 def test_files_that_change_under_a_run_are_noticed(tmp_path, universe_rows):
     url = str(tmp_path / "p")
     write_parquet_files(universe_rows, url, n_files=2)
@@ -211,7 +222,7 @@ INDEXES = st.lists(st.integers(0, 12 * 4**INDEX_ORDER - 1), min_size=1, max_size
 def test_no_row_group_is_forgotten(files, max_rows, most):
     original, footprints.MOST_PIXELS = footprints.MOST_PIXELS, most
     try:
-        found = [[Footprint.of(np.array(group))[0] for group in groups] for groups in files]
+        found = [[Footprint.of(count_pixels(np.array(group))) for group in groups] for groups in files]
     finally:
         footprints.MOST_PIXELS = original
     assert all(len(footprint.numbers) <= max(most, 12) for groups in found for footprint in groups)

@@ -91,7 +91,7 @@ def explained(name: str) -> Iterator[None]:
     """Turn whatever a library raises over a damaged file into an error that names it."""
     try:
         yield
-    except (XpscaleError, GeneratorExit):
+    except (XpscaleError, MemoryError):
         raise
     except ImportError as error:
         raise InvalidInputError(f"{name} needs {error.name} to be read", "pip install 'xpscale[hdf5]'") from error

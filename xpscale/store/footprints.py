@@ -14,7 +14,7 @@ from xpscale.store.partitions import COUNT_ORDER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Footprint", "row_groups_by_pixel"]
+__all__ = ["Footprint", "count_pixels", "row_groups_by_pixel"]
 
 MOST_PIXELS = 4096
 """Pixels of a footprint at most: 32 KB a row group.  One that needs more is kept at a coarser order."""
@@ -28,13 +28,17 @@ class Footprint:
     numbers: NDArray[np.int64]
 
     @staticmethod
-    def of(index: NDArray[np.int64]) -> tuple[Footprint, NDArray[np.int64], NDArray[np.int64]]:
-        """The footprint of rows with the given ``_healpix_29`` (N,), their pixels of `COUNT_ORDER`, the rows in each."""
-        pixels, counts = np.unique(index >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
-        order, numbers = COUNT_ORDER, pixels
+    def of(pixels: NDArray[np.int64]) -> Footprint:
+        """The footprint of rows in the given pixels of `COUNT_ORDER`, repeated or not."""
+        order, numbers = COUNT_ORDER, np.unique(pixels)
         while len(numbers) > MOST_PIXELS:
             order, numbers = order - 1, np.unique(numbers >> 2)
-        return Footprint(order, numbers), pixels, counts
+        return Footprint(order, numbers)
+
+
+def count_pixels(index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels of `COUNT_ORDER` of rows with the given ``_healpix_29``, with shape (N,)."""
+    return index >> 2 * (INDEX_ORDER - COUNT_ORDER)
 
 
 def row_groups_by_pixel(

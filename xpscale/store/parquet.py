@@ -23,7 +23,7 @@ from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
-from xpscale.store.footprints import Footprint, row_groups_by_pixel
+from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixel
 from xpscale.store.parquet_files import (
     ParquetFile,
     arrow_vectors,
@@ -163,13 +163,13 @@ class ParquetSpectra:
         low, high = partition.pixel.index_range
         batches, indexes = [], []
         for groups in partition.row_groups:
-            for number, batch in zip(groups.numbers, self.read_row_groups(groups, errors), strict=True):
+            for batch in self.read_row_groups(groups, errors):
                 index = healpix_29(*self._positions(groups.file, batch.ra, batch.dec))
                 inside = (index >= low) & (index < high)
                 if self.is_hats and not inside.all():
                     raise InvalidInputError(
-                        f"{self.storage.url}/{groups.file}, row group {number}: {int((~inside).sum())} rows lie outside "
-                        f"{partition.pixel} by {self.sources.ra}, {self.sources.dec}",
+                        f"{self.storage.url}/{groups.file}: {int((~inside).sum())} rows lie outside {partition.pixel} by "
+                        f" {self.sources.ra}, {self.sources.dec}",
                         f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
                     )
                 batches.append(batch if inside.all() else batch.take(inside))
@@ -189,12 +189,10 @@ class ParquetSpectra:
     # -- rows ---------------------------------------------------------------------------------------------------
 
     def read_row_groups(self, groups: RowGroups, errors: bool = True) -> Iterator[SpectraBatch]:
-        """Rows as they stand in a file, a batch a row group; positions may be missing."""
+        """Rows as they stand in a file, in batches of a bounded size; positions may be missing."""
         vectors = [*self.spectra.coefficients, *(self.spectra.errors if errors else ())]
         names = list(dict.fromkeys([*self.sources.names, *(name for group in vectors for name in group)]))
-        for number, table in zip(
-            groups.numbers, read_file(self.storage, groups.file, groups.n_bytes, groups.numbers, names), strict=True
-        ):
+        for number, table in read_file(self.storage, groups.file, groups.n_bytes, groups.numbers, names):
             yield self._batch(table, f"{self.storage.url}/{groups.file}, row group {number}", errors)
 
     def _batch(self, table: pa.Table, where: str, errors: bool) -> SpectraBatch:
@@ -271,13 +269,13 @@ class ParquetSpectra:
 
     def _count(self, file: ParquetFile, counts: NDArray[np.int64], counting: Lock) -> list[Footprint]:
         """Add a file's sources to the counts, one array for all threads; its row groups' footprints."""
-        found = []
         names = [self.sources.ra, self.sources.dec]
-        for table in read_file(self.storage, file.key, file.n_bytes, tuple(range(len(file.row_group_rows))), names):
+        groups = tuple(range(len(file.row_group_rows)))
+        pixels: dict[int, list[NDArray[np.int64]]] = {number: [] for number in groups}
+        for number, table in read_file(self.storage, file.key, file.n_bytes, groups, names):
             ra, dec = (np.asarray(table[name].to_numpy(), np.float64) for name in names)
-            index = healpix_29(*self._positions(file.key, ra, dec))
-            footprint, pixels, rows = Footprint.of(index)
+            found, rows = np.unique(count_pixels(healpix_29(*self._positions(file.key, ra, dec))), return_counts=True)
             with counting:
-                counts[pixels] += rows
-            found.append(footprint)
-        return found
+                counts[found] += rows
+            pixels[number].append(found)
+        return [Footprint.of(np.concatenate([np.empty(0, np.int64), *pixels[number]])) for number in groups]

@@ -35,6 +35,8 @@ __all__ = [
 
 THREADS = 16
 FOOTER_BYTES = 1 << 16
+BATCH_ROWS = 65_536
+STREAM_BYTES = 1 << 20
 _HATS = re.compile(r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)")
 
 
@@ -114,8 +116,8 @@ def content_digest(files: Iterable[ParquetFile]) -> str:
 
 def read_file(
     storage: Storage, key: str, n_bytes: int, row_groups: Sequence[int], columns: Sequence[str]
-) -> Iterator[pa.Table]:
-    """Some columns of some row groups of a file, a table each.
+) -> Iterator[tuple[int, pa.Table]]:
+    """Some columns of some row groups of a file, as (number of the row group, at most `BATCH_ROWS` of its rows).
 
     Raises
     ------
@@ -129,10 +131,13 @@ def read_file(
 
     if storage.size(key) != n_bytes:
         raise ConflictError(f"{storage.url}/{key} has changed while it was in use", "Start the run again")
+    # a remote file is fetched in few large ranges; a local one is streamed, for a row group may have a million rows
+    options = {"buffer_size": STREAM_BYTES} if storage.is_local else {"pre_buffer": True}
     try:
-        with storage.open(key) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+        with storage.open(key) as stream, pq.ParquetFile(stream, **options) as file:
             for number in row_groups:
-                yield file.read_row_group(number, columns=list(columns))
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[number], columns=list(columns)):
+                    yield number, pa.Table.from_batches([batch])
     except XpscaleError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -154,8 +159,7 @@ def vector_widths(storage: Storage, files: Sequence[ParquetFile], groups: Sequen
     missing = [group[0] for group in groups]
     widths: dict[str, int] = {}
     for file in files:
-        for number in range(len(file.row_group_rows)):
-            (table,) = read_file(storage, file.key, file.n_bytes, (number,), missing)
+        for _, table in read_file(storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing):
             for name in list(missing):
                 array = table[name].combine_chunks()
                 _require_numbers(array.type, f"{storage.url}/{file.key}", name)
