@@ -151,6 +151,13 @@ def _number(text: str) -> str:
 
 def _text_table(stream: BinaryIO, where: str) -> Table:
     lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    try:
+        return _parse_text(lines, where)
+    finally:
+        lines.detach()  # the stream is the caller's to close
+
+
+def _parse_text(lines: io.TextIOWrapper, where: str) -> Table:
     delimiter, first = ",", ""
     for first in lines:
         if not first.startswith("#"):
