@@ -60,7 +60,15 @@ def ingest(
     sources: Annotated[
         str, typer.Option(help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without.")
     ] = "",
-    max_rows: Annotated[int, typer.Option(help="Rows of a partition at most.", min=1)] = 262_144,
+    max_rows: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows of a partition at most; 262,144, or 32,768 with --correlations.", min=1, show_default=False
+        ),
+    ] = None,
+    correlations: Annotated[
+        bool, typer.Option("--correlations", help="Keep the correlations of coefficients: 14 times the bytes.")
+    ] = False,
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Set files aside that cannot be read; exit code 20 if there are any.")
     ] = False,
@@ -73,7 +81,9 @@ def ingest(
     from xpscale.ingest.doors import plan_ingest, run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
-    plan = plan_ingest(source, store, sources=sources, max_rows=max_rows, skip_damaged=skip_damaged)
+    plan = plan_ingest(
+        source, store, sources=sources, max_rows=max_rows, skip_damaged=skip_damaged, correlations=correlations
+    )
     say(str(plan))
     few = not scheduler and plan.n_tasks == 1
     with executor(scheduler, 0 if few else workers, resources) as where:

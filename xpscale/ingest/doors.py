@@ -103,8 +103,9 @@ def plan_ingest(
     store_url: str,
     *,
     sources: str = "",
-    max_rows: int = DEFAULT_MAX_ROWS,
+    max_rows: int | None = None,
     skip_damaged: bool = False,
+    correlations: bool = False,
 ) -> IngestPlan | DoorPlan:
     """Recognise what lies at ``source_url`` and say what ingesting it will take.  Writes nothing.
 
@@ -118,9 +119,11 @@ def plan_ingest(
         A table (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with ``source_id``, ``ra``, ``dec`` and ``phot_g_mean_flux``
         for spectra that come without.
     max_rows
-        Rows of a partition at most.
+        Rows of a partition at most; 262,144 if not given, or 32,768 with correlations.
     skip_damaged
         Whether files that cannot be read are set aside and named in the store's report.
+    correlations
+        Whether to keep the correlations of coefficients; only from the bulk archive.
 
     Raises
     ------
@@ -133,7 +136,14 @@ def plan_ingest(
     if storage.url.startswith("http") or any(NAME.fullmatch(key.removeprefix(f"{XP_FOLDER}/")) for key in files):
         if sources:
             raise InvalidInputError(f"{source_url} is a bulk archive with its own gaia_source", "Leave out --sources")
-        return archive_plan.plan_ingest(source_url, store_url, max_rows=max_rows, skip_damaged=skip_damaged)
+        return archive_plan.plan_ingest(
+            source_url, store_url, max_rows=max_rows, skip_damaged=skip_damaged, correlations=correlations
+        )
+    if correlations:
+        raise InvalidInputError(
+            f"correlations are kept from the bulk archive only, and {source_url} is none", "Leave out --correlations"
+        )
+    max_rows = max_rows or DEFAULT_MAX_ROWS
     spectra = {key: n for key, n in files.items() if _format(key) and not _is_beside(key)}
     parquet = {key: n for key, n in spectra.items() if is_parquet(key)}
     if not spectra:

@@ -33,6 +33,9 @@ __all__ = ["IngestPlan", "Pieces", "build_store", "ingest_pieces", "plan_ingest"
 STAGED = f"{STAGING}/archive_digest"
 """Which files the staged rows come from; there once all are staged, so that partitions are never of two archives."""
 
+CORRELATIONS_MAX_ROWS = 32_768
+"""Rows of a partition with correlations, 14 times as long: 0.4 GB."""
+
 GZIP_BYTES_PER_ROW = 16_400  # a spectrum's row in the archive's csv.gz, correlations included
 STORE_BYTES_PER_ROW = 800
 ROWS_PER_SECOND = 5_000  # a core parsing csv.gz: mostly decompression
@@ -53,12 +56,15 @@ class IngestPlan:
     skip_damaged
         Whether files that cannot be read are set aside and named in the store's report; otherwise no store is made until
         they are mended.
+    correlations
+        Whether the store keeps the correlations of coefficients.
     """
 
     archive: Archive
     store: Storage
     max_rows: int
     skip_damaged: bool = False
+    correlations: bool = False
 
     @property
     def n_tasks(self) -> int:
@@ -82,11 +88,20 @@ class IngestPlan:
 
 
 def plan_ingest(
-    archive_url: str, store_url: str, *, max_rows: int = DEFAULT_MAX_ROWS, skip_damaged: bool = False
+    archive_url: str,
+    store_url: str,
+    *,
+    max_rows: int | None = None,
+    skip_damaged: bool = False,
+    correlations: bool = False,
 ) -> IngestPlan:
-    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes nothing."""
+    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes nothing.
+
+    ``max_rows`` is 262,144, or 32,768 with correlations, if not given.
+    """
     archive = open_archive(archive_url, allow_unpaired=skip_damaged)
-    return IngestPlan(archive, Storage(store_url), max_rows, skip_damaged)
+    max_rows = max_rows or (CORRELATIONS_MAX_ROWS if correlations else DEFAULT_MAX_ROWS)
+    return IngestPlan(archive, Storage(store_url), max_rows, skip_damaged, correlations)
 
 
 def run_ingest(
@@ -121,7 +136,7 @@ def run_ingest(
     names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
     pieces = Pieces(
         pairs,
-        StageFile(plan.store, plan.archive),
+        StageFile(plan.store, plan.archive, plan.correlations),
         identity={"kind": "archive", "files": names, "n_files": len(pairs)},
         digest=plan.archive.digest,
         attributes={
@@ -130,6 +145,7 @@ def run_ingest(
             "archive_digest": plan.archive.digest,
         },
         rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
+        correlations=plan.correlations,
     )
     where = executor or SerialExecutor()
     return ingest_pieces(pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged)
@@ -162,6 +178,8 @@ class Pieces:
         Provenance for the store's attributes; the digest must be among them.
     rows
         Rows of a piece, about.
+    correlations
+        Whether correlations of coefficients are staged, too.
     """
 
     tasks: Sequence[Piece]
@@ -170,6 +188,7 @@ class Pieces:
     digest: str
     attributes: Mapping[str, Any]
     rows: Callable[[Any], int]
+    correlations: bool = False
 
 
 def ingest_pieces(
@@ -183,7 +202,8 @@ def ingest_pieces(
 ) -> tuple[SpectraStore, bool]:
     """Stage every piece, then write the partitions; as `run_ingest` for pieces of any kind."""
     named_digest = {name: value for name, value in pieces.attributes.items() if value == pieces.digest}
-    done = _begin(store, dict(pieces.identity), max_rows, named_digest)
+    identity = {**pieces.identity, **({"correlations": True} if pieces.correlations else {})}
+    done = _begin(store, identity, max_rows, named_digest)
     if done is not None:
         return done, False
     files = run_stage(
@@ -210,7 +230,9 @@ def ingest_pieces(
     quarantined = [
         {"name": piece.name, "reason": files[piece.key].error} for piece in pieces.tasks if piece.key in unread
     ]
-    return _partition(store, done_files, max_rows, pieces.attributes, executor, callbacks, quarantined), True
+    return _partition(
+        store, done_files, max_rows, pieces.attributes, executor, callbacks, quarantined, pieces.correlations
+    ), True
 
 
 def build_store(
@@ -279,6 +301,7 @@ def _partition(
     executor: Executor,
     callbacks: list[Callback],
     quarantined: Sequence[Mapping[str, str]] = (),
+    correlations: bool = False,
 ) -> SpectraStore:
     """The second half: staged rows to partitions, then the seal."""
     staged = staged_files(store, sorted(key for key, report in files.items() if report.n_out))
@@ -295,8 +318,10 @@ def _partition(
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
     for file in staged:
         counts[file.pixels] += file.counts
+    n_bp, n_rp = shape[0], shape[1] - shape[0]
+    n_pairs = (n_bp * (n_bp - 1) // 2, n_rp * (n_rp - 1) // 2) if correlations else (0, 0)
     tasks = [
-        PartitionTask(partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start))
+        PartitionTask(partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start), n_pairs)
         for partition in adaptive_partitions(counts, max_rows)
         for runs in [[file.rows_in(partition.pixel) for file in staged]]
     ]
@@ -313,6 +338,7 @@ def _partition(
     report = reconcile(files, written, quarantined)
     parts = [part for task in written.values() for part in task.parts]
     sizes = {"n_bp": shape[0], "n_coefficients": shape[1], "n_quarantined": len(quarantined)}
+    attributes = {**attributes, "correlations": correlations}
     seal_store(store, parts, report, {**attributes, **sizes})
     _clean_up(store)
     return open_store(store)

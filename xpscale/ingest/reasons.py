@@ -26,6 +26,7 @@ REASONS = {
     "no_g_flux": "phot_g_mean_flux is missing or not positive",
     "non_finite_coefficients": "a coefficient is missing or not finite",
     "bad_errors": "a coefficient error is missing, not finite or not positive",
+    "bad_correlations": "a correlation is missing or not finite (only where they are kept)",
 }
 """Reasons and what they mean, in the order in which they are tried: a row counts under the first that holds."""
 

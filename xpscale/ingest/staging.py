@@ -8,7 +8,7 @@ fetches its run of rows from each file with one range read.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["RowRun", "StagedFile", "record_type", "stage", "staged_files"]
+__all__ = ["RowRun", "StagedFile", "record_type", "stage", "stage_correlations", "staged_files"]
 
 STAGING = "_xpscale/staging"
 
@@ -60,6 +60,12 @@ class RowRun:
         rows = np.frombuffer(data, dtype)
         return SpectraBatch(*(np.ascontiguousarray(rows[field]) for field in _fields(dtype)))
 
+    def read_correlations(self, store: Storage, n_pairs: int) -> NDArray[np.float32]:
+        """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read."""
+        n_bytes = 4 * n_pairs
+        data = store.read_range(correlations_key(self.name), self.start * n_bytes, (self.stop - self.start) * n_bytes)
+        return np.frombuffer(data, "<f4").reshape(-1, n_pairs)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StagedFile:
@@ -91,6 +97,11 @@ class StagedFile:
 def rows_key(name: str) -> str:
     """``_xpscale/staging/NAME.rows``."""
     return f"{STAGING}/{name}.rows"
+
+
+def correlations_key(name: str) -> str:
+    """``_xpscale/staging/NAME.correlations``."""
+    return f"{STAGING}/{name}.correlations"
 
 
 def index_key(name: str) -> str:
@@ -125,6 +136,28 @@ def stage(store: Storage, name: str, batch: SpectraBatch, n_bp: int) -> NDArray[
     np.savez(buffer, pixels=pixels, counts=counts, shape=[n_bp, batch.n_coefficients])
     store.replace(index_key(name), buffer.getvalue())
     return index
+
+
+def stage_correlations(
+    store: Storage, name: str, correlations: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]
+) -> None:
+    """Write the correlations of staged rows, BP then RP side by side.
+
+    Parameters
+    ----------
+    store, name
+        As of `stage`.
+    correlations
+        Of each band, with shape (N, n (n - 1) / 2).
+    rows
+        Which of the N rows were staged, in the order in which they lie there.
+    """
+    records = np.empty((len(rows), sum(band.shape[1] for band in correlations)), "<f4")
+    column = 0
+    for band in correlations:
+        records[:, column : column + band.shape[1]] = band[rows]
+        column += band.shape[1]
+    store.replace(correlations_key(name), memoryview(records.view(np.uint8).reshape(-1).data))
 
 
 def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]:

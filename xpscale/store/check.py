@@ -133,6 +133,7 @@ def _object_problem(store: SpectraStore, key: str, expected: list[Any]) -> str:
 def _partition_problems(store: SpectraStore, partition: Partition) -> list[str]:
     try:
         batch = store.read(partition)
+        correlations = store.read_correlations(partition) if store.has_correlations else ()
     except Exception as error:  # whatever a damaged object makes zarr raise is the finding
         return [f"{partition.key} cannot be read: {type(error).__name__}: {error}"]
     problems = []
@@ -145,4 +146,6 @@ def _partition_problems(store: SpectraStore, partition: Partition) -> list[str]:
         problems.append(f"{partition.key} is not sorted by position")
     if len(np.unique(batch.source_id)) != len(batch):
         problems.append(f"{partition.key} has a source_id twice")
+    if not all(np.isfinite(band).all() for band in correlations):
+        problems.append(f"{partition.key} has correlations that are not finite")
     return problems

@@ -8,16 +8,51 @@
         Norder=5/Npix=1234/zarr.json           group of one partition
         Norder=5/Npix=1234/coefficients/{zarr.json, c/0/0}      every array is one shard, written whole
         Norder=5/Npix=1234/{source_id, ra, dec, phot_g_mean_flux, coefficient_errors}/...
+        Norder=5/Npix=1234/{bp,rp}_correlations/...             only if the ingest was told to keep them
         _xpscale/partitions.json               every partition with its rows, and every object with bytes and sha256
         _xpscale/ingest.json                   what the store is made of
-        _xpscale/report.json                   rows read, written, rejected by reason; in total and by file
+        _xpscale/report.json                   rows read, written, rejected by reason; in total and by file; files set aside
+
+Any partition opens by itself, without xpscale: ``zarr.open_group(f"{STORE}/Norder=5/Npix=1234")``, or
+``xarray.open_zarr(f"{STORE}/Norder=5/Npix=1234", consolidated=False)`` with dimensions ``source`` and ``coefficient``.
+
+Attributes of the root group:
+
+``format``, ``format_version``
+    What this is, and by which version of this description; see `FORMAT_VERSION`.
+``n_rows``, ``n_partitions``, ``n_coefficients``, ``n_bp``
+    Sources, partitions; coefficients of a source, and how many of them, the first ones, are BP.
+``correlations``
+    Whether correlations of coefficients were kept.
+``n_quarantined``
+    Files that could not be read and were left out; 0 in a whole store.  The report names them.
+``release``, ``origin``, ``archive_digest`` (or ``input_digest``)
+    Which data release, from which files, and the hash over the names, sizes and MD5 sums of these.
+``coefficient_unit``, ``position``, ``partitioning``
+    Units, frame and epoch, and how rows are distributed and sorted.
+``digest``
+    SHA-256 over ``_xpscale/partitions.json``, and so over every byte of every partition.
+``credit``
+    The acknowledgement that Gaia asks of everyone who uses its data.
+
+A partition's group has ``order`` and ``pixel``; each array ``units`` (as the Gaia archive writes them; empty for none) and ``description``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ARRAYS", "CHUNK_ROWS", "FORMAT", "FORMAT_VERSION", "PARTITIONS", "REPORT", "ArraySpec"]
+__all__ = [
+    "ARRAYS",
+    "CHUNK_ROWS",
+    "CORRELATIONS",
+    "CORRELATION_CHUNK_ROWS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "PARTITIONS",
+    "REPORT",
+    "ArraySpec",
+]
 
 FORMAT = "xpscale spectra store"
 FORMAT_VERSION = 1
@@ -25,6 +60,9 @@ FORMAT_VERSION = 1
 
 CHUNK_ROWS = 16_384
 """Rows of a chunk, the unit of compression."""
+
+CORRELATION_CHUNK_ROWS = 1_024
+"""The same for correlations, whose rows are 13 times as long: 6 MB."""
 
 PARTITIONS = "_xpscale/partitions.json"
 INGEST = "_xpscale/ingest.json"
@@ -39,13 +77,18 @@ CREDIT = (
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array of a partition: name (as in `xpscale.types.SpectraBatch`), dtype, unit and meaning."""
+    """One array of a partition: name (as in `xpscale.types.SpectraBatch`), dtype, unit, meaning and dimensions."""
 
     name: str
     dtype: str
     unit: str
     description: str
-    is_vector: bool = False
+    dimensions: tuple[str, ...] = ("source",)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether a source has more than one value."""
+        return len(self.dimensions) > 1
 
 
 ARRAYS = (
@@ -53,6 +96,30 @@ ARRAYS = (
     ArraySpec("ra", "float64", "deg", "Right ascension, ICRS, epoch J2016.0"),
     ArraySpec("dec", "float64", "deg", "Declination, ICRS, epoch J2016.0"),
     ArraySpec("phot_g_mean_flux", "float64", "electron.s**-1", "Mean flux in the G band"),
-    ArraySpec("coefficients", "float32", "electron.s**-1", "BP then RP basis coefficients", is_vector=True),
-    ArraySpec("coefficient_errors", "float32", "electron.s**-1", "Their standard deviations", is_vector=True),
+    ArraySpec(
+        "coefficients",
+        "float32",
+        "electron.s**-1",
+        "BP then RP basis coefficients",
+        dimensions=("source", "coefficient"),
+    ),
+    ArraySpec(
+        "coefficient_errors",
+        "float32",
+        "electron.s**-1",
+        "Their standard deviations",
+        dimensions=("source", "coefficient"),
+    ),
 )
+
+CORRELATIONS = tuple(
+    ArraySpec(
+        f"{band.lower()}_correlations",
+        "float32",
+        "",
+        f"Correlations of {band} coefficients: strict lower triangle by rows, (1,0), (2,0), (2,1), (3,0), ...",
+        dimensions=("source", f"{band.lower()}_pair"),
+    )
+    for band in ("BP", "RP")
+)
+"""What an ingest with correlations adds to a partition, with shape (N, n (n - 1) / 2) for the band's n coefficients."""

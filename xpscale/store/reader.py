@@ -12,7 +12,7 @@ import numpy as np
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
-from xpscale.store.layout import ARRAYS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
+from xpscale.store.layout import ARRAYS, CORRELATIONS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
 from xpscale.types import Partition, SpectraBatch
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpectraStore", "open_store"]
 
-VECTORS = {spec.name for spec in ARRAYS if spec.is_vector}
+VECTORS = {spec.name for spec in (*ARRAYS, *CORRELATIONS) if spec.is_vector}
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,28 @@ class SpectraStore:
     def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
         """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading their spectra."""
         return self._array(partition, "phot_g_mean_flux")
+
+    @property
+    def has_correlations(self) -> bool:
+        """Whether the ingest kept the correlations of coefficients."""
+        return bool(self.attributes.get("correlations", False))
+
+    def read_correlations(self, partition: Partition) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """BP and RP correlations of a partition's rows, each with shape (N, n (n - 1) / 2) for the band's n coefficients.
+
+        The strict lower triangle by rows, as in the archive: (1,0), (2,0), (2,1), (3,0), ...
+
+        Raises
+        ------
+        InvalidInputError
+            The store was made without them.
+        """
+        if not self.has_correlations:
+            raise InvalidInputError(
+                f"{self.url} was made without correlations", "Ingest into a new store with --correlations"
+            )
+        bp, rp = (self._array(partition, spec.name) for spec in CORRELATIONS)
+        return bp, rp
 
     def _array(self, partition: Partition, name: str) -> NDArray[Any]:
         """One array of a partition; zarr decodes it, but does not fetch it: to zarr a lost object is an array of zeros."""

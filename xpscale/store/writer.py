@@ -10,25 +10,47 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
-from xpscale.store.layout import ARRAYS, CHUNK_ROWS, CREDIT, FORMAT, FORMAT_VERSION, PARTITIONS, REPORT
+from xpscale.store.layout import (
+    ARRAYS,
+    CHUNK_ROWS,
+    CORRELATION_CHUNK_ROWS,
+    CORRELATIONS,
+    CREDIT,
+    FORMAT,
+    FORMAT_VERSION,
+    PARTITIONS,
+    REPORT,
+)
 from xpscale.types import Part, SpectraBatch
 
-__all__ = ["seal_store", "sort_by_position", "table_digest", "write_partition"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["position_order", "seal_store", "sort_by_position", "table_digest", "write_partition"]
 
 
 def sort_by_position(batch: SpectraBatch) -> SpectraBatch:
     """The batch sorted by ``_healpix_29`` of its positions, then by ``source_id``."""
-    return batch.take(np.lexsort((batch.source_id, healpix_29(batch.ra, batch.dec))))
+    return batch.take(position_order(batch.ra, batch.dec, batch.source_id))
 
 
-def write_partition(store: Storage, pixel: Pixel, batch: SpectraBatch) -> tuple[Part, ...]:
+def position_order(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], source_id: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Row numbers in the order of ``_healpix_29``, then ``source_id``; all with shape (N,)."""
+    return np.lexsort((source_id, healpix_29(ra, dec)))
+
+
+def write_partition(
+    store: Storage, pixel: Pixel, batch: SpectraBatch, correlations: Mapping[str, NDArray[np.float32]] | None = None
+) -> tuple[Part, ...]:
     """Write the rows of one pixel.
 
     Parameters
@@ -39,6 +61,8 @@ def write_partition(store: Storage, pixel: Pixel, batch: SpectraBatch) -> tuple[
         The partition's pixel; every row must lie in it.
     batch
         Its rows with errors, sorted by `sort_by_position`.
+    correlations
+        Arrays of `xpscale.store.layout.CORRELATIONS` for the same rows, by name, if they are kept.
 
     Returns
     -------
@@ -50,7 +74,7 @@ def write_partition(store: Storage, pixel: Pixel, batch: SpectraBatch) -> tuple[
     if len(index) == 0 or index[0] < low or index[-1] >= high or np.any(np.diff(index) < 0):
         raise InvalidInputError(f"the rows for {pixel} are empty, unsorted or reach outside it")
     parts = []
-    for key, data in sorted(_zarr_objects(pixel, batch).items()):
+    for key, data in sorted(_zarr_objects(pixel, batch, correlations or {}).items()):
         if not store.create(key, data):
             raise ConflictError(
                 f"{store.url}/{key} is there already with other content", "Write to a new store, or remove this one"
@@ -59,7 +83,9 @@ def write_partition(store: Storage, pixel: Pixel, batch: SpectraBatch) -> tuple[
     return tuple(parts)
 
 
-def _zarr_objects(pixel: Pixel, batch: SpectraBatch) -> dict[str, bytes]:
+def _zarr_objects(
+    pixel: Pixel, batch: SpectraBatch, correlations: Mapping[str, NDArray[np.float32]]
+) -> dict[str, bytes]:
     """Key and bytes of every Zarr object of a partition."""
     import zarr
     from zarr.codecs import BloscCodec, BloscShuffle
@@ -67,20 +93,22 @@ def _zarr_objects(pixel: Pixel, batch: SpectraBatch) -> dict[str, bytes]:
 
     memory = MemoryStore()
     group = zarr.create_group(memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number})
-    # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are never encoded
-    shard_rows = -(-len(batch) // CHUNK_ROWS) * CHUNK_ROWS
-    for spec in ARRAYS:
-        values = getattr(batch, spec.name)
+    extra = [spec for spec in CORRELATIONS if spec.name in correlations]
+    for spec in (*ARRAYS, *extra):
+        values = correlations[spec.name] if spec in extra else getattr(batch, spec.name)
         if values is None:
             raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
+        # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are never encoded
+        chunk_rows = CORRELATION_CHUNK_ROWS if spec in extra else CHUNK_ROWS
+        shard_rows = -(-len(batch) // chunk_rows) * chunk_rows
         array = group.create_array(
             spec.name,
             shape=values.shape,
             dtype=spec.dtype,
-            chunks=(CHUNK_ROWS, *values.shape[1:]),
+            chunks=(chunk_rows, *values.shape[1:]),
             shards=(shard_rows, *values.shape[1:]),
             compressors=BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle),
-            dimension_names=("source", "coefficient")[: values.ndim],
+            dimension_names=spec.dimensions,
             attributes={"units": spec.unit, "description": spec.description},
         )
         array[...] = values
