@@ -17,6 +17,7 @@ from xpscale.testing.universe import Universe
 SHAPES = ("list", "fixed", "joined", "scalars", "scalars_from_1")
 NUMBERS = itertools.count()
 ROWS = Universe(300, seed=8).spectra()
+ROWS.ra[100:103], ROWS.dec[100:103] = ROWS.ra[100], ROWS.dec[100]  # one place, three identifiers
 
 
 def make_store(url):

@@ -142,10 +142,10 @@ class StorageContract:
 
 
 class SpectraReaderContract:
-    """Every row once, in its partition, sorted by position.
+    """Every row once, in its partition, sorted by position and, at one place, by identifier.
 
-    Needs two fixtures: ``spectra``, the rows as one batch with errors, in any order and with unique positions; and
-    ``reader``, a fresh reader of exactly these rows.
+    Needs two fixtures: ``spectra``, the rows as one batch with errors, in any order; and ``reader``, a fresh reader of
+    exactly these rows.
     """
 
     @pytest.fixture
