@@ -131,3 +131,21 @@ def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):
     assert result.code == 4
     assert "10 MB are available" in result.err
     assert not (tmp_path / "catalog").exists()
+
+
+@pytest.mark.parametrize("words", [("store", "chek", "x"), ("infer",), ("ingest", "a", "b", "--max-rows", "many")])
+def test_mistakes_in_the_command_are_explained(words):
+    result = xpscale(*words)
+    assert result.code == 2
+    assert "Usage: xpscale" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpscale.inference.status.run_status", interrupted)
+    result = xpscale("status", tmp_path)
+    assert result.code == 130
+    assert "run the same command again" in result.err

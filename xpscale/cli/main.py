@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,12 @@ from xpscale import __version__
 from xpscale.cli import archive, catalog, demo, infer, model, plot, query, store
 from xpscale.errors import XpscaleError
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 __all__ = ["app", "main"]
+
+INTERRUPTED = 130  # what the command line library makes of a KeyboardInterrupt
 
 app = typer.Typer(
     name="xpscale",
@@ -49,18 +54,32 @@ for noun in (archive, store, model, infer, catalog, query, plot, demo):
 
 def main() -> None:
     """Entry point: run the application and turn errors into one clear message and an exit code."""
+    stopped: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopped.append(number)
+        raise KeyboardInterrupt
+
     # a preempted job ends like an interrupted one: what is done is kept, and the same command resumes
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
-        app()
+        code = app(prog_name="xpscale", standalone_mode=False)
     except XpscaleError as error:
         print(f"xpscale: {error.message}", file=sys.stderr)
         if error.remedy:
             print(f"  {error.remedy}.", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("xpscale: interrupted; run the same command again to go on from here", file=sys.stderr)
-        sys.exit(130)
+        code = error.exit_code
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
-        sys.exit(0)
+        code = 0
+    except Exception as error:
+        if hasattr(error, "show"):  # a mistake in the command's words: the command line library explains it
+            error.show()
+            code = error.exit_code  # type: ignore[attr-defined]
+        elif not stopped:  # if it was, this is a cluster that was stopped while it started
+            raise
+    if stopped or code == INTERRUPTED:
+        print("xpscale: interrupted; run the same command again to go on from here", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)

@@ -72,18 +72,29 @@ def ingest(
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Set files aside that cannot be read; exit code 20 if there are any.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")] = False,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
+    json: Json = False,
 ) -> None:
     """Make a spectra store from archive files, or from what others have made of them; run again to resume."""
     from xpscale.errors import IncompleteError
     from xpscale.ingest.doors import plan_ingest, run_ingest
+    from xpscale.ingest.plan import IngestPlan
     from xpscale.runtime.progress import TerminalProgress
 
     plan = plan_ingest(
         source, store, sources=sources, max_rows=max_rows, skip_damaged=skip_damaged, correlations=correlations
     )
+    if dry_run:
+        projection = plan.project() if isinstance(plan, IngestPlan) else None
+        if json:
+            numbers = projection.to_dict() if projection else {"n_tasks": plan.n_tasks}
+            print_json({"store": plan.store.url, "max_rows": plan.max_rows, **numbers})
+        else:
+            print(plan, *([projection] if projection else []), sep="\n")
+        return
     say(str(plan))
     few = not scheduler and plan.n_tasks == 1
     with executor(scheduler, 0 if few else workers, resources) as where:
@@ -92,6 +103,8 @@ def ingest(
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in report["n_rejected"].items()) or "none"
     say("" if is_new else "nothing to do: the store was finished before")
     say(f"{made}\n{report['n_read']:,} read, {report['n_written']:,} written, rejected: {rejected}")
+    if json:
+        print_json({"store": made.url, "is_new": is_new, "digest": made.digest, **report})
     if report["quarantined"]:
         say(_set_aside(report["quarantined"]))
         raise IncompleteError(
