@@ -186,3 +186,16 @@ def test_an_archive_on_the_web_is_listed_by_its_md5_sums_and_read_in_blocks(smal
             archive.open(gone.spectra)
     with pytest.raises((TryAgainError, NotFoundError)):
         open_archive(url)
+
+
+def test_esas_own_folders_are_found(small, tmp_path):
+    archive = copy_of(small, tmp_path)
+    spectra = archive / "xp_continuous_mean_spectrum"
+    before = open_archive(str(archive))
+    (archive / "Spectroscopy").mkdir()
+    spectra.rename(archive / "Spectroscopy" / spectra.name)
+    with serving(archive) as url:
+        found = open_archive(url)
+        assert [pair.key[:13] for pair in found.pairs] == [pair.key[:13] for pair in before.pairs]
+        with found.open(found.pairs[0].spectra) as stream:
+            assert parse_spectra(stream, "first").md5 == found.pairs[0].spectra.md5

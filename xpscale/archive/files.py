@@ -140,7 +140,7 @@ def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
         The folders are not there, or a spectrum file has no GaiaSource file of its range.
     """
     storage = Storage(url)
-    spectra = list_table(storage, XP_FOLDER)
+    spectra = _list_spectra(storage)
     sources = {(file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)}
     missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
     if allow_unpaired:
@@ -161,6 +161,18 @@ def _absent_sources(spectra: ArchiveFile) -> ArchiveFile:
     return ArchiveFile(f"{SOURCE_FOLDER}/GaiaSource_{first:06d}-{last:06d}.csv.gz", first, last, 0, "")
 
 
+def _list_spectra(storage: Storage) -> list[ArchiveFile]:
+    """The spectrum files; ESA's own server keeps them one folder deeper, below ``Spectroscopy/``."""
+    try:
+        return list_table(storage, XP_FOLDER)
+    except NotFoundError:
+        try:
+            return list_table(storage, f"Spectroscopy/{XP_FOLDER}")
+        except NotFoundError:
+            pass
+        raise
+
+
 def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
     """The files of one table's folder, sorted by range; over http those in its ``_MD5SUM.txt``, of unknown size."""
     sums = md5_sums(storage, folder)
@@ -172,7 +184,7 @@ def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
         match = NAME.fullmatch(name)
         if match is None:
             continue
-        expected = "XpContinuousMeanSpectrum" if folder == XP_FOLDER else "GaiaSource"
+        expected = "XpContinuousMeanSpectrum" if folder.endswith(XP_FOLDER) else "GaiaSource"
         if match["table"] != expected:
             raise InvalidInputError(
                 f"{storage.url}/{folder}/{name} is in the wrong folder", f"Only {expected} files here"
