@@ -25,7 +25,8 @@ from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest import plan as archive_plan
 from xpscale.ingest.pieces import ParquetPiece, StageParquet, StageTable, TablePiece
-from xpscale.ingest.plan import GZIP_BYTES_PER_ROW, IngestPlan, Pieces, ingest_pieces
+from xpscale.ingest.plan import IngestPlan, Pieces, ingest_pieces
+from xpscale.ingest.projection import XP_BYTES_PER_ROW
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.storage import Storage
 from xpscale.store.open import open_parquet
@@ -238,7 +239,7 @@ def _table_pieces(
             url, its_content = f"{storage.url}/{partner}", str(files[partner])
         members = member_names(storage, key) if _format(key) in ("zip", "HDF5") else [""]
         own = _content(storage, key, n_bytes)
-        n_rows = max(1, n_bytes // GZIP_BYTES_PER_ROW // len(members))
+        n_rows = max(1, n_bytes // XP_BYTES_PER_ROW // len(members))
         pieces += [TablePiece(len(pieces) + i, key, m, own, url, its_content, n_rows) for i, m in enumerate(members)]
     _require_positions(storage, pieces[0])
     return _as_pieces(

@@ -13,6 +13,7 @@ import numpy as np
 from xpscale.archive.files import Archive, open_archive
 from xpscale.claim import claim
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
+from xpscale.ingest.projection import XP_BYTES_PER_ROW, IngestProjection, pixel_counts, project_ingest
 from xpscale.ingest.report import reconcile, rejections
 from xpscale.ingest.staging import STAGING, staged_files
 from xpscale.ingest.task import PartitionTask, StageFile, WritePartition, stage_batch
@@ -25,7 +26,7 @@ from xpscale.store.layout import FORMAT_VERSION, INGEST
 from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_partitions
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.store.writer import seal_store
-from xpscale.text import duration, size
+from xpscale.text import size
 from xpscale.types import Executor, SpectraBatch, Task, TaskReport, TaskStatus
 
 __all__ = ["IngestPlan", "Pieces", "build_store", "ingest_pieces", "plan_ingest", "run_ingest"]
@@ -35,10 +36,6 @@ STAGED = f"{STAGING}/archive_digest"
 
 CORRELATIONS_MAX_ROWS = 32_768
 """Rows of a partition with correlations, 14 times as long: 0.4 GB."""
-
-GZIP_BYTES_PER_ROW = 16_400  # a spectrum's row in the archive's csv.gz, correlations included
-STORE_BYTES_PER_ROW = 800
-ROWS_PER_SECOND = 5_000  # a core parsing csv.gz: mostly decompression
 
 
 @dataclass(frozen=True)
@@ -74,17 +71,27 @@ class IngestPlan:
     @property
     def n_rows_estimated(self) -> int:
         """Spectra expected, from the files' sizes."""
-        return sum(pair.spectra.n_bytes for pair in self.archive.pairs) // GZIP_BYTES_PER_ROW
+        return sum(self._rows())
 
     def __str__(self) -> str:
         n_rows = self.n_rows_estimated
         return (
             f"ingest {len(self.archive.pairs):,} file pairs, {size(self.archive.n_bytes)} compressed, about "
             f"{n_rows:,} spectra\n"
-            f"  to {self.store.url}: about {size(n_rows * STORE_BYTES_PER_ROW)}, partitions of at most "
-            f"{self.max_rows:,} rows\n"
-            f"  about {duration(n_rows / ROWS_PER_SECOND)} of one core"
+            f"  to {self.store.url}, partitions of at most {self.max_rows:,} rows"
         )
+
+    def project(self) -> IngestProjection:
+        """Partitions, bytes, memory and time, from the files' ranges and sizes; rows are spread evenly inside a file."""
+        ranges = [(pair.spectra.first_pixel, pair.spectra.last_pixel) for pair in self.archive.pairs]
+        rows = np.array(self._rows(), np.int64)
+        return project_ingest(
+            rows, pixel_counts(ranges, rows), self.max_rows,
+            bytes_read=self.archive.n_bytes, correlations=self.correlations,
+        )  # fmt: skip
+
+    def _rows(self) -> list[int]:
+        return [pair.spectra.n_bytes // XP_BYTES_PER_ROW for pair in self.archive.pairs]
 
 
 def plan_ingest(
@@ -144,7 +151,7 @@ def run_ingest(
             "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
             "archive_digest": plan.archive.digest,
         },
-        rows=lambda pair: pair.spectra.n_bytes // GZIP_BYTES_PER_ROW,
+        rows=lambda pair: pair.spectra.n_bytes // XP_BYTES_PER_ROW,
         correlations=plan.correlations,
     )
     where = executor or SerialExecutor()
