@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from xpscale.catalog.commit import commit as commit
     from xpscale.inference.plan import plan_inference as plan_inference
     from xpscale.inference.run import run as run
+    from xpscale.ingest.build import build_store as build_store
     from xpscale.ingest.doors import plan_ingest as plan_ingest
     from xpscale.ingest.doors import run_ingest as run_ingest
-    from xpscale.ingest.plan import build_store as build_store
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
     from xpscale.query.reconstruct import reconstruct as reconstruct
@@ -33,7 +33,7 @@ _HOMES = {
     "DaskExecutor": "runtime.executors.dask",
     "SerialExecutor": "runtime.executors.serial",
     "TerminalProgress": "runtime.progress",
-    "build_store": "ingest.plan",
+    "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
     "load_model": "model.checkpoint",

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from xpscale.ingest.plan import build_store
+from xpscale.ingest.build import build_store
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.reader import SpectraStore

@@ -6,7 +6,7 @@ import torch
 
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run
-from xpscale.ingest.plan import build_store
+from xpscale.ingest.build import build_store
 from xpscale.model.checkpoint import ModelCard, TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling

@@ -10,8 +10,8 @@ import pytest
 from tests.commands import done, xpscale
 from tests.conftest import data_path
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.ingest.build import build_store
 from xpscale.ingest.doors import plan_ingest, run_ingest
-from xpscale.ingest.plan import build_store
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.open import open_spectra

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.ingest.plan import build_store, plan_ingest, run_ingest
+from xpscale.ingest.build import build_store
+from xpscale.ingest.plan import plan_ingest, run_ingest
 from xpscale.runtime.events import RunStarted
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
@@ -138,6 +139,16 @@ def test_killed_between_any_two_writes_and_run_again(n_writes, spoilt, reference
     if not (store / "zarr.json").exists():
         with pytest.raises((InvalidInputError, FileNotFoundError)):
             open_store(str(store))
+    ingest(spoilt.url, store)
+    assert contents(store) == contents(reference)
+
+
+def test_what_a_killed_process_was_just_writing_does_not_stay(spoilt, reference, tmp_path):
+    store = tmp_path / "store"
+    assert killed_ingest(spoilt.url, store, 60) == -signal.SIGKILL
+    group = next(store.glob("Norder=*/Npix=*"))
+    for half in (group / "zarr.json#1", store / "_xpscale/staging/rows#12"):
+        half.write_bytes(b"half of it")
     ingest(spoilt.url, store)
     assert contents(store) == contents(reference)
 

@@ -27,7 +27,7 @@ from xpscale.demo.probe import probe_labels
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import RunReport, run
-from xpscale.ingest.plan import build_store
+from xpscale.ingest.build import build_store
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.progress import TerminalProgress

@@ -24,8 +24,9 @@ from xpscale.archive.files import NAME, XP_FOLDER
 from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest import plan as archive_plan
+from xpscale.ingest.build import Pieces, ingest_pieces
 from xpscale.ingest.pieces import ParquetPiece, StageParquet, StageTable, TablePiece
-from xpscale.ingest.plan import IngestPlan, Pieces, ingest_pieces
+from xpscale.ingest.plan import IngestPlan
 from xpscale.ingest.projection import XP_BYTES_PER_ROW
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.storage import Storage

@@ -35,7 +35,8 @@ Attributes of the root group:
 ``credit``
     The acknowledgement that Gaia asks of everyone who uses its data.
 
-A partition's group has ``order`` and ``pixel``; each array ``units`` (as the Gaia archive writes them; empty for none) and ``description``.
+A partition's group has ``order`` and ``pixel``; each array ``units`` (as the Gaia archive writes them; empty for none) and
+``description``.
 """
 
 from __future__ import annotations
