@@ -1,4 +1,7 @@
-"""``kill -9`` of workers and of the client at random moments: the store ends in the bytes of an undisturbed ingest."""
+"""``kill -9`` of workers and of the client at random moments: the store ends in the bytes of an undisturbed ingest.
+
+Twenty kills in the two tests together.
+"""
 
 import os
 import random
@@ -38,7 +41,7 @@ def archive(tmp_path_factory):
     """8 file pairs, so that there are moments enough, with rows to reject in them."""
     folder = str(tmp_path_factory.mktemp("kill") / "archive")
     defects = Defects(missing_bp=3, missing_source=3, duplicate=5, duplicate_across=5)
-    return write_archive(Universe(1_500, seed=8, mover_fraction=0.02), folder, n_files=8, defects=defects).url
+    return write_archive(Universe(900, seed=8, mover_fraction=0.02), folder, n_files=8, defects=defects).url
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +134,14 @@ def kill_all(victims, n_workers, rng, start, folder, reference):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_workers_and_client_killed_on_a_cluster(reference, start, tmp_path):
-    victims = ["worker", "worker", "client", "worker", "worker", "client", "worker", "worker", "worker", "worker"]
-    assert kill_all(victims, 2, random.Random(20), start, tmp_path, reference) == {"worker": 8, "client": 2}
+    victims = ["worker", "worker", "worker", "client", "worker", "worker", "worker"]
+    assert kill_all(victims, 2, random.Random(20), start, tmp_path, reference) == {"worker": 6, "client": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_client_without_workers_killed(reference, start, tmp_path):
-    assert kill_all(["client"] * 10, 0, random.Random(21), start, tmp_path, reference) == {"worker": 0, "client": 10}
+    assert kill_all(["client"] * 13, 0, random.Random(21), start, tmp_path, reference) == {"worker": 0, "client": 13}
 
 
 def finish(process, store, reference):
