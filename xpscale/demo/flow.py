@@ -6,6 +6,8 @@ skipped, so an interrupted demo goes on where it stopped.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -246,9 +248,10 @@ def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, r
         )
     print(f"\nspectra store  {folder / 'store'}\nmodel          {folder / 'model'}\ncatalogue      {path}")
     print("figures        " + "\n               ".join(str(figure) for figure in figures))
+    xpscale = "xpscale" if shutil.which("xpscale") else os.path.relpath(Path(sys.executable).parent / "xpscale")
     print("\ntry next")
     print(
         f"  xpscale query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns source_id,ra,dec,latent_mean_0"
     )
-    print(f"  xpscale spectrum {path} {first['source_id']} --store {folder / 'store'} --plot spectrum.png")
-    print(f'  xpscale sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"')
+    print(f"  {xpscale} spectrum {path} {first['source_id']} --store {folder / 'store'} --plot spectrum.png")
+    print(f'  {xpscale} sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"')
