@@ -251,7 +251,7 @@ def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, r
     xpscale = "xpscale" if shutil.which("xpscale") else os.path.relpath(Path(sys.executable).parent / "xpscale")
     print("\ntry next")
     print(
-        f"  xpscale query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns source_id,ra,dec,latent_mean_0"
+        f"  {xpscale} query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns source_id,ra,dec,latent_mean_0"
     )
     print(f"  {xpscale} spectrum {path} {first['source_id']} --store {folder / 'store'} --plot spectrum.png")
     print(f'  {xpscale} sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"')
