@@ -83,5 +83,7 @@ def load(path: str | Path) -> Settings:
         near = difflib.get_close_matches(name, names, 1)
         raise InvalidInputError(f"{file} has the key {name!r}", f"Did you mean {near[0]!r}?" if near else "Remove it")
     if missing := names - values.keys():
-        raise InvalidInputError(f"{file} lacks {', '.join(sorted(missing))}", "Add it; see pipelines/settings/laptop.toml")
+        raise InvalidInputError(
+            f"{file} lacks {', '.join(sorted(missing))}", "Add it; see pipelines/settings/laptop.toml"
+        )
     return Settings(**values)
