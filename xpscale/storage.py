@@ -211,6 +211,16 @@ class Storage:
             with contextlib.suppress(NotFoundError), self._explained(key):
                 obstore.delete(self._writable(), key)
 
+    def remove_unfinished(self, prefix: str = "") -> None:
+        """Remove what killed processes were writing below a prefix; only where nobody writes any more.
+
+        On a local disk such an object lies beside its place as ``NAME#1``, and no listing shows it; S3 keeps none.
+        """
+        if self.is_local:
+            for path in self._local(prefix).rglob("*#*"):
+                if path.name.rpartition("#")[2].isdigit():
+                    path.unlink(missing_ok=True)
+
     def _writable(self) -> ObjectStore:
         if self.url.startswith(("https://", "http://")):
             raise InvalidInputError(f"{self.url} is read only", "Write to a local path or s3://")

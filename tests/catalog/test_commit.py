@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -61,6 +62,15 @@ def test_reports_that_contradict_themselves_are_refused(storage: Storage):
     ):
         with pytest.raises(InvalidInputError, match=r"Norder=2/Npix=30 contradicts itself"):
             build_manifest(storage, [wrong, *others])
+
+
+def test_commit_removes_what_killed_writers_left(storage: Storage):
+    manifest = build_manifest(storage, fill(storage))
+    left = Path(storage.url) / f"{manifest.parts[0].key}#1"
+    left.write_bytes(b"half")
+    commit(storage, manifest)
+    assert not left.exists()
+    assert (Path(storage.url) / manifest.parts[0].key).exists()
 
 
 def test_commit_publishes_once_and_again_is_a_no_op(storage: Storage):

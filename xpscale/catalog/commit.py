@@ -78,6 +78,8 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         return newest
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
+    for product in manifest.identity.outputs:
+        storage.remove_unfinished(f"{product}/dataset")
     if not storage.create(key, manifest.to_json().encode()):
         raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
     parent = newest.number if newest else 0

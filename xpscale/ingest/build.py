@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -239,7 +238,4 @@ def _clean_up(store: Storage) -> None:
     leftovers = [*store.list(STAGING), *store.list("_xpscale/ledger"), *store.list("_xpscale/failed")]
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(store.delete, leftovers))
-    if store.is_local:  # what a killed process was writing lies beside its place as NAME#1, and no listing shows it
-        for path in Path(store.url).rglob("*#*"):
-            if path.name.rpartition("#")[2].isdigit():
-                path.unlink(missing_ok=True)
+    store.remove_unfinished()
