@@ -19,8 +19,7 @@ COUNT_ORDER = 8
 """HEALPix order at which sources are counted: the finest partition there can be (0.05 square degrees)."""
 
 DEFAULT_MAX_ROWS = 262_144
-"""Rows of a partition at most, unless one pixel of `COUNT_ORDER` alone holds more: about 840 and more partitions for
-DR3, few enough that scheduling costs under 1 %; a task takes about 1.2 GB of memory."""
+"""Rows of a partition at most, unless one pixel of `COUNT_ORDER` alone holds more: 1,872 partitions for DR3 (design/003), few enough that scheduling costs under 1 %; a task takes about 1.2 GB of memory."""
 
 
 def adaptive_partitions(counts: NDArray[np.int64], max_rows: int = DEFAULT_MAX_ROWS) -> tuple[Partition, ...]:
