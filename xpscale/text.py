@@ -8,11 +8,11 @@ __all__ = ["duration", "size"]
 def size(n_bytes: float) -> str:
     """Bytes in the unit that gives two or three digits before the point.
 
-    >>> size(5_802_489), size(880), size(3.61e12)
-    ('5.8 MB', '880 B', '3.6 TB')
+    >>> size(5_802_489), size(880), size(3.61e12), size(999_700_000)
+    ('5.8 MB', '880 B', '3.6 TB', '1 GB')
     """
     for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
+        if n_bytes < 999.5:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:,.1f} TB"

@@ -14,8 +14,9 @@ from xpscale.archive.mirror import Mirror
 from xpscale.archive.transfer import patiently
 from xpscale.errors import InvalidInputError, NotFoundError, PlanError
 from xpscale.storage import Storage
+from xpscale.text import size
 
-__all__ = ["TABLES", "FetchPlan", "in_words", "plan_fetch"]
+__all__ = ["TABLES", "FetchPlan", "plan_fetch"]
 
 TABLES = {"xp": XP_FOLDER, "source": SOURCE_FOLDER}
 ESA_SUBFOLDERS = {XP_FOLDER: "Spectroscopy"}
@@ -72,14 +73,14 @@ class FetchPlan:
         missing = self.missing
         n_bytes = sum(file.n_bytes for file in missing)
         n_unknown = sum(not file.n_bytes for file in missing)
-        begun = f", {in_words(self.part_bytes)} of it here" if self.part_bytes else ""
+        begun = f", {size(self.part_bytes)} of it here" if self.part_bytes else ""
         unknown = f", {n_unknown:,} of unknown size" if n_unknown else ""
         n_found = len(self.files) - len(missing)
-        found = f"; {n_found:,} are there ({in_words(self.n_bytes - n_bytes)})" if n_found else ""
+        found = f"; {n_found:,} are there ({size(self.n_bytes - n_bytes)})" if n_found else ""
         return (
-            f"fetch {len(missing):,} of {len(self.files):,} files, {in_words(n_bytes)}{begun}{unknown}, from "
+            f"fetch {len(missing):,} of {len(self.files):,} files, {size(n_bytes)}{begun}{unknown}, from "
             f"{self.url}{found}\n"
-            f"  to {self.mirror.directory}: {in_words(self.free_bytes)} free"
+            f"  to {self.mirror.directory}: {size(self.free_bytes)} free"
         )
 
 
@@ -129,8 +130,8 @@ def plan_fetch(
     plan = FetchPlan(Storage(url).url, mirror, origins, tuple(files), verified, found, part_bytes, mirror.free_bytes)
     if plan.needed_bytes > plan.free_bytes:
         raise PlanError(
-            f"{len(plan.missing):,} files of {plan.url} need {in_words(plan.needed_bytes)}, and {mirror.directory} has "
-            f"{in_words(plan.free_bytes)} free",
+            f"{len(plan.missing):,} files of {plan.url} need {size(plan.needed_bytes)}, and {mirror.directory} has "
+            f"{size(plan.free_bytes)} free",
             "Make room, choose another disk, or fetch fewer files with --files",
         )
     return plan
@@ -185,12 +186,3 @@ def _with_sizes(
         return list(threads.map(sized, files))
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
-
-
-def in_words(n_bytes: float) -> str:
-    """``"1.5 MB"``: bytes in decimal units."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(n_bytes) < 999.5:
-            return f"{n_bytes:,.0f} {unit}" if unit == "bytes" else f"{n_bytes:,.1f} {unit}"
-        n_bytes /= 1e3
-    return f"{n_bytes:,.1f} TB"

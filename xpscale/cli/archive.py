@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Json, print_json, say
+from xpscale.cli.common import Json, conclude, say
+from xpscale.text import size
 
 if TYPE_CHECKING:
     from xpscale.archive.download import Progress
@@ -46,7 +47,6 @@ def fetch(
 ) -> None:
     """Fetch archive files, each verified by its MD5 sum; run again to resume."""
     from xpscale.archive.download import plan_fetch, run_fetch
-    from xpscale.archive.download_plan import in_words
 
     names = [name.strip() for name in tables.split(",") if name.strip()]
     plan = plan_fetch(archive_url, directory, pixels=_pixels(files), tables=names, n_connections=connections)
@@ -58,8 +58,8 @@ def fetch(
         return
     faults = f", {report.n_faults:,} faults overcome" if report.n_faults else ""
     found = f", {report.n_found:,} were there and right" if report.n_found else ""
-    rate = f"{in_words(report.n_bytes / max(report.wall_s, 1e-9))}/s"
-    say(f"{report.n_fetched:,} files fetched and verified: {in_words(report.n_bytes)}, {rate}{faults}{found}")
+    rate = f"{size(report.n_bytes / max(report.wall_s, 1e-9))}/s"
+    say(f"{report.n_fetched:,} files fetched and verified: {size(report.n_bytes)}, {rate}{faults}{found}")
 
 
 def _pixels(text: str) -> tuple[int, int] | None:
@@ -79,22 +79,12 @@ def verify(
     json: Json = False,
 ) -> None:
     """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if something is wrong."""
-    from xpscale.archive.download_plan import in_words
     from xpscale.archive.verify import verify_archive
-    from xpscale.errors import PermanentError
 
     with _drawn("verify") as progress:
         found = verify_archive(directory, progress=progress)
-    if json:
-        print_json(found.to_json())
-    else:
-        print(f"{found.n_files:,} files, {found.n_pairs:,} pairs, {in_words(found.n_bytes)}")
-        print("sound" if found.ok else "\n".join(found.problems))
-    if not found.ok:
-        n = len(found.problems)
-        raise PermanentError(
-            f"{directory} has {n:,} problem{'s' * (n > 1)}", "Remove the files that are wrong and fetch them again"
-        )
+    numbers = f"{found.n_files:,} files, {found.n_pairs:,} pairs, {size(found.n_bytes)}"
+    conclude(found, directory, numbers, json=json, remedy="Remove the files that are wrong and fetch them again")
 
 
 @contextlib.contextmanager
@@ -122,7 +112,6 @@ def _drawn(what: str, every_s: float = 10.0) -> Iterator[Callable[[Progress], No
 
 
 def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
-    from xpscale.archive.download_plan import in_words
 
     started = printed = time.monotonic()
     first = -1
@@ -136,8 +125,8 @@ def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
         rate = max(now.n_bytes_done - first, 0) / (printed - started)
         left = f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
         say(
-            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {in_words(now.n_bytes_done)} of "
-            f"{in_words(now.n_bytes)}, {in_words(rate)}/s{left}"
+            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {size(now.n_bytes_done)} of "
+            f"{size(now.n_bytes)}, {size(rate)}/s{left}"
         )
 
     return draw

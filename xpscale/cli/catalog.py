@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xpscale.cli.common import Json, print_json
+from xpscale.cli.common import Json, conclude, print_json
 from xpscale.cli.infer import Catalog
 from xpscale.text import size
 
@@ -51,19 +51,11 @@ def check(
 ) -> None:
     """Compare every part with the manifest, and the metadata with the standard.  Exit code 20 if something is wrong."""
     from xpscale.catalog.check import check as check_catalog
-    from xpscale.errors import PermanentError
     from xpscale.storage import Storage
 
     found = check_catalog(Storage(catalog), deep=not quick)
-    if json:
-        print_json(found.to_json())
-    else:
-        print(f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {size(found.n_bytes)}")
-        print("sound" if found.ok else "\n".join(found.problems))
-    if not found.ok:
-        raise PermanentError(
-            f"{catalog} has {len(found.problems)} problems", "Write the catalogue anew to another place"
-        )
+    numbers = f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {size(found.n_bytes)}"
+    conclude(found, catalog, numbers, json=json, remedy="Write the catalogue anew to another place")
 
 
 @nouns.command()

@@ -7,18 +7,29 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, PermanentError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from xpscale.types import Executor
 
-__all__ = ["Json", "Output", "Resources", "Scheduler", "Workers", "executor", "print_json", "print_table", "say"]
+__all__ = [
+    "Json",
+    "Output",
+    "Resources",
+    "Scheduler",
+    "Workers",
+    "conclude",
+    "executor",
+    "print_json",
+    "print_table",
+    "say",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="Where to write.")]
@@ -72,6 +83,30 @@ def say(text: str) -> None:
 def print_json(value: Mapping[str, Any] | str) -> None:
     """One JSON object on standard output."""
     print(value if isinstance(value, str) else json.dumps(value, indent=1))
+
+
+class Check(Protocol):
+    """What a verification found."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Each names its object; none if all is well."""
+        ...
+
+    def to_json(self) -> str:
+        """All of it as one JSON object."""
+        ...
+
+
+def conclude(found: Check, place: str, numbers: str, *, json: bool, remedy: str) -> None:
+    """Print what a verification found, and fail if it found something."""
+    if json:
+        print_json(found.to_json())
+    else:
+        print(numbers)
+        print("\n".join(found.problems) or "sound")
+    if n := len(found.problems):
+        raise PermanentError(f"{place} has {n:,} problem{'s' * (n > 1)}", remedy)
 
 
 def print_table(table: pa.Table) -> None:

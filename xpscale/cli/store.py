@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
+from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, conclude, executor, print_json, say
 from xpscale.text import size
 
 if TYPE_CHECKING:
@@ -132,19 +132,15 @@ def info(store: Store, json: Json = False) -> None:
 @nouns.command()
 def check(store: Store, json: Json = False) -> None:
     """Read everything and verify it: bytes, rows, order, sums.  Exit code 20 if something is wrong."""
-    from xpscale.errors import PermanentError
     from xpscale.store.check import check_store
     from xpscale.store.reader import open_store
 
     found = check_store(open_store(store))
     rejected = ", ".join(f"{n:,} rejected ({reason})" for reason, n in found.n_rejected.items()) or "0 rejected"
-    if json:
-        print_json(found.to_json())
-    else:
-        print(f"{found.n_read:,} read, {found.n_written:,} written, {rejected}")
-        print(f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}")
-        if found.quarantined:
-            print(_set_aside(found.quarantined))
-        print("sound" if found.ok else "\n".join(found.problems))
-    if not found.ok:
-        raise PermanentError(f"{store} has {len(found.problems)} problems", "Ingest again into a new store")
+    numbers = (
+        f"{found.n_read:,} read, {found.n_written:,} written, {rejected}\n"
+        f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}"
+    )
+    if found.quarantined:
+        numbers += f"\n{_set_aside(found.quarantined)}"
+    conclude(found, store, numbers, json=json, remedy="Ingest again into a new store")
