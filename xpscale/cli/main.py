@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale import __version__
-from xpscale.cli import archive, catalog, demo, infer, model, plot, query, store
+from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store
 from xpscale.errors import XpscaleError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _options(
     pass
 
 
-for noun in (archive, store, model, infer, catalog, query, plot, demo):
+for noun in (archive, store, sample, model, infer, catalog, query, plot, demo):
     noun.register(app)
 
 

@@ -1,4 +1,4 @@
-"""``xpscale sample``, ``xpscale train``, ``xpscale model info|import``."""
+"""``xpscale train``, ``xpscale model info|import``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Json, Output, print_json, say
+from xpscale.cli.common import Json, print_json, say
 from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
@@ -23,24 +23,8 @@ nouns = typer.Typer(no_args_is_help=True, help="Look at a model, or import publi
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command()(sample)
     app.command()(train)
     app.add_typer(nouns, name="model")
-
-
-def sample(
-    store: Spectra,
-    output: Output,
-    n: Annotated[int, typer.Option("-n", help="Objects to draw.", min=1)] = 100_000,
-    rule: Annotated[str, typer.Option(help="uniform, density (favours dense regions) or flattened.")] = "density",
-    seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
-) -> None:
-    """Draw an object-dense training sample from a store, reproducibly; held-out pixels stay out."""
-    from xpscale.training.sample import draw_sample, save_sample
-
-    drawn = draw_sample(open_input(store), n, rule, seed)
-    save_sample(drawn, output)
-    say(f"{len(drawn):,} objects, rule {rule}, seed {seed}, digest {drawn.digest[:12]}: {output}")
 
 
 def train(
