@@ -27,9 +27,10 @@ import safetensors.numpy
 import torch
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.model.architectures import build
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, LatentPosterior, Reconstruction, ScatterVAE
+from xpscale.model.scatter_vae import Architecture, LatentPosterior, NetworkModule, Reconstruction
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -136,13 +137,13 @@ class TrainedModel:
         What it is.
     """
 
-    network: ScatterVAE
+    network: NetworkModule
     scaling: Scaling
     density: TrainingDensity
     card: ModelCard
 
     @staticmethod
-    def create(network: ScatterVAE, scaling: Scaling, density: TrainingDensity, card: ModelCard) -> TrainedModel:
+    def create(network: NetworkModule, scaling: Scaling, density: TrainingDensity, card: ModelCard) -> TrainedModel:
         """A model, with the content hash written into its card."""
         widths = {network.architecture.n_coefficients, len(scaling.mean), len(density.lower)}
         if len(widths) != 1 or card.architecture != network.architecture:
@@ -172,9 +173,10 @@ class TrainedModel:
 
     def encode(self, batch: SpectraBatch) -> LatentPosterior:
         """The posterior of the latents of spectra in the archive's units; NaN where a row is not finite."""
-        x, _ = self.scaling.standardize(batch)
+        x, x_err = self.scaling.standardize(batch)
+        errors = None if x_err is None else torch.from_numpy(x_err)
         with torch.inference_mode():
-            return self.network.encode(torch.from_numpy(x))
+            return self.network.encode(torch.from_numpy(x), errors)
 
     def decode(self, z: torch.Tensor, phot_g_mean_flux: NDArray[np.float64]) -> Reconstruction:
         """The distribution of spectra with latents z (B, L), in the archive's coefficient units, float64.
@@ -257,7 +259,7 @@ def load_model(source: str | Storage) -> TrainedModel:
         weights = {
             k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("network.")
         }
-        network = ScatterVAE(card.architecture)
+        network = build(card.architecture)
         network.load_state_dict(weights)
         density = TrainingDensity(
             tensors["density.counts"],

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from xpscale.model.nn import folded
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
-    Architecture,
     LatentPosterior,
+    NetworkModule,
     Reconstruction,
     ScatterVAE,
 )
@@ -24,7 +24,7 @@ from xpscale.model.scatter_vae import (
 __all__ = ["FoldedScatterVAE", "fold"]
 
 
-class FoldedScatterVAE(nn.Module):
+class FoldedScatterVAE(NetworkModule):
     """A `ScatterVAE` for inference only; made by `fold`.
 
     Parameters
@@ -33,9 +33,10 @@ class FoldedScatterVAE(nn.Module):
         A trained network in float64, on the device where the folded one shall live.
     """
 
+    needs_errors = False
+
     def __init__(self, network: ScatterVAE) -> None:
-        super().__init__()
-        self.architecture: Architecture = network.architecture
+        super().__init__(network.architecture)
         heads = nn.Linear(network.latent_mean.in_features, 2 * network.architecture.n_latents)
         heads.weight = nn.Parameter(torch.cat([network.latent_mean.weight, network.latent_log_var.weight]))
         heads.bias = nn.Parameter(torch.cat([network.latent_mean.bias, network.latent_log_var.bias]))
@@ -43,8 +44,8 @@ class FoldedScatterVAE(nn.Module):
         self.mean = folded(network.mean)
         self.scatter = folded([network.scatter, nn.Sigmoid()])
 
-    def encode(self, x: Tensor) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C)."""
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
+        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
         mean, log_var = self.encoder(x).chunk(2, dim=-1)  # (B, L) each
         return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
 
@@ -53,16 +54,20 @@ class FoldedScatterVAE(nn.Module):
         return Reconstruction(self.mean(z), self.scatter(z))
 
 
-def fold(network: ScatterVAE, dtype: torch.dtype = torch.float32) -> FoldedScatterVAE:
-    """The folded network, in evaluation mode and without gradients; the network itself is left as it is.
+def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkModule:
+    """The network for inference: folded, in evaluation mode and without gradients; the network itself stays as it is.
+
+    An architecture with nothing to fold is only copied.
 
     Parameters
     ----------
     network
-        A trained network.
+        A trained network of any architecture.
     dtype
         The precision it will run in; the folding itself is done in float64.
     """
-    with torch.no_grad():
-        result = FoldedScatterVAE(copy.deepcopy(network).double().eval())
+    result = copy.deepcopy(network).double().eval()
+    if isinstance(result, ScatterVAE):
+        with torch.no_grad():
+            result = FoldedScatterVAE(result)
     return result.to(dtype).requires_grad_(False).eval()

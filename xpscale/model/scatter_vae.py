@@ -33,7 +33,7 @@ Laroche A., Speagle J. S., 2025, ApJ 979, 5, "Closing the stellar labels gap".  
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ __all__ = [
     "Architecture",
     "LatentPosterior",
     "Network",
+    "NetworkModule",
     "Reconstruction",
     "ScatterVAE",
 ]
@@ -71,7 +72,7 @@ class Architecture:
     hidden
         Widths of the encoder's layers; the decoders mirror them.
     name
-        What kind of network it is.
+        What kind of network it is: a key of `xpscale.model.architectures.ARCHITECTURES`.
     """
 
     n_coefficients: int = 110
@@ -81,8 +82,6 @@ class Architecture:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if self.name != "scatter_vae":
-            raise InvalidInputError(f"no architecture is called {self.name!r}", "This version knows 'scatter_vae'")
         if min(self.n_coefficients, self.n_latents, *self.hidden, len(self.hidden)) < 1:
             raise InvalidInputError(f"every width must be at least 1: {self}")
 
@@ -143,10 +142,15 @@ class Reconstruction:
 
 
 class Network(Protocol):
-    """What inference needs of a network, as trained (`ScatterVAE`) or folded (`xpscale.model.folding`)."""
+    """What inference needs of a network, as trained or folded (`xpscale.model.folding`)."""
 
-    def encode(self, x: Tensor) -> LatentPosterior:
-        """The posterior of the latents of x, with shape (B, C)."""
+    architecture: Architecture
+    needs_errors: ClassVar[bool]
+    """Whether `encode` reads x_err.  Such a network does not see elements whose x or x_err is not finite, or whose
+    x_err is not positive: it is told that they are missing."""
+
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
+        """The posterior of the latents of x and its errors, with shape (B, C); x_err may be None if not needed."""
         ...
 
     def decode(self, z: Tensor) -> Reconstruction:
@@ -154,8 +158,39 @@ class Network(Protocol):
         ...
 
 
-class ScatterVAE(nn.Module):
-    """The network as it is trained.
+class NetworkModule(nn.Module):
+    """A `Network` as a torch module, to be trained, or folded for inference; every architecture derives from it.
+
+    Parameters
+    ----------
+    architecture
+        Its widths.
+    """
+
+    needs_errors: ClassVar[bool]
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
+        """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C)."""
+        raise NotImplementedError
+
+    def decode(self, z: Tensor) -> Reconstruction:
+        """The distribution of standardized coefficients given latents z, with shape (B, L)."""
+        raise NotImplementedError
+
+    def forward(
+        self, x: Tensor, x_err: Tensor | None, generator: torch.Generator
+    ) -> tuple[LatentPosterior, Reconstruction]:
+        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two halves of the loss."""
+        posterior = self.encode(x, x_err)
+        return posterior, self.decode(posterior.sample(generator))
+
+
+class ScatterVAE(NetworkModule):
+    """The paper's network.
 
     Parameters
     ----------
@@ -163,9 +198,10 @@ class ScatterVAE(nn.Module):
         Its widths; by default those of the paper, 67,182 trainable parameters.
     """
 
+    needs_errors = False
+
     def __init__(self, architecture: Architecture | None = None) -> None:
-        super().__init__()
-        self.architecture = architecture or Architecture()
+        super().__init__(architecture or Architecture())
         n_coefficients, n_latents, hidden = (
             self.architecture.n_coefficients,
             self.architecture.n_latents,
@@ -178,16 +214,11 @@ class ScatterVAE(nn.Module):
         self.mean = decoder_stack(up)
         self.scatter = decoder_stack(up)
 
-    def encode(self, x: Tensor) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C)."""
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
+        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
         h = self.encoder(x)  # (B, hidden[-1])
         return LatentPosterior(self.latent_mean(h), self.latent_log_var(h).clamp(*LATENT_LOG_VAR_BOUNDS))
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
         return Reconstruction(self.mean(z), self.scatter(z).sigmoid())
-
-    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[LatentPosterior, Reconstruction]:
-        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two halves of the loss."""
-        posterior = self.encode(x)
-        return posterior, self.decode(posterior.sample(generator))

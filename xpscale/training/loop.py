@@ -1,4 +1,4 @@
-"""The training loop: AdamW on the paper's loss, over rows in memory."""
+"""The training loop: AdamW, over rows in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from xpscale.errors import PermanentError
-from xpscale.model.scatter_vae import ScatterVAE
+from xpscale.model.architectures import build
+from xpscale.training.loss import Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ class Trainer:
         self.epoch = 0
         with torch.random.fork_rng(devices=[]):  # weights are drawn from torch's global generator: leave it as found
             torch.manual_seed(settings.seed)
-            self.network = ScatterVAE(settings.architecture(n_coefficients)).to(device)
+            self.network = build(settings.architecture(n_coefficients)).to(device)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
+        self.objective = Objective(settings)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
 
     def state(self) -> dict[str, Any]:
@@ -106,19 +108,16 @@ class Trainer:
 
         Nothing is changed if the norm is not finite.
         """
-        posterior, reconstruction = self.network(x, self.generator)
-        kl_per_latent = posterior.kl_per_latent().mean(0)  # (L,)
-        terms = torch.stack([reconstruction.nll(x, x_err).mean(), kl_per_latent.sum()])
-        kl_cost = kl_per_latent.clamp(min=self.settings.free_nats).sum()
+        loss = self.objective(self.network, x, x_err, self.generator, self.epoch)
         self.optimizer.zero_grad()
-        torch.autograd.backward(terms[0] + kl_cost)
+        torch.autograd.backward(loss.cost)
         limit = self.settings.max_gradient_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         if torch.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.optimizer.step()
-        return terms.detach(), norm
+        return loss.terms, norm
 
     def _not_finite(self, batch: int, training: Rows, rows: Tensor) -> PermanentError:
         """The error that names where it happened; the rows of largest |x| are the likely cause."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from xpscale.model.scatter_vae import ScatterVAE
+    from xpscale.model.scatter_vae import NetworkModule
     from xpscale.training.loader import Rows
 
 __all__ = ["EpochMetrics", "HeldOutLoss", "held_out_loss", "history_csv"]
@@ -100,7 +100,7 @@ def history_csv(rows: Iterable[dict[str, float]]) -> str:
 
 
 @torch.inference_mode()
-def held_out_loss(network: ScatterVAE, rows: Rows, seed: int) -> HeldOutLoss:
+def held_out_loss(network: NetworkModule, rows: Rows, seed: int) -> HeldOutLoss:
     """The loss on all held-out rows, with the same draws from the posterior every time.
 
     Parameters
@@ -120,7 +120,7 @@ def held_out_loss(network: ScatterVAE, rows: Rows, seed: int) -> HeldOutLoss:
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     nll, kl, means = [], [], []
     for x, x_err in zip(torch.split(rows.x, ROWS_AT_ONCE), torch.split(rows.x_err, ROWS_AT_ONCE), strict=True):
-        posterior, reconstruction = network(x, generator)
+        posterior, reconstruction = network(x, x_err, generator)
         nll.append(reconstruction.nll(x, x_err).double())
         kl.append(posterior.kl_per_latent().double())
         means.append(posterior.mean.double())

@@ -1,0 +1,26 @@
+"""Networks by the name of their architecture."""
+
+from __future__ import annotations
+
+from xpscale.errors import InvalidInputError
+from xpscale.model.scatter_vae import Architecture, NetworkModule, ScatterVAE
+
+__all__ = ["ARCHITECTURES", "build"]
+
+ARCHITECTURES: dict[str, type[NetworkModule]] = {"scatter_vae": ScatterVAE}
+"""What `Architecture.name` may be, and the network it stands for."""
+
+
+def build(architecture: Architecture) -> NetworkModule:
+    """A network with random weights, to be trained or filled with saved ones.
+
+    Raises
+    ------
+    InvalidInputError
+        If no architecture has this name.
+    """
+    if architecture.name not in ARCHITECTURES:
+        raise InvalidInputError(
+            f"no architecture is called {architecture.name!r}", f"This version knows {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[architecture.name](architecture)
