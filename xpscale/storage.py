@@ -6,7 +6,7 @@ overwrites, for what may be written twice with the same meaning.
 
 S3 is configured by the standard AWS environment, the same for every library used here: ``AWS_ACCESS_KEY_ID``,
 ``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, and ``AWS_ENDPOINT_URL`` for servers other than Amazon's; a public bucket is read
-with ``AWS_SKIP_SIGNATURE=true``.
+with ``AWS_SKIP_SIGNATURE=true``.  ``AWS_TIMEOUT`` (``300s``) ends a request that hangs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Storage"]
 
 REMOTE = ("s3://", "https://", "http://")
+
+CREATE_DELAYS_S = (0.2, 1.0, 5.0)
+"""Pauses before a PUT whose answer did not come is sent again; refused ones (503) obstore repeats by itself, for minutes."""
+
+TIMEOUT = "300s"  # of one request: a part of 200 MB at 0.7 MB/s
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Storage:
             return LocalStore(self.url if Path(self.url).is_dir() else None, mkdir=False)
         if self.url.startswith("s3://"):
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-            options = {"allow_http": True} if endpoint.startswith("http://") else {}
+            options = {"timeout": os.environ.get("AWS_TIMEOUT", TIMEOUT), "allow_http": endpoint.startswith("http://")}
             return S3Store.from_url(self.url, client_options=options)  # type: ignore[arg-type]
         return HTTPStore.from_url(self.url, client_options={"allow_http": self.url.startswith("http://")})
 
@@ -184,16 +190,29 @@ class Storage:
             True if the object now there holds exactly ``data`` because this call (or an attempt of it whose answer
             was lost) wrote it or an equal one; False if somebody else's different object was there first.
         """
+        for delay_s in (*CREATE_DELAYS_S, None):
+            try:
+                return self._create(key, bytes(data))
+            except TryAgainError:
+                # obstore does not repeat a conditional PUT that timed out: it may have been stored.  It is safe here,
+                # because what is there is read back and compared.
+                if delay_s is None or self.is_local:
+                    raise
+                time.sleep(delay_s)
+        raise AssertionError  # the last round returns or raises
+
+    def _create(self, key: str, data: bytes) -> bool:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         with self._explained(key):
             try:
-                obstore.put(self._writable(), key, bytes(data), mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                # A PUT whose answer was lost is retried below us and then collides with itself: read it back
-                # before calling it a conflict.
-                return self.read(key) == bytes(data)
+                obstore.put(self._writable(), key, data, mode="create", use_multipart=False)
+            except AlreadyExistsError as error:
+                try:
+                    return self.read(key) == data
+                except NotFoundError:  # S3 also says so while another's PUT of the same key is under way
+                    raise TryAgainError(f"{self.url}/{key} is being written by somebody else") from error
         return True
 
     def replace(self, key: str, data: bytes | memoryview) -> None:
@@ -201,7 +220,8 @@ class Storage:
         import obstore
 
         with self._explained(key):
-            obstore.put(self._writable(), key, bytes(data))
+            # in one request: the pieces of a multipart upload that was cut off would lie there, invisible and paid for
+            obstore.put(self._writable(), key, bytes(data), use_multipart=False)
 
     def delete(self, *keys: str) -> None:
         """Remove objects; one that is not there is no error."""
@@ -279,9 +299,10 @@ class Storage:
         except (ConflictError, InvalidInputError, TryAgainError):
             raise
         except (obs.BaseError, OSError) as error:
-            raise TryAgainError(
-                f"{where}: {_first_line(error)}", "Try again; if it stays, check the network and AWS_ENDPOINT_URL"
-            ) from error
+            text = _first_line(error)
+            full = "No space left" in text or "quota" in text.lower()
+            remedy = "Make room" if full else "If it stays, check the network and AWS_ENDPOINT_URL"
+            raise TryAgainError(f"{where}: {text}", f"{remedy}, then try again") from error
 
 
 class _RemoteFile(io.RawIOBase):

@@ -1,0 +1,163 @@
+"""Kill points: every write of an object, in whatever process of a run, can be the last thing that process does.
+
+A run's processes (client, Dask workers) share a folder, `KillPoints`.  Each write of an object is a line in its file
+``operations``; the line's number decides who strikes.  So "between step 7 and step 8 of the run" has a meaning across
+processes, and strikes once, however often what died is started again.
+
+    points = KillPoints(tmp_path)
+    points.arm(7, "die")
+    subprocess.run([sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...], env={**os.environ, **points.environment})
+
+The command line above is ``xpscale``'s.  Dask workers get theirs by ``--preload xpscale.testing.kill_points``, which
+`KillPoints.environment` asks for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpscale.errors import TryAgainError
+from xpscale.storage import Storage
+
+__all__ = ["KillPoints", "Killed", "dask_setup", "install"]
+
+VARIABLE = "XPSCALE_KILL_POINTS"
+
+WRITES = ("create", "replace", "delete")
+
+
+class Killed(BaseException):
+    """The end of a process that lives on, for tests that can do without a real one: nothing catches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillPoints:
+    """What shall happen at which write.
+
+    Parameters
+    ----------
+    folder
+        Shared by all processes of the run.
+    """
+
+    folder: Path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment of every process that shall count its writes here."""
+        preload = json.dumps([__name__])
+        return {VARIABLE: str(self.folder), "DASK_DISTRIBUTED__WORKER__PRELOAD": preload}
+
+    def arm(self, at: int, do: str, *, after: bool = False, of: str = "") -> None:
+        """Strike at the write with this number, counted from 0; earlier strikes are forgotten.
+
+        Parameters
+        ----------
+        at
+            Number of the write, among those that count.
+        do
+            ``"die"``: the process kills itself.  ``"pause"``: it stands still until `resume`.  ``"raise"``: `Killed`.
+        after
+            Strike when the object is written, not before.
+        of
+            Count only keys that contain this.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("operations", "reached", "go"):
+            (self.folder / name).unlink(missing_ok=True)
+        plan = json.dumps({"at": at, "do": do, "after": after, "of": of})
+        (self.folder / "plan.json.new").write_text(plan)
+        (self.folder / "plan.json.new").rename(self.folder / "plan.json")
+
+    @property
+    def operations(self) -> list[str]:
+        """Writes so far, as ``PID METHOD URL/KEY``."""
+        path = self.folder / "operations"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def reached(self) -> int:
+        """Process that struck, 0 if none has."""
+        path = self.folder / "reached"
+        return int(path.read_text() or 0) if path.exists() else 0
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Wait until it strikes; the process it struck."""
+        give_up = time.monotonic() + timeout_s
+        while not (pid := self.reached):
+            if time.monotonic() > give_up:
+                raise TryAgainError(f"no write reached the kill point within {timeout_s:g} s")
+            time.sleep(0.005)
+        return pid
+
+    def resume(self) -> None:
+        """Let the process that pauses go on."""
+        (self.folder / "go").touch()
+
+    def visit(self, method: str, where: str, write: Callable[[], Any]) -> Any:
+        """Do a write, and what is due there."""
+        plan = json.loads((self.folder / "plan.json").read_text())
+        if plan["of"] in where:
+            with (self.folder / "operations").open("a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                number = len(file.readlines())
+                file.write(f"{os.getpid()} {method} {where}\n")
+        if plan["of"] not in where or number != plan["at"]:
+            return write()
+        result = write() if plan["after"] else None
+        self._strike(plan["do"])
+        return result if plan["after"] else write()
+
+    def _strike(self, do: str) -> None:
+        (self.folder / "reached.new").write_text(str(os.getpid()))
+        (self.folder / "reached.new").rename(self.folder / "reached")
+        if do == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if do == "raise":
+            raise Killed
+        while not (self.folder / "go").exists():
+            time.sleep(0.005)
+
+
+def install(points: KillPoints) -> Callable[[], None]:
+    """Count this process's writes from now on; returns what undoes it."""
+    originals = {name: getattr(Storage, name) for name in WRITES}
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = originals[name]
+
+        def write(self: Storage, *args: Any) -> Any:
+            return points.visit(name, f"{self.url}/{args[0] if args else ''}", lambda: original(self, *args))
+
+        return write
+
+    for name in WRITES:
+        setattr(Storage, name, counted(name))
+
+    def undo() -> None:
+        for name, original in originals.items():
+            setattr(Storage, name, original)
+
+    return undo
+
+
+def dask_setup(_: Any) -> None:
+    """What ``dask worker --preload`` calls."""
+    if folder := os.environ.get(VARIABLE):
+        install(KillPoints(Path(folder)))
+
+
+if __name__ == "__main__":
+    from xpscale.cli.main import main
+
+    dask_setup(None)
+    main()
