@@ -6,7 +6,8 @@ processes, and strikes once, however often what died is started again.
 
     points = KillPoints(tmp_path)
     points.arm(7, "die")
-    subprocess.run([sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...], env={**os.environ, **points.environment})
+    command = [sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...]
+    subprocess.run(command, env={**os.environ, **points.environment})
 
 The command line above is ``xpscale``'s.  Dask workers get theirs by ``--preload xpscale.testing.kill_points``, which
 `KillPoints.environment` asks for.
