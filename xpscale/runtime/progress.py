@@ -1,18 +1,30 @@
-"""A progress bar on the terminal: tasks, rows, rows per second, time left."""
+"""A run on the terminal: tasks, rows, rate, time left; where the time goes, worker by worker; what bounds it."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.history import History
+from xpscale.runtime.split import TimeSplit, WorkerSplit
+from xpscale.text import duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from xpscale.types import TaskReport
 
 __all__ = ["TerminalProgress"]
 
+MAX_WORKERS_SHOWN = 16
+REFRESHES_PER_S = 2
+
 
 class TerminalProgress:
-    """A callback that draws a bar on a terminal, or prints a line now and then elsewhere.
+    """A callback that draws a bar and a table on a terminal, or prints a line now and then elsewhere.
 
     Parameters
     ----------
@@ -25,20 +37,23 @@ class TerminalProgress:
     def __init__(self, stream: TextIO | None = None, every_s: float = 10.0) -> None:
         self._stream = stream or sys.stderr
         self._every_s = every_s
-        self._started: RunStarted | None = None
+        self._history = History()
+        self._started = RunStarted("", 0, 0)
 
     def __call__(self, event: Event) -> None:
         """Draw what the event changes."""
+        self._history(event)
         if isinstance(event, RunStarted):
             self._start(event)
         elif isinstance(event, TaskEnded):
-            self._update(event)
-        else:
+            self._update(event.report)
+        elif isinstance(event, RunEnded):
             self._end(event)
 
     def _start(self, event: RunStarted) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._started, self._clock, self._printed = event, time.perf_counter(), time.perf_counter()
         self._n_done, self._n_rows = event.n_done, 0
@@ -47,7 +62,7 @@ class TerminalProgress:
             console.print(
                 f"{event.stage}: {event.n_done:,} of {event.n_tasks:,} tasks were done before", highlight=False
             )
-        self._bar = None
+        self._live = None
         if console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -55,46 +70,77 @@ class TerminalProgress:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
             )
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
+            self._bar = Progress(*columns, console=console)
             self._task = self._bar.add_task(event.stage, total=event.n_tasks, completed=event.n_done, rate="")
-            self._bar.start()
+            self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_S)
+            self._live.start()
 
-    def _update(self, event: TaskEnded) -> None:
-        report = event.report
+    def _update(self, report: TaskReport) -> None:
         self._n_done += 1
         self._n_rows += report.n_in
         if not report.status.is_done:
             self._say(f"{report.task} {report.status}: {report.error}")
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, rate=self._rate())
+        if self._live is not None:
+            self._bar.update(self._task, advance=1, rate=f"{self._rate()}, {self._left()} left")
         elif time.perf_counter() - self._printed > self._every_s:
             self._printed = time.perf_counter()
-            self._say(f"{self._n_done:,} of {self._of:,} tasks, {self._rate()}, {self._left()} left")
+            split = self._history.record.split.describe()
+            line = f"{self._n_done:,} of {self._started.n_tasks:,} tasks, {self._rate()}, {self._left()} left"
+            self._say("; ".join(filter(None, (line, split))))
 
     def _end(self, event: RunEnded) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         failed = f", {event.n_failed:,} failed" * bool(event.n_failed)
         left = f", {event.n_left:,} left" * bool(event.n_left)
         if self._n_rows or failed or left:
-            self._say(f"{self._n_done:,} of {self._of:,} tasks in {event.wall_s:.1f} s, {self._rate()}{failed}{left}")
+            self._say(
+                f"{self._n_done:,} of {self._started.n_tasks:,} tasks in {event.wall_s:.1f} s, {self._rate()}"
+                f"{failed}{left}"
+            )
 
-    @property
-    def _of(self) -> int:
-        return self._started.n_tasks if self._started else 0
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+
+        split = self._history.record.split
+        if not split.bound_by:
+            return self._bar
+        shown = sorted(split.workers, key=lambda worker: worker.idle_s, reverse=True)[:MAX_WORKERS_SHOWN]
+        table = _table(sorted(shown, key=lambda worker: worker.worker), split)
+        hidden = len(split.workers) - len(shown)
+        note = f" ({hidden:,} workers that are less idle are not shown)" if hidden else ""
+        return Group(self._bar, table, f"bound by {split.bound_by.replace('_', ' ')}{note}")
 
     def _rate(self) -> str:
         return f"{self._n_rows / max(time.perf_counter() - self._clock, 1e-9):,.0f} sources/s"
 
     def _left(self) -> str:
-        done_now = self._n_done - (self._started.n_done if self._started else 0)
-        seconds = (time.perf_counter() - self._clock) / max(done_now, 1) * (self._of - self._n_done)
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        left_s = self._history.record.left_s if self._started.n_rows else None
+        if left_s is None:
+            done_now = self._n_done - self._started.n_done
+            left_s = (time.perf_counter() - self._clock) / max(done_now, 1) * (self._started.n_tasks - self._n_done)
+        return duration(left_s)
 
     def _say(self, text: str) -> None:
-        stage = self._started.stage if self._started else ""
-        line = f"{stage}: {text}"
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
+        line = f"{self._started.stage}: {text}"
+        if self._live is not None:
+            self._live.console.print(line, highlight=False, markup=False)
         else:
             print(line, file=self._stream, flush=True)
+
+
+def _table(workers: list[WorkerSplit], split: TimeSplit) -> Table:
+    """A row a worker and one for all: rate, then each stage's share of the worker's time."""
+    from rich.table import Table
+
+    table, total = Table(box=None, padding=(0, 1), header_style="dim"), split.total
+    stages = [name for name, share in total.shares.items() if share >= 0.005]
+    table.add_column("worker")
+    for name in ("tasks", "sources/s", *(stage.replace("_", " ") for stage in stages)):
+        table.add_column(name, justify="right")
+    rows = [(worker, worker.sources_per_s) for worker in workers]
+    for worker, rate in [*rows, *([(total, split.sources_per_s)] if len(split.workers) > 1 else [])]:
+        shares = (f"{worker.shares[stage]:.0%}" for stage in stages)
+        table.add_row(worker.worker, f"{worker.n_tasks:,}", f"{rate:,.0f}", *shares)
+    return table

@@ -1,0 +1,195 @@
+"""The split of a run's time, its record, the terminal and the metrics: one made-up run with known times, seen four ways."""
+
+import io
+import re
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.history import History, RunRecord, read_records
+from xpscale.runtime.metrics import MetricsServer, exposition
+from xpscale.runtime.progress import TerminalProgress
+from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
+from xpscale.sky import Pixel
+from xpscale.storage import Storage
+from xpscale.types import Part, TaskReport, TaskStatus
+
+T0 = 1_000_000.0
+
+
+def report(i, worker, begin, wall_s, **seconds):
+    part = Part(Pixel(5, i), f"part-{i}", 90, 500, "0" * 64)
+    return TaskReport(
+        f"t{i}", TaskStatus.WRITTEN, (part,), n_in=100, n_out=90, n_rejected={"no_g_flux": 10}, started=T0 + begin,
+        wall_s=wall_s, worker=worker, peak_memory=10**6 * (i + 1), details={"bytes_in": 1_000}, **seconds,
+    )  # fmt: skip
+
+
+REPORTS = (
+    report(0, "a", 0, 4, read_s=1, forward_s=2),  # 1 s of it is no stage's
+    report(1, "b", 2, 4, read_s=1, forward_s=2, write_s=1),
+    report(2, "a", 5, 5, read_s=1, forward_s=3, write_s=1),  # after 1 s without a task
+    replace(report(3, "b", 6, 1), status=TaskStatus.FAILED, error="spoilt"),
+    replace(report(4, "b", 0, 9), status=TaskStatus.ALREADY_WRITTEN),
+)
+
+
+def events(n_done=0):
+    yield RunStarted("infer", 8, 800, n_done, 100 * n_done, 2)
+    for each in REPORTS:
+        yield TaskEnded(each)
+    yield RunEnded("infer", 1, 3, 10.0)
+
+
+def record():
+    history = History()
+    for event in events(n_done=2):
+        history(event)
+    return history.record
+
+
+def test_the_split_is_what_was_put_in():
+    a, b = TimeSplit.of(map(TaskTime.of, REPORTS[:3])).workers
+    assert (a.worker, a.n_tasks, a.n_in, a.bytes_in, a.bytes_out) == ("a", 2, 200, 2_000, 1_000)
+    assert (a.wall_s, a.other_s, a.idle_s, a.peak_memory) == (10, 1, 1, 3 * 10**6)
+    assert (b.wall_s, b.other_s, b.idle_s) == (8, 0, 4)  # from its own first task to the end of the run
+    split = record().split
+    assert split.total.seconds == {**dict.fromkeys(STAGES, 0), "read": 3, "forward": 7, "write": 2}
+    assert (split.total.idle_s, split.total.wall_s) == (5, 18)
+    assert split.sources_per_s == pytest.approx(200 / 10 + 100 / 8)
+    assert split.describe().endswith("idle 28% of worker time; bound by forward")
+    assert TimeSplit(()).describe() == ""
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.integers(1, 20), st.floats(0, 1)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_busy_and_idle_make_up_the_worker_s_time(rows):
+    tasks = [
+        TaskTime.of(report(i, worker, begin, wall, forward_s=wall * share))
+        for i, (worker, begin, wall, share) in enumerate(rows)
+    ]
+    end = max(task.ended for task in tasks)
+    for worker in TimeSplit.of(tasks).workers:
+        own = [task for task in tasks if task.worker == worker.worker]
+        seconds = {s for task in own for s in range(round(task.started - T0), round(task.ended - T0))}
+        assert worker.wall_s == end - min(task.started for task in own)
+        assert worker.idle_s == worker.wall_s - len(seconds)
+        spent = sum(task.wall_s for task in own)
+        assert sum(worker.seconds.values()) + worker.other_s == pytest.approx(spent, abs=1e-2)
+
+
+def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
+    found = record()
+    assert (len(found.tasks), found.n_failed, found.n_done_else, found.is_over) == (3, 1, 3, True)
+    assert found.n_rows_left == 800 - 300 - 300
+    assert found.sources_per_s == pytest.approx(300 / 10)
+    assert found.left_s == pytest.approx(200 / 30)
+    assert RunRecord.from_json(found.to_json()) == found
+    # a rate of lately: the last minute of an hour in which the second half went twice as fast
+    slow = [replace(found.tasks[0], started=10.0 * i, wall_s=10.0) for i in range(180)]
+    fast = [replace(found.tasks[0], started=1_800 + 5.0 * i, wall_s=5.0) for i in range(360)]
+    assert replace(found, n_workers=1, tasks=(*slow, *fast)).sources_per_s == pytest.approx(100 / 5)
+
+    storage = Storage(str(tmp_path))
+    history = History(storage, every_s=0)
+    for event in (*events(),)[:3]:
+        history(event)
+    (saved,) = read_records(storage)
+    assert (len(saved.tasks), saved.is_over) == (2, False)
+    history(RunEnded("infer", 0, 6, 1.0))
+    assert [len(each.tasks) for each in read_records(storage)] == [2]
+    idle = History(storage)
+    for event in (RunStarted("infer", 8, 800, 8, 800, 2), RunEnded("infer", 0, 0, 0.1)):
+        idle(event)
+    assert len(read_records(storage)) == 1  # a run that found everything done leaves no record
+    storage.replace("runs/other.json", b"{}")
+    with pytest.raises(InvalidInputError, match=r"other\.json is no record"):
+        read_records(storage)
+
+
+def test_a_record_that_cannot_be_kept_does_not_stop_the_run(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    history = History(Storage(str(tmp_path)), every_s=0)
+    for event in events():
+        history(event)
+    assert len(history.record.tasks) == 3
+
+
+def test_the_terminal_shows_each_worker_and_what_bounds_it(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "140")
+    stream = io.StringIO()
+    assert Console(file=stream).is_terminal
+    progress = TerminalProgress(stream)
+    for event in events():
+        progress(event)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["worker"] == ["worker", "tasks", "sources/s", "read", "forward", "write", "other", "idle"]
+    assert rows["a"] == ["a", "2", "20", "20%", "50%", "10%", "10%", "10%"]
+    assert rows["b"][1:3] == ["1", "12"]
+    assert rows["all"][1:3] == ["3", "32"]
+    assert "bound by forward" in text
+    assert "infer: t3 failed: spoilt" in text
+    assert "1 failed, 3 left" in text
+
+
+def test_lines_have_the_rate_the_split_and_the_time_left():
+    stream = io.StringIO()
+    progress = TerminalProgress(stream, every_s=0)
+    for event in events():
+        progress(event)
+    line = stream.getvalue().splitlines()[2]
+    assert re.match(
+        r"infer: 3 of 8 tasks, [\d,]+ sources/s, 17 s left; read 17%, forward 39%, .*bound by forward", line
+    )
+
+
+def scrape(port, path="/metrics"):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def samples(text):
+    """Prometheus samples by metric and labels; every line must be a comment or a sample."""
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("# "):
+            name, labels, value = re.fullmatch(r"(\w+)\{([^}]*)\} (\S+)", line).groups()
+            found[name, labels] = float(value)
+    return found
+
+
+def test_metrics_are_scraped_while_it_runs():
+    with MetricsServer(0) as metrics:
+        assert samples(scrape(metrics.port)[1])["xpscale_tasks", 'run=""'] == 0
+        for event in (*events(),)[:4]:
+            metrics(event)
+        kind, text = scrape(metrics.port)
+        assert kind.startswith("text/plain; version=0.0.4")
+        found = samples(text)
+        assert found["xpscale_tasks", 'run="infer"'] == 8
+        assert found["xpscale_tasks_ended_total", 'run="infer",status="finished"'] == 3
+        assert found["xpscale_stage_seconds_total", 'run="infer",worker="a",stage="forward"'] == 5
+        assert found["xpscale_idle_seconds", 'run="infer",worker="b"'] == 4
+        assert found["xpscale_sources_rejected_total", 'run="infer",reason="no_g_flux"'] == 30
+        assert found["xpscale_written_bytes_total", 'run="infer",worker="a"'] == 1_000
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            scrape(metrics.port, "/")
+        with pytest.raises(ConflictError, match=f"port {metrics.port}"):
+            MetricsServer(metrics.port)
+    odd = replace(record().tasks[0], worker='a"b\\c')
+    assert 'worker="a\\"b\\\\c"' in exposition(replace(record(), tasks=(odd,)))

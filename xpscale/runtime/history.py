@@ -1,0 +1,219 @@
+"""What a run did, kept as one small object: written while it goes on, read by `status` and `plot run` from anywhere.
+
+A thousand ledger entries are a thousand requests; the record of a run is one.  It is a copy of what the ledger holds, made
+for people: nothing depends on it, and a run that was killed leaves the record of some seconds before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+
+from xpscale.errors import InvalidInputError, XpscaleError
+from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.split import TaskTime, TimeSplit
+from xpscale.storage import Storage
+from xpscale.types import TaskReport, TaskStatus
+
+__all__ = ["History", "RunRecord", "read_records"]
+
+RUNS = "runs"
+
+SAVE_EVERY_S = 10.0
+
+RECENT_S = 60.0
+"""Rates are of the last minute, or of ten tasks if that is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a stage, up to ``updated``.
+
+    Parameters
+    ----------
+    stage, client
+        What ran, and the machine and process that directed it.
+    started, updated
+        Seconds since 1970 (UTC), on the client's clock.
+    is_over
+        Whether it ended, or was interrupted in an orderly way; False for one that goes on or was killed.
+    n_tasks, n_rows
+        Of the whole plan.
+    n_done_else, n_rows_done_else
+        What other runs finished: before this one, or meanwhile.
+    n_workers
+        Worker processes at the start.
+    n_failed
+        Tasks that failed in this run.
+    tasks
+        Those it finished, in the order in which they ended.
+    """
+
+    stage: str
+    client: str
+    started: float
+    updated: float
+    is_over: bool
+    n_tasks: int
+    n_rows: int
+    n_done_else: int
+    n_rows_done_else: int
+    n_workers: int
+    n_failed: int
+    tasks: tuple[TaskTime, ...]
+
+    @property
+    def name(self) -> str:
+        """``20261122T120831.250-HOST-PID``: unique, and sorted by time."""
+        start = datetime.fromtimestamp(self.started, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        return f"{start}-{self.client.replace(':', '-')}"
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds from its start to its end, or to now as far as the record knows."""
+        return self.updated - self.started
+
+    @property
+    def start_up_s(self) -> float:
+        """Seconds until the first task began (on a worker's clock): claiming, listing the ledger, waiting for workers."""
+        return max(0.0, min((task.started for task in self.tasks), default=self.updated) - self.started)
+
+    @property
+    def split(self) -> TimeSplit:
+        """Where the time went."""
+        return TimeSplit.of(self.tasks)
+
+    @property
+    def n_rows_left(self) -> int:
+        """Sources of tasks that have not ended."""
+        return max(0, self.n_rows - self.n_rows_done_else - sum(task.n_in for task in self.tasks))
+
+    @property
+    def sources_per_s(self) -> float:
+        """Sources a second through all workers lately: `RECENT_S`, or ten tasks, before the last task ended."""
+        if not self.tasks:
+            return 0.0
+        end = max(task.ended for task in self.tasks)
+        tenth = sorted((task.started for task in self.tasks), reverse=True)[: 10 * max(1, self.n_workers)][-1]
+        begin = max(min(end - RECENT_S, tenth), min(task.started for task in self.tasks))
+        rows = sum(
+            task.n_in * max(0.0, task.ended - max(task.started, begin)) / max(task.wall_s, 1e-9) for task in self.tasks
+        )
+        return rows / max(end - begin, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the rest will take at the present rate; ``None`` if there is no rate yet."""
+        rate = self.sources_per_s
+        return self.n_rows_left / rate if rate else None
+
+    def to_json(self) -> str:
+        """The record as JSON; tasks by column, which is a third of the size."""
+        head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tasks"}
+        names = [field.name for field in fields(TaskTime)]
+        columns = {name: [getattr(task, name) for task in self.tasks] for name in names}
+        return json.dumps({**head, "tasks": columns}) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes) -> RunRecord:
+        """The record that `to_json` wrote."""
+        values = json.loads(text)
+        columns = values.pop("tasks")
+        rows = zip(*columns.values(), strict=True)
+        return RunRecord(tasks=tuple(TaskTime(**dict(zip(columns, row, strict=True))) for row in rows), **values)
+
+
+class History:
+    """A callback that keeps the record of a run, and saves it every few seconds if it is told where.
+
+    Parameters
+    ----------
+    storage
+        Where to keep it: ``runs/NAME.json`` below; in memory alone if not given.
+    every_s
+        Seconds between saves.
+    """
+
+    def __init__(self, storage: Storage | None = None, every_s: float = SAVE_EVERY_S) -> None:
+        self._storage, self._every_s = storage, every_s
+        self._begin(RunStarted("", 0, 0))
+
+    def _begin(self, event: RunStarted) -> None:
+        self._start, self._started, self._saved = event, time.time(), time.time()
+        self._ended: float | None = None
+        self._tasks: list[TaskTime] = []
+        self._n_failed, self._n_else, self._n_rows_else = 0, event.n_done, event.n_rows_done
+
+    def __call__(self, event: Event) -> None:
+        """Take note of what happened."""
+        if isinstance(event, RunStarted):
+            self._begin(event)
+        elif isinstance(event, TaskEnded):
+            self._take(event.report)
+            if time.time() - self._saved > self._every_s:
+                self._save()
+        elif isinstance(event, RunEnded):
+            self._ended = time.time()
+            self._save()
+
+    def _take(self, report: TaskReport) -> None:
+        if report.status in (TaskStatus.WRITTEN, TaskStatus.EMPTY):
+            self._tasks.append(TaskTime.of(report))
+        elif report.status.is_done:
+            self._n_else += 1
+            self._n_rows_else += report.n_in
+        else:
+            self._n_failed += 1
+
+    def _save(self) -> None:
+        self._saved = time.time()
+        if self._storage is not None and (self._tasks or self._n_failed):
+            record = self.record
+            with contextlib.suppress(XpscaleError):  # a run does not end for want of a note about it
+                self._storage.replace(f"{RUNS}/{record.name}.json", record.to_json().encode())
+
+    @property
+    def record(self) -> RunRecord:
+        """The run so far."""
+        return RunRecord(
+            stage=self._start.stage,
+            client=f"{socket.gethostname()}:{os.getpid()}",
+            started=self._started,
+            updated=self._ended or time.time(),
+            is_over=self._ended is not None,
+            n_tasks=self._start.n_tasks,
+            n_rows=self._start.n_rows,
+            n_done_else=self._n_else,
+            n_rows_done_else=self._n_rows_else,
+            n_workers=self._start.n_workers,
+            n_failed=self._n_failed,
+            tasks=tuple(self._tasks),
+        )
+
+
+def read_records(storage: Storage) -> tuple[RunRecord, ...]:
+    """The records of all runs below a place, oldest first: one listing, then a read each.
+
+    Raises
+    ------
+    InvalidInputError
+        One is damaged, or of another version of xpscale; the message names it.
+    """
+    keys = [key for key in storage.list(RUNS) if key.endswith(".json")]
+
+    def read(key: str) -> RunRecord:
+        try:
+            return RunRecord.from_json(storage.read(key))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InvalidInputError(
+                f"{storage}/{key} is no record of a run ({error})", "Delete it: nothing else depends on it"
+            ) from error
+
+    with ThreadPoolExecutor(16) as threads:
+        return tuple(threads.map(read, keys))
