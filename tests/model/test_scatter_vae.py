@@ -48,7 +48,8 @@ def test_inference_is_deterministic_and_draws_need_a_generator(network):
 def test_every_parameter_learns_and_every_spectrum_is_its_own():
     network = random_network(Architecture(n_coefficients=12, n_latents=3, hidden=(9, 7, 5))).train()
     x, x_err = torch.randn(64, 12, generator=generator()), torch.full((64, 12), 0.1)
-    posterior, reconstruction = network(x, x_err, generator())
+    noise = torch.empty(len(x), 3).normal_(generator=generator())
+    posterior, reconstruction = network(x, x_err, noise)
     assert reconstruction.mean.shape == reconstruction.scatter.shape == (64, 12)
     (reconstruction.nll(x, x_err) + posterior.kl()).mean().backward()
     for name, parameter in network.named_parameters():

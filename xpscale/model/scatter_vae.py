@@ -99,7 +99,10 @@ class LatentPosterior:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw of z for each spectrum, with shape (B, L)."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.at(torch.empty_like(self.mean).normal_(generator=generator))
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw of z that standard normal numbers, with shape (B, L), stand for."""
         return torch.addcmul(self.mean, torch.exp(self.log_var / 2), noise)
 
     def kl_per_latent(self) -> Tensor:
@@ -181,12 +184,13 @@ class NetworkModule(nn.Module):
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
         raise NotImplementedError
 
-    def forward(
-        self, x: Tensor, x_err: Tensor | None, generator: torch.Generator
-    ) -> tuple[LatentPosterior, Reconstruction]:
-        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two halves of the loss."""
+    def forward(self, x: Tensor, x_err: Tensor | None, noise: Tensor) -> tuple[LatentPosterior, Reconstruction]:
+        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two halves of the loss.
+
+        The draw is the one that ``noise``, standard normal numbers with shape (B, L), stands for.
+        """
         posterior = self.encode(x, x_err)
-        return posterior, self.decode(posterior.sample(generator))
+        return posterior, self.decode(posterior.at(noise))
 
 
 class ScatterVAE(NetworkModule):

@@ -108,7 +108,8 @@ class Trainer:
 
         Nothing is changed if the norm is not finite.
         """
-        loss = self.objective(self.network, x, x_err, self.generator, self.epoch)
+        draws = self.objective.draw(self.network, x, len(x), self.generator)
+        loss = self.objective(self.network, x, x_err, draws, self.epoch)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.cost)
         limit = self.settings.max_gradient_norm or float("inf")

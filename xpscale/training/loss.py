@@ -41,14 +41,23 @@ class Objective:
     def __init__(self, settings: TrainingSettings) -> None:
         self.settings = settings
 
+    def draw(self, network: NetworkModule, x: Tensor, n_rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Everything random that a batch of ``n_rows`` spectra like x needs: tensors with a row for each spectrum.
+
+        Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
+        that the loss can be compiled.
+        """
+        return (torch.empty(n_rows, network.architecture.n_latents, device=x.device).normal_(generator=generator),)
+
     def __call__(
-        self, network: NetworkModule, x: Tensor, x_err: Tensor, generator: torch.Generator, epoch: int
+        self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...], epoch: int
     ) -> BatchLoss:
         """The loss of standardized spectra x and errors x_err, with shape (B, C), in an epoch counted from 0.
 
-        Everything random is drawn from the generator.
+        ``draws`` are the rows for these spectra of what `draw` made.
         """
-        posterior, reconstruction = network(x, x_err, generator)
+        (noise,) = draws
+        posterior, reconstruction = network(x, x_err, noise)
         kl_per_latent = posterior.kl_per_latent().mean(0)  # (L,)
         nll = reconstruction.nll(x, x_err).mean()
         cost = nll + kl_per_latent.clamp(min=self.settings.free_nats).sum()

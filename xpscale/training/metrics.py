@@ -120,7 +120,8 @@ def held_out_loss(network: NetworkModule, rows: Rows, seed: int) -> HeldOutLoss:
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     nll, kl, means = [], [], []
     for x, x_err in zip(torch.split(rows.x, ROWS_AT_ONCE), torch.split(rows.x_err, ROWS_AT_ONCE), strict=True):
-        posterior, reconstruction = network(x, x_err, generator)
+        noise = torch.empty(len(x), n_latents, device=x.device).normal_(generator=generator)
+        posterior, reconstruction = network(x, x_err, noise)
         nll.append(reconstruction.nll(x, x_err).double())
         kl.append(posterior.kl_per_latent().double())
         means.append(posterior.mean.double())
