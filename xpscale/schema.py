@@ -1,22 +1,44 @@
 """The columns of the derived catalogue: Arrow type, unit, UCD and meaning, in one place.
 
-Two products share their rows.  ``latents`` is the main catalogue, small, for queries; ``spectra`` is its extension, joined
-on ``source_id``, with two arrays a source.  Units are VOUnits; ``""`` is dimensionless.
+A run computes `OUTPUTS` of its choice, in two products that share their rows.  ``latents`` is the main catalogue, small,
+for queries; ``spectra`` is its extension, joined on ``source_id``, with an array a source for each of ``reconstruction`` and
+``scatter`` that was chosen.  A run of latents alone has no decoder, so no ``nll`` and no ``reduced_chi2``.  Units are
+VOUnits; ``""`` is dimensionless.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
 
-__all__ = ["COEFFICIENT_UNIT", "SCHEMA_VERSION", "Column", "Flag", "columns", "conform", "schema"]
+__all__ = [
+    "COEFFICIENT_UNIT",
+    "FULL_PRECISION",
+    "OUTPUTS",
+    "SCHEMA_VERSION",
+    "Column",
+    "Flag",
+    "checked_outputs",
+    "checked_precision",
+    "columns",
+    "conform",
+    "products_of",
+    "schema",
+]
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 """Version of these columns; part of what resume compares."""
+
+OUTPUTS = ("latents", "reconstruction", "scatter")
+"""What a run can compute, in the order in which choices are written down; latents always."""
+
+FULL_PRECISION = "float32"
+"""The precision of a reconstruction that is stored as it was computed."""
 
 COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
@@ -26,7 +48,10 @@ class Flag(enum.IntFlag):
     """Bits of the column ``flags``; 0 means nothing to remark."""
 
     ERRORS_UNUSABLE = 1
-    """A coefficient error is missing, not finite or not positive: ``nll`` and ``reduced_chi2`` are NaN."""
+    """A coefficient error is missing, not finite or not positive: ``nll`` and ``reduced_chi2`` are NaN.
+
+    This and the two last are only ever set in a catalogue with a reconstruction or a scatter.
+    """
     OUTSIDE_TRAINING_DOMAIN = 2
     """A standardized coefficient lies outside the range seen in training, widened by half; the model extrapolates."""
     LATENT_VARIANCE_CLAMPED = 4
@@ -54,7 +79,53 @@ class Column:
         return pa.field(self.name, self.type, nullable=False, metadata=meta)
 
 
-def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, ...]:
+def checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
+    """A choice of `OUTPUTS` in their order.
+
+    Raises
+    ------
+    InvalidInputError
+        One is not known, or latents are missing.
+    """
+    unknown = [output for output in outputs if output not in OUTPUTS]
+    if unknown or "latents" not in outputs:
+        problem = f"no output is called {unknown[0]!r}" if unknown else "the outputs must hold 'latents'"
+        raise InvalidInputError(problem, f"Give some of {','.join(OUTPUTS)}: latents, and what else is wanted")
+    return tuple(output for output in OUTPUTS if output in outputs)
+
+
+def checked_precision(precision: str) -> str:
+    """A precision of reconstructions: ``"float32"``, or the largest rounding error as a fraction of the total error.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither, or the fraction is not above 0 and at most 0.5.
+    """
+    try:
+        fraction = float(precision) if precision != FULL_PRECISION else 0.5
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 0.5:
+        raise InvalidInputError(
+            f"the reconstruction precision {precision!r} is neither {FULL_PRECISION!r} nor a fraction of the error",
+            "Give float32, or a number above 0 and at most 0.5, such as 0.01",
+        )
+    return precision if precision == FULL_PRECISION else f"{fraction:g}"
+
+
+def products_of(outputs: Sequence[str]) -> tuple[str, ...]:
+    """The products that hold these outputs: ``latents``, and ``spectra`` for a reconstruction or a scatter."""
+    return ("latents", "spectra") if len(outputs) > 1 else ("latents",)
+
+
+def columns(
+    product: str,
+    n_latents: int,
+    n_coefficients: int,
+    outputs: Sequence[str] = OUTPUTS,
+    precision: str = FULL_PRECISION,
+) -> tuple[Column, ...]:
     """The columns of a product.
 
     Parameters
@@ -63,34 +134,44 @@ def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, 
         ``"latents"`` or ``"spectra"``.
     n_latents, n_coefficients
         L and C of the model.
+    outputs
+        What the run computes; from `checked_outputs`.
+    precision
+        To what reconstruction and scatter are rounded; from `checked_precision`.
     """
-    identity = (
+    if product not in products_of(outputs):
+        raise InvalidInputError(f"no product is called {product!r}", f"Products are {', '.join(products_of(outputs))}")
+    if product == "spectra":
+        return (*_identity_columns(), *_spectra_columns(n_coefficients, outputs, precision))
+    return (*_identity_columns(), *_latents_columns(n_latents, has_fit=len(outputs) > 1))
+
+
+def _identity_columns() -> tuple[Column, ...]:
+    return (
         Column("_healpix_29", pa.int64(), "", "pos.healpix", "HEALPix NESTED index of order 29 of ra, dec"),
         Column("source_id", pa.int64(), "", "meta.id;meta.main", "Gaia DR3 source identifier"),
         Column("ra", pa.float64(), "deg", "pos.eq.ra;meta.main", "Right ascension, ICRS, epoch J2016.0"),
         Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "Declination, ICRS, epoch J2016.0"),
     )
-    if product == "spectra":
-        array = pa.list_(pa.field("element", pa.float32(), nullable=False), n_coefficients)
-        return (
-            *identity,
-            Column(
-                "reconstruction",
-                array,
-                COEFFICIENT_UNIT,
-                "spect;stat.mean",
-                "Reconstructed coefficients, BP then RP, decoded at the posterior mean",
-            ),
-            Column(
-                "scatter",
-                array,
-                COEFFICIENT_UNIT,
-                "spect;stat.stdev",
-                "Intrinsic scatter of each coefficient beyond its measurement error",
-            ),
-        )
-    if product != "latents":
-        raise InvalidInputError(f"no product is called {product!r}", "Products are 'latents' and 'spectra'")
+
+
+def _spectra_columns(n_coefficients: int, outputs: Sequence[str], precision: str) -> tuple[Column, ...]:
+    array = pa.list_(pa.field("element", pa.float32(), nullable=False), n_coefficients)
+    mean, scatter = (
+        "Reconstructed coefficients, BP then RP, decoded at the posterior mean",
+        "Intrinsic scatter of each coefficient beyond its measurement error",
+    )
+    if precision != FULL_PRECISION:
+        mean += f"; rounded to within {precision} of sqrt(error^2 + scatter^2)"
+        scatter += f"; rounded to within {precision} of itself"
+    both = (
+        Column("reconstruction", array, COEFFICIENT_UNIT, "spect;stat.mean", mean),
+        Column("scatter", array, COEFFICIENT_UNIT, "spect;stat.stdev", scatter),
+    )
+    return tuple(column for column in both if column.name in outputs)
+
+
+def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
     means = (
         Column(f"latent_mean_{i}", pa.float32(), "", "stat.param;stat.mean", f"Posterior mean of latent {i}")
         for i in range(n_latents)
@@ -99,11 +180,7 @@ def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, 
         Column(f"latent_log_var_{i}", pa.float32(), "", "stat.variance", f"Natural log of the variance of latent {i}")
         for i in range(n_latents)
     )
-    return (
-        *identity,
-        Column("phot_g_mean_flux", pa.float64(), "electron.s**-1", "phot.flux;em.opt", "Mean flux in the G band"),
-        *means,
-        *log_vars,
+    fit = (
         Column(
             "reduced_chi2",
             pa.float32(),
@@ -118,6 +195,12 @@ def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, 
             "stat.likelihood",
             "Negative log likelihood at the posterior mean, standardized units, without C/2 ln(2 pi)",
         ),
+    )
+    return (
+        Column("phot_g_mean_flux", pa.float64(), "electron.s**-1", "phot.flux;em.opt", "Mean flux in the G band"),
+        *means,
+        *log_vars,
+        *(fit if has_fit else ()),
         Column(
             "kl", pa.float32(), "", "stat.value", "Kullback-Leibler divergence of the posterior from the prior, nats"
         ),
@@ -134,9 +217,15 @@ def columns(product: str, n_latents: int, n_coefficients: int) -> tuple[Column, 
     )
 
 
-def schema(product: str, n_latents: int, n_coefficients: int) -> pa.Schema:
-    """The Arrow schema of a product."""
-    return pa.schema([column.field for column in columns(product, n_latents, n_coefficients)])
+def schema(
+    product: str,
+    n_latents: int,
+    n_coefficients: int,
+    outputs: Sequence[str] = OUTPUTS,
+    precision: str = FULL_PRECISION,
+) -> pa.Schema:
+    """The Arrow schema of a product; see `columns`."""
+    return pa.schema([column.field for column in columns(product, n_latents, n_coefficients, outputs, precision)])
 
 
 def conform(table: pa.Table, target: pa.Schema) -> pa.Table:

@@ -34,7 +34,7 @@ class Settings:
     max_rows
         Rows of a partition at most.
     outputs
-        Products of the catalogue.
+        What is computed: latents, reconstruction, scatter.
     sample_size, sample_rule
         Training objects to draw, and how: ``density``, ``flattened`` or ``uniform``.
     training

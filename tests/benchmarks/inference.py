@@ -25,6 +25,7 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.runtime.executors.dask import local_cluster
+from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.universe import Universe
@@ -74,7 +75,7 @@ def _prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
 
 
 def _tables(store: SpectraStore, model: TrainedModel) -> list[pa.Table]:
-    encoder = ScatterVAEEncoder(model, ("latents", "spectra"), "cpu")
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
     return [encoder(store.read(partition)) for partition in store.partitions]
 
 
@@ -90,7 +91,7 @@ def _infer(
     model: TrainedModel,
     out: Path,
     executor: object,
-    outputs: tuple[str, ...] = ("latents", "spectra"),
+    outputs: tuple[str, ...] = OUTPUTS,
 ) -> None:
     plan = xps.plan_inference(store, model, str(out), outputs=outputs)
     report = xps.run(plan, executor=executor, device="cpu")  # type: ignore[arg-type]

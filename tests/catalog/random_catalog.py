@@ -9,7 +9,7 @@ from cdshealpix.nested import healpix_to_lonlat
 from xpscale.catalog.identity import claim
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.sink import ParquetSink
-from xpscale.schema import SCHEMA_VERSION, schema
+from xpscale.schema import OUTPUTS, SCHEMA_VERSION, schema
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
@@ -26,7 +26,7 @@ def identity(n_tasks: int = len(PIXELS), **changed: object) -> RunIdentity:
         "n_latents": L,
         "n_coefficients": C,
         "n_tasks": n_tasks,
-        "outputs": ("latents", "spectra"),
+        "outputs": OUTPUTS,
         "schema_version": SCHEMA_VERSION,
         "software": "xpscale 0.1.0",
     }
@@ -59,7 +59,7 @@ def fill(storage: Storage, who: RunIdentity | None = None, seed: int = 0) -> lis
     """Claim a place and write all pixels; the reports, of which one also rejected a source."""
     who = who or identity()
     claim(storage, who)
-    sink = ParquetSink(storage, who.n_latents, who.n_coefficients, who.outputs)
+    sink = ParquetSink(storage, who.n_latents, who.n_coefficients, who.outputs, who.precision)
     return [
         TaskReport(
             pixel.key,

@@ -39,6 +39,17 @@ def test_parts_hold_what_came_in(storage: Storage, n: int):
         assert found.equals(table.select(found.column_names).cast(found.schema))
 
 
+def test_only_the_chosen_columns_are_written(storage: Storage):
+    sink = ParquetSink(storage, L, C, ("latents", "scatter"), "0.01")
+    parts = sink.put(PIXEL, random_table(PIXEL).drop_columns(["reconstruction"]))
+    found = pq.read_table(pa.BufferReader(storage.read(parts[1].key)))
+    assert found.column_names == ["_healpix_29", "source_id", "ra", "dec", "scatter"]
+    assert b"within 0.01 of itself" in found.schema.field("scatter").metadata[b"description"]
+    alone = ParquetSink(storage / "latents", L, C, ("latents",))
+    (part,) = alone.put(PIXEL, random_table(PIXEL).drop_columns(["nll", "reduced_chi2"]))
+    assert not {"nll", "reduced_chi2"} & {*pq.read_schema(f"{alone.catalog}/{part.key}").names}
+
+
 def test_no_rows_no_part(storage: Storage):
     assert sink_of(storage).put(PIXEL, random_table(PIXEL, 0)) == ()
     assert storage.is_empty()
@@ -107,7 +118,7 @@ def test_rows_out_of_place_are_refused_before_anything_is_written(storage: Stora
     with pytest.raises(InvalidInputError, match="not sorted"):
         sink.put(PIXEL, table.take(pa.array([1, 0])))
     with pytest.raises(InvalidInputError, match="lacks the columns scatter"):
-        ParquetSink(storage, L, C, ("spectra",)).put(PIXEL, table.drop_columns(["scatter"]))
+        ParquetSink(storage, L, C).put(PIXEL, table.drop_columns(["scatter"]))
     assert storage.is_empty()
 
 

@@ -1,5 +1,7 @@
 """The encoder against the unfolded network and formulas written out in float64; every flag; what a row costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,10 +10,8 @@ import torch
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import InvalidInputError
 from xpscale.inference.encoder import ScatterVAEEncoder, pick_device
-from xpscale.schema import Flag, conform
+from xpscale.schema import OUTPUTS, Flag, conform, products_of
 from xpscale.sky import healpix_29
-
-PRODUCTS = ("latents", "spectra")
 
 
 def matrix(table, prefix, n=None):
@@ -26,8 +26,8 @@ def close(got, expected, rtol=1e-5, atol=1e-5):
 
 def test_columns_are_those_of_the_equations(spectra, model):
     batch = spectra.take(np.random.default_rng(0).permutation(len(spectra))[:3_000])  # more than one micro-batch
-    table = ScatterVAEEncoder(model, PRODUCTS, "cpu")(batch)
-    for product in PRODUCTS:
+    table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
+    for product in ("latents", "spectra"):
         conform(table, product_schema(product, 6, 110))
     assert np.array_equal(table["_healpix_29"], healpix_29(batch.ra, batch.dec))
     for name in ("source_id", "ra", "dec", "phot_g_mean_flux"):
@@ -58,7 +58,7 @@ def test_columns_are_those_of_the_equations(spectra, model):
 
 
 def test_rows_do_not_depend_on_their_neighbours(spectra, model):
-    encoder = ScatterVAEEncoder(model, PRODUCTS, "cpu")
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
     whole = encoder(spectra)
     alone = pa.concat_tables([encoder(spectra.take(slice(i, i + 1))) for i in (0, 7, 2_500)])
     for name in whole.column_names:
@@ -70,14 +70,24 @@ def test_rows_do_not_depend_on_their_neighbours(spectra, model):
     assert len(encoder(spectra.take(slice(0)))) == 0
 
 
-def test_only_latents_have_no_arrays(spectra, model):
-    table = ScatterVAEEncoder(model, ("latents",), "cpu")(spectra.take(slice(50)))
-    assert not [f for f in table.schema if pa.types.is_nested(f.type)]
-    conform(table, product_schema("latents", 6, 110))
+@pytest.mark.parametrize("outputs", [OUTPUTS[:1], OUTPUTS[:2], OUTPUTS[::2]])
+def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, model):
+    batch = spectra.take(slice(2_100))
+    everything = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
+    encoder = ScatterVAEEncoder(model, outputs, "cpu")
+    table = encoder(replace(batch, coefficient_errors=None) if outputs == ("latents",) else batch)
+    expected = {name for product in products_of(outputs) for name in product_schema(product, 6, 110, outputs).names}
+    assert set(table.column_names) == expected
+    assert encoder.has_fit == ("nll" in expected) == (len(outputs) > 1)
+    for name in expected - {"flags"}:
+        assert table[name].equals(everything[name]), name
+    fit = int(Flag.ERRORS_UNUSABLE | Flag.SCATTER_AT_BOUND | Flag.POOR_FIT)
+    seen = everything["flags"].to_numpy()
+    assert np.array_equal(table["flags"], seen if encoder.has_fit else seen & ~fit)
 
 
 def flags(model, batch):
-    return ScatterVAEEncoder(model, PRODUCTS, "cpu")(batch)["flags"].to_numpy()
+    return ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)["flags"].to_numpy()
 
 
 def test_each_flag_is_set_by_what_it_says_and_only_there(copied, model, make_model, spectra):
@@ -93,7 +103,7 @@ def test_each_flag_is_set_by_what_it_says_and_only_there(copied, model, make_mod
     assert after[6] & Flag.POOR_FIT
     others = np.arange(len(after)) > 6
     assert np.array_equal(after[others], before[others])
-    table = ScatterVAEEncoder(model, PRODUCTS, "cpu")(copied)
+    table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(copied)
     for name in ("nll", "reduced_chi2"):
         assert np.flatnonzero(np.isnan(table[name].to_numpy())).tolist() == [3, 4, 5]
     assert np.array_equal((table["reduced_chi2"].to_numpy() > 10), (after & Flag.POOR_FIT) != 0)

@@ -171,8 +171,12 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(store, mode
     unscaled = TrainedModel.create(model.network, Scaling.unknown(110), model.density, model.card)
     with pytest.raises(InvalidInputError, match="no scaling"):
         plan_inference(store, unscaled, place)
-    with pytest.raises(InvalidInputError, match="outputs"):
-        plan_inference(store, model, place, outputs=["spectra"])
+    with pytest.raises(InvalidInputError, match="must hold 'latents'"):
+        plan_inference(store, model, place, outputs=["reconstruction"])
+    with pytest.raises(InvalidInputError, match="no output is called 'spectra'"):
+        plan_inference(store, model, place, outputs=["latents", "spectra"])
+    with pytest.raises(InvalidInputError, match="neither 'float32' nor a fraction"):
+        plan_inference(store, model, place, precision="float16")
     plan = plan_inference(store, model, place)
     with pytest.raises(PlanError, match=r"3 workers need up to [\d.]+ GB of memory, and 1 GB are available"):
         plan.check_memory(3, 10**9)

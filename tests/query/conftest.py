@@ -14,7 +14,7 @@ from xpscale.catalog.layout import MODEL
 from xpscale.catalog.manifest import Manifest, RunIdentity
 from xpscale.catalog.sink import ParquetSink
 from xpscale.query.catalog import open_catalog
-from xpscale.schema import SCHEMA_VERSION, columns
+from xpscale.schema import OUTPUTS, SCHEMA_VERSION, columns
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 
@@ -90,7 +90,7 @@ def model():
     return TrainedModel.create(network, scaling, TrainingDensity.unknown(110), ModelCard(network.architecture))
 
 
-def publish(url, model, rows, outputs=("latents", "spectra")):
+def publish(url, model, rows, outputs=OUTPUTS):
     storage = Storage(url)
     identity = RunIdentity(
         "input", model.model_id, N_LATENTS, N_COEFFICIENTS, 84, outputs, SCHEMA_VERSION, "xpscale test"
@@ -122,4 +122,11 @@ def cat(example):
 def latents_only(tmp_path_factory, example, model):
     url = str(tmp_path_factory.mktemp("catalogue") / "latents")
     publish(url, model, example.rows, ("latents",))
+    return url
+
+
+@pytest.fixture(scope="session")
+def scatter_only(tmp_path_factory, example, model):
+    url = str(tmp_path_factory.mktemp("catalogue") / "scatter")
+    publish(url, model, example.rows, ("latents", "scatter"))
     return url

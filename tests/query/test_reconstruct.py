@@ -28,6 +28,14 @@ def test_stored_and_decoded_agree(cat, latents_only):
     assert len(stored.take(slice(0, 2))) == 2
 
 
+def test_a_catalogue_of_scatter_alone(scatter_only, cat):
+    cone = open_catalog(scatter_only).cone(0, 0, 3)
+    assert cone.with_spectra().to_table().column_names[-1] == "scatter"
+    np.testing.assert_allclose(reconstruct(cone).mean, reconstruct(cat.cone(0, 0, 3)).mean, rtol=1e-4)
+    with pytest.raises(InvalidInputError, match="made without 'reconstruction'"):
+        cone.columns("reconstruction")
+
+
 def test_from_tables(cat, model):
     cone = cat.cone(0, 0, 3)
     both = reconstruct(cone.with_spectra().to_table())

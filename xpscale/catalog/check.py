@@ -87,7 +87,7 @@ def info(storage: Storage) -> CatalogInfo:
     snapshot = current(storage)
     manifest = read_manifest(storage, snapshot)
     identity = manifest.identity
-    pixels = [part.pixel for part in manifest.of(identity.outputs[0])]
+    pixels = [part.pixel for part in manifest.of(identity.products[0])]
     return CatalogInfo(
         catalog=str(storage),
         snapshot=snapshot.number,
@@ -103,7 +103,7 @@ def info(storage: Storage) -> CatalogInfo:
         n_rejected=manifest.n_rejected,
         n_partitions=len(pixels),
         partitions_by_order=dict(sorted(Counter(pixel.order for pixel in pixels).items())),
-        n_bytes={product: sum(part.n_bytes for part in manifest.of(product)) for product in identity.outputs},
+        n_bytes={product: sum(part.n_bytes for part in manifest.of(product)) for product in identity.products},
         area_sq_deg=round(sum(pixel.area_sq_deg for pixel in pixels), 3),
     )
 
@@ -134,8 +134,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     by_pixel: dict[Pixel, list[Part]] = {}
     for part in manifest.parts:
         by_pixel.setdefault(part.pixel, []).append(part)
-    there = {key: size for product in manifest.identity.outputs for key, size in storage.list(product).items()}
-    problems = [*_identity_problems(storage, manifest), *_pixel_problems(by_pixel, manifest.identity.outputs)]
+    there = {key: size for product in manifest.identity.products for key, size in storage.list(product).items()}
+    problems = [*_identity_problems(storage, manifest), *_pixel_problems(by_pixel, manifest.identity.products)]
     problems += _listing_problems(manifest.parts, there)
     sound = {pixel: [p for p in parts if there.get(p.key) == p.n_bytes] for pixel, parts in by_pixel.items()}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if deep else 16) as threads:
@@ -159,10 +159,10 @@ def _identity_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
         yield f"run.json says {name} is {there}, the manifest says {listed}"
 
 
-def _pixel_problems(by_pixel: Mapping[Pixel, list[Part]], outputs: tuple[str, ...]) -> Iterator[str]:
+def _pixel_problems(by_pixel: Mapping[Pixel, list[Part]], products: tuple[str, ...]) -> Iterator[str]:
     for pixel, parts in by_pixel.items():
-        products = tuple(sorted(product_of(part.key) for part in parts))
-        if products != tuple(sorted(outputs)) or len({part.n_rows for part in parts}) > 1:
+        there = tuple(sorted(product_of(part.key) for part in parts))
+        if there != tuple(sorted(products)) or len({part.n_rows for part in parts}) > 1:
             yield f"{pixel} has the parts {[(part.key, part.n_rows) for part in parts]}, expected one a product"
     ordered = sorted(by_pixel, key=lambda pixel: pixel.index_range)
     for left, right in pairwise(ordered):
@@ -219,7 +219,9 @@ def _footer_problems(manifest: Manifest, part: Part, file: pq.ParquetFile) -> It
     identity = manifest.identity
     if file.metadata.num_rows != part.n_rows:
         yield f"{part.key} has {file.metadata.num_rows} rows, the manifest says {part.n_rows}"
-    expected = product_schema(product_of(part.key), identity.n_latents, identity.n_coefficients)
+    expected = product_schema(
+        product_of(part.key), identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
+    )
     if not file.schema_arrow.equals(expected):
         yield f"{part.key} has another schema than {product_of(part.key)} of version {identity.schema_version}"
     if CONTENT_KEY not in (file.metadata.metadata or {}):
@@ -242,7 +244,7 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
     if (described := hats_manifest(storage)) != manifest.digest:
         yield f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again to mend it"
-    for problem in hats_problems(storage, manifest.identity.outputs):
+    for problem in hats_problems(storage, manifest.identity.products):
         yield f"HATS: {problem}"
 
 

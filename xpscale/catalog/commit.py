@@ -78,7 +78,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         return newest
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
-    for product in manifest.identity.outputs:
+    for product in manifest.identity.products:
         storage.remove_unfinished(f"{product}/dataset")
     if not storage.create(key, manifest.to_json().encode()):
         raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
@@ -167,14 +167,14 @@ def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport]) -> 
 def _require_consistent(identity: RunIdentity, report: TaskReport) -> None:
     n_rejected = sum(report.n_rejected.values())
     pixels = {part.pixel for part in report.parts}
-    expected = sorted(part_key(product, pixel) for pixel in pixels for product in identity.outputs)
+    expected = sorted(part_key(product, pixel) for pixel in pixels for product in identity.products)
     if report.n_in != report.n_out + n_rejected:
         problem = f"{report.n_in} read is not {report.n_out} written + {n_rejected} rejected"
     elif sorted(part.key for part in report.parts) != expected:
         problem = f"its parts are {[part.key for part in report.parts]}, expected {expected}"
     elif any(
         sum(part.n_rows for part in report.parts if product_of(part.key) == product) != report.n_out
-        for product in identity.outputs
+        for product in identity.products
     ):
         problem = f"its parts do not hold the {report.n_out} rows of every product"
     else:
@@ -189,7 +189,7 @@ def _require_same_run(storage: Storage, manifest: Manifest) -> None:
 
 def _require_parts(storage: Storage, manifest: Manifest) -> None:
     there: dict[str, int] = {}
-    for product in manifest.identity.outputs:
+    for product in manifest.identity.products:
         there.update(storage.list(f"{product}/dataset"))
     wrong = [part for part in manifest.parts if there.get(part.key) != part.n_bytes]
     if wrong:

@@ -37,7 +37,6 @@ from hats.pixel_math.healpix_pixel import HealpixPixel
 from xpscale.catalog.layout import COLLECTION
 from xpscale.catalog.votable import DESCRIPTIONS, product_schema
 from xpscale.errors import NotFoundError, PermanentError
-from xpscale.schema import columns
 from xpscale.sky import INDEX_ORDER, Pixel
 
 if TYPE_CHECKING:
@@ -84,16 +83,16 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         histogram = _histogram(storage, manifest)
-        for product in manifest.identity.outputs:
+        for product in manifest.identity.products:
             _write_product(root, storage, manifest, snapshot, product, histogram)
             _send(root, storage, product)
-        extensions = manifest.identity.outputs[1:]
+        extensions = manifest.identity.products[1:]
         for product in extensions:
             _extension(name, product, manifest.identity).to_properties_file(root)
             _send(root, storage, f"{product}.properties")
         collection = {
             "name": name,
-            "hats_primary_table_url": manifest.identity.outputs[0],
+            "hats_primary_table_url": manifest.identity.products[0],
             "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
             **_provenance(manifest, snapshot),
         }
@@ -111,13 +110,13 @@ def hats_manifest(storage: Storage) -> str | None:
     return fields.get(MANIFEST_FIELD)
 
 
-def hats_problems(storage: Storage, outputs: tuple[str, ...]) -> tuple[str, ...]:
+def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:
     """What hats' own strict validation finds; empty if the collection is valid."""
     storage.filesystem.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
         try:
             valid = is_valid_collection(storage.upath, strict=True)
-            for product in outputs[1:]:
+            for product in products[1:]:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
         except Exception as error:  # the validator lets through whatever the damage makes its libraries raise
             return (*said, f"{type(error).__name__}: {_first_line(error)}")
@@ -135,7 +134,7 @@ def _histogram(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
 
     histogram = np.zeros(12 * 4**SKYMAP_ORDER, np.int64)
     with ThreadPoolExecutor(THREADS) as threads:
-        for cells, counts in threads.map(count, manifest.of(manifest.identity.outputs[0])):
+        for cells, counts in threads.map(count, manifest.of(manifest.identity.products[0])):
             histogram[cells] += counts
     return histogram
 
@@ -152,7 +151,7 @@ def _write_product(
     (folder / "dataset").mkdir(parents=True)
     with ThreadPoolExecutor(THREADS) as threads:
         footers = list(threads.map(lambda part: _footer(storage, part), parts))
-    schema = product_schema(product, identity.n_latents, identity.n_coefficients)
+    schema = product_schema(product, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
     pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
     write_parquet_metadata(schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers)
     write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
@@ -200,7 +199,7 @@ def _properties(name: str, product: str, manifest: Manifest, snapshot: Snapshot)
 
 def _default_columns(product: str, identity: RunIdentity) -> list[str]:
     """What a reader loads who names no columns; log variances and fit terms are there for the asking."""
-    names = [column.name for column in columns(product, identity.n_latents, identity.n_coefficients)]
+    names = [column.name for column in identity.columns(product)]
     hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
     return [name for name in names if not name.startswith(hidden)]
 
@@ -217,14 +216,16 @@ def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
         "xpscale_model_id": identity.model_id,
         "xpscale_input_digest": identity.input_digest,
         "xpscale_schema_version": identity.schema_version,
+        "xpscale_outputs": " ".join(identity.outputs),
+        "xpscale_precision": identity.precision,
         "xpscale_snapshot": snapshot.number,
         MANIFEST_FIELD: manifest.digest,
     }
 
 
 def _extension(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:
-    shared = {column.name for column in columns("latents", identity.n_latents, identity.n_coefficients)}
-    own = [column.name for column in columns(product, identity.n_latents, identity.n_coefficients)]
+    shared = {column.name for column in identity.columns("latents")}
+    own = [column.name for column in identity.columns(product)]
     fields = {
         "name": product,
         "primary_catalog": name,

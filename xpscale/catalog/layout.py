@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 PRODUCTS = ("latents", "spectra")
-"""The main catalogue, then its extension."""
+"""The main catalogue, then its extension, which a run of latents alone does not have."""
 
 COLLECTION = "collection.properties"
 PRIVATE = "_xpscale"

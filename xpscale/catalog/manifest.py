@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 
 from xpscale.catalog.layout import product_of
 from xpscale.errors import InvalidInputError
+from xpscale.schema import FULL_PRECISION, Column, checked_outputs, columns, products_of
 from xpscale.sky import Pixel
 from xpscale.types import Part
 
@@ -35,11 +36,18 @@ class RunIdentity:
     n_tasks
         How many partitions the run has.
     outputs
-        Products written, ``latents`` first.
+        What is computed, of `xpscale.schema.OUTPUTS` in their order.
     schema_version
         `xpscale.schema.SCHEMA_VERSION`.
     software
         Name and version of the code that computes, ``xpscale 0.1.0``.
+    precision
+        Of reconstruction and scatter: ``float32``, or the largest rounding error as a fraction of the total error.
+
+    Raises
+    ------
+    InvalidInputError
+        The outputs are not known.
     """
 
     input_digest: str
@@ -50,6 +58,19 @@ class RunIdentity:
     outputs: tuple[str, ...]
     schema_version: str
     software: str
+    precision: str = FULL_PRECISION
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", checked_outputs(self.outputs))
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The products that hold the outputs, ``latents`` first."""
+        return products_of(self.outputs)
+
+    def columns(self, product: str) -> tuple[Column, ...]:
+        """The columns of a product of this run."""
+        return columns(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
 
     def to_json(self) -> str:
         """The identity as JSON, keys sorted."""
@@ -83,7 +104,7 @@ class Manifest:
         ordered = sorted(self.parts, key=lambda part: (product_of(part.key), part.pixel.index_range, part.key))
         object.__setattr__(self, "parts", tuple(ordered))
         object.__setattr__(self, "n_rejected", dict(sorted(self.n_rejected.items())))
-        for product in self.identity.outputs:
+        for product in self.identity.products:
             rows = sum(part.n_rows for part in self.of(product))
             if rows != self.n_out:
                 raise InvalidInputError(

@@ -35,10 +35,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.layout import PRODUCTS, part_key
+from xpscale.catalog.layout import part_key
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.schema import conform
+from xpscale.schema import FULL_PRECISION, OUTPUTS, conform, products_of
 from xpscale.types import Part, Pixel
 
 if TYPE_CHECKING:
@@ -63,14 +63,15 @@ class ParquetSink:
         The catalogue.
     n_latents, n_coefficients
         L and C of the model.
-    outputs
-        Products to write, of ``("latents", "spectra")``.
+    outputs, precision
+        What the run computes, and to what it rounds reconstruction and scatter; see `xpscale.schema.columns`.
     """
 
     catalog: Storage
     n_latents: int
     n_coefficients: int
-    outputs: tuple[str, ...] = PRODUCTS
+    outputs: tuple[str, ...] = OUTPUTS
+    precision: str = FULL_PRECISION
 
     def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
         """Write the rows of one pixel, a part a product; a table without rows writes nothing.
@@ -95,17 +96,20 @@ class ParquetSink:
         if table.num_rows == 0:
             return ()
         _check_positions(pixel, table)
-        return tuple(self._put(product, pixel, table) for product in self.outputs)
+        products = {product: self._rows(product, table) for product in products_of(self.outputs)}
+        return tuple(self._put(product, pixel, rows) for product, rows in products.items())
 
-    def _put(self, product: str, pixel: Pixel, table: pa.Table) -> Part:
-        schema = product_schema(product, self.n_latents, self.n_coefficients)
+    def _rows(self, product: str, table: pa.Table) -> pa.Table:
+        schema = product_schema(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
+        return conform(table, schema).replace_schema_metadata(schema.metadata)
+
+    def _put(self, product: str, pixel: Pixel, rows: pa.Table) -> Part:
         key = part_key(product, pixel)
-        rows = conform(table, schema).replace_schema_metadata(schema.metadata)
         data = encode(rows, product)
         if not self.catalog.create(key, data):
             data = self.catalog.read(key)
             self._check_winner(key, data, rows)
-        return Part(pixel, key, table.num_rows, len(data), hashlib.sha256(data).hexdigest())
+        return Part(pixel, key, rows.num_rows, len(data), hashlib.sha256(data).hexdigest())
 
     def _check_winner(self, key: str, data: bytes, rows: pa.Table) -> None:
         try:

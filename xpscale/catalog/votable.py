@@ -39,9 +39,15 @@ DESCRIPTIONS = {
 
 
 @cache
-def product_schema(product: str, n_latents: int, n_coefficients: int) -> pa.Schema:
-    """The Arrow schema of a product's files, with the VOParquet keys as its metadata."""
-    columns = columns_of.columns(product, n_latents, n_coefficients)
+def product_schema(
+    product: str,
+    n_latents: int,
+    n_coefficients: int,
+    outputs: tuple[str, ...] = columns_of.OUTPUTS,
+    precision: str = columns_of.FULL_PRECISION,
+) -> pa.Schema:
+    """The Arrow schema of a product's files, with the VOParquet keys as its metadata; see `xpscale.schema.columns`."""
+    columns = columns_of.columns(product, n_latents, n_coefficients, outputs, precision)
     content = votable(product, columns)
     return pa.schema([column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content})
 

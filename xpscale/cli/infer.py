@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "register"]
 
 Catalog = Annotated[str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")]
-Outputs = Annotated[str, typer.Option(help="Products: latents, or latents,spectra.")]
+Outputs = Annotated[str, typer.Option(help="latents, and reconstruction or scatter or both.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--reconstruction-precision",
+        metavar="PRECISION",
+        help="float32, or how much rounding may add, as a fraction of the error: 0.01 takes half of the space.",
+    ),
+]
+ALL_OUTPUTS = "latents,reconstruction,scatter"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,23 +36,25 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def _plan(store: str, model: str, catalog: str, outputs: str) -> InferencePlan:
+def _plan(store: str, model: str, catalog: str, outputs: str, precision: str) -> InferencePlan:
     from xpscale.inference.plan import plan_inference
     from xpscale.model.checkpoint import load_model
 
-    return plan_inference(open_input(store), load_model(model), catalog, outputs=outputs.split(","))
+    chosen = [output.strip() for output in outputs.split(",")]
+    return plan_inference(open_input(store), load_model(model), catalog, outputs=chosen, precision=precision)
 
 
 def plan(
     store: Spectra,
     model: Model,
     catalog: Catalog,
-    outputs: Outputs = "latents,spectra",
+    outputs: Outputs = ALL_OUTPUTS,
+    precision: Precision = "float32",
     workers: Workers = N_CPUS,
     json: Json = False,
 ) -> None:
     """Say what 'infer' would do: tasks, sources, bytes, memory, time.  Touches nothing."""
-    planned = _plan(store, model, catalog, outputs)
+    planned = _plan(store, model, catalog, outputs, precision)
     if json:
         print_json(planned.to_dict(max(workers, 1)))
     else:
@@ -54,7 +65,8 @@ def infer(
     store: Spectra,
     model: Model,
     catalog: Catalog,
-    outputs: Outputs = "latents,spectra",
+    outputs: Outputs = ALL_OUTPUTS,
+    precision: Precision = "float32",
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
@@ -70,7 +82,7 @@ def infer(
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.text import size
 
-    planned = _plan(store, model, catalog, outputs)
+    planned = _plan(store, model, catalog, outputs, precision)
     workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
     say(planned.describe(max(workers, 1)))
     if not scheduler:

@@ -22,11 +22,12 @@ import pyarrow as pa
 import torch
 
 from xpscale.errors import InvalidInputError
+from xpscale.inference.rounding import round_within
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.folding import fold
 from xpscale.model.scaling import errors_usable
 from xpscale.model.scatter_vae import Reconstruction
-from xpscale.schema import Flag
+from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
 from xpscale.types import SpectraBatch
 
@@ -61,16 +62,23 @@ class ScatterVAEEncoder:
     model
         The model.
     outputs
-        Products to compute; without ``"spectra"`` there is no reconstruction in the table.
+        What to compute, of `xpscale.schema.OUTPUTS`; for latents alone nothing is decoded.
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``.
+    precision
+        Of reconstruction and scatter; from `xpscale.schema.checked_precision`.
     """
 
-    def __init__(self, model: TrainedModel, outputs: tuple[str, ...], device: str = "auto") -> None:
+    def __init__(
+        self, model: TrainedModel, outputs: tuple[str, ...], device: str = "auto", precision: str = FULL_PRECISION
+    ) -> None:
         self.model = model
         self.outputs = outputs
+        self.precision = precision
+        self.has_fit = len(outputs) > 1
         self.device = pick_device(device)
         self.network = fold(model.network).to(self.device)
+        self.needs_errors = model.network.needs_errors
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
         self.seconds: dict[str, float] = {}
         """Wall time of the last call, by ``to_device_s``, ``forward_s`` and ``encode_s``."""
@@ -108,32 +116,31 @@ class ScatterVAEEncoder:
         n_latents, n_coefficients = self.model.n_latents, self.model.n_coefficients
         latents = [f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)]
         columns: dict[str, np.ndarray[Any, Any]] = {name: np.empty(n, np.float32) for name in latents}
-        for name in ("reduced_chi2", "nll", "kl", "training_density"):
+        for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "kl", "training_density"):
             columns[name] = np.empty(n, np.float32)
         columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
         columns["flags"] = np.zeros(n, np.int32)
-        if "spectra" in self.outputs:
-            columns["reconstruction"] = np.empty((n, n_coefficients), np.float32)
-            columns["scatter"] = np.empty((n, n_coefficients), np.float32)
+        for name in self.outputs[1:]:
+            columns[name] = np.empty((n, n_coefficients), np.float32)
         return columns
 
     def _encode_rows(self, batch: SpectraBatch, rows: slice, columns: dict[str, np.ndarray[Any, Any]]) -> None:
         clock = time.perf_counter()
-        scaling, density = self.model.scaling, self.model.density
-        x, x_err = scaling.standardize(batch, rows)
-        errors_ok = errors_usable(batch.take(rows))
+        density = self.model.density
+        x, x_err = self.model.scaling.standardize(batch, rows)
         on_device = torch.from_numpy(x).to(self.device, non_blocking=True)
+        errors = None
+        if x_err is not None and (self.has_fit or self.needs_errors):
+            errors = torch.from_numpy(x_err).to(self.device, non_blocking=True)
         clock = self._lap("to_device_s", clock)
 
         with torch.inference_mode():
-            posterior = self.network.encode(on_device)
-            decoded = self.network.decode(posterior.mean)
+            posterior = self.network.encode(on_device, errors if self.needs_errors else None)
             kl, clamped = posterior.kl().cpu().numpy(), posterior.clamped.cpu().numpy()
             mean, log_var = posterior.mean.cpu().numpy(), posterior.log_var.cpu().numpy()
-            on_host = Reconstruction(decoded.mean.cpu(), decoded.scatter.cpu())
-            if x_err is not None:
-                data = torch.from_numpy(x), torch.from_numpy(x_err)
-                fit = {"nll": on_host.nll(*data).numpy(), "reduced_chi2": on_host.reduced_chi2(*data).numpy()}
+            if self.has_fit:
+                decoded = self.network.decode(posterior.mean)
+                on_host = Reconstruction(decoded.mean.cpu(), decoded.scatter.cpu())
         clock = self._lap("forward_s", clock)
 
         for i in range(self.model.n_latents):
@@ -141,20 +148,47 @@ class ScatterVAEEncoder:
             columns[f"latent_log_var_{i}"][rows] = log_var[:, i]
         columns["kl"][rows] = kl
         columns["training_density"][rows] = density.at(x)
-        for name in ("nll", "reduced_chi2"):
-            columns[name][rows] = np.where(errors_ok, fit[name], np.nan) if x_err is not None else np.nan
-        columns["flags"][rows] = (
-            np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
-            | np.where(density.outside(x), Flag.OUTSIDE_TRAINING_DOMAIN, 0)
-            | np.where(clamped, Flag.LATENT_VARIANCE_CLAMPED, 0)
-            | np.where(on_host.scatter.amax(1).numpy() > SCATTER_BOUND, Flag.SCATTER_AT_BOUND, 0)
-            | np.where(columns["reduced_chi2"][rows] > POOR_FIT, Flag.POOR_FIT, 0)
+        columns["flags"][rows] = np.where(density.outside(x), Flag.OUTSIDE_TRAINING_DOMAIN, 0) | np.where(
+            clamped, Flag.LATENT_VARIANCE_CLAMPED, 0
         )
-        if "spectra" in self.outputs:
-            flux = batch.phot_g_mean_flux[rows]
-            columns["reconstruction"][rows] = scaling.coefficients(on_host.mean.numpy(), flux)
-            columns["scatter"][rows] = scaling.widths(on_host.scatter.numpy(), flux)
+        if self.has_fit:
+            data = (
+                torch.from_numpy(x),
+                torch.full_like(on_host.mean, torch.nan) if x_err is None else torch.from_numpy(x_err),
+            )
+            self._fit(batch, rows, data, on_host, columns)
         self._lap("encode_s", clock)
+
+    def _fit(
+        self,
+        batch: SpectraBatch,
+        rows: slice,
+        data: tuple[torch.Tensor, torch.Tensor],
+        decoded: Reconstruction,
+        columns: dict[str, np.ndarray[Any, Any]],
+    ) -> None:
+        errors_ok = errors_usable(batch.take(rows))
+        fit = {"nll": decoded.nll(*data).numpy(), "reduced_chi2": decoded.reduced_chi2(*data).numpy()}
+        for name, values in fit.items():
+            columns[name][rows] = np.where(errors_ok, values, np.nan)
+        columns["flags"][rows] |= (
+            np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
+            | np.where(decoded.scatter.amax(1).numpy() > SCATTER_BOUND, Flag.SCATTER_AT_BOUND, 0)
+            | np.where(columns["reduced_chi2"][rows] > POOR_FIT, Flag.POOR_FIT, 0)
+        ).astype(np.int32)
+        flux = batch.phot_g_mean_flux[rows]
+        arrays = {
+            "reconstruction": self.model.scaling.coefficients(decoded.mean.numpy(), flux).astype(np.float32),
+            "scatter": self.model.scaling.widths(decoded.scatter.numpy(), flux).astype(np.float32),
+        }
+        if self.precision != FULL_PRECISION:
+            errors = np.where(
+                errors_ok[:, None], 0 if batch.coefficient_errors is None else batch.coefficient_errors[rows], 0
+            )
+            widths = {"reconstruction": np.hypot(errors, arrays["scatter"]), "scatter": arrays["scatter"]}
+            arrays = {name: round_within(arrays[name], widths[name], float(self.precision)) for name in arrays}
+        for name in self.outputs[1:]:
+            columns[name][rows] = arrays[name]
 
     def _lap(self, name: str, clock: float) -> float:
         now = time.perf_counter()

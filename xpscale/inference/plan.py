@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from xpscale.catalog.layout import PRODUCTS
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.errors import InvalidInputError, PlanError
-from xpscale.schema import SCHEMA_VERSION
+from xpscale.schema import FULL_PRECISION, OUTPUTS, SCHEMA_VERSION, checked_outputs, checked_precision
 from xpscale.storage import Storage
 from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
@@ -72,17 +71,23 @@ class InferencePlan:
         return sum(task.partition.n_rows for task in self.tasks)
 
     @property
+    def needs_errors(self) -> bool:
+        """Whether coefficient errors are read: by the fit of a reconstruction, or by the encoder if it takes them."""
+        return len(self.identity.outputs) > 1 or self.model.network.needs_errors
+
+    @property
     def bytes_in(self) -> int:
         """Bytes to read, about."""
-        per_row = self.identity.n_coefficients * STORE_BYTES_PER_COEFFICIENT * 2 + 32
+        n_arrays = 2 if self.needs_errors else 1
+        per_row = self.identity.n_coefficients * STORE_BYTES_PER_COEFFICIENT * n_arrays + 32
         return int(self.n_rows * per_row)
 
     @property
     def bytes_out(self) -> int:
         """Bytes to write, about."""
         per_row = LATENTS_BYTES
-        if "spectra" in self.identity.outputs:
-            per_row += int(self.identity.n_coefficients * SPECTRA_BYTES_PER_COEFFICIENT)
+        n_arrays = len(self.identity.outputs) - 1
+        per_row += int(n_arrays * self.identity.n_coefficients * SPECTRA_BYTES_PER_COEFFICIENT / 2)
         return self.n_rows * per_row
 
     @property
@@ -94,7 +99,7 @@ class InferencePlan:
 
     def projected_seconds(self, n_workers: int) -> float:
         """Wall time on CPU workers, about."""
-        return self.n_rows / SOURCES_PER_SECOND[self.identity.outputs[-1]] / max(n_workers, 1)
+        return self.n_rows / SOURCES_PER_SECOND[self.identity.products[-1]] / max(n_workers, 1)
 
     def check_memory(self, n_workers: int, memory: int) -> None:
         """Refuse a run whose workers on this machine would not fit into its memory.
@@ -135,7 +140,7 @@ class InferencePlan:
         orders = ", ".join(f"{n} of order {order}" for order, n in numbers["orders"].items())
         return (
             f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})\n"
-            f"  model {self.identity.model_id[:12]}, outputs {' and '.join(self.identity.outputs)}\n"
+            f"  model {self.identity.model_id[:12]}, outputs {', '.join(self.identity.outputs)}\n"
             f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to "
             f"{self.catalog.url}\n"
             f"  at most {size(self.projected_memory)} of memory a worker, about "
@@ -147,7 +152,12 @@ class InferencePlan:
 
 
 def plan_inference(
-    reader: SpectraReader, model: TrainedModel, catalog: str | Storage, *, outputs: Sequence[str] = PRODUCTS
+    reader: SpectraReader,
+    model: TrainedModel,
+    catalog: str | Storage,
+    *,
+    outputs: Sequence[str] = OUTPUTS,
+    precision: str = FULL_PRECISION,
 ) -> InferencePlan:
     """Plan a run over every partition of a store.  Touches nothing.
 
@@ -160,16 +170,17 @@ def plan_inference(
     catalog
         Where the derived catalogue will be: a folder or ``s3://``.
     outputs
-        Products: ``latents``, and ``spectra`` if reconstructions and scatter are wanted.
+        ``latents``, and ``reconstruction`` or ``scatter`` or both where they are wanted.  Latents alone need no decoder
+        and no coefficient errors, and have no ``nll`` and ``reduced_chi2``.
+    precision
+        Of reconstruction and scatter: ``"float32"``, or the largest rounding error as a fraction of the total error,
+        such as ``"0.01"``.
 
     Raises
     ------
     InvalidInputError
         The model does not fit the store, has no scaling, or an output is not known.
     """
-    products = tuple(product for product in PRODUCTS if product in outputs)
-    if "latents" not in products or set(outputs) - set(PRODUCTS):
-        raise InvalidInputError(f"outputs {', '.join(outputs)} cannot be", "Use 'latents' or 'latents,spectra'")
     if model.n_coefficients != reader.n_coefficients:
         raise InvalidInputError(
             f"the model takes {model.n_coefficients} coefficients, the store has {reader.n_coefficients}",
@@ -186,9 +197,10 @@ def plan_inference(
         n_latents=model.n_latents,
         n_coefficients=model.n_coefficients,
         n_tasks=len(reader.partitions),
-        outputs=products,
+        outputs=checked_outputs(outputs),
         schema_version=SCHEMA_VERSION,
         software=f"xpscale {version('xpscale')}",
+        precision=checked_precision(precision),
     )
     storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
     tasks = tuple(InferenceTask(partition) for partition in reader.partitions)

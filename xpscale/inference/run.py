@@ -108,7 +108,7 @@ def run(
     claim(plan.catalog, plan.identity)
     plan.model.save(plan.catalog / MODEL)
     identity = plan.identity
-    sink = ParquetSink(plan.catalog, identity.n_latents, identity.n_coefficients, identity.outputs)
+    sink = ParquetSink(plan.catalog, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
     reports = run_stage(
         "infer",
         EncodePartition(plan.reader, sink, identity.model_id, device),

@@ -46,9 +46,9 @@ class EncodePartition:
         """Encode one partition."""
         from xpscale.model.scaling import rejected_rows
 
-        encoder = _encoder(self.sink.catalog, self.model_id, self.sink.outputs, self.device)
+        encoder = _encoder(self.sink.catalog, self.model_id, self.sink.outputs, self.device, self.sink.precision)
         clock = time.perf_counter()
-        batch = self.reader.read(task.partition)
+        batch = self.reader.read(task.partition, errors=encoder.has_fit or encoder.needs_errors)
         read_s = time.perf_counter() - clock
         masks = rejected_rows(batch)
         keep = ~np.any(list(masks.values()), axis=0)
@@ -72,9 +72,11 @@ class EncodePartition:
 
 
 @lru_cache(maxsize=2)
-def _encoder(catalog: Storage, model_id: str, outputs: tuple[str, ...], device: str) -> ScatterVAEEncoder:
+def _encoder(
+    catalog: Storage, model_id: str, outputs: tuple[str, ...], device: str, precision: str
+) -> ScatterVAEEncoder:
     """The model of a catalogue on a device, loaded once in a worker process."""
     from xpscale.inference.encoder import ScatterVAEEncoder
     from xpscale.model.checkpoint import load_model
 
-    return ScatterVAEEncoder(load_model(catalog / MODEL), outputs, device)
+    return ScatterVAEEncoder(load_model(catalog / MODEL), outputs, device, precision)

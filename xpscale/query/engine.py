@@ -14,7 +14,6 @@ import re
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, TryAgainError, XpscaleError
-from xpscale.schema import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["ARRAYS", "connected", "known_columns", "no_rows", "put_ids", "scan", "unknown_column"]
 
 ARRAYS = ("reconstruction", "scatter")
-"""Columns that only the product ``spectra`` has."""
+"""Columns that only the product ``spectra`` can have."""
 
 
 def known_columns(identity: RunIdentity) -> dict[str, Column]:
     """Columns of the products a catalogue has, by name, in their order; those of both appear once."""
     found: dict[str, Column] = {}
-    for product in identity.outputs:
-        for column in columns(product, identity.n_latents, identity.n_coefficients):
+    for product in identity.products:
+        for column in identity.columns(product):
             found.setdefault(column.name, column)
     return found
 
@@ -81,7 +80,7 @@ def scan(
     if parts:
         urls = ", ".join(_literal(f"{storage.url}/{part.key}") for part in parts)
         return f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
-    return no_rows(columns(product, identity.n_latents, identity.n_coefficients), filename=filename)
+    return no_rows(identity.columns(product), filename=filename)
 
 
 def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:

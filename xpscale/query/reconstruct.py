@@ -68,8 +68,8 @@ def reconstruct(
 ) -> Spectra:
     """The reconstructed spectra of some rows.
 
-    They are read where the catalogue holds its spectra product.  Where it does not, they are decoded at the posterior
-    mean of the latents, by the model stored in the catalogue; both agree to the rounding of float32.
+    They are read where the catalogue holds both reconstruction and scatter.  Where it does not, they are decoded at the
+    posterior mean of the latents, by the model stored in the catalogue; both agree to the rounding of float32.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def reconstruct(
     if not isinstance(rows, pa.Table):
         selection = rows.select() if isinstance(rows, Catalog) else rows
         identity = selection.catalog.manifest.identity
-        if "spectra" in identity.outputs and not from_latents:
+        if {*ARRAYS} <= {*identity.outputs} and not from_latents:
             return reconstruct(selection.columns("source_id", *ARRAYS).to_table())
         latents = [f"latent_mean_{i}" for i in range(identity.n_latents)]
         table = selection.columns("source_id", "phot_g_mean_flux", *latents).to_table()

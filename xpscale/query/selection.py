@@ -92,9 +92,9 @@ class Selection:
         return replace(self, names=tuple(dict.fromkeys(names)))
 
     def with_spectra(self) -> Selection:
-        """With the arrays ``reconstruction`` and ``scatter`` beside the other columns."""
-        self._check(ARRAYS)
-        return replace(self, names=tuple(dict.fromkeys((*self.column_names, *ARRAYS))))
+        """With the arrays ``reconstruction`` and ``scatter`` beside the other columns, or the one the catalogue holds."""
+        self._check(self._arrays or ARRAYS)
+        return replace(self, names=tuple(dict.fromkeys((*self.column_names, *self._arrays))))
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -201,6 +201,10 @@ class Selection:
     def _known(self) -> dict[str, Any]:
         return known_columns(self.catalog.manifest.identity)
 
+    @property
+    def _arrays(self) -> tuple[str, ...]:
+        return tuple(name for name in ARRAYS if name in self._known)
+
     @cached_property
     def _location(self) -> Location:
         ids = np.empty(0, np.int64) if self.source_ids is None else self.source_ids
@@ -214,7 +218,7 @@ class Selection:
         for name in names:
             if name in ARRAYS and name not in self._known:
                 raise InvalidInputError(
-                    f"{self.catalog.storage.url} holds no spectra, so there is no column {name!r}",
+                    f"{self.catalog.storage.url} was made without {name!r}",
                     "Decode them from the latents with xpscale.reconstruct(selection)",
                 )
             if name not in self._known:
@@ -226,7 +230,7 @@ class Selection:
         storage, identity, parts = self.catalog.storage, self.catalog.manifest.identity, self.parts
         conditions = [f"({text})" for text in (*self._bounds(), *(c.sql() for c in self.cones), *self.conditions)]
         tables = [scan(storage, parts, identity, "latents")]
-        joined = any(name in text for name in ARRAYS for text in (expressions, *self.conditions))
+        joined = any(name in text for name in self._arrays for text in (expressions, *self.conditions))
         opened = [*parts]
         if joined:
             pixels = {part.pixel for part in parts}
@@ -234,7 +238,9 @@ class Selection:
             opened += spectra
             table = scan(storage, spectra, identity, "spectra")
             bounds = " AND ".join(f"({text})" for text in self._bounds()) or "true"
-            tables.append(f"(SELECT source_id, {', '.join(ARRAYS)} FROM {table} WHERE {bounds}) USING (source_id)")
+            tables.append(
+                f"(SELECT source_id, {', '.join(self._arrays)} FROM {table} WHERE {bounds}) USING (source_id)"
+            )
         if self.source_ids is not None:
             tables.append("_wanted USING (source_id)")
         query = f"SELECT {expressions} FROM {' JOIN '.join(tables)} WHERE {' AND '.join(conditions) or 'true'} {tail}"

@@ -38,7 +38,7 @@ def sql(catalog: Catalog, query: str) -> pa.Table:
 
     identity = catalog.manifest.identity
     # opening a view reads a footer, so only the tables that are spoken of are made
-    named = [product for product in identity.outputs if re.search(rf"\b{product}\b", query, re.IGNORECASE)]
+    named = [product for product in identity.products if re.search(rf"\b{product}\b", query, re.IGNORECASE)]
     parts = {product: catalog.manifest.of(product) for product in named}
     opened = [part for product in named for part in parts[product]]
     with connected(catalog.storage, opened, catalog.column_names, "in the SQL", REMEDY) as connection:
