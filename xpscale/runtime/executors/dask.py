@@ -8,7 +8,6 @@ of the rate.  `worker_environment` undoes it; workers started by hand set the sa
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import logging
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
+from xpscale.runtime.executors.window import StalledError, Window
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -48,10 +48,13 @@ class DaskExecutor:
         A connected client.
     resources
         What a task needs of a worker, for clusters whose workers declare it; ``{"GPU": 1}`` for one task a GPU.
+    patience_s
+        Seconds before a task can have stalled; see `xpscale.runtime.executors.window`.
     """
 
     client: Client
     resources: dict[str, float] = field(default_factory=dict)
+    patience_s: float = 60.0
 
     @property
     def n_workers(self) -> int:
@@ -83,57 +86,26 @@ class DaskExecutor:
         from distributed.scheduler import KilledWorker
 
         suspects = []
-        for task, outcome in self._outcomes(
-            function, tasks, max(WINDOW_PER_WORKER * self.n_workers, WINDOW_PER_WORKER)
-        ):
+        for task, outcome in self._window(function, WINDOW_PER_WORKER).run(tasks):
             if isinstance(outcome, KilledWorker):
                 suspects.append(task)
             else:
                 yield _report(task, outcome)
-        for task, outcome in self._outcomes(function, suspects, 1):
+        for task, outcome in self._window(function, 0).run(suspects):
             yield _report(task, outcome)
 
-    def _outcomes(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any], window: int
-    ) -> Iterator[tuple[Any, TaskReport | BaseException]]:
-        """Each task with its report, or with what the cluster says about it; ``window`` of them in flight."""
-        from distributed import as_completed
+    def _window(self, function: Callable[[Any], TaskReport], per_worker: int) -> Window:
+        def submit(task: Any, workers: list[str] | None) -> Any:
+            # a fresh key: the cluster must not answer from a result of an earlier run
+            return self.client.submit(
+                function, task, resources=self.resources or None, workers=workers, allow_other_workers=False, pure=False
+            )
 
-        waiting = iter(tasks)
-        running: dict[Any, Any] = {}
-        done = as_completed(loop=self.client.loop)
-
-        def submit_next() -> None:
-            for task in waiting:
-                # a fresh key: the cluster must not answer from a result of an earlier run
-                future = self.client.submit(function, task, resources=self.resources or None, pure=False)
-                running[future.key] = task
-                done.add(future)
-                return
-
-        for _ in range(window):
-            submit_next()
-        try:
-            for future in done:
-                task = running.pop(future.key)
-                yield task, _outcome(future)
-                future.release()
-                submit_next()
-        finally:
-            self.client.cancel(list(done.futures), force=True)
+        return Window(self.client, submit, per_worker, self.patience_s)
 
 
 def _environment() -> dict[str, str]:
     return {name: os.environ.get(name, "") for name in worker_environment}
-
-
-def _outcome(future: Any) -> TaskReport | BaseException:
-    try:
-        # also of a finished task: the worker that holds its result can die before it is fetched
-        report: TaskReport = future.result()
-        return report
-    except (Exception, asyncio.CancelledError) as error:
-        return error
 
 
 def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
@@ -141,11 +113,12 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
         return outcome
     from distributed.scheduler import KilledWorker
 
+    status, error = TaskStatus.QUARANTINED, str(outcome)
     if isinstance(outcome, KilledWorker):
         error = "the worker process died under it, again and again (out of memory, or a crash in compiled code)"
-    else:
-        error = f"{type(outcome).__name__}: {outcome}"
-    return TaskReport(task.key, TaskStatus.FAILED, error=error)
+    elif not isinstance(outcome, StalledError):
+        status, error = TaskStatus.FAILED, f"{type(outcome).__name__}: {outcome}"
+    return TaskReport(task.key, status, error=error)
 
 
 @contextlib.contextmanager
@@ -172,6 +145,7 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
     settings = {
         "distributed.nanny.pre-spawn-environ": worker_environment,
         "distributed.scheduler.allowed-failures": 1,
+        "distributed.scheduler.worker-ttl": "60 s",  # a process that stands still this long is replaced
         # 15 s after a worker died the cluster looks whether it is back, and if it has just died again closes its nanny
         # for good; without workers a run would wait for ever
         "distributed.deploy.lost-worker-timeout": "1000 days",
