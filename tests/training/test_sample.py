@@ -4,7 +4,8 @@ import pytest
 from memory_reader import MemoryReader, planted
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.training.sample import draw_sample, load_sample, save_sample
+from xpscale.training.draw import draw_sample
+from xpscale.training.sample import load_sample, save_sample
 from xpscale.training.split import HeldOutSplit, uniform_hash
 
 

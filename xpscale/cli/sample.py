@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Output, say
+from xpscale.cli.common import N_CPUS, Output, Scheduler, Workers, executor, say
 from xpscale.cli.store import Spectra, open_input
 
+if TYPE_CHECKING:
+    from xpscale.training.density import Cells
+
 __all__ = ["register"]
+
+FEW = 1_000_000  # rows that are read sooner than worker processes start
 
 
 def register(app: typer.Typer) -> None:
@@ -21,12 +26,80 @@ def sample(
     store: Spectra,
     output: Output,
     n: Annotated[int, typer.Option("-n", help="Objects to draw.", min=1)] = 100_000,
-    rule: Annotated[str, typer.Option(help="uniform, density (favours dense regions) or flattened.")] = "density",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="uniform; density: an object is as likely as its cell is dense; flattened: equally many of every cell; "
+            "cut: of dense cells only."
+        ),
+    ] = "density",
+    by: Annotated[str, typer.Option(help="Density in colour_magnitude, position or latents.")] = "colour_magnitude",
+    model: Annotated[str, typer.Option(help="For --by latents: the model whose latents count.")] = "",
+    catalog: Annotated[str, typer.Option(help="For --by latents: the catalogue of this store that has them.")] = "",
+    min_count: Annotated[int, typer.Option(help="For the rule cut: fewest objects of a cell.", min=0)] = 0,
+    min_quantile: Annotated[
+        float, typer.Option(help="For the rule cut: share of all objects, in the sparsest cells, to leave out.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
+    settings: Annotated[
+        str, typer.Option(help="TOML file of the training to come, if it holds out other pixels.")
+    ] = "",
+    oversampling: Annotated[
+        float, typer.Option(help="Objects kept in memory for each one drawn, for rules that favour few cells.")
+    ] = 8.0,
+    workers: Workers = N_CPUS,
+    scheduler: Scheduler = "",
 ) -> None:
-    """Draw an object-dense training sample from a store, reproducibly; held-out pixels stay out."""
-    from xpscale.training.sample import draw_sample, save_sample
+    """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels stay out."""
+    from xpscale.runtime.progress import TerminalProgress
+    from xpscale.training.draw import draw_sample
+    from xpscale.training.sample import save_sample
+    from xpscale.training.split import HeldOutSplit
 
-    drawn = draw_sample(open_input(store), n, rule, seed)
+    if settings:
+        from xpscale.training.settings import TrainingSettings
+
+        split = TrainingSettings.from_toml(settings).split
+    else:
+        split = HeldOutSplit()
+    cells = _cells(by, model, catalog)
+    spectra = open_input(store)
+    with executor(scheduler, workers if spectra.n_rows > FEW else 0) as where:
+        drawn = draw_sample(
+            spectra,
+            n,
+            rule,
+            seed,
+            split,
+            cells=cells,
+            min_count=min_count,
+            min_quantile=min_quantile,
+            oversampling=oversampling,
+            executor=where,
+            callbacks=[TerminalProgress()],
+        )
     save_sample(drawn, output)
-    say(f"{len(drawn):,} objects, rule {rule}, seed {seed}, digest {drawn.digest[:12]}: {output}")
+    plan = drawn.plan
+    print(plan)
+    if plan.n_limited:
+        say(
+            f"note: {plan.n_limited:,} of {len(plan.cell):,} cells gave all that was kept of them, less than the rule "
+            "wanted; weights say so; raise --oversampling to follow the rule"
+        )
+    say(
+        f"{len(drawn):,} of {plan.n_available:,} objects, {plan.name}, seed {seed}, digest {drawn.digest[:12]}: {output}"
+    )
+
+
+def _cells(by: str, model: str, catalog: str) -> Cells:
+    """What density is counted in."""
+    from xpscale.errors import InvalidInputError
+    from xpscale.training.density import ColourMagnitudeCells, SkyCells
+
+    if by != "latents" and (model or catalog):
+        raise InvalidInputError(f"--by {by} needs neither --model nor --catalog", "Leave them out, or say --by latents")
+    if by == "colour_magnitude":
+        return ColourMagnitudeCells()
+    if by == "position":
+        return SkyCells()
+    raise InvalidInputError(f"--by {by!r} is not known", "Use colour_magnitude or position")

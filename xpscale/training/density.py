@@ -1,31 +1,148 @@
-"""How densely the objects of a store lie, on a grid of the two leading coefficients.
+"""Where the objects of a store lie: cells of equal size, in colour and magnitude or on the sky.
 
-Two passes over the store, each holding one partition: one for the scaling, one for the counts.
+*Object density* is the number of objects in a cell.  Cells are fixed before anything is read, so counts of different
+partitions add up, exactly, and one pass is enough.
+
+Magnitude and colour are made of what a store has.  G is that of ``phot_g_mean_flux``; the fluxes in BP and RP are linear
+in the coefficients c_0, c_1, ... of their band::
+
+    BP = 7.499 c_0 - 3.483 c_1 + 4.693 c_2          RP = 10.299 c_0 - 0.418 c_1 - 3.587 c_2       [electron/s]
+    BP - RP = -2.5 log10(BP / RP) + 25.3385 - 24.7479
+
+The weights were fitted (least squares of relative residuals, four rounds without outliers) on 32,388 stars of APOGEE with
+-0.36 < BP - RP < 7.2 and published magnitudes: half of their colours come out within 0.004 mag, 95 % within 0.05 mag, half
+a cell.  The zero points are those of Gaia DR3 (documentation, section 5.4.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from xpscale.model.density import TrainingDensity
-from xpscale.model.scaling import Scaling, trainable_rows
+import numpy as np
+
+from xpscale.columns import G_ZERO_POINT
+from xpscale.errors import InvalidInputError
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, healpix_29
 
 if TYPE_CHECKING:
-    from xpscale.training.split import HeldOutSplit
-    from xpscale.types import SpectraBatch, SpectraReader
+    from numpy.typing import NDArray
 
-__all__ = ["object_density"]
+    from xpscale.types import Partition, SpectraBatch
+
+__all__ = ["Cells", "ColourMagnitudeCells", "SkyCells", "colour_and_magnitude"]
+
+BP_WEIGHTS = (7.499, -3.483, 4.693)
+RP_WEIGHTS = (10.299, -0.418, -3.587)
+BP_ZERO_POINT = 25.3385422158
+RP_ZERO_POINT = 24.7478955012
 
 
-def object_density(reader: SpectraReader, split: HeldOutSplit) -> tuple[Scaling, TrainingDensity]:
-    """Scaling and density of all objects that may be trained on: usable, and not held out."""
+class Cells(Protocol):
+    """A division of all objects into a fixed number of cells."""
 
-    def batches() -> Iterator[SpectraBatch]:
-        for partition in reader.partitions:
-            batch = reader.read(partition)
-            yield batch.take(trainable_rows(batch) & ~split.held_out(batch))
+    by: ClassVar[str]
 
-    scaling = Scaling.fit(batches())
-    standardized = (scaling.standardize(batch)[0] for batch in batches())
-    return scaling, TrainingDensity.fit(standardized, reader.n_coefficients)
+    @property
+    def n_cells(self) -> int:
+        """How many there are, empty ones included."""
+        ...
+
+    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.int64]:
+        """The cell of every object of a partition, with shape (N,); any number where its spectrum is not usable."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """What defines them, as JSON can hold it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ColourMagnitudeCells:
+    """Cells in BP - RP and G; the outermost ones take what lies beyond.
+
+    Parameters
+    ----------
+    colour_width, magnitude_width
+        Size of a cell in mag.
+    """
+
+    colour_width: float = 0.1
+    magnitude_width: float = 0.25
+    by: ClassVar[str] = "colour_magnitude"
+    colours: ClassVar[tuple[float, float]] = (-1.0, 7.0)
+    magnitudes: ClassVar[tuple[float, float]] = (2.0, 22.0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells in colour, cells in magnitude."""
+        (blue, red), (bright, faint) = self.colours, self.magnitudes
+        return round((red - blue) / self.colour_width), round((faint - bright) / self.magnitude_width)
+
+    @property
+    def n_cells(self) -> int:
+        """How many there are."""
+        return self.shape[0] * self.shape[1]
+
+    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.int64]:
+        """The cell of every object, colour after colour, with shape (N,)."""
+        colour, magnitude = colour_and_magnitude(batch)
+        n_colours, n_magnitudes = self.shape
+        i = _step(colour, self.colours[0], self.colour_width, n_colours)
+        return i * n_magnitudes + _step(magnitude, self.magnitudes[0], self.magnitude_width, n_magnitudes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sizes."""
+        return {"by": self.by, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class SkyCells:
+    """HEALPix pixels, by position.
+
+    Parameters
+    ----------
+    order
+        HEALPix order; 6 has 49,152 pixels of 0.84 square degrees.
+    """
+
+    order: int = 6
+    by: ClassVar[str] = "position"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.order <= MAX_ORDER - 2:  # 12 million cells, 200 MB of counts and bounds
+            raise InvalidInputError(f"cells of HEALPix order {self.order}", f"Use an order from 0 to {MAX_ORDER - 2}")
+
+    @property
+    def n_cells(self) -> int:
+        """How many there are."""
+        return int(12 * 4**self.order)
+
+    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.int64]:
+        """The pixel of every object, with shape (N,)."""
+        return healpix_29(batch.ra, batch.dec) >> 2 * (INDEX_ORDER - self.order)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The order."""
+        return {"by": self.by, **asdict(self)}
+
+
+def colour_and_magnitude(batch: SpectraBatch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """BP - RP and G of spectra, in mag, with shape (N,) each.
+
+    The colour is infinite where a band has no light; such objects go to the outermost cells.
+    """
+    n_bp = batch.n_coefficients // 2
+    bp = batch.coefficients[:, : len(BP_WEIGHTS)] @ np.array(BP_WEIGHTS)
+    rp = batch.coefficients[:, n_bp : n_bp + len(RP_WEIGHTS)] @ np.array(RP_WEIGHTS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colour = -2.5 * np.log10(bp / rp) + (BP_ZERO_POINT - RP_ZERO_POINT)
+        magnitude = G_ZERO_POINT - 2.5 * np.log10(batch.phot_g_mean_flux)
+    colour[rp <= 0] = -np.inf
+    colour[bp <= 0] = np.inf
+    return colour, magnitude
+
+
+def _step(values: NDArray[np.float64], start: float, width: float, n: int) -> NDArray[np.int64]:
+    with np.errstate(invalid="ignore"):
+        return np.clip(np.floor((values - start) / width), 0, n - 1).astype(np.int64)

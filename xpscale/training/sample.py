@@ -1,15 +1,10 @@
-"""Object-dense samples: a reproducible draw of training objects from a store, by their density.
-
-Objects are drawn without replacement with probability proportional to a weight (Efraimidis & Spirakis 2006,
-doi:10.1016/j.ipl.2005.11.003): each gets the key -ln(u) / weight, and the smallest keys win.  u is a hash of source_id and
-seed, so the draw does not depend on the order of reading, and needs memory for the drawn rows alone.
-"""
+"""A sample of training objects: which they are, how they were drawn (`xpscale.training.draw`), and its file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.density import CELL_AREA
-from xpscale.model.scaling import trainable_rows
 from xpscale.storage import Storage
-from xpscale.training.density import object_density
-from xpscale.training.split import HeldOutSplit, uniform_hash
+from xpscale.training.split import HeldOutSplit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.types import SpectraBatch, SpectraReader
 
-__all__ = ["RULES", "Sample", "SamplePlan", "draw_sample", "load_sample", "save_sample"]
-
-RULES = ("uniform", "density", "flattened")
-"""Weights 1, proportional to the density, and to its inverse."""
+__all__ = ["Sample", "SamplePlan", "load_sample", "save_sample"]
 
 METADATA = b"xpscale.sample"
+
+FORMAT_VERSION = 2
+"""Of the file; 1 had neither cells nor counts."""
+
+REMEDY = "Draw a sample from this store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +38,7 @@ class SamplePlan:
     Parameters
     ----------
     rule
-        ``"uniform"``, ``"density"`` or ``"flattened"``.
+        ``"uniform"``, ``"density"``, ``"flattened"`` or ``"cut"``.
     seed
         Which of the possible draws.
     split
@@ -53,8 +47,14 @@ class SamplePlan:
         Content hash of the store it was drawn from.
     n_available
         Objects that could have been drawn.
-    density_digest
-        sha256 of the counts of all available objects on the density grid.
+    cells
+        What defines the cells: ``by`` and their size.
+    cell, available, drawn
+        Numbers of the occupied cells, ascending, the objects in them, and how many of these were drawn.
+    min_count
+        For the rule ``"cut"``: the fewest objects of a cell that was drawn from.
+    n_limited
+        Cells of which fewer objects had been kept than the rule would have taken; 0 if the rule was met.
     """
 
     rule: str
@@ -62,7 +62,42 @@ class SamplePlan:
     split: HeldOutSplit
     store_digest: str
     n_available: int
-    density_digest: str
+    cells: dict[str, Any]
+    cell: tuple[int, ...] = field(repr=False)
+    available: tuple[int, ...] = field(repr=False)
+    drawn: tuple[int, ...] = field(repr=False)
+    min_count: int = 0
+    n_limited: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON can hold it."""
+        lists = {name: list(getattr(self, name)) for name in ("cell", "available", "drawn")}
+        return {**asdict(self), **lists}
+
+    @property
+    def name(self) -> str:
+        """The rule with its threshold, and what density was counted in: ``cut (100 or more) by position``."""
+        threshold = f" ({self.min_count:,} or more)" if self.min_count else ""
+        return f"{self.rule}{threshold} by {self.cells['by'].replace('_', ' and ')}"
+
+    def __str__(self) -> str:
+        """A table: cells by their density, a line a decade, with what is in them and what was drawn."""
+        cell, available, drawn = (np.array(values) for values in (self.cell, self.available, self.drawn))
+        decade = np.floor(np.log10(available)).astype(int) if len(cell) else np.empty(0, int)
+        lines = [f"{'objects in the cell':>22}{'cells':>10}{'available':>14}{'drawn':>12}{'1 of':>9}"]
+        for exponent in np.unique(decade):
+            here = decade == exponent
+            n, n_drawn = int(available[here].sum()), int(drawn[here].sum())
+            words = f"{10**exponent:,} to {10 ** (exponent + 1) - 1:,}"
+            share = f"{n / n_drawn:,.1f}" if n_drawn else "-"
+            lines.append(f"{words:>22}{here.sum():>10,}{n:>14,}{n_drawn:>12,}{share:>9}")
+        return "\n".join(lines)
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> SamplePlan:
+        """The plan that `to_dict` wrote."""
+        tuples = {name: tuple(content[name]) for name in ("cell", "available", "drawn")}
+        return SamplePlan(**{**content, **tuples, "split": HeldOutSplit(**content["split"])})
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +115,20 @@ class Sample:
     partition
         Positions in ``partition_keys``, sorted, int32, with shape (n,).
     row
-        Rows inside the partition, int64, with shape (n,).
+        Rows inside the partition, int32, with shape (n,).
     density
-        Fraction of the available objects per unit area of the grid, float32, with shape (n,).
+        Available objects in the object's cell, int64, with shape (n,).
     weight
-        Weight in the draw, relative to the sample's mean, float64, with shape (n,).
+        Available objects that the object stands for, the inverse of the probability with which it was drawn, float64,
+        with shape (n,); `xpscale.training.rules` has the formula.
     """
 
     plan: SamplePlan
     partition_keys: tuple[str, ...]
     source_id: NDArray[np.int64]
     partition: NDArray[np.int32]
-    row: NDArray[np.int64]
-    density: NDArray[np.float32]
+    row: NDArray[np.int32]
+    density: NDArray[np.int64]
     weight: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -101,21 +137,25 @@ class Sample:
     @cached_property
     def digest(self) -> str:
         """Hex sha256 of the plan and the drawn identifiers."""
-        digest = hashlib.sha256(json.dumps(asdict(self.plan), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.plan.to_dict(), sort_keys=True).encode())
         digest.update(np.sort(self.source_id).astype("<i8").tobytes())
         return digest.hexdigest()
 
     def select(self, partition_key: str, batch: SpectraBatch) -> NDArray[np.bool_]:
         """Which rows of a partition's batch were drawn, with shape (N,)."""
         chosen = np.zeros(len(batch), bool)
-        if partition_key in self.partition_keys:
-            number = self.partition_keys.index(partition_key)
+        if partition_key in self._numbers:
+            number = self._numbers[partition_key]
             first, last = np.searchsorted(self.partition, [number, number + 1])
             rows = self.row[first:last]
             if rows.size and (rows.max() >= len(batch) or (batch.source_id[rows] != self.source_id[first:last]).any()):
                 raise InvalidInputError(f"partition {partition_key} has other rows than the sample", REMEDY)
             chosen[rows] = True
         return chosen
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {key: number for number, key in enumerate(self.partition_keys)}
 
     def require_store(self, reader: SpectraReader) -> None:
         """Refuse a store the sample was not drawn from."""
@@ -127,68 +167,9 @@ class Sample:
             )
 
 
-def draw_sample(
-    reader: SpectraReader, n: int, rule: str = "uniform", seed: int = 0, split: HeldOutSplit | None = None
-) -> Sample:
-    """Draw n training objects from a store, never from its held-out part.
-
-    Parameters
-    ----------
-    reader
-        The store.
-    n
-        How many.
-    rule
-        ``"uniform"``; ``"density"``: dense regions of the grid are favoured, in proportion to their density;
-        ``"flattened"``: sparse regions are, in inverse proportion.
-    seed
-        Which draw.
-    split
-        The held-out part of the sky; by default that of `TrainingSettings`.
-
-    Raises
-    ------
-    InvalidInputError
-        If the rule is unknown, or the store has fewer than n objects to draw from.
-    """
-    if rule not in RULES:
-        raise InvalidInputError(f"no sampling rule is called {rule!r}", f"Rules are {', '.join(RULES)}")
-    split = split or HeldOutSplit()
-    scaling, density = object_density(reader, split)
-    if not 1 <= n <= density.n_rows:
-        raise InvalidInputError(
-            f"cannot draw {n:,} objects of {density.n_rows:,}",
-            "Ask for fewer: only usable objects outside the held-out pixels count",
-        )
-    floor = 1 / (density.n_rows * CELL_AREA)  # objects off the grid count as alone in a cell
-    drawn = np.empty(0, ROW)
-    for number, partition in enumerate(reader.partitions):
-        batch = reader.read(partition)
-        rows = np.flatnonzero(trainable_rows(batch) & ~split.held_out(batch))
-        at = density.at(scaling.standardize(batch, rows)[0])
-        here = np.empty(len(rows), ROW)
-        here["source_id"], here["partition"], here["row"] = batch.source_id[rows], number, rows
-        here["density"], here["weight"] = at, _weight(np.maximum(at, floor), rule)
-        here["key"] = -np.log(uniform_hash(here["source_id"], seed)) / here["weight"]
-        drawn = np.concatenate([drawn, here])
-        if len(drawn) > n:
-            drawn = drawn[np.argpartition(drawn["key"], n - 1)[:n]]
-    drawn = np.sort(drawn, order=["partition", "row"])
-    counts = hashlib.sha256(density.counts.astype("<i8").tobytes()).hexdigest()
-    return Sample(
-        SamplePlan(rule, seed, split, reader.digest, density.n_rows, counts),
-        tuple(partition.key for partition in reader.partitions),
-        source_id=np.ascontiguousarray(drawn["source_id"]),
-        partition=np.ascontiguousarray(drawn["partition"]),
-        row=np.ascontiguousarray(drawn["row"]),
-        density=np.ascontiguousarray(drawn["density"]),
-        weight=drawn["weight"] / drawn["weight"].mean(),
-    )
-
-
 def save_sample(sample: Sample, destination: str) -> None:
     """Write a sample as one Parquet file; its plan and digest are in the file's metadata."""
-    plan = {**asdict(sample.plan), "digest": sample.digest, "n_rows": len(sample)}
+    head = {"format_version": FORMAT_VERSION, "digest": sample.digest, "plan": sample.plan.to_dict()}
     keys = pa.array(sample.partition_keys, pa.string())
     table = pa.table(
         {
@@ -198,7 +179,7 @@ def save_sample(sample: Sample, destination: str) -> None:
             "density": sample.density,
             "weight": sample.weight,
         }
-    ).replace_schema_metadata({METADATA: json.dumps(plan, sort_keys=True)})
+    ).replace_schema_metadata({METADATA: json.dumps(head, sort_keys=True)})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     folder, name = _folder_and_name(destination)
@@ -208,35 +189,29 @@ def save_sample(sample: Sample, destination: str) -> None:
 def load_sample(source: str) -> Sample:
     """The sample that `save_sample` wrote; refuses a file that is something else or was changed."""
     folder, name = _folder_and_name(source)
+    content = folder.read(name)
     try:
-        table = pq.read_table(pa.BufferReader(folder.read(name)))
-        plan = json.loads(table.schema.metadata[METADATA])
-        digest, _ = plan.pop("digest"), plan.pop("n_rows")
+        table = pq.read_table(pa.BufferReader(content))
+        head = json.loads(table.schema.metadata[METADATA])
+        version = head.get("format_version", 1)
+        if version != FORMAT_VERSION:
+            raise InvalidInputError(
+                f"{source} is a sample of format version {version}, this version reads {FORMAT_VERSION}",
+                "Draw it again with this version",
+            )
         partition = table["partition"].combine_chunks()
         columns = {name: table[name].to_numpy() for name in ("source_id", "row", "density", "weight")}
         sample = Sample(
-            SamplePlan(**{**plan, "split": HeldOutSplit(**plan["split"])}),
+            SamplePlan.from_dict(head["plan"]),
             tuple(partition.dictionary.to_pylist()),
             partition=partition.indices.to_numpy(),
             **columns,
         )
     except (pa.ArrowInvalid, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise InvalidInputError(f"{source} is not a sample", "Give a file that `xpscale sample` wrote") from error
-    if sample.digest != digest:
+    if sample.digest != head["digest"]:
         raise InvalidInputError(f"{source} was changed after it was drawn", "Draw it again")
     return sample
-
-
-REMEDY = "Draw a sample from this store"
-
-ROW = np.dtype(
-    [("source_id", "i8"), ("partition", "i4"), ("row", "i8"), ("density", "f4"), ("weight", "f8"), ("key", "f8")]
-)
-
-
-def _weight(density: NDArray[Any], rule: str) -> NDArray[np.float64]:
-    exponent = {"uniform": 0, "density": 1, "flattened": -1}[rule]
-    return np.asarray(density, np.float64) ** exponent
 
 
 def _folder_and_name(url: str) -> tuple[Storage, str]:

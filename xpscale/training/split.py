@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from xpscale.types import SpectraBatch
 
-__all__ = ["HeldOutSplit", "uniform_hash"]
+__all__ = ["HeldOutSplit", "hash_64", "uniform_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,19 @@ class HeldOutSplit:
 
 
 def uniform_hash(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape (N,).
+    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape (N,)."""
+    return ((hash_64(keys, seed) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+
+
+def hash_64(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Reproducible random 64-bit numbers, with shape (N,); for one seed, different keys have different ones.
 
     The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to the seed, then to
     seed and key.
     """
     with np.errstate(over="ignore"):
         start = _mix(np.array([seed], np.int64).astype(np.uint64) + GOLDEN_GAMMA)
-        mixed = _mix(keys.astype(np.uint64) * GOLDEN_GAMMA + start)
-    return ((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+        return _mix(keys.astype(np.uint64) * GOLDEN_GAMMA + start)
 
 
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
