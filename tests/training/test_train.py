@@ -12,10 +12,10 @@ from memory_reader import MemoryReader, planted
 
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
+from xpscale.training.draw import draw_sample
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
-from xpscale.training.draw import draw_sample
 from xpscale.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
