@@ -11,6 +11,7 @@ from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.training.density import Cells
+    from xpscale.types import SpectraReader
 
 __all__ = ["register"]
 
@@ -62,8 +63,8 @@ def sample(
         split = TrainingSettings.from_toml(settings).split
     else:
         split = HeldOutSplit()
-    cells = _cells(by, model, catalog)
     spectra = open_input(store)
+    cells = _cells(by, model, catalog, spectra)
     with executor(scheduler, workers if spectra.n_rows > FEW else 0) as where:
         drawn = draw_sample(
             spectra,
@@ -91,15 +92,20 @@ def sample(
     )
 
 
-def _cells(by: str, model: str, catalog: str) -> Cells:
+def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
     """What density is counted in."""
     from xpscale.errors import InvalidInputError
     from xpscale.training.density import ColourMagnitudeCells, SkyCells
 
-    if by != "latents" and (model or catalog):
-        raise InvalidInputError(f"--by {by} needs neither --model nor --catalog", "Leave them out, or say --by latents")
-    if by == "colour_magnitude":
-        return ColourMagnitudeCells()
-    if by == "position":
-        return SkyCells()
-    raise InvalidInputError(f"--by {by!r} is not known", "Use colour_magnitude or position")
+    if (by == "latents") != bool(model or catalog) or (model and catalog):
+        raise InvalidInputError(
+            "--by latents needs --model or --catalog, and nothing else does", "Say whose latents: one of the two"
+        )
+    if by == "latents":
+        from xpscale.storage import Storage
+        from xpscale.training.latent_cells import CatalogLatents, LatentCells, ModelLatents
+
+        return LatentCells(ModelLatents(Storage(model)) if model else CatalogLatents.open(catalog, spectra))
+    if by not in ("colour_magnitude", "position"):
+        raise InvalidInputError(f"--by {by!r} is not known", "Use colour_magnitude, position or latents")
+    return ColourMagnitudeCells() if by == "colour_magnitude" else SkyCells()
