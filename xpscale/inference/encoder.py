@@ -84,7 +84,7 @@ class ScatterVAEEncoder:
         """Wall time of the last call, by ``to_device_s``, ``forward_s`` and ``encode_s``."""
         if self.device.type == "cpu":
             torch.set_num_threads(1)
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")  # no TF32, whatever was set before (design/007)
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -134,7 +134,7 @@ class ScatterVAEEncoder:
             errors = torch.from_numpy(x_err).to(self.device, non_blocking=True)
         clock = self._lap("to_device_s", clock)
 
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             posterior = self.network.encode(on_device, errors if self.needs_errors else None)
             kl, clamped = posterior.kl().cpu().numpy(), posterior.clamped.cpu().numpy()
             mean, log_var = posterior.mean.cpu().numpy(), posterior.log_var.cpu().numpy()
