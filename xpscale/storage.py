@@ -150,19 +150,24 @@ class Storage:
 
     def list(self, prefix: str = "") -> dict[str, int]:
         """Keys below a folder-like prefix and their sizes in bytes, sorted by key; empty if there is nothing."""
+        return {key: size for key, (size, _) in self.objects(prefix).items() if not _is_unfinished(key, self.is_local)}
+
+    def objects(self, prefix: str = "") -> dict[str, tuple[int, float]]:
+        """As `list`, with the time of the last change (seconds since 1970, UTC), and what killed writers left unfinished."""
         import obstore
 
-        found: dict[str, int] = {}
+        found: dict[str, tuple[int, float]] = {}
         if self.is_local:
             for folder, _, names in os.walk(self._local(prefix)):
                 for name in names:
                     path = Path(folder, name)
-                    if "#" not in name:  # obstore's unfinished temporary files are NAME#1
-                        found[path.relative_to(self.url).as_posix()] = path.stat().st_size
+                    with contextlib.suppress(FileNotFoundError):  # a temporary file that just became an object
+                        stat = path.stat()
+                        found[path.relative_to(self.url).as_posix()] = (stat.st_size, stat.st_mtime)
         else:
             with self._explained(prefix):
                 for chunk in obstore.list(self.store, prefix or None):
-                    found.update({meta["path"]: int(meta["size"]) for meta in chunk})
+                    found.update({m["path"]: (int(m["size"]), m["last_modified"].timestamp()) for m in chunk})
         return dict(sorted(found.items()))
 
     def is_empty(self) -> bool:
@@ -229,17 +234,18 @@ class Storage:
 
         for key in keys:
             with contextlib.suppress(NotFoundError), self._explained(key):
-                obstore.delete(self._writable(), key)
+                if self.is_local:
+                    self._local(key).unlink()
+                else:
+                    obstore.delete(self._writable(), key)
 
-    def remove_unfinished(self, prefix: str = "") -> None:
-        """Remove what killed processes were writing below a prefix; only where nobody writes any more.
+    def unfinished(self, prefix: str = "") -> dict[str, tuple[int, float]]:
+        """What killed processes were writing below a prefix: size and time of each, as in `objects`.
 
-        On a local disk such an object lies beside its place as ``NAME#1``, and no listing shows it; S3 keeps none.
+        On a local disk such an object lies beside its place as ``NAME#1``, and `list` does not show it; S3 keeps none.
         """
-        if self.is_local:
-            for path in self._local(prefix).rglob("*#*"):
-                if path.name.rpartition("#")[2].isdigit():
-                    path.unlink(missing_ok=True)
+        objects = self.objects(prefix) if self.is_local else {}
+        return {key: found for key, found in objects.items() if _is_unfinished(key, True)}
 
     def _writable(self) -> ObjectStore:
         if self.url.startswith(("https://", "http://")):
@@ -334,6 +340,10 @@ class _RemoteFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)
+
+
+def _is_unfinished(key: str, is_local: bool) -> bool:
+    return is_local and key.rpartition("#")[2].isdigit() and "#" in key.rpartition("/")[2]
 
 
 def _first_line(error: Exception) -> str:

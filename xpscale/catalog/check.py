@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xpscale.catalog.clean import find_strays
 from xpscale.catalog.commit import current, read_manifest
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import product_of
+from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` looked at and what it found; each problem names its object."""
+    """What `check` looked at and what it found; each problem names its object.
+
+    ``strays`` are objects that nobody needs and no reader sees: no problem, and `xpscale.catalog.clean` removes them.
+    ``quarantined`` are the tasks that this version was published without.
+    """
 
     catalog: str
     snapshot: int
@@ -45,6 +51,8 @@ class CheckReport:
     n_rows: int
     n_bytes: int
     problems: tuple[str, ...]
+    strays: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -72,6 +80,7 @@ class CatalogInfo:
     n_rows: int
     n_in: int
     n_rejected: Mapping[str, int]
+    quarantined: tuple[Quarantined, ...]
     n_partitions: int
     partitions_by_order: Mapping[int, int]
     n_bytes: Mapping[str, int]
@@ -101,6 +110,7 @@ def info(storage: Storage) -> CatalogInfo:
         n_rows=manifest.n_out,
         n_in=manifest.n_in,
         n_rejected=manifest.n_rejected,
+        quarantined=manifest.quarantined,
         n_partitions=len(pixels),
         partitions_by_order=dict(sorted(Counter(pixel.order for pixel in pixels).items())),
         n_bytes={product: sum(part.n_bytes for part in manifest.of(product)) for product in identity.products},
@@ -143,6 +153,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
         for found in threads.map(lambda parts: list(look(storage, manifest, parts)), sound.values()):
             problems += found
     problems += _hats_problems(storage, manifest)
+    strays = find_strays(storage)
+    problems += [str(stray) for stray in strays if stray.is_visible]
     return CheckReport(
         str(storage),
         snapshot.number,
@@ -151,6 +163,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
         manifest.n_out,
         manifest.n_bytes,
         tuple(problems),
+        tuple(str(stray) for stray in strays if not stray.is_visible),
+        manifest.quarantined,
     )
 
 
@@ -177,10 +191,6 @@ def _listing_problems(parts: Iterable[Part], there: Mapping[str, int]) -> Iterat
             yield f"{key} is missing"
         elif there[key] != part.n_bytes:
             yield f"{key} has {there[key]} bytes, the manifest says {part.n_bytes}"
-    for key in there:
-        below_dataset = key.split("/", 1)[1].startswith("dataset/")
-        if below_dataset and key not in listed and not key.endswith(("/_metadata", "/_common_metadata")):
-            yield f"{key} is in no manifest: a stray object, which readers of the folder would see"
 
 
 def _shallow_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:

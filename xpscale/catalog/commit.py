@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import SNAPSHOTS, manifest_key, part_key, product_of, snapshot_key
-from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+from xpscale.catalog.manifest import Manifest, Quarantined, RunIdentity, Snapshot
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError, PermanentError
+from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ __all__ = ["build_manifest", "commit", "current", "read_manifest", "snapshots"]
 SHOWN = 5  # how many of many things a message names
 
 
-def build_manifest(storage: Storage, reports: Iterable[TaskReport]) -> Manifest:
+def build_manifest(storage: Storage, reports: Iterable[TaskReport], *, skip_damaged: bool = False) -> Manifest:
     """The manifest of a run that is finished.
 
     Parameters
@@ -33,11 +34,13 @@ def build_manifest(storage: Storage, reports: Iterable[TaskReport]) -> Manifest:
         The catalogue; its identity says how many tasks there must be.
     reports
         Reports of all tasks, in any order; of several attempts at one task one that is done counts.
+    skip_damaged
+        Leave quarantined tasks out, and name them in the manifest.
 
     Raises
     ------
     IncompleteError
-        If a task failed, was quarantined, or has no report.
+        If a task failed, was quarantined (and those are not left out), or has no report; or if nothing is left.
     InvalidInputError
         If a report contradicts itself or the identity.
     """
@@ -46,13 +49,26 @@ def build_manifest(storage: Storage, reports: Iterable[TaskReport]) -> Manifest:
     for report in reports:
         if report.task not in last or not last[report.task].status.is_done:
             last[report.task] = report
-    _require_all_done(identity, last)
+    quarantined = _quarantined(last) if skip_damaged else ()
+    _require_all_done(identity, last, {task.task for task in quarantined})
+    for task in quarantined:
+        del last[task.task]
     rejected: Counter[str] = Counter()
     for report in last.values():
         _require_consistent(identity, report)
         rejected.update(report.n_rejected)
     parts = tuple(part for report in last.values() for part in report.parts)
-    return Manifest(identity, parts, sum(report.n_in for report in last.values()), dict(rejected))
+    if quarantined and not parts:
+        raise IncompleteError(f"nothing is left: {quarantined[0].reason}", "Look at the reasons: 'xpscale status'")
+    return Manifest(identity, parts, sum(report.n_in for report in last.values()), dict(rejected), quarantined)
+
+
+def _quarantined(reports: dict[str, TaskReport]) -> tuple[Quarantined, ...]:
+    return tuple(
+        Quarantined(report.task, int(report.details.get("n_rows", 0)), report.error)
+        for report in reports.values()
+        if report.status is TaskStatus.QUARANTINED
+    )
 
 
 def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
@@ -79,12 +95,13 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
     for product in manifest.identity.products:
-        storage.remove_unfinished(f"{product}/dataset")
+        storage.delete(*storage.unfinished(f"{product}/dataset"))
     if not storage.create(key, manifest.to_json().encode()):
         raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
     parent = newest.number if newest else 0
     snapshot = Snapshot(parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message)
     write_hats(storage, manifest, snapshot)
+    storage.create(key, manifest.to_json().encode())  # 'clean' may have taken it for the stray of an earlier commit
     if storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode()):
         return snapshot
     winner = _read_snapshot(storage, snapshot.number)
@@ -143,9 +160,11 @@ def _read_snapshot(storage: Storage, number: int) -> Snapshot:
     return Snapshot.from_json(storage.read(snapshot_key(number)))
 
 
-def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport]) -> None:
-    open_tasks = sorted((r.task, r.status, r.error) for r in reports.values() if not r.status.is_done)
-    n_done = len(reports) - len(open_tasks)
+def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport], left_out: set[str]) -> None:
+    n_done = sum(report.status.is_done for report in reports.values())
+    open_tasks = sorted(
+        (r.task, r.status, r.error) for r in reports.values() if not r.status.is_done and r.task not in left_out
+    )
     n_unreported = max(0, identity.n_tasks - len(reports))
     if len(reports) > identity.n_tasks:
         raise InvalidInputError(

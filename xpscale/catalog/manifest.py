@@ -18,7 +18,7 @@ from xpscale.schema import FULL_PRECISION, Column, checked_outputs, columns, pro
 from xpscale.sky import Pixel
 from xpscale.types import Part
 
-__all__ = ["Manifest", "RunIdentity", "Snapshot"]
+__all__ = ["Manifest", "Quarantined", "RunIdentity", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +88,34 @@ class RunIdentity:
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Quarantined:
+    """A task that a version was published without: its key, its rows, and why."""
+
+    task: str
+    n_rows: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """Every part of one catalogue version, sorted by product and position.
 
-    ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.
+    ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.  ``quarantined`` names the tasks it
+    was published without (``--skip-damaged``); their rows are in no other number.
     """
 
     identity: RunIdentity
     parts: tuple[Part, ...]
     n_in: int
     n_rejected: Mapping[str, int] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
 
     def __post_init__(self) -> None:
         ordered = sorted(self.parts, key=lambda part: (product_of(part.key), part.pixel.index_range, part.key))
         object.__setattr__(self, "parts", tuple(ordered))
         object.__setattr__(self, "n_rejected", dict(sorted(self.n_rejected.items())))
+        object.__setattr__(self, "quarantined", tuple(sorted(self.quarantined)))
         for product in self.identity.products:
             rows = sum(part.n_rows for part in self.of(product))
             if rows != self.n_out:
@@ -145,7 +157,8 @@ class Manifest:
         fields = json.loads(text)
         identity = RunIdentity(**{**fields["identity"], "outputs": tuple(fields["identity"]["outputs"])})
         parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
-        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"])
+        quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
+        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""``xpscale catalog info|check|log``."""
+"""``xpscale catalog info|check|clean|log``."""
 
 from __future__ import annotations
 
 import json as json_module
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,14 @@ from xpscale.cli.common import Json, conclude, print_json
 from xpscale.cli.infer import Catalog
 from xpscale.text import size
 
+if TYPE_CHECKING:
+    from xpscale.catalog.manifest import Quarantined
+
 __all__ = ["register"]
 
-nouns = typer.Typer(no_args_is_help=True, help="Look at a derived catalogue, verify it, or list its versions.")
+nouns = typer.Typer(
+    no_args_is_help=True, help="Look at a derived catalogue, verify it, clean it up, or list its versions."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +43,7 @@ def info(catalog: Catalog, json: Json = False) -> None:
     print(f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected: {rejected}")
     print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
     print(f"snapshot {found.snapshot}, {found.created}: {found.message}")
+    print("".join(f"{_left_out(task)}\n" for task in found.quarantined), end="")
     print(f"model {found.model_id}\ninput {found.input_digest}\n{found.software}")
 
 
@@ -55,7 +61,45 @@ def check(
 
     found = check_catalog(Storage(catalog), deep=not quick)
     numbers = f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {size(found.n_bytes)}"
-    conclude(found, catalog, numbers, json=json, remedy="Write the catalogue anew to another place")
+    lines = [numbers, *map(_left_out, found.quarantined), *(f"stray: {stray}" for stray in found.strays)]
+    conclude(
+        found,
+        catalog,
+        "\n".join(lines),
+        json=json,
+        remedy="Strays go with 'xpscale catalog clean'; for the rest write the catalogue anew to another place",
+    )
+
+
+@nouns.command()
+def clean(
+    catalog: Catalog,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; otherwise they are only listed.")] = False,
+    older_than: Annotated[
+        float, typer.Option(help="Hours; what is younger may belong to a run that is under way.", min=0)
+    ] = 1.0,
+    json: Json = False,
+) -> None:
+    """List objects that no version of the catalogue needs, and remove them with --yes."""
+    from xpscale.catalog.clean import clean as clean_catalog
+    from xpscale.storage import Storage
+
+    found = clean_catalog(Storage(catalog), older_than_s=older_than * 3600, dry_run=not yes)
+    if json:
+        print_json(found.to_json())
+        return
+    for stray in found.removed:
+        print(f"{'removed' if yes else 'would remove'} {stray} ({size(stray.n_bytes)})")
+    for stray in found.young:
+        print(f"kept {stray} ({stray.age_s / 60:.0f} minutes old: --older-than)")
+    if not found.removed:
+        print("nothing to remove")
+    elif not yes:
+        print("nothing was removed: add --yes")
+
+
+def _left_out(task: Quarantined) -> str:
+    return f"left out: {task.task}: {task.n_rows:,} sources: {task.reason}"
 
 
 @nouns.command()

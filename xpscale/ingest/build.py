@@ -238,4 +238,4 @@ def _clean_up(store: Storage) -> None:
     leftovers = [*store.list(STAGING), *store.list("_xpscale/ledger"), *store.list("_xpscale/failed")]
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(store.delete, leftovers))
-    store.remove_unfinished()
+    store.delete(*store.unfinished())

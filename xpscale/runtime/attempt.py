@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xpscale.errors import InvalidInputError, PermanentError, TryAgainError, XpscaleError
+from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, TryAgainError, XpscaleError
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
@@ -62,7 +62,7 @@ class Attempt:
                 failure = _failure(task, TaskStatus.FAILED, error)
                 if delay_s is not None:
                     time.sleep(delay_s)
-            except (InvalidInputError, PermanentError) as error:
+            except (InvalidInputError, NotFoundError, PermanentError) as error:
                 return _failure(task, TaskStatus.QUARANTINED, error)
             except Exception as error:  # the rest of the run must go on; the report carries what happened
                 return _failure(task, TaskStatus.FAILED, error)

@@ -60,10 +60,19 @@ class Ledger:
         """All finished tasks' reports by task key: one listing, then reads in parallel."""
         return self._reports("ledger")
 
+    def finished_tasks(self) -> frozenset[str]:
+        """Keys of all finished tasks: one listing, no reads."""
+        return frozenset(self._keys("ledger"))
+
     def failed(self) -> dict[str, TaskReport]:
         """The last failure of every task that has failed and not finished since."""
         finished = set(self._keys("ledger"))
         return {task: report for task, report in self._reports("failed").items() if task not in finished}
+
+    def forget_failures(self) -> None:
+        """Remove the failures of tasks that have finished since."""
+        finished = self._keys("ledger")
+        self.storage.delete(*(key for task, key in self._keys("failed").items() if task in finished))
 
     def _keys(self, folder: str) -> dict[str, str]:
         prefix = "/".join(filter(None, (folder, self.stage)))

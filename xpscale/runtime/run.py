@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xpscale.runtime.attempt import Attempt
@@ -49,23 +50,25 @@ def run_stage(
         A report for every task, by key; tasks that failed included.
     """
     clock, listeners = time.perf_counter(), list(callbacks)
-    keys = {task.key for task in tasks}
-    reports = {key: report.again() for key, report in ledger.finished().items() if key in keys}
+    sizes = {task.key: rows(task) for task in tasks}
+    reports = {key: report.again() for key, report in ledger.finished().items() if key in sizes}
     left = [task for task in tasks if task.key not in reports]
 
     def tell(event: Any) -> None:
         for listener in listeners:
             listener(event)
 
-    n_rows = sum(rows(task) for task in tasks)
-    n_rows_left = sum(rows(task) for task in left)
+    n_rows = sum(sizes.values())
+    n_rows_left = sum(sizes[task.key] for task in left)
     tell(RunStarted(stage, len(tasks), n_rows, len(reports), n_rows - n_rows_left, getattr(executor, "n_workers", 1)))
     try:
         for report in executor.run(Attempt(function, ledger), left):
             if not report.status.is_done:
+                report = replace(report, details={**report.details, "n_rows": sizes[report.task]})
                 ledger.record(report)
             reports[report.task] = report
             tell(TaskEnded(report))
+        ledger.forget_failures()
     finally:
         failed = sum(not report.status.is_done for report in reports.values())
         tell(RunEnded(stage, failed, len(tasks) - len(reports), time.perf_counter() - clock))
