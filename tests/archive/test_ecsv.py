@@ -1,7 +1,6 @@
 """The scanner of bulk files against Python's own float, and everything that can be wrong with a row or a file."""
 
 import gzip
-import hashlib
 import io
 import math
 
@@ -22,7 +21,6 @@ def read(text, *, raw=None, tail=("x",)):
     data = gzip.compress(text, mtime=0) if raw is None else raw
     reader = EcsvReader(io.BytesIO(data), "file.csv.gz", integers=["id"], floats=list(tail), arrays=[("arr", 8)])
     chunks = list(reader.chunks())
-    assert reader.md5 == hashlib.md5(data).hexdigest()
     join = lambda parts, empty: np.concatenate(parts) if parts else empty  # noqa: E731
     return (
         join([c.integers[:, 0] for c in chunks], np.empty(0, np.int64)),
@@ -130,8 +128,8 @@ WHOLE = gzip.compress(HEAD + b"".join(b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in r
         (WHOLE[:3000] + bytes([WHOLE[3000] ^ 0x55]) + WHOLE[3001:], "file.csv.gz"),
         (WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:], "not a sound gzip"),
         (WHOLE + b"junk", "truncated"),
-        (gzip.compress(b"# only\n# comments\n"), "no header"),
-        (gzip.compress(b"id,x\n1,2\n"), "no column arr"),
+        (gzip.compress(b"# only\n# comments\n", mtime=0), "no header"),
+        (gzip.compress(b"id,x\n1,2\n", mtime=0), "no column arr"),
     ],
 )
 def test_damaged_files_are_refused(raw, says):

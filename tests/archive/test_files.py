@@ -2,8 +2,8 @@
 
 import ast
 import contextlib
+import dataclasses
 import functools
-import hashlib
 import http.server
 import re
 import threading
@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpscale.archive import files
+from xpscale.archive import files, reading
 from xpscale.archive.files import FilePair, open_archive
 from xpscale.archive.parse import parse_spectra
+from xpscale.archive.reading import open_file, verified_stream
 from xpscale.archive.sources import match_sources
+from xpscale.archive.verify import verify_archive
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
@@ -28,7 +30,7 @@ def test_every_number_of_the_real_files_is_what_pandas_reads(real_archive):
     assert len(archive.pairs) == 27
     n_rows = 0
     for pair in archive.pairs:
-        with archive.open(pair.spectra) as stream:
+        with open_file(archive.storage, pair.spectra) as stream:
             parsed = parse_spectra(stream, pair.spectra.name)
         table = pd.read_csv(real_archive / pair.spectra.name, comment="#", dtype=str, keep_default_na=False)
         assert parsed.source_id.tolist() == table["source_id"].astype("int64").tolist()
@@ -41,8 +43,7 @@ def test_every_number_of_the_real_files_is_what_pandas_reads(real_archive):
                 assert np.isnan(values[missing]).all()
                 expected = [ast.literal_eval(text) for text in texts[~missing]]
                 assert np.array_equal(values[~missing].ravel(), np.ravel(expected).astype("f4"))
-        assert parsed.md5 == hashlib.md5((real_archive / pair.spectra.name).read_bytes()).hexdigest()
-        with archive.open(pair.sources) as stream:
+        with open_file(archive.storage, pair.sources) as stream:
             matched = match_sources(stream, pair.sources.name, parsed.source_id)
         columns = ["source_id", "ra", "dec", "phot_g_mean_flux"]
         sources = pd.read_csv(real_archive / pair.sources.name, comment="#", usecols=columns)
@@ -63,7 +64,7 @@ def test_one_real_file_is_what_astropy_reads(real_archive):
     table = Table.read(
         real_archive / pair.spectra.name, format="ascii.ecsv", fill_values=("null", "0"), include_names=wanted
     )
-    with archive.open(pair.spectra) as stream:
+    with open_file(archive.storage, pair.spectra) as stream:
         parsed = parse_spectra(stream, "x")
     assert parsed.source_id.tolist() == table["source_id"].tolist()
     for row, values, has_bp in zip(table, parsed.coefficients, parsed.has_bp, strict=True):
@@ -99,7 +100,40 @@ def test_pairs_digest_and_keys_follow_the_files(small, tmp_path):
     assert [a.key == b.key for a, b in zip(changed.pairs, archive.pairs, strict=True)] == [False, True, True]
     for folder in ("gaia_source", "xp_continuous_mean_spectrum"):
         (path / folder / "_MD5SUM.txt").unlink()
-    assert {pair.sources.md5 for pair in open_archive(str(path)).pairs} == {""}
+    bare = open_archive(str(path))
+    assert {pair.sources.md5 for pair in bare.pairs} == {""}
+    name = path / bare.pairs[1].spectra.name  # without sums, the CRC-32 at the end tells a file from one of equal size
+    data = name.read_bytes()
+    name.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    changed = open_archive(str(path))
+    assert [a.key == b.key for a, b in zip(changed.pairs, bare.pairs, strict=True)] == [True, False, True]
+
+
+def test_what_was_verified_is_not_hashed_again_until_it_is_touched(small, tmp_path, monkeypatch):
+    path = copy_of(small, tmp_path)
+    assert not any(pair.spectra.is_verified for pair in open_archive(str(path)).pairs)
+    for _ in range(2):
+        assert verify_archive(str(path)).ok
+    assert len((path / ".fetched").read_text().splitlines()) == 6
+    archive = open_archive(str(path))
+    assert all(pair.spectra.is_verified and pair.sources.is_verified for pair in archive.pairs)
+    assert archive.digest == open_archive(small.url).digest
+    sums = path / "gaia_source/_MD5SUM.txt"
+    sums.write_text(re.sub("^.", lambda m: "0" if m[0] != "0" else "1", sums.read_text(), count=1))
+    (path / archive.pairs[1].sources.name).touch()
+    assert [pair.sources.is_verified for pair in open_archive(str(path)).pairs] == [False, False, True]
+
+    def read(file):
+        with verified_stream(archive.storage, file) as stream:
+            return len(parse_spectra(stream, "x").source_id)
+
+    spectra = archive.pairs[0].spectra
+    assert read(dataclasses.replace(spectra, is_verified=False)) == read(spectra) > 0
+    wrong = dataclasses.replace(spectra, is_verified=False, md5="0" * 32)
+    with pytest.raises(InvalidInputError, match=f"has MD5 {spectra.md5}, _MD5SUM.txt says 000"):
+        read(wrong)
+    monkeypatch.setattr(reading, "_HashingReader", None)
+    assert read(spectra) > 0
 
 
 def test_what_is_no_archive_is_named(small, tmp_path):
@@ -117,10 +151,10 @@ def test_what_is_no_archive_is_named(small, tmp_path):
 
 def test_sources_missing_repeated_and_in_any_order(small):
     archive = open_archive(small.url)
-    with archive.open(archive.pairs[0].spectra) as stream:
+    with open_file(archive.storage, archive.pairs[0].spectra) as stream:
         ids = parse_spectra(stream, "x").source_id
     asked = np.concatenate([ids[::-1], ids[:3], [12345]])
-    with archive.open(archive.pairs[0].sources) as stream:
+    with open_file(archive.storage, archive.pairs[0].sources) as stream:
         matched = match_sources(stream, "x", asked)
     truth = Universe(400, seed=5).spectra()
     where = {i: row for row, i in enumerate(truth.source_id.tolist())}
@@ -129,7 +163,7 @@ def test_sources_missing_repeated_and_in_any_order(small):
     assert np.array_equal(matched.ra[:-1], truth.ra[rows])
     assert np.array_equal(matched.phot_g_mean_flux[:-1], truth.phot_g_mean_flux[rows])
     assert np.isnan(matched.dec[-1])
-    with archive.open(archive.pairs[0].sources) as stream:
+    with open_file(archive.storage, archive.pairs[0].sources) as stream:
         assert len(match_sources(stream, "x", np.empty(0, np.int64)).found) == 0
 
 
@@ -171,19 +205,19 @@ def serving(folder):
 
 
 def test_an_archive_on_the_web_is_listed_by_its_md5_sums_and_read_in_blocks(small, monkeypatch):
-    monkeypatch.setattr(files, "BLOCK_BYTES", 10_007)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 10_007)
     with serving(small.url) as url:
         archive, local = open_archive(url), open_archive(small.url)
         strip = lambda pairs: [(p.spectra.name, p.spectra.md5, p.sources.name, p.sources.md5) for p in pairs]  # noqa: E731
         assert strip(archive.pairs) == strip(local.pairs)
         pair = archive.pairs[1]
-        with archive.open(pair.spectra) as there, local.open(local.pairs[1].spectra) as here:
+        here_file = local.pairs[1].spectra
+        with verified_stream(archive.storage, pair.spectra) as there, open_file(local.storage, here_file) as here:
             remote, expected = parse_spectra(there, "x"), parse_spectra(here, "x")
-        assert remote.md5 == pair.spectra.md5
         assert np.array_equal(remote.coefficients, expected.coefficients)
         gone = FilePair(files.ArchiveFile("xp_continuous_mean_spectrum/gone", 0, 1, 0, ""), pair.sources)
-        with pytest.raises(NotFoundError, match="gone"):
-            archive.open(gone.spectra)
+        with pytest.raises(InvalidInputError, match="gone does not exist"):
+            open_file(archive.storage, gone.spectra)
     with pytest.raises((TryAgainError, NotFoundError)):
         open_archive(url)
 
@@ -197,5 +231,5 @@ def test_esas_own_folders_are_found(small, tmp_path):
     with serving(archive) as url:
         found = open_archive(url)
         assert [pair.key[:13] for pair in found.pairs] == [pair.key[:13] for pair in before.pairs]
-        with found.open(found.pairs[0].spectra) as stream:
-            assert parse_spectra(stream, "first").md5 == found.pairs[0].spectra.md5
+        with verified_stream(found.storage, found.pairs[0].spectra) as stream:
+            assert len(parse_spectra(stream, "first").source_id)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.inference.price import Cost, Prices, load_prices
 from xpscale.inference.scaling_law import SCHEDULING_S, Cluster, Load, forecast
+from xpscale.store.partitions import adaptive_partitions
+from xpscale.testing.sky_density import source_counts
 
 PRICES = Path(__file__).resolve().parents[2] / "pipelines/settings/prices.toml"
 
@@ -36,15 +38,15 @@ def test_the_law_is_the_schedule_to_within_a_task(seed, n_workers, n_tasks, rate
     assert abs(max(exact, n_tasks * SCHEDULING_S) - (found.seconds - 7)) <= 1.01 * load.largest / rate + 1e-9
 
 
-def test_the_tail_is_right_on_average():
-    rng, rate, n_workers = np.random.default_rng(1), 1e5, 8
-    ratios = []
-    for _ in range(300):
-        rows = rng.integers(50_000, 150_000, 100)
-        load = Load(int(rows.sum()), 100, int(rows.max()), 0, 0)
-        found = forecast(load, Cluster(rate, workers_per_node=n_workers))
-        ratios.append((makespan(rows / rate, n_workers) - found.work_s) / found.tail_s)
-    assert np.mean(ratios) == pytest.approx(1, abs=0.15)
+@pytest.mark.parametrize("n_workers", [2, 8, 16, 64])
+def test_the_tail_of_all_of_dr3(n_workers):
+    by_density = source_counts(219_197_643, 1)
+    counts = np.repeat(by_density // 4, 4)
+    counts[::4] += by_density % 4
+    rows = np.array([partition.n_rows for partition in adaptive_partitions(counts)])
+    found = forecast(Load(int(rows.sum()), len(rows), int(rows.max()), 0, 0), Cluster(1e3, workers_per_node=n_workers))
+    lost = makespan(rows / 1e3, n_workers) - found.work_s
+    assert abs(found.tail_s - lost) < rows.max() / 1e3 / 4
 
 
 @pytest.mark.parametrize(

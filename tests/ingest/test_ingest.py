@@ -191,6 +191,18 @@ def test_a_wrong_md5_sum_names_both(damaged, tmp_path):
         ingest(archive, tmp_path / "store")
 
 
+@pytest.mark.parametrize("table", ["xp_continuous_mean_spectrum", "gaia_source"])
+def test_a_sound_file_under_another_files_name_is_refused_without_md5_sums(table, spoilt, tmp_path):
+    archive = Path(shutil.copytree(spoilt.url, tmp_path / "archive"))
+    for folder in archive.iterdir():
+        (folder / "_MD5SUM.txt").unlink()
+    first, other = sorted((archive / table).glob("*.gz"))[::3][:2]
+    shutil.copy(other, first)
+    says = "and none of its name" if table.startswith("xp") else "has none of the"
+    with pytest.raises(InvalidInputError, match=f"{first.name} .*{says}"):
+        ingest(archive, tmp_path / "store")
+
+
 def write_sums(archive):
     folder = archive / "xp_continuous_mean_spectrum"
     lines = [f"{hashlib.md5(f.read_bytes()).hexdigest()}  {f.name}\n" for f in sorted(folder.glob("*.gz"))]

@@ -36,8 +36,8 @@ def test_areas_are_times_and_the_rate_adds_up_to_the_sources():
         colour = tuple(np.round(collection.get_facecolor()[0], 3)) if len(collection.get_facecolor()) else None
         areas[colour] = sum(area(path.vertices) for path in collection.get_paths())
     by_stage = {name: areas.get(tuple(np.round(_rgba(colour), 3)), 0) for name, colour in COLOURS.items()}
-    total = {name: by_stage[name] / 0.8 for name in ("read", "forward", "write", "other")}
-    assert total == pytest.approx({"read": 6.0, "forward": 12.0, "write": 4.8, "other": 1.2})
+    total = {name: by_stage[name] / 0.8 for name in ("read", "forward", "write", "start_up", "other")}
+    assert total == pytest.approx({"read": 6.0, "forward": 12.0, "write": 4.8, "start_up": 0.2, "other": 1.0})
     assert [label.get_text() for label in bars.get_yticklabels()] == ["w0", "w1"]
     widths = [patch.get_width() for patch in bars.patches if patch.get_y() < 0]
     assert sum(widths) == pytest.approx(1)

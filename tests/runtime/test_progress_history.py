@@ -58,7 +58,7 @@ def record():
 def test_the_split_is_what_was_put_in():
     a, b = TimeSplit.of(map(TaskTime.of, REPORTS[:3])).workers
     assert (a.worker, a.n_tasks, a.n_in, a.bytes_in, a.bytes_out) == ("a", 2, 200, 2_000, 1_000)
-    assert (a.wall_s, a.other_s, a.idle_s, a.peak_memory) == (10, 1, 1, 3 * 10**6)
+    assert (a.wall_s, a.start_up_s, a.other_s, a.idle_s, a.peak_memory) == (10, 1, 0, 1, 3 * 10**6)
     assert (b.wall_s, b.other_s, b.idle_s) == (8, 0, 4)  # from its own first task to the end of the run
     split = record().split
     assert split.total.seconds == {**dict.fromkeys(STAGES, 0), "read": 3, "forward": 7, "write": 2}
@@ -87,15 +87,16 @@ def test_busy_and_idle_make_up_the_worker_s_time(rows):
         assert worker.wall_s == end - min(task.started for task in own)
         assert worker.idle_s == worker.wall_s - len(seconds)
         spent = sum(task.wall_s for task in own)
-        assert sum(worker.seconds.values()) + worker.other_s == pytest.approx(spent, abs=1e-2)
+        assert sum(worker.seconds.values()) + worker.start_up_s + worker.other_s == pytest.approx(spent, abs=1e-2)
 
 
 def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
     found = record()
     assert (len(found.tasks), found.n_failed, found.n_done_else, found.is_over) == (3, 1, 3, True)
     assert found.n_rows_left == 800 - 300 - 300
-    assert found.sources_per_s == pytest.approx(300 / 10)
-    assert found.left_s == pytest.approx(200 / 30)
+    assert found.sources_per_s == pytest.approx(150 / 6)  # after the first task's end: half of b's task, one of a's
+    assert found.left_s == pytest.approx(200 / 25)
+    assert replace(found, tasks=found.tasks[:1]).sources_per_s == pytest.approx(100 / 4)
     assert RunRecord.from_json(found.to_json()) == found
     # a rate of lately: the last minute of an hour in which the second half went twice as fast
     slow = [replace(found.tasks[0], started=10.0 * i, wall_s=10.0) for i in range(180)]
@@ -137,7 +138,7 @@ def test_the_terminal_shows_each_worker_and_what_bounds_it(monkeypatch):
         progress(event)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
-    assert rows["worker"] == ["worker", "tasks", "sources/s", "read", "forward", "write", "other", "idle"]
+    assert rows["worker"] == ["worker", "tasks", "sources/s", "read", "forward", "write", "start", "up", "idle"]
     assert rows["a"] == ["a", "2", "20", "20%", "50%", "10%", "10%", "10%"]
     assert rows["b"][1:3] == ["1", "12"]
     assert rows["all"][1:3] == ["3", "32"]
@@ -153,7 +154,7 @@ def test_lines_have_the_rate_the_split_and_the_time_left():
         progress(event)
     line = stream.getvalue().splitlines()[2]
     assert re.match(
-        r"infer: 3 of 8 tasks, [\d,]+ sources/s, 17 s left; read 17%, forward 39%, .*bound by forward", line
+        r"infer: 3 of 8 tasks, [\d,]+ sources/s, 20 s left; read 17%, forward 39%, .*bound by forward", line
     )
 
 

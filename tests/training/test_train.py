@@ -78,7 +78,7 @@ def die(metrics):
     if metrics.epoch == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(MemoryReader(planted(3000)), {folder!r}, SETTINGS, on_epoch=die, checkpoint_every=2)
+train(MemoryReader(planted(3000)), {folder!r}, SETTINGS, on_epoch=die, checkpoint_every_s=0)
 """
 
 

@@ -12,6 +12,7 @@ from xpscale.archive.doors import open_door
 from xpscale.archive.files import SOURCE_FOLDER, XP_FOLDER, ArchiveFile, list_table
 from xpscale.archive.mirror import Mirror
 from xpscale.archive.transfer import patiently
+from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError, PlanError
 from xpscale.storage import Storage
 from xpscale.text import size
@@ -117,7 +118,7 @@ def plan_fetch(
     """
     mirror = Mirror(directory)
     origins, files = _list(url, tables, pixels)
-    done = mirror.verified()
+    done = verified_sums(mirror.directory)
     verified = frozenset(file.name for file in files if file.md5 and done.get(file.name) == file.md5)
     files = _with_sizes(files, origins, verified, mirror, n_connections)
     found = frozenset(

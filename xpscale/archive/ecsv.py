@@ -1,8 +1,9 @@
 """Chosen columns of a bulk ECSV file (``.csv.gz``), at nearly the speed of decompressing it.
 
 The archive's bulk files are gzip text: a block of ``#`` lines (counted, never assumed), a header line, then comma-separated
-rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody asked for are skipped eight bytes at a time without
-being parsed; in a spectrum's row that is 91 % of the text (the correlations).
+rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody asked for are skipped 64 bytes at a time without
+being parsed; in a spectrum's row that is 91 % of the text (the correlations).  That the bytes are those the archive packed is
+checked by the decompressor: every gzip member ends with the CRC-32 and the length of its text.
 
 Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64: every position and flux
 of the archive is written so.  Others are within 2 units of the last place, which no float32 coefficient can tell.  ``null``,
@@ -12,12 +13,8 @@ an empty field and ``nan`` are missing: NaN for floats, 0 for integers (no Gaia 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EcsvChunk", "EcsvReader"]
 
-CHUNK_BYTES = 1 << 23
+CHUNK_BYTES = 1 << 20  # of text: it stays in the cache between being decompressed and being read
+ROWS_BYTES = 1 << 24
 MAX_ARRAY = 1536
 """Longest array a column may hold (correlations of 55 coefficients are 1485)."""
 
@@ -72,6 +70,13 @@ class EcsvReader:
         Names of scalar columns.
     arrays
         Names of array columns, with the most elements each may have.
+    only
+        Ascending values of the first integer column: other rows are passed over.  All rows if not given.
+
+    Attributes
+    ----------
+    n_rows
+        Rows seen so far, those passed over included.
     """
 
     def __init__(
@@ -82,14 +87,14 @@ class EcsvReader:
         integers: Sequence[str] = (),
         floats: Sequence[str] = (),
         arrays: Sequence[tuple[str, int]] = (),
+        only: NDArray[np.int64] | None = None,
     ) -> None:
         self.name = name
         self.n_rows = 0
         self._names: list[str] = []
         self._integers, self._floats, self._arrays = list(integers), list(floats), list(arrays)
+        self._only = only
         self._stream = stream
-        self.md5 = ""
-        """Of the compressed bytes, once all chunks were read."""
 
     def chunks(self) -> Iterator[EcsvChunk]:
         """The rows, in order.
@@ -102,9 +107,8 @@ class EcsvReader:
         from isal import igzip, isal_zlib
 
         try:
-            with closing(_HashingReader(self._stream)) as hashed, igzip.IGzipFile(fileobj=hashed, mode="rb") as text:
+            with igzip.IGzipFile(fileobj=self._stream, mode="rb") as text:
                 yield from self._parse(text)
-                self.md5 = hashed.finish()
         except EOFError as error:
             raise InvalidInputError(
                 f"{self.name} is truncated: its gzip stream ends too early", "Download it again"
@@ -116,6 +120,7 @@ class EcsvReader:
         buffer = bytearray(CHUNK_BYTES + 64)
         view = memoryview(buffer)
         filled, roles = 0, None
+        rows = _Rows([width for _, width in self._arrays], len(self._integers), len(self._floats))
         while True:
             if filled == len(buffer) - 64:  # one row longer than the buffer
                 buffer, view = _doubled(buffer, filled)
@@ -130,14 +135,16 @@ class EcsvReader:
                 if start is not None:
                     end = buffer.index(b"\n", start)
                     roles, consumed = self._roles(bytes(buffer[start:end])), end + 1
-            is_full = roles is not None
-            while is_full and roles is not None:
-                chunk, consumed, is_full = self._scan(buffer, consumed, filled, roles)
-                if len(chunk.integers):
-                    yield chunk
+            while roles is not None:
+                consumed = self._scan(buffer, consumed, filled, roles, rows)
+                if not rows.is_full:
+                    break
+                yield rows.taken()
             if n_read == 0:
                 if roles is None:
                     raise InvalidInputError(f"{self.name} has no header line", "Check that it is an archive bulk file")
+                if rows.n:
+                    yield rows.taken()
                 return
             buffer[: filled - consumed] = buffer[consumed:filled]
             filled -= consumed
@@ -155,27 +162,52 @@ class EcsvReader:
         slot = {name: i for i, name in enumerate(wanted)}
         return np.array([slot.get(name, -1) for name in names], np.int32)
 
-    def _scan(self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32]) -> tuple[EcsvChunk, int, bool]:
-        """The complete rows of a piece of text, the offset behind them, and whether there was no room for more rows."""
-        first_row = buffer.find(b"\n", start, stop) + 1 - start
-        room = 2 * (stop - start) // max(first_row, 1) + 16 if first_row > 0 else 1
-        widths = np.array([width for _, width in self._arrays], np.int64)
-        integers = np.zeros((room, len(self._integers)), np.int64)
-        floats = np.full((room, len(self._floats)), np.nan)
-        arrays = np.full((room, int(widths.sum())), np.nan, np.float32)
-        lengths = np.zeros((room, len(widths)), np.int32)
-        data = np.frombuffer(buffer, np.uint8)
-        n, consumed, bad = scan_rows(data, start, stop, roles, integers, floats, arrays, widths, lengths)
+    def _scan(self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32], rows: _Rows) -> int:
+        """Add the complete rows of a piece of text, as many as there is room for; the offset behind them."""
+        data, before = np.frombuffer(buffer, np.uint8), rows.n
+        rows.n, n_passed, consumed, bad = scan_rows(
+            data, start, stop, rows.n, roles, self._only,
+            rows.integers, rows.floats, rows.arrays, rows.widths, rows.lengths,
+        )  # fmt: skip
+        self.n_rows += rows.n - before + n_passed
         if bad >= 0:
             reason = "has another number of columns than the header" if bad == len(roles) else "cannot be read"
             column = "" if bad == len(roles) else f", column {self._names[bad]},"
             raise InvalidInputError(
-                f"{self.name}: row {self.n_rows + n + 1:,}{column} {reason}", "Download the file again, or report it"
+                f"{self.name}: row {self.n_rows + 1:,}{column} {reason}", "Download the file again, or report it"
             )
-        self.n_rows += n
-        edges = np.cumsum([0, *widths])
-        split = tuple(arrays[:n, low:high] for low, high in pairwise(edges))
-        return EcsvChunk(integers[:n], floats[:n], split, lengths[:n]), consumed, n == room
+        return consumed
+
+
+class _Rows:
+    """Room for the rows of a chunk, and how many are there."""
+
+    def __init__(self, widths: Sequence[int], n_integers: int, n_floats: int) -> None:
+        self.widths = np.array(widths, np.int64)
+        self._shape = n_integers, n_floats
+        self._make_room()
+
+    def _make_room(self) -> None:
+        n_integers, n_floats = self._shape
+        n_values = int(self.widths.sum())
+        room = int(np.clip(ROWS_BYTES // (4 * n_values + 8 * (n_integers + n_floats)), 16, 16_384))
+        self.n = 0
+        self.integers = np.empty((room, n_integers), np.int64)
+        self.floats = np.empty((room, n_floats))
+        self.arrays = np.empty((room, n_values), np.float32)
+        self.lengths = np.empty((room, len(self.widths)), np.int32)
+
+    @property
+    def is_full(self) -> bool:
+        return self.n == len(self.integers)
+
+    def taken(self) -> EcsvChunk:
+        """The rows so far, which are the taker's from now on."""
+        n, edges = self.n, np.cumsum([0, *self.widths])
+        split = tuple(self.arrays[:n, low:high] for low, high in pairwise(edges))
+        chunk = EcsvChunk(self.integers[:n], self.floats[:n], split, self.lengths[:n])
+        self._make_room()
+        return chunk
 
 
 def _header_start(buffer: bytearray, filled: int) -> int | None:
@@ -195,42 +227,3 @@ def _doubled(buffer: bytearray, filled: int) -> tuple[bytearray, memoryview]:
     larger = bytearray(2 * len(buffer))
     larger[:filled] = buffer[:filled]
     return larger, memoryview(larger)
-
-
-class _HashingReader(io.RawIOBase):
-    """A stream that takes the MD5 of all that is read through it, in a thread beside the decompression."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream = stream
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self._wait()
-        self._pending = self._thread.submit(self._digest.update, data)
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def finish(self) -> str:
-        """Read to the end, so that the MD5 covers the whole file, and return it."""
-        while self.read(1 << 20):
-            pass
-        self._wait()
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        self._thread.shutdown()
-        super().close()
-
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()

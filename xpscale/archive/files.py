@@ -8,12 +8,11 @@ GaiaSource file of the same range belong together.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
+from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.storage import Storage
 
@@ -39,6 +38,10 @@ class ArchiveFile:
         Compressed size; 0 if the archive does not say.
     md5
         Hex digest from ``_MD5SUM.txt``; empty if it is not listed there.
+    trailer
+        Of a file without MD5 sum its last 8 bytes in hex: CRC-32 and length of its text.
+    is_verified
+        Whether the local file has been found to have its MD5 sum, and was not touched since.
     """
 
     name: str
@@ -46,11 +49,13 @@ class ArchiveFile:
     last_pixel: int
     n_bytes: int
     md5: str
+    trailer: str = ""
+    is_verified: bool = field(default=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
-        """Name, size and MD5 sum: equal for equal files."""
-        return f"{self.name} {self.n_bytes} {self.md5}"
+        """Name, size and MD5 sum (or CRC-32): equal for equal files."""
+        return f"{self.name} {self.n_bytes} {self.md5 or self.trailer}"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -90,37 +95,9 @@ class Archive:
 
     @property
     def digest(self) -> str:
-        """Content hash from names, sizes and MD5 sums: two archives with equal digests hold equal files."""
+        """Content hash from names, sizes and MD5 sums (or CRC-32): two archives with equal digests hold equal files."""
         lines = [file.fingerprint for pair in self.pairs for file in (pair.spectra, pair.sources)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-    def open(self, file: ArchiveFile) -> BinaryIO:
-        """A file, open for reading its compressed bytes from the start, block by block."""
-        if self.storage.is_local:
-            return (Path(self.storage.url) / file.name).open("rb")
-        return cast(BinaryIO, _Blocks(self.storage, file.name))
-
-
-class _Blocks(io.RawIOBase):
-    """A remote object, read in order with one range request a block, each tried again where it fails."""
-
-    def __init__(self, storage: Storage, key: str) -> None:
-        self._storage, self._key = storage, key
-        self._size = storage.size(key)
-        if self._size is None:
-            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
-        self._offset, self._block = 0, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._block and self._offset < (self._size or 0):
-            self._block = self._storage.read_range(self._key, self._offset, BLOCK_BYTES)
-            self._offset += len(self._block)
-        taken = len(self._block) if size < 0 else size
-        data, self._block = self._block[:taken], self._block[taken:]
-        return data
 
 
 def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
@@ -179,6 +156,7 @@ def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
     sizes = dict.fromkeys(sums, 0)
     if not storage.url.startswith("http"):
         sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in storage.list(folder).items()}
+    verified = verified_sums(storage.url) if storage.is_local else {}
     files = []
     for name, n_bytes in sizes.items():
         match = NAME.fullmatch(name)
@@ -190,13 +168,23 @@ def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
                 f"{storage.url}/{folder}/{name} is in the wrong folder", f"Only {expected} files here"
             )
         first, last = int(match["first"]), int(match["last"])
-        files.append(ArchiveFile(f"{folder}/{name}", first, last, n_bytes, sums.get(name, "")))
+        key, md5 = f"{folder}/{name}", sums.get(name, "")
+        is_verified = bool(md5) and verified.get(key) == md5
+        files.append(ArchiveFile(key, first, last, n_bytes, md5, is_verified=is_verified))
     if not files:
         raise NotFoundError(
             f"{storage.url}/{folder} holds no archive file",
             "Give the folder that contains xp_continuous_mean_spectrum/ and gaia_source/",
         )
+    with ThreadPoolExecutor(16) as threads:
+        files = list(threads.map(lambda file: _with_trailer(storage, file), files))
     return sorted(files, key=lambda file: file.first_pixel)
+
+
+def _with_trailer(storage: Storage, file: ArchiveFile) -> ArchiveFile:
+    if file.md5 or not file.n_bytes:
+        return file
+    return replace(file, trailer=storage.read_range(file.name, max(0, file.n_bytes - 8), 8).hex())
 
 
 def md5_sums(storage: Storage, folder: str) -> dict[str, str]:

@@ -1,14 +1,9 @@
-"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to be right.
-
-``DIR/.fetched`` has a line ``md5 n_bytes mtime_ns name`` for every file that was verified, so that a second fetch of
-terabytes need not hash them again; a file that was touched since does not fit its line and is hashed.
-"""
+"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to be right."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -17,12 +12,11 @@ from pathlib import Path
 
 from xpscale.archive.files import ArchiveFile, md5_sums
 from xpscale.archive.transfer import md5_of, writing
+from xpscale.archive.verified import FETCHED, note_line
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.storage import Storage
 
 __all__ = ["Mirror"]
-
-FETCHED = ".fetched"
 
 
 @dataclass(frozen=True)
@@ -68,15 +62,6 @@ class Mirror:
         path = self.path(file)
         return path.stat().st_size if path.is_file() else None
 
-    def verified(self) -> dict[str, str]:
-        """Names and MD5 sums of the files that were verified and not touched since."""
-        path, found = Path(self.directory, FETCHED), {}
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            words = line.split(" ", 3)
-            if len(words) == 4 and self._stamp(words[3]) == " ".join(words[1:3]):
-                found[words[3]] = words[0]
-        return found
-
     def is_right(self, file: ArchiveFile) -> bool:
         """Whether a file is there whole, by reading it; by its size alone where the archive has no MD5 sum."""
         n_bytes = self.size(file)
@@ -93,7 +78,7 @@ class Mirror:
         """Remember that a file was verified."""
         path = Path(self.directory, FETCHED)
         with self._lock, writing(path), path.open("a") as notes:
-            notes.write(f"{file.md5} {self._stamp(file.name)} {file.name}\n")
+            notes.write(note_line(self.directory, file.name, file.md5))
 
     def write_sums(self, files: Iterable[ArchiveFile]) -> None:
         """Add the files' MD5 sums to each folder's ``_MD5SUM.txt``, which lists what belongs here, fetched or not yet."""
@@ -128,10 +113,3 @@ class Mirror:
             except OSError:
                 pass  # a file system without locks
             yield
-
-    def _stamp(self, name: str) -> str:
-        try:
-            stat = os.stat(Path(self.directory, name))
-        except OSError:
-            return ""
-        return f"{stat.st_size} {stat.st_mtime_ns}"

@@ -40,8 +40,6 @@ class ParsedSpectra:
         Whether the band has coefficients at all, with shape (N,).
     n_bp
         How many of the C coefficients are BP.
-    md5
-        Of the compressed file.
     correlations
         BP and RP, float32, each with shape (N, n (n - 1) / 2) for the n coefficients of its band, in the archive's order;
         NaN where there are none.  ``None`` if they were not asked for.
@@ -53,7 +51,6 @@ class ParsedSpectra:
     has_bp: NDArray[np.bool_]
     has_rp: NDArray[np.bool_]
     n_bp: int
-    md5: str
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
@@ -93,7 +90,6 @@ def parse_spectra(stream: BinaryIO, name: str, *, correlations: bool = False) ->
         lengths[:, 0] > 0,
         lengths[:, 1] > 0,
         n_bp,
-        reader.md5,
         _joined(of_chunks, (n_bp, n_rp), len(lengths)) if correlations else None,
     )
 

@@ -31,8 +31,6 @@ class MatchedSources:
         Mean G flux in electron/s, float64, with shape (N,); NaN where not found or missing.
     n_rows
         Rows of the GaiaSource file.
-    md5
-        Of the compressed file.
     """
 
     found: NDArray[np.bool_]
@@ -40,7 +38,6 @@ class MatchedSources:
     dec: NDArray[np.float64]
     phot_g_mean_flux: NDArray[np.float64]
     n_rows: int
-    md5: str
 
 
 def match_sources(stream: BinaryIO, name: str, source_id: NDArray[np.int64]) -> MatchedSources:
@@ -52,17 +49,11 @@ def match_sources(stream: BinaryIO, name: str, source_id: NDArray[np.int64]) -> 
     wanted = source_id[order]
     values = np.full((len(wanted), len(_COLUMNS)), np.nan)
     found = np.zeros(len(wanted), bool)
-    reader = EcsvReader(stream, name, integers=["source_id"], floats=_COLUMNS)
+    reader = EcsvReader(stream, name, integers=["source_id"], floats=_COLUMNS, only=wanted)
     for chunk in reader.chunks():
-        ids = chunk.integers[:, 0]
-        first = np.searchsorted(wanted, ids)
-        matched = (
-            (first < len(wanted)) & (wanted[np.minimum(first, len(wanted) - 1)] == ids) if len(wanted) else ids < 0
-        )
-        rows = np.flatnonzero(matched)
-        slots, keep = np.unique(first[rows], return_index=True)
+        slots, rows = np.unique(np.searchsorted(wanted, chunk.integers[:, 0]), return_index=True)
         fresh = ~found[slots]
-        values[slots[fresh]] = chunk.floats[rows[keep[fresh]]]
+        values[slots[fresh]] = chunk.floats[rows[fresh]]
         found[slots] = True
     # identifiers repeated in the spectrum file share what their first occurrence found
     first = np.searchsorted(wanted, wanted)
@@ -70,4 +61,4 @@ def match_sources(stream: BinaryIO, name: str, source_id: NDArray[np.int64]) -> 
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     ra, dec, flux = values[back].T
-    return MatchedSources(found[back], ra, dec, flux, reader.n_rows, reader.md5)
+    return MatchedSources(found[back], ra, dec, flux, reader.n_rows)

@@ -13,6 +13,7 @@ from itertools import pairwise
 from xpscale.archive.download import Progress
 from xpscale.archive.download_plan import TABLES
 from xpscale.archive.files import BLOCK_BYTES, NAME, SOURCE_FOLDER, XP_FOLDER, md5_sums
+from xpscale.archive.verified import note_verified
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.sky import ARCHIVE_ORDER
 from xpscale.storage import Storage
@@ -51,6 +52,7 @@ def verify_archive(
 
     Every file that ``_MD5SUM.txt`` lists must be there and have that sum, and every file must be listed; names must be
     the archive's, in the right folder, with ranges of pixels that do not overlap; spectra and sources must come in pairs.
+    In a local folder that can be written, the files that are right are noted, and neither fetch nor ingest hashes them again.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def _wrong_sums(
     progress: Callable[[Progress], object] | None,
 ) -> list[str]:
     """What is wrong with the files' bytes, by reading all of them."""
-    lock, stop = threading.Lock(), threading.Event()
+    lock, stop, right = threading.Lock(), threading.Event(), list[tuple[str, str]]()
     n_bytes, n_files_done, n_bytes_done = sum(files.values()), 0, 0
 
     def count(n_more_files: int, n_more_bytes: int) -> None:
@@ -180,6 +182,7 @@ def _wrong_sums(
             return f"{key} is not in {SUMS}" if sums[folder] else ""
         if digest.hexdigest() != listed:
             return f"{key} ({files[key]:,} bytes) has MD5 {digest.hexdigest()}, {SUMS} says {listed}"
+        right.append((key, listed))
         return ""
 
     threads = ThreadPoolExecutor(n_threads)
@@ -188,3 +191,5 @@ def _wrong_sums(
     finally:  # an interruption ends the threads at their next block
         stop.set()
         threads.shutdown(cancel_futures=True)
+        if storage.is_local:
+            note_verified(storage.url, right)

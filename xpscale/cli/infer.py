@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
+    from xpscale.runtime.events import Callback
 
 __all__ = ["Catalog", "register"]
 
@@ -26,6 +28,7 @@ Precision = Annotated[
         help="float32, or how much rounding may add, as a fraction of the error: 0.01 takes half of the space.",
     ),
 ]
+Device = Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")]
 ALL_OUTPUTS = "latents,reconstruction,scatter"
 
 
@@ -51,14 +54,35 @@ def plan(
     outputs: Outputs = ALL_OUTPUTS,
     precision: Precision = "float32",
     workers: Workers = N_CPUS,
+    scheduler: Scheduler = "",
+    resources: Resources = "",
+    device: Device = "auto",
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Measure the rate on these workers with a few of the tasks, then throw them away."
+        ),
+    ] = False,
+    prices: Annotated[
+        str, typer.Option(metavar="FILE.toml", help="A price table: the plan also says what it costs.")
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Say what 'infer' would do: tasks, sources, bytes, memory, time.  Touches nothing."""
+    """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing behind."""
+    from xpscale.inference.price import load_prices
+    from xpscale.inference.probe import probe as measure
+
     planned = _plan(store, model, catalog, outputs, precision)
+    table = load_prices(prices) if prices else None
+    n_workers, probed = max(workers, 1), None
+    if scheduler or probe:
+        with executor(scheduler, workers, resources) as where:
+            n_workers = max(getattr(where, "n_workers", 1), 1)
+            probed = measure(planned, where, device=device) if probe else None
     if json:
-        print_json(planned.to_dict(max(workers, 1)))
+        print_json(planned.to_dict(n_workers, probed, table))
     else:
-        print(planned.describe(max(workers, 1)))
+        print(planned.describe(n_workers, probed, table))
 
 
 def infer(
@@ -70,7 +94,10 @@ def infer(
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
-    device: Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
+    metrics_port: Annotated[
+        int, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.", show_default=False)
+    ] = 0,
     no_commit: Annotated[bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")] = False,
 ) -> None:
     """Encode every spectrum of a store into a derived catalogue and publish it; run again to resume."""
@@ -79,19 +106,26 @@ def infer(
     from xpscale.inference.plan import available_memory
     from xpscale.inference.run import run
     from xpscale.inference.status import run_status
+    from xpscale.runtime.metrics import MetricsServer
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.text import size
 
     planned = _plan(store, model, catalog, outputs, precision)
     workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
-    say(planned.describe(max(workers, 1)))
     if not scheduler:
+        say(planned.describe(max(workers, 1)))
         planned.check_memory(max(workers, 1), available_memory())
     if _is_published(planned):
         say(f"nothing to do: {run_status(catalog)}")
         return
-    with executor(scheduler, workers, resources) as where:
-        report = run(planned, executor=where, callbacks=[TerminalProgress()], device=device)
+    with contextlib.ExitStack() as stack:
+        listeners: list[Callback] = [TerminalProgress()]
+        if metrics_port:
+            listeners.append(stack.enter_context(MetricsServer(metrics_port)))
+        where = stack.enter_context(executor(scheduler, workers, resources))
+        if scheduler:
+            say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
+        report = run(planned, executor=where, callbacks=listeners, device=device)
     if report.failed:
         for failure in report.failed:
             print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
@@ -99,10 +133,8 @@ def infer(
             f"{len(report.failed)} of {len(planned.tasks)} tasks failed; nothing was published, the others are kept",
             "Mend the cause and run the same command again",
         )
-    spent = ", ".join(
-        f"{name.removesuffix('_s').replace('_', ' ')} {s:.1f} s" for name, s in report.seconds.items() if s
-    )
-    say(f"{spent or 'no time'} in workers; peak memory {size(report.peak_memory)}")
+    if report.record.tasks:
+        say(f"{report.record.split.describe()}; peak memory {size(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:
@@ -111,12 +143,15 @@ def infer(
 
 
 def _is_published(planned: InferencePlan) -> bool:
-    from xpscale.catalog.commit import snapshots
+    from xpscale.catalog.commit import commit, read_manifest, snapshots
     from xpscale.catalog.identity import claim
 
-    if not snapshots(planned.catalog):
+    published = snapshots(planned.catalog)
+    if not published:
         return False
     claim(planned.catalog, planned.identity)  # refuses if the place holds another run
+    # a commit that was killed may have left HATS metadata of before; committing what is current writes them again
+    commit(planned.catalog, read_manifest(planned.catalog, published[-1]))
     return True
 
 

@@ -1,4 +1,4 @@
-"""``xpscale plot sky|latents|training``."""
+"""``xpscale plot sky|latents|training|run``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from xpscale.cli.model import Model
 
 __all__ = ["register"]
 
-nouns = typer.Typer(no_args_is_help=True, help="Draw a catalogue or a training run.")
+nouns = typer.Typer(
+    no_args_is_help=True, help="Draw a catalogue, a training run, or where an inference run spent its time."
+)
 
 MAX_POINTS = 200_000
 
@@ -98,3 +100,25 @@ def training(model: Model, output: Output) -> None:
     from xpscale.storage import Storage
 
     _save(training_curve(Storage(model).read("history.csv").decode())[0], output)
+
+
+@nouns.command()
+def run(
+    catalog: Catalog,
+    output: Output,
+    name: Annotated[
+        str, typer.Option("--run", help="Name of the run, as 'status' prints it; the latest if not given.")
+    ] = "",
+) -> None:
+    """Where a run's time went: rate, a time line of every worker, and the share of each stage."""
+    from xpscale.catalog.layout import LEDGER
+    from xpscale.errors import NotFoundError
+    from xpscale.plots.run import run_times
+    from xpscale.runtime.history import read_records
+    from xpscale.storage import Storage
+
+    records = {record.name: record for record in read_records(Storage(catalog) / LEDGER) if record.tasks}
+    if not records or (name and name not in records):
+        known = ", ".join(records) or "none"
+        raise NotFoundError(f"{catalog} has no record of a run {name}".rstrip(), f"Runs there: {known}")
+    _save(run_times(records[name or max(records)])[0], output)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.errors import InvalidInputError, PlanError
+from xpscale.inference.price import Cost, Prices
+from xpscale.inference.scaling_law import Cluster, Forecast, Load, forecast
 from xpscale.schema import FULL_PRECISION, OUTPUTS, SCHEMA_VERSION, checked_outputs, checked_precision
 from xpscale.storage import Storage
 from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
 
 if TYPE_CHECKING:
+    from xpscale.inference.probe import Calibration
     from xpscale.model.checkpoint import TrainedModel
 
 __all__ = ["InferencePlan", "InferenceTask", "available_memory", "plan_inference"]
@@ -27,6 +30,9 @@ LATENTS_BYTES = 82  # a row of the product, compressed
 SPECTRA_BYTES_PER_COEFFICIENT = 7.1
 STORE_BYTES_PER_COEFFICIENT = 3.9
 SOURCES_PER_SECOND = {"latents": 200_000, "spectra": 100_000}  # a CPU worker with one thread; measured, 2 cores
+START_UP_S = 5.0  # imports and the model, in every worker process
+GETS, GETS_PUBLISH = 14, 4  # requests of a task; of publishing, a part
+PUBLISH_S, PUBLISH_PART_S = 4.0, 0.02  # HATS metadata: imports, and each part's footer and positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +103,37 @@ class InferencePlan:
         per_row = BUFFERS * 4 * self.identity.n_coefficients + BYTES_OF_SCALARS
         return WORKER_BASE_BYTES + largest * per_row
 
-    def projected_seconds(self, n_workers: int) -> float:
-        """Wall time on CPU workers, about."""
-        return self.n_rows / SOURCES_PER_SECOND[self.identity.products[-1]] / max(n_workers, 1)
+    @property
+    def n_requests(self) -> dict[str, int]:
+        """Requests that read (``get``) and that write or list (``put``), about: of each task, and of publishing."""
+        n_products, n_tasks = len(self.identity.products), len(self.tasks)
+        return {"get": n_tasks * (GETS + GETS_PUBLISH * n_products), "put": n_tasks * (n_products + 1)}
+
+    def forecast(self, n_workers: int, probed: Calibration | None = None) -> Forecast:
+        """Wall time on some workers: as a probe measured them, or on CPU workers as they were measured elsewhere."""
+        largest = max((task.partition.n_rows for task in self.tasks), default=0)
+        rows = max(self.n_rows, 1)
+        load = Load(self.n_rows, len(self.tasks), largest, self.bytes_in / rows, self.bytes_out / rows)
+        rate = probed.worker_sources_per_s if probed else SOURCES_PER_SECOND[self.identity.products[-1]]
+        cluster = Cluster(
+            rate,
+            workers_per_node=max(n_workers, 1),
+            start_up_s=probed.start_up_s if probed else START_UP_S,
+            publish_s=PUBLISH_S + PUBLISH_PART_S * len(self.tasks) * len(self.identity.products),
+        )
+        return forecast(load, cluster)
+
+    def cost(self, prices: Prices, n_workers: int, probed: Calibration | None = None) -> Cost:
+        """What the run costs on some workers."""
+        requests = self.n_requests
+        return Cost.of(
+            prices,
+            worker_s=max(n_workers, 1) * self.forecast(n_workers, probed).seconds,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            n_put=requests["put"],
+            n_get=requests["get"],
+        )
 
     def check_memory(self, n_workers: int, memory: int) -> None:
         """Refuse a run whose workers on this machine would not fit into its memory.
@@ -116,9 +150,12 @@ class InferencePlan:
                 "Use fewer workers, or ingest with a smaller --max-rows",
             )
 
-    def to_dict(self, n_workers: int = 1) -> dict[str, Any]:
-        """The plan's numbers, for programs."""
+    def to_dict(
+        self, n_workers: int = 1, probed: Calibration | None = None, prices: Prices | None = None
+    ) -> dict[str, Any]:
+        """The plan's numbers, for programs; with what a probe measured and what it costs, if these are given."""
         orders = [task.partition.pixel.order for task in self.tasks]
+        projected = self.forecast(n_workers, probed)
         return {
             "catalog": self.catalog.url,
             "n_tasks": len(self.tasks),
@@ -128,24 +165,33 @@ class InferencePlan:
             "bytes_out": self.bytes_out,
             "projected_memory_per_worker": self.projected_memory,
             "n_workers": n_workers,
-            "projected_s": round(self.projected_seconds(n_workers), 1),
+            "projected_s": round(projected.seconds, 1),
+            "forecast": asdict(projected),
             "model_id": self.identity.model_id,
             "input_digest": self.identity.input_digest,
             "outputs": list(self.identity.outputs),
+            **({"probe": probed.to_dict()} if probed else {}),
+            **({"cost": self.cost(prices, n_workers, probed).to_dict()} if prices else {}),
         }
 
-    def describe(self, n_workers: int = 1) -> str:
+    def describe(self, n_workers: int = 1, probed: Calibration | None = None, prices: Prices | None = None) -> str:
         """The plan in a few lines for a person."""
-        numbers = self.to_dict(n_workers)
+        numbers, projected = self.to_dict(n_workers), self.forecast(n_workers, probed)
         orders = ", ".join(f"{n} of order {order}" for order, n in numbers["orders"].items())
-        return (
-            f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})\n"
-            f"  model {self.identity.model_id[:12]}, outputs {', '.join(self.identity.outputs)}\n"
-            f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to "
-            f"{self.catalog.url}\n"
-            f"  at most {size(self.projected_memory)} of memory a worker, about "
-            f"{duration(numbers['projected_s'])} on {n_workers} CPU worker{'s' * (n_workers != 1)}"
-        )
+        lines = [
+            f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})",
+            f"  model {self.identity.model_id[:12]}, outputs {', '.join(self.identity.outputs)}",
+            f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to {self.catalog.url}",
+            f"  at most {size(self.projected_memory)} of memory a worker, about {duration(projected.seconds)} on "
+            f"{n_workers} {'' if probed else 'CPU '}worker{'s' * (n_workers != 1)}: start-up "
+            f"{duration(projected.start_up_s)}, work {duration(projected.work_s)}, last tasks "
+            f"{duration(projected.tail_s)}, publishing {duration(projected.publish_s)}",
+        ]
+        if probed:
+            lines.append(f"  probe: {probed}")
+        if prices:
+            lines.append(f"  costs about {self.cost(prices, n_workers, probed)}")
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.describe()

@@ -67,9 +67,9 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{self.total:,.2f} {self.currency}: workers {self.workers:,.2f}, egress {self.egress:,.2f}, "
-            f"ingress {self.ingress:,.2f}, requests {self.requests:,.2f}; "
-            f"keeping the catalogue {self.storage_month:,.2f} a month"
+            f"{_money(self.total)} {self.currency}: workers {_money(self.workers)}, egress {_money(self.egress)}, "
+            f"ingress {_money(self.ingress)}, requests {_money(self.requests)}; "
+            f"keeping the catalogue {_money(self.storage_month)} a month"
         )
 
     @staticmethod
@@ -83,6 +83,10 @@ class Cost:
             requests=(n_put * prices.put_1000 + n_get * prices.get_1000) / 1000,
             storage_month=bytes_out / GB * prices.stored_gb_month,
         )
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 0.1 or amount == 0 else f"{amount:.1g}"
 
 
 def load_prices(path: str | Path) -> Prices:

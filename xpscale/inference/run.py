@@ -16,11 +16,13 @@ from xpscale.inference.plan import InferencePlan
 from xpscale.inference.task import EncodePartition
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.history import History, RunRecord
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
+from xpscale.storage import Storage
 from xpscale.types import Executor, TaskReport, TaskStatus
 
-__all__ = ["RunReport", "run"]
+__all__ = ["RunReport", "run", "task_function"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,13 @@ class RunReport:
         What was to be done.
     reports
         By task key.
+    record
+        What this run did of it, and where its time went; kept in the catalogue, see `xpscale.runtime.history`.
     """
 
     plan: InferencePlan
     reports: dict[str, TaskReport]
+    record: RunRecord
 
     @property
     def failed(self) -> tuple[TaskReport, ...]:
@@ -107,15 +112,21 @@ def run(
     """
     claim(plan.catalog, plan.identity)
     plan.model.save(plan.catalog / MODEL)
-    identity = plan.identity
-    sink = ParquetSink(plan.catalog, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
+    history = History(plan.catalog / LEDGER)
     reports = run_stage(
         "infer",
-        EncodePartition(plan.reader, sink, identity.model_id, device),
+        task_function(plan, plan.catalog, device),
         plan.tasks,
         executor or SerialExecutor(),
         Ledger(plan.catalog / LEDGER),
-        callbacks=callbacks,
+        callbacks=[history, *callbacks],
         rows=lambda task: task.partition.n_rows,
     )
-    return RunReport(plan, reports)
+    return RunReport(plan, reports, history.record)
+
+
+def task_function(plan: InferencePlan, place: Storage, device: str) -> EncodePartition:
+    """What workers do with each task of a plan, with the parts below a place where the plan's model lies."""
+    identity = plan.identity
+    sink = ParquetSink(place, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
+    return EncodePartition(plan.reader, sink, identity.model_id, device)

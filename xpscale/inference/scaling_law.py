@@ -9,12 +9,11 @@ Letters: N sources in K tasks, W = nodes x workers a node, b_in and b_out bytes 
                S_in / b_in, S_out / b_out)                  what the storage gives and takes, shared by all nodes
     r'   = R / W                                      a worker's share of it; n_max sources in the largest task
     t_s  = 2 ms                                       of client and scheduler a task, one after the other
-    tail = (N / K) / r' (W - 1) / (2 (W + 1))         see below
+    tail = n_max / r' (W - 1) / (2 W)                 if K > W
     T0, T_p                                           until all workers compute; from the last task to the snapshot
 
-Tail: at the end the workers run out of tasks one by one.  If the times at which they do are spread evenly over the length
-p of a task, the last of W is expected p W / (W + 1) after the first possible moment and their mean p / 2, so that
-p (W - 1) / (2 (W + 1)) is lost.
+Tail: workers run out of tasks one by one.  Graham (1966, Bell Syst. Tech. J. 45, 1563) bounds what is lost by p (W - 1) / W for
+a longest task of p; half of it is what exact schedules of `adaptive_partitions` lose on average, to within p / 5.
 
 What it assumes, and what then differs: tasks are handed to whoever is free; workers are alike; a node's workers slow each
 other down no more than r already contains (measure it with all of them busy); reading, computing and writing overlap,
@@ -145,7 +144,7 @@ def forecast(load: Load, cluster: Cluster) -> Forecast:
     bound_by = max(times, key=lambda name: times[name])
     tail_s = 0.0
     if load.n_tasks > n_workers:  # else every worker has one task, and the largest is all there is to wait for
-        tail_s = load.n_sources / load.n_tasks / a_worker * (n_workers - 1) / (2 * (n_workers + 1))
+        tail_s = load.largest / a_worker * (n_workers - 1) / (2 * n_workers)
     return Forecast(cluster.start_up_s, times[bound_by], tail_s, cluster.publish_s, rate, bound_by)
 
 

@@ -1,24 +1,57 @@
-"""How far a run is, seen from any machine that reaches the catalogue."""
+"""How far a run is, how fast it goes and what bounds it, seen from any machine that reaches the catalogue.
+
+Which tasks are done is what the ledger says: one listing.  What they did is read from the records of the runs, one object a
+run; only tasks that no record has yet (of the last seconds, or of a client that was killed) are looked up one by one.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 
 from xpscale.catalog.commit import snapshots
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER
+from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
+from xpscale.runtime.split import TaskTime
 from xpscale.storage import Storage
+from xpscale.text import duration
 
 __all__ = ["RunStatus", "run_status"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """Counts of a run; ``errors`` maps the tasks that failed last to why; ``sources_per_s`` is per worker."""
+    """Where a run stands.
+
+    Parameters
+    ----------
+    url
+        The catalogue.
+    n_tasks, n_done, n_failed
+        Of the plan; finished; failed last and not finished since.
+    n_in, n_out, n_rejected
+        Sources of the finished tasks: read, written, left out by reason.
+    snapshot
+        Number of the published version, 0 if there is none.
+    errors
+        Why tasks failed, by key.
+    run
+        Name of the latest run; empty if no run has left a record.  What follows is of this run alone.
+    is_over, news_s
+        Whether it ended in an orderly way, and the age of what is known of it in seconds.
+    n_workers
+        Workers that finished tasks.
+    sources_per_s, left_s
+        Through all workers lately, and how long the rest takes at that rate (``None`` if nothing is known).
+    shares, bound_by
+        Each stage's share of the workers' time, and the largest.
+    """
 
     url: str
     n_tasks: int
@@ -27,9 +60,17 @@ class RunStatus:
     n_in: int
     n_out: int
     n_rejected: Mapping[str, int]
-    sources_per_s: float
     snapshot: int
     errors: Mapping[str, str]
+    run: str = ""
+    is_over: bool = True
+    news_s: float = 0.0
+    n_workers: int = 0
+    sources_per_s: float = 0.0
+    left_s: float | None = None
+    shares: Mapping[str, float] | None = None
+    bound_by: str = ""
+    time_split: str = ""
 
     @property
     def n_left(self) -> int:
@@ -46,13 +87,18 @@ class RunStatus:
         lines = [
             f"{self.n_done:,} of {self.n_tasks:,} tasks done, {self.n_left:,} left, {self.n_failed:,} failed; {published}",
             f"{self.n_in:,} sources read, {self.n_out:,} written, rejected: {rejected}",
-            f"{self.sources_per_s:,.0f} sources/s a worker",
         ]
+        if self.run:
+            state = "ended" if self.is_over else f"last news {duration(self.news_s)} ago"
+            left = f", {duration(self.left_s)} left" if self.n_left and not self.is_over and self.left_s else ""
+            workers = f"{self.n_workers} worker{'s' * (self.n_workers != 1)}"
+            lines.append(f"run {self.run} ({state}): {self.sources_per_s:,.0f} sources/s on {workers}{left}")
+            lines += [self.time_split] if self.time_split else []
         return "\n".join([*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())])
 
 
 def run_status(catalog: str | Storage) -> RunStatus:
-    """Read a run's ledger.
+    """Read how far a run is.
 
     Raises
     ------
@@ -61,19 +107,49 @@ def run_status(catalog: str | Storage) -> RunStatus:
     """
     storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
     identity = read_identity(storage)
-    ledger = Ledger(storage / LEDGER)
-    done, failed = ledger.finished(), ledger.failed()
-    rejected: Counter[str] = sum((Counter(report.n_rejected) for report in done.values()), Counter())
-    published = snapshots(storage)
+    ledger, records = Ledger(storage / LEDGER), read_records(storage / LEDGER)
+    done, news = _finished(ledger, records)
+    failed, published = ledger.failed(), snapshots(storage)
+    rejected: Counter[str] = Counter()
+    for task in done:
+        rejected.update(task.n_rejected)
     return RunStatus(
-        storage.url,
-        identity.n_tasks,
-        len(done),
-        len(failed),
-        sum(report.n_in for report in done.values()),
-        sum(report.n_out for report in done.values()),
-        dict(rejected),
-        sum(report.n_in for report in done.values()) / max(sum(report.wall_s for report in done.values()), 1e-9),
-        published[-1].number if published else 0,
-        {task: report.error for task, report in failed.items()},
+        url=storage.url,
+        n_tasks=identity.n_tasks,
+        n_done=len(done),
+        n_failed=len(failed),
+        n_in=sum(task.n_in for task in done),
+        n_out=sum(task.n_out for task in done),
+        n_rejected=dict(rejected),
+        snapshot=published[-1].number if published else 0,
+        errors={task: report.error for task, report in failed.items()},
+        **(_latest(records[-1], news) if records else {}),  # type: ignore[arg-type]
     )
+
+
+def _finished(ledger: Ledger, records: tuple[RunRecord, ...]) -> tuple[list[TaskTime], list[TaskTime]]:
+    """Every finished task, from the last record that has it or else from the ledger; and those that no record has."""
+    keys = ledger.finished_tasks()
+    known = {task.task: task for record in records for task in record.tasks}
+    with ThreadPoolExecutor(16) as threads:
+        reports = threads.map(ledger.find, keys - known.keys())
+        news = [TaskTime.of(report) for report in reports if report is not None]
+    return [known[key] for key in keys & known.keys()] + news, news
+
+
+def _latest(record: RunRecord, news: list[TaskTime]) -> dict[str, object]:
+    own = tuple(task for task in news if task.started > record.started)  # since the record was saved
+    updated = max([record.updated, *(task.ended for task in own)])
+    record = replace(record, updated=updated, tasks=(*record.tasks, *own))
+    split = record.split
+    return {
+        "run": record.name,
+        "is_over": record.is_over,
+        "news_s": round(max(0.0, time.time() - record.updated), 1),
+        "n_workers": len(split.workers),
+        "sources_per_s": record.sources_per_s,
+        "left_s": record.left_s,
+        "shares": split.total.shares,
+        "bound_by": split.bound_by,
+        "time_split": split.describe(),
+    }

@@ -131,7 +131,7 @@ def run_ingest(
     names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
     pieces = Pieces(
         pairs,
-        StageFile(plan.store, plan.archive, plan.correlations),
+        StageFile(plan.store, plan.archive.storage, plan.correlations),
         identity={"kind": "archive", "files": names, "n_files": len(pairs)},
         digest=plan.archive.digest,
         attributes={

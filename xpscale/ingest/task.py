@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xpscale.archive.files import Archive, ArchiveFile, FilePair
+from xpscale.archive.files import ArchiveFile, FilePair
 from xpscale.archive.parse import parse_spectra
+from xpscale.archive.reading import verified_stream
 from xpscale.archive.sources import match_sources
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.reasons import DUPLICATE, first_reasons, row_faults
@@ -71,18 +71,23 @@ class StageFile:
     """Parse one file pair of an archive, join it, and stage its rows."""
 
     store: Storage
-    archive: Archive
+    archive: Storage
     correlations: bool = False
 
     def __call__(self, pair: FilePair) -> TaskReport:
-        """Stage one pair; damaged files and wrong MD5 sums are refused before anything is written."""
-        with self._open(pair.spectra) as stream:
-            name = f"{self.archive.storage.url}/{pair.spectra.name}"
-            spectra = parse_spectra(stream, name, correlations=self.correlations)
-        self._check_md5(pair.spectra, spectra.md5)
-        with self._open(pair.sources) as stream:
-            sources = match_sources(stream, f"{self.archive.storage.url}/{pair.sources.name}", spectra.source_id)
-        self._check_md5(pair.sources, sources.md5)
+        """Stage one pair; damaged files and those that are not what their names say are refused before that."""
+        clock = time.perf_counter()
+        with verified_stream(self.archive, pair.spectra) as stream:
+            spectra = parse_spectra(stream, self._url(pair.spectra), correlations=self.correlations)
+        self._check_range(pair.spectra, spectra.source_id)
+        with verified_stream(self.archive, pair.sources) as stream:
+            sources = match_sources(stream, self._url(pair.sources), spectra.source_id)
+        if not sources.found.any():
+            raise InvalidInputError(
+                f"{self._url(pair.sources)} has none of the {len(sources.found):,} sources of {pair.spectra.name}",
+                "Download it again",
+            )
+        read_s = time.perf_counter() - clock
         batch = SpectraBatch(
             spectra.source_id,
             sources.ra,
@@ -92,20 +97,18 @@ class StageFile:
             spectra.coefficient_errors,
         )
         faults = {"missing_bp": ~spectra.has_bp, "missing_rp": ~spectra.has_rp, "no_gaia_source": ~sources.found}
-        return stage_batch(self.store, pair.key, pair.name, batch, spectra.n_bp, faults, spectra.correlations)
+        report = stage_batch(self.store, pair.key, pair.name, batch, spectra.n_bp, faults, spectra.correlations)
+        return replace(report, read_s=read_s, write_s=time.perf_counter() - clock - read_s)
 
-    def _open(self, file: ArchiveFile) -> BinaryIO:
-        try:
-            return self.archive.open(file)
-        except FileNotFoundError as error:
-            raise InvalidInputError(
-                f"{self.archive.storage.url}/{file.name} does not exist", "Fetch it from the archive"
-            ) from error
+    def _url(self, file: ArchiveFile) -> str:
+        return f"{self.archive.url}/{file.name}"
 
-    def _check_md5(self, file: ArchiveFile, md5: str) -> None:
-        if file.md5 and file.md5 != md5:
+    def _check_range(self, file: ArchiveFile, source_id: np.ndarray) -> None:
+        """A sound file under another's name holds no source of the name's range."""
+        pixels = source_id_pixel(source_id, ARCHIVE_ORDER)
+        if not ((pixels >= file.first_pixel) & (pixels <= file.last_pixel)).any():
             raise InvalidInputError(
-                f"{self.archive.storage.url}/{file.name} has MD5 {md5}, _MD5SUM.txt says {file.md5}",
+                f"{self._url(file)} holds sources of level-8 pixels {pixels.min()} to {pixels.max()} and none of its name",
                 "Download it again",
             )
 

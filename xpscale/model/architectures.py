@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.noise_aware import NoiseAwareVAE
 from xpscale.model.scatter_vae import Architecture, NetworkModule, ScatterVAE
 
 __all__ = ["ARCHITECTURES", "build"]
 
-ARCHITECTURES: dict[str, type[NetworkModule]] = {"scatter_vae": ScatterVAE}
+ARCHITECTURES: dict[str, type[NetworkModule]] = {"scatter_vae": ScatterVAE, "noise_aware": NoiseAwareVAE}
 """What `Architecture.name` may be, and the network it stands for."""
 
 

@@ -49,6 +49,7 @@ __all__ = [
     "NetworkModule",
     "Reconstruction",
     "ScatterVAE",
+    "seen_elements",
 ]
 
 LATENT_LOG_VAR_BOUNDS = (-20.0, 5.0)
@@ -127,21 +128,30 @@ class Reconstruction:
     mean: Tensor
     scatter: Tensor
 
-    def nll(self, x: Tensor, x_err: Tensor) -> Tensor:
+    def nll(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
         """Negative log likelihood in nats, with shape (B,), *without* the constant C/2 ln(2 pi).
 
         Parameters
         ----------
         x, x_err
             Coefficients and their errors in the units of the reconstruction, with shape (B, C).
+        seen
+            The elements to judge by, with shape (B, C), as `seen_elements` tells; all if not given.
         """
         w = x_err.square() + self.scatter.square()
-        return ((x - self.mean).square() / w + w.log()).sum(-1) / 2
+        terms = (x - self.mean).square() / w + w.log()
+        return (terms if seen is None else torch.where(seen, terms, 0)).sum(-1) / 2
 
-    def reduced_chi2(self, x: Tensor, x_err: Tensor) -> Tensor:
-        """Mean over coefficients of (x - x_hat)^2 / (sigma^2 + s^2), with shape (B,)."""
+    def reduced_chi2(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Mean over coefficients (those seen) of (x - x_hat)^2 / (sigma^2 + s^2), with shape (B,)."""
         w = x_err.square() + self.scatter.square()
-        return ((x - self.mean).square() / w).mean(-1)
+        terms = (x - self.mean).square() / w
+        return terms.mean(-1) if seen is None else torch.where(seen, terms, 0).sum(-1) / seen.sum(-1)
+
+
+def seen_elements(x: Tensor, x_err: Tensor) -> Tensor:
+    """Elements that are measured: x finite, x_err finite and positive; with shape (B, C)."""
+    return x.isfinite() & x_err.isfinite() & (x_err > 0)
 
 
 class Network(Protocol):
@@ -149,8 +159,8 @@ class Network(Protocol):
 
     architecture: Architecture
     needs_errors: ClassVar[bool]
-    """Whether `encode` reads x_err.  Such a network does not see elements whose x or x_err is not finite, or whose
-    x_err is not positive: it is told that they are missing."""
+    """Whether `encode` reads x_err.  Such a network does not see the elements that `seen_elements` rules out; it encodes
+    a spectrum by the others."""
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents of x and its errors, with shape (B, C); x_err may be None if not needed."""
@@ -171,6 +181,8 @@ class NetworkModule(nn.Module):
     """
 
     needs_errors: ClassVar[bool]
+    scatter_ceiling: ClassVar[float] = 1.0
+    """What the scatter cannot exceed, in standardized units."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.plots.style import BLACK, BLUE, GREEN, GREY, LIGHT_BLUE, ORANGE, VERMILION, YELLOW, headline, style
-from xpscale.runtime.split import STAGES
+from xpscale.plots.style import (
+    BLACK,
+    BLUE,
+    DARK_GREY,
+    GREEN,
+    GREY,
+    LIGHT_BLUE,
+    ORANGE,
+    VERMILION,
+    YELLOW,
+    headline,
+    style,
+)
 from xpscale.text import duration
 
 if TYPE_CHECKING:
@@ -28,6 +39,7 @@ COLOURS = {
     "forward": VERMILION,
     "encode": ORANGE,
     "write": GREEN,
+    "start_up": DARK_GREY,
     "other": GREY,
     "idle": "#E6E6E6",
 }
@@ -105,9 +117,10 @@ def _draw_time_line(ax: Axes, tasks: tuple[TaskTime, ...], names: list[str]) -> 
     zero = min(task.started for task in tasks)
     row = {name: i for i, name in enumerate(names)}
     boxes: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in COLOURS}
-    for task in tasks:
-        other = max(0.0, task.wall_s - sum(task.seconds.values()))
-        spent = {**task.seconds, "other": other}
+    begun: set[str] = set()
+    for task in sorted(tasks, key=lambda task: task.started):
+        spent = {**task.seconds, "other" if task.worker in begun else "start_up": task.other_s}
+        begun.add(task.worker)
         bottom, total = row[task.worker] - 0.4, max(sum(spent.values()), 1e-9)
         for stage, seconds in spent.items():
             share = 0.8 * seconds / total
@@ -154,6 +167,6 @@ def _legend(figure: Figure, split: TimeSplit) -> None:
     from matplotlib.patches import Patch
 
     shares = split.total.shares
-    shown = [name for name in (*STAGES, "other", "idle") if shares[name] >= 0.0005]
+    shown = [name for name in COLOURS if shares[name] >= 0.0005]
     patches = [Patch(color=COLOURS[name], label=f"{name.replace('_', ' ')} {shares[name]:.0%}") for name in shown]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))

@@ -25,7 +25,7 @@ CREDIT = "Gaia data: ESA/Gaia/DPAC"
 # Okabe & Ito (2008), Color Universal Design
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 LIGHT_BLUE, YELLOW = "#56B4E9", "#F0E442"
-BLACK, GREY = "#222222", "#8A8A8A"
+BLACK, DARK_GREY, GREY = "#222222", "#555555", "#8A8A8A"
 
 SETTINGS: dict[str, Any] = {
     "font.size": 9,

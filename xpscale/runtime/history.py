@@ -28,7 +28,7 @@ RUNS = "runs"
 SAVE_EVERY_S = 10.0
 
 RECENT_S = 60.0
-"""Rates are of the last minute, or of ten tasks if that is longer."""
+"""Rates are of the last minute, or of ten tasks a worker if that is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,17 @@ class RunRecord:
 
     @property
     def sources_per_s(self) -> float:
-        """Sources a second through all workers lately: `RECENT_S`, or ten tasks, before the last task ended."""
+        """Sources a second through all workers lately: `RECENT_S`, or ten tasks of each, before the last task ended.
+
+        Without the time until the first task of all has ended, if there are others: that one waits for imports.
+        """
         if not self.tasks:
             return 0.0
         end = max(task.ended for task in self.tasks)
         tenth = sorted((task.started for task in self.tasks), reverse=True)[: 10 * max(1, self.n_workers)][-1]
-        begin = max(min(end - RECENT_S, tenth), min(task.started for task in self.tasks))
+        begin = max(min(end - RECENT_S, tenth), min(task.ended for task in self.tasks))
+        if begin >= end:
+            begin = min(task.started for task in self.tasks)
         rows = sum(
             task.n_in * max(0.0, task.ended - max(task.started, begin)) / max(task.wall_s, 1e-9) for task in self.tasks
         )

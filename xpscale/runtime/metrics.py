@@ -109,7 +109,8 @@ def _metrics(record: RunRecord) -> Iterator[tuple[str, str, str, list[tuple[Labe
     seconds: list[tuple[Labels, float]] = [
         ({**own, "worker": worker.worker, "stage": stage}, spent)
         for worker in split.workers
-        for stage, spent in {**worker.seconds, "other": worker.other_s}.items()
+        for stage, spent in worker.spent.items()
+        if stage != "idle"
     ]
     yield "tasks", "gauge", "Tasks of the plan.", [(own, record.n_tasks)]
     yield "sources", "gauge", "Sources of the plan.", [(own, record.n_rows)]

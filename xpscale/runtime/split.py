@@ -86,6 +86,11 @@ class TaskTime:
         """Seconds by stage."""
         return {stage: getattr(self, f"{stage}_s") for stage in STAGES}
 
+    @property
+    def other_s(self) -> float:
+        """Wall time that no stage accounts for."""
+        return max(0.0, self.wall_s - sum(self.seconds.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSplit:
@@ -101,8 +106,10 @@ class WorkerSplit:
         From the start of its first task to the end of the run's last.
     seconds
         By stage, summed over its tasks.
+    start_up_s
+        Wall time of its first task that no stage accounts for: imports, loading the model.
     other_s
-        Wall time inside its tasks that no stage accounts for: setting up, waiting to try again.
+        The same of its later tasks: looking into the ledger, waiting to try again.
     idle_s
         Wall time without a task: waiting for the scheduler, or for others at the end.
     peak_memory
@@ -116,6 +123,7 @@ class WorkerSplit:
     bytes_out: int
     wall_s: float
     seconds: Mapping[str, float]
+    start_up_s: float
     other_s: float
     idle_s: float
     peak_memory: int
@@ -126,10 +134,14 @@ class WorkerSplit:
         return self.n_in / self.wall_s if self.wall_s else 0.0
 
     @property
+    def spent(self) -> dict[str, float]:
+        """Seconds of each stage, of ``start_up``, ``other`` and ``idle``."""
+        return {**self.seconds, "start_up": self.start_up_s, "other": self.other_s, "idle": self.idle_s}
+
+    @property
     def shares(self) -> dict[str, float]:
-        """Each stage, ``other`` and ``idle`` as a share of the worker's wall time; stages side by side exceed 1."""
-        spent = {**self.seconds, "other": self.other_s, "idle": self.idle_s}
-        return {name: seconds / self.wall_s if self.wall_s else 0.0 for name, seconds in spent.items()}
+        """`spent` as shares of the worker's wall time; stages side by side exceed 1."""
+        return {name: seconds / self.wall_s if self.wall_s else 0.0 for name, seconds in self.spent.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,7 @@ class TimeSplit:
 
     @property
     def bound_by(self) -> str:
-        """What took most of the workers' time: a stage, ``other``, ``idle``; empty before the first task ended."""
+        """What took most of the workers' time, by its name in `WorkerSplit.spent`; empty before the first task ended."""
         shares = self.total.shares
         return max(shares, key=lambda name: shares[name]) if any(shares.values()) else ""
 
@@ -194,7 +206,8 @@ def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
         bytes_out=sum(task.bytes_out for task in tasks),
         wall_s=wall_s,
         seconds=seconds,
-        other_s=sum(max(0.0, task.wall_s - sum(task.seconds.values())) for task in tasks),
+        start_up_s=tasks[0].other_s,
+        other_s=sum(task.other_s for task in tasks[1:]),
         idle_s=max(0.0, wall_s - busy_s),
         peak_memory=max(task.peak_memory for task in tasks),
     )

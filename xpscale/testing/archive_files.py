@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from xpscale.testing.universe import Chunk, Universe
 
-__all__ = ["Defects", "WrittenArchive", "write_archive"]
+__all__ = ["Defects", "WrittenArchive", "file_ranges", "write_archive"]
 
 XP_FOLDER = "xp_continuous_mean_spectrum"
 SOURCE_FOLDER = "gaia_source"
@@ -121,7 +121,7 @@ def write_archive(
     """
     defects = defects or Defects()
     storage = Storage(url)
-    ranges = _ranges(universe.counts, n_files)
+    ranges = file_ranges(universe.counts, n_files)
     damaged = _assign_files(defects, len(ranges))
     planter = Planter(defects, len(ranges) - len(damaged))
     rows: dict[str, int] = {}
@@ -146,7 +146,7 @@ def write_archive(
     return WrittenArchive(storage.url, rows, {name: names[i] for i, name in damaged.items()}, planter.done())
 
 
-def _ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
+def file_ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
     """Inclusive level-8 ranges that cover the sky and hold about equally many sources, none of them empty."""
     if n_files < 1:
         raise InvalidInputError(f"an archive cannot have {n_files} files", "Use n_files of at least 1")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from xpscale.types import SpectraBatch
 
-__all__ = ["SourceRows", "source_text", "spectrum_text"]
+__all__ = ["SourceRows", "arrays_text", "source_text", "spectrum_text"]
 
 N_CORRELATIONS = BAND_SIZE * (BAND_SIZE - 1) // 2  # 1485, the strict triangle
 N_CORRELATION_TEXTS = 64
@@ -97,9 +97,9 @@ def _spectrum_rows(batch: SpectraBatch, no_bp: NDArray[np.bool_], correlations: 
         text = _join(
             [
                 f",{56 + band},1145,{BAND_SIZE},1200,5,1.08,1300.0,",
-                _arrays(batch.coefficients[:, columns].astype(np.float64)),
+                arrays_text(batch.coefficients[:, columns].astype(np.float64)),
                 ",",
-                _arrays(errors[:, columns]),
+                arrays_text(errors[:, columns]),
                 ",",
                 _correlation_texts(band).take(np.arange(len(batch)) % N_CORRELATION_TEXTS) if correlations else "null",
                 ",5,0.99",
@@ -156,7 +156,7 @@ def _text(values: NDArray[Any]) -> pa.Array:
     return text.fill_null("null")
 
 
-def _arrays(values: NDArray[Any]) -> pa.Array:
+def arrays_text(values: NDArray[Any]) -> pa.Array:
     """Rows of numbers (N, K) as ``"[1.5,2,...]"`` in double quotes."""
     flat = pa.array(np.ascontiguousarray(values).ravel()).cast(pa.large_string())
     offsets = np.arange(0, values.size + 1, values.shape[1])
@@ -187,4 +187,4 @@ def _correlation_texts(band: int) -> pa.Array:
     """Correlations of realistic length, for 64 rows."""
     rng = np.random.default_rng(band)
     values = np.tanh(0.2 * rng.standard_normal((N_CORRELATION_TEXTS, N_CORRELATIONS)))
-    return _arrays(values.astype(np.float32))
+    return arrays_text(values.astype(np.float32))

@@ -1,15 +1,16 @@
-"""Training rows from a store into memory, standardized.
+"""The training rows of a store, standardized: in memory, or streamed if they are too many.
 
-Two passes over the store, each holding one partition beside the result: one counts the rows and fits the scaling on the
-training rows, the other fills arrays of exactly that size.
+Two passes over the store, each holding a partition (or some blocks) beside the result: one counts the rows and fits the
+scaling on the training rows, the other takes the held-out rows and the density, and fills memory if all rows fit there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +18,11 @@ from torch import Tensor
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
-from xpscale.model.scaling import Scaling, errors_usable, rejected_rows
+from xpscale.model.scaling import Scaling, errors_usable, normalized, rejected_rows
+from xpscale.store.blocks import blocks_of, read_block
+from xpscale.training.batches import Order, Rows, TrainingRows
 from xpscale.training.split import uniform_hash
+from xpscale.training.stream import StreamedRows, design_effect, read_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,26 +31,10 @@ if TYPE_CHECKING:
     from xpscale.training.settings import TrainingSettings
     from xpscale.types import SpectraBatch, SpectraReader
 
-__all__ = ["Rows", "TrainingData", "load_training_data"]
+__all__ = ["Rows", "TrainingData", "is_streamed", "load_training_data"]
 
 ERRORS_UNUSABLE = "errors_unusable"
 """Reason: a coefficient error is missing, not finite or not positive."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Standardized spectra in memory: x and its errors, float32 with shape (N, C), and source_id (N,)."""
-
-    x: Tensor
-    x_err: Tensor
-    source_id: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.source_id)
-
-    def to(self, device: torch.device) -> Rows:
-        """The same rows on a device."""
-        return Rows(self.x.to(device), self.x_err.to(device), self.source_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +49,31 @@ class TrainingData:
         Fitted on the training rows.
     n_rejected
         Rows of the store left out, by reason.
+    shuffle
+        How rows that are streamed are shuffled, and how well; empty for a perfect shuffle in memory.
     """
 
-    training: Rows
+    training: TrainingRows
     held_out: Rows
     scaling: Scaling
     density: TrainingDensity
     n_rejected: dict[str, int]
+    shuffle: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A batch's training rows and held-out rows, and how many were rejected for what."""
+
+    training: SpectraBatch
+    held_out: SpectraBatch
+    n_rejected: dict[str, int]
+
+
+def is_streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None) -> bool:
+    """Whether there may be more training rows than ``settings.max_rows``, so that they are streamed every epoch."""
+    n_rows = len(sample) if sample is not None else sum(partition.n_rows for partition in reader.partitions)
+    return n_rows > settings.max_rows
 
 
 def load_training_data(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None) -> TrainingData:
@@ -76,8 +82,7 @@ def load_training_data(reader: SpectraReader, settings: TrainingSettings, sample
     Raises
     ------
     InvalidInputError
-        If the sample is of another store or split, if there are fewer than two training rows, or more than
-        ``settings.max_rows``.
+        If the sample is of another store or split, or there are too few training rows.
     """
     if sample is not None:
         sample.require_store(reader)
@@ -86,66 +91,134 @@ def load_training_data(reader: SpectraReader, settings: TrainingSettings, sample
                 f"the sample leaves out another part of the sky ({sample.plan.split}) than the settings ({settings.split})",
                 "Set held_out_fraction and split_seed as the sample has them, or draw it again",
             )
-    n_rejected: Counter[str] = Counter()
-    n_rows: Counter[str] = Counter()
-
-    def training_batches() -> Iterator[SpectraBatch]:
-        for training, held_out, rejected in _batches(reader, settings, sample):
-            n_rejected.update(rejected)
-            n_rows.update(training=len(training), held_out=len(held_out))
-            yield training
-
-    scaling = Scaling.fit(training_batches())
-    if n_rows["training"] > settings.max_rows:
-        raise InvalidInputError(
-            f"{n_rows['training']:,} training rows, and max_rows is {settings.max_rows:,}",
-            "Draw a sample (`xpscale sample`), or raise max_rows if the memory is there",
-        )
-    training, held_out = _fill(_batches(reader, settings, sample), n_rows, scaling, settings)
-    density = TrainingDensity.fit([training.x.numpy()], reader.n_coefficients)
-    return TrainingData(training, held_out, scaling, density, dict(n_rejected))
+    load = _streamed if is_streamed(reader, settings, sample) else _in_memory
+    return load(reader, settings, sample)
 
 
-def _batches(
-    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None
-) -> Iterator[tuple[SpectraBatch, SpectraBatch, dict[str, int]]]:
-    """Training rows, held-out rows, and how many were rejected for what, of every partition."""
-    for partition in reader.partitions:
-        batch = reader.read(partition)
-        rejected = rejected_rows(batch)
-        usable = ~np.logical_or.reduce(list(rejected.values()))
-        rejected[ERRORS_UNUSABLE] = usable & ~errors_usable(batch)
-        usable &= ~rejected[ERRORS_UNUSABLE]
-        held_out = settings.split.held_out(batch)
-        chosen = True if sample is None else sample.select(partition.key, batch)
-        counts = {reason: int(rows.sum()) for reason, rows in rejected.items()}
-        yield batch.take(usable & ~held_out & chosen), batch.take(usable & held_out), counts
+def _in_memory(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> TrainingData:
+    def parted() -> Iterator[Parted]:
+        for partition in reader.partitions:
+            batch = reader.read(partition)
+            yield _part(batch, settings, True if sample is None else sample.select(partition.key, batch))
 
-
-def _fill(
-    batches: Iterator[tuple[SpectraBatch, SpectraBatch, dict[str, int]]],
-    n_rows: Counter[str],
-    scaling: Scaling,
-    settings: TrainingSettings,
-) -> tuple[Rows, Rows]:
-    n, n_coefficients = n_rows["training"], len(scaling.mean)
-    x, x_err = torch.empty(n, n_coefficients), torch.empty(n, n_coefficients)
-    source_id = np.empty(n, np.int64)
-    held_out = [_standardized_empty(n_coefficients)]
-    share = min(1.0, settings.max_held_out_rows / max(1, n_rows["held_out"]))
+    count = _Count()
+    scaling = Scaling.fit(part.training for part in count.watch(parted()))
+    _require_enough(count.n_training, settings)
+    n, n_coefficients = count.n_training, len(scaling.mean)
+    rows = Rows(torch.empty(n, n_coefficients), torch.empty(n, n_coefficients), np.empty(n, np.int64))
+    held_out = _HeldOut(scaling, settings, count.n_held_out)
     start = 0
-    for training, others, _ in batches:
-        rows = slice(start, start + len(training))
-        x[rows], x_err[rows] = _standardized(training, scaling)
-        source_id[rows] = training.source_id
-        start += len(training)
-        kept = others.take(uniform_hash(others.source_id, settings.split_seed) < share)
-        held_out.append(Rows(*_standardized(kept, scaling), kept.source_id))
-    return Rows(x, x_err, source_id), Rows(
-        torch.cat([rows.x for rows in held_out]),
-        torch.cat([rows.x_err for rows in held_out]),
-        np.concatenate([rows.source_id for rows in held_out]),
+    for part in parted():
+        here = slice(start, start + len(part.training))
+        rows.x[here], rows.x_err[here] = _standardized(part.training, scaling)
+        rows.source_id[here] = part.training.source_id
+        start = here.stop
+        held_out.add(part.held_out)
+    density = TrainingDensity.fit([rows.x.numpy()], n_coefficients)
+    return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected))
+
+
+def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> TrainingData:
+    chosen = None if sample is None else np.sort(sample.source_id)
+    part = partial(_part_block, settings=settings, chosen=chosen)
+    blocks = blocks_of(reader)
+    n_rows, sums = np.zeros(len(blocks), np.int64), np.zeros((len(blocks), reader.n_coefficients))
+
+    def parted() -> Iterator[Parted]:
+        for number, found in enumerate(read_ahead(lambda block: part(read_block(reader, block)), blocks)):
+            n_rows[number] = len(found.training)
+            sums[number] = normalized(found.training).sum(0)
+            yield found
+
+    count = _Count()
+    scaling = Scaling.fit(found.training for found in count.watch(parted()))
+    _require_enough(count.n_training, settings)
+    held_out = _HeldOut(scaling, settings, count.n_held_out)
+
+    def standardized() -> Iterator[NDArray[np.float32]]:
+        for found in parted():
+            held_out.add(found.held_out)
+            yield scaling.standardize(found.training)[0]
+
+    density = TrainingDensity.fit(standardized(), reader.n_coefficients)
+    has_rows = np.flatnonzero(n_rows)
+    rows = StreamedRows(
+        reader,
+        tuple(blocks[number] for number in has_rows),
+        n_rows[has_rows],
+        lambda batch: part(batch).training,
+        scaling,
+        settings.max_rows,
     )
+    means = (sums[has_rows] / n_rows[has_rows, None] - scaling.mean) / scaling.std
+    n_windows = rows.n_windows(Order(settings.batch_size, settings.seed))
+    effect = design_effect(means, rows.n_rows, n_windows, settings.batch_size, settings.seed)
+    shuffle = {
+        "n_blocks": len(has_rows),
+        "n_windows": n_windows,
+        "design_effect_mean": round(float(effect.mean()), 3),
+        "design_effect_max": round(float(effect.max()), 3),
+    }
+    return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected), shuffle)
+
+
+def _part_block(batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.int64] | None) -> Parted:
+    """The same as `_part`, with the sample as its sorted identifiers: blocks do not know their partition's rows."""
+    if chosen is None:
+        return _part(batch, settings, True)
+    places = np.searchsorted(chosen, batch.source_id)
+    return _part(batch, settings, chosen[np.minimum(places, len(chosen) - 1)] == batch.source_id)
+
+
+def _part(batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.bool_] | bool) -> Parted:
+    rejected = rejected_rows(batch)
+    usable = ~np.logical_or.reduce(list(rejected.values()))
+    rejected[ERRORS_UNUSABLE] = usable & ~errors_usable(batch)
+    usable &= ~rejected[ERRORS_UNUSABLE]
+    held_out = settings.split.held_out(batch)
+    counts = {reason: int(rows.sum()) for reason, rows in rejected.items()}
+    return Parted(batch.take(usable & ~held_out & chosen), batch.take(usable & held_out), counts)
+
+
+class _Count:
+    """Counts rows as they go by."""
+
+    def __init__(self) -> None:
+        self.n_training = self.n_held_out = 0
+        self.n_rejected: Counter[str] = Counter()
+
+    def watch(self, parted: Iterable[Parted]) -> Iterator[Parted]:
+        for part in parted:
+            self.n_training += len(part.training)
+            self.n_held_out += len(part.held_out)
+            self.n_rejected.update(part.n_rejected)
+            yield part
+
+
+class _HeldOut:
+    """Collects the held-out rows, thinned to about ``settings.max_held_out_rows``."""
+
+    def __init__(self, scaling: Scaling, settings: TrainingSettings, n_rows: int) -> None:
+        self.scaling, self.seed = scaling, settings.split_seed
+        self.share = min(1.0, settings.max_held_out_rows / max(1, n_rows))
+        empty = torch.empty(0, len(scaling.mean))
+        self.parts = [Rows(empty, empty, np.empty(0, np.int64))]
+
+    def add(self, batch: SpectraBatch) -> None:
+        kept = batch.take(uniform_hash(batch.source_id, self.seed) < self.share)
+        self.parts.append(Rows(*_standardized(kept, self.scaling), kept.source_id))
+
+    def rows(self) -> Rows:
+        return Rows.concatenate(self.parts)
+
+
+def _require_enough(n_training: int, settings: TrainingSettings) -> None:
+    """Fewer rows than a batch make no training; a scaling of two rows is none."""
+    if n_training < settings.batch_size:
+        raise InvalidInputError(
+            f"only {n_training:,} training rows, and batch_size is {settings.batch_size:,}",
+            "Train on a larger store or sample, or set a smaller batch_size",
+        )
 
 
 def _standardized(batch: SpectraBatch, scaling: Scaling) -> tuple[Tensor, Tensor]:
@@ -153,7 +226,3 @@ def _standardized(batch: SpectraBatch, scaling: Scaling) -> tuple[Tensor, Tensor
     if x_err is None:
         raise InvalidInputError("the store gave no coefficient errors", "Training needs them")
     return torch.from_numpy(x), torch.from_numpy(x_err)
-
-
-def _standardized_empty(n_coefficients: int) -> Rows:
-    return Rows(torch.empty(0, n_coefficients), torch.empty(0, n_coefficients), np.empty(0, np.int64))

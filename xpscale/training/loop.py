@@ -1,8 +1,10 @@
-"""The training loop: AdamW, over rows in memory."""
+"""The training loop: AdamW over batches, in memory or streamed, in one process or several."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,24 +12,62 @@ from torch import Tensor
 
 from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
-from xpscale.training.loss import Objective
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.training.batches import Batch, Order
+from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
+from xpscale.training.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from xpscale.training.loader import Rows
+    from xpscale.training.batches import Rows, TrainingRows
     from xpscale.training.settings import TrainingSettings
 
-__all__ = ["Trainer"]
+__all__ = ["Progress", "Trainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an epoch is.
+
+    Parameters
+    ----------
+    epoch
+        Counted from 1.
+    batch, n_batches
+        Batches done of this epoch, of how many.
+    loss
+        Mean over the epoch's rows so far, nats per spectrum.
+    """
+
+    epoch: int
+    batch: int
+    n_batches: int
+    loss: float
+
+
+class _HalfPrecision(NetworkModule):
+    """A network whose matrix products are in bfloat16, and whose results are float32."""
+
+    def __init__(self, network: NetworkModule) -> None:
+        super().__init__(network.architecture)
+        self.network = network
+
+    def forward(self, x: Tensor, x_err: Tensor | None, noise: Tensor) -> tuple[LatentPosterior, Reconstruction]:
+        """The same as that of the network."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            posterior, decoded = self.network(x, x_err, noise)
+        return (
+            LatentPosterior(posterior.mean.float(), posterior.log_var.float()),
+            Reconstruction(decoded.mean.float(), decoded.scatter.float()),
+        )
 
 
 class Trainer:
     """A network in training, with everything the next step depends on.
 
-    Its state (weights, optimiser, random numbers, epochs done) goes in and out as one dictionary of tensors and plain
-    values, so that a run continued from a state is the run that was never interrupted, bit for bit on one machine.
+    Its state (weights, optimiser, random numbers, epochs and batches done, the best epoch so far) goes in and out as one
+    dictionary of tensors and plain values, so that a run continued from a state is the run that was never interrupted, bit
+    for bit on one machine.
 
     Parameters
     ----------
@@ -37,24 +77,41 @@ class Trainer:
         C of the spectra.
     device
         Where.
+    processes
+        Who trains together.
     """
 
-    def __init__(self, settings: TrainingSettings, n_coefficients: int, device: torch.device) -> None:
+    def __init__(
+        self, settings: TrainingSettings, n_coefficients: int, device: torch.device, processes: Processes = ALONE
+    ) -> None:
         self.settings = settings
-        self.epoch = 0
+        self.processes = processes
+        self.device = device
+        self.order = Order(settings.batch_size, settings.seed, processes.rank, processes.n)
         with torch.random.fork_rng(devices=[]):  # weights are drawn from torch's global generator: leave it as found
             torch.manual_seed(settings.seed)
             self.network = build(settings.architecture(n_coefficients)).to(device)
+        processes.synchronize(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.objective = Objective(settings)
+        self.trained = _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
+        self.objective = Objective(settings, processes.mean)
+        self.loss: Callable[..., BatchLoss] = self.objective
+        if settings.compile:
+            self.loss = torch.compile(self.objective.__call__, dynamic=True)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
+        self.epoch = self.batch = self.n_batches = 0
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # of this epoch so far: nll, kl, rows
+        self.best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "network": {}}
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """All that the next step depends on."""
         return {
             "epoch": self.epoch,
+            "batch": self.batch,
+            "totals": self.totals,
+            "best": self.best,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -62,56 +119,88 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.epoch = state["epoch"]
+        self.epoch, self.batch, self.best = state["epoch"], state["batch"], state["best"]
+        self.totals = state["totals"].to(self.device)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
 
-    def train_epoch(self, training: Rows, held_out: Rows) -> EpochMetrics:
-        """One pass over the training rows in random order, then the loss on the held-out rows.
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or ``patience`` of them have passed without a better held-out loss."""
+        best, patience = self.best["epoch"], self.settings.patience
+        return self.epoch >= self.settings.epochs or bool(patience and best and self.epoch - best >= patience)
+
+    def keep_chosen(self) -> int:
+        """Put the weights that are kept into the network; the epoch they are of."""
+        if self.settings.keep == "last" or not self.best["epoch"]:
+            return self.epoch
+        self.network.load_state_dict(self.best["network"])
+        return int(self.best["epoch"])
+
+    def train_epoch(
+        self, training: TrainingRows, held_out: Rows, after_step: Callable[[], None] | None = None
+    ) -> EpochMetrics:
+        """The batches of an epoch that are left, then the loss on the held-out rows.
+
+        Parameters
+        ----------
+        training, held_out
+            Rows on this trainer's device.
+        after_step
+            Called after every step, when `state` is whole.
 
         Raises
         ------
         PermanentError
             If the loss or its gradient is not finite; the message names epoch, batch and sources.
         """
-        began = time.perf_counter()
-        device = training.x.device
+        began, n_done = time.perf_counter(), 0
         self.network.train()
-        order = torch.randperm(len(training), generator=self.generator, device=device)
-        # batches of nearly equal size: none is dropped, and none is too small for batch normalization
-        batches = order.tensor_split(max(1, round(len(training) / self.settings.batch_size)))
-        totals = torch.zeros(2, dtype=torch.float64, device=device)
-        for number, rows in enumerate(batches):
-            learning_rate = self.settings.learning_rate_at(self.epoch + number / len(batches))
-            terms, norm = self.step(training.x[rows], training.x_err[rows], learning_rate)
+        self.n_batches = self.order.n_batches(len(training))
+        for batch in training.batches(self.order, self.epoch, self.batch):
+            terms, norm = self.step(batch, self._learning_rate(batch.number))
             if not torch.isfinite(terms.sum() + norm):
-                raise self._not_finite(number, training, rows)
-            totals += terms.double() * len(rows)
+                raise self._not_finite(batch)
+            self.totals += torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
+            n_done += batch.n_rows
+            self.batch = batch.number + 1
+            if after_step:
+                after_step()
         trained_s = time.perf_counter() - began
-        self.epoch += 1
-        nll, kl = (totals / len(training)).tolist()
-        judged = held_out_loss(self.network, held_out, self.settings.seed)
-        return EpochMetrics(
-            self.epoch,
-            learning_rate,
-            nll + kl,
-            nll,
-            kl,
-            judged,
-            time.perf_counter() - began,
-            len(training) / trained_s,
-        )
+        nll, kl = (self.totals[:2] / self.totals[2]).tolist()
+        judged = self.processes.from_first(lambda: held_out_loss(self.network, held_out, self.settings.seed))
+        learning_rate = self._learning_rate(self.n_batches - 1)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.totals = torch.zeros_like(self.totals)
+        if judged.loss < self.best["loss"]:
+            weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+            self.best = {"epoch": self.epoch, "loss": judged.loss, "network": weights}
+        seconds = time.perf_counter() - began
+        return EpochMetrics(self.epoch, learning_rate, nll + kl, nll, kl, judged, seconds, n_done / trained_s)
 
-    def step(self, x: Tensor, x_err: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """One step on a batch x, x_err (B, C): its mean nll and kl, with shape (2,), and the gradient's norm.
+    @property
+    def progress(self) -> Progress:
+        """How far the epoch is, after a step."""
+        loss = float(self.totals[:2].sum() / self.totals[2])
+        return Progress(self.epoch + 1, self.batch, self.n_batches, loss)
+
+    def _learning_rate(self, batch: int) -> float:
+        return self.settings.learning_rate_at(self.epoch + batch / self.n_batches)
+
+    def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm.
 
         Nothing is changed if the norm is not finite.
         """
-        draws = self.objective.draw(self.network, x, len(x), self.generator)
-        loss = self.objective(self.network, x, x_err, draws, self.epoch)
+        x, x_err = batch.rows.x, batch.rows.x_err
+        draws = self.objective.draw(self.network, x, batch.n_rows, self.generator)
+        if self.processes.n > 1:
+            draws = tuple(values[slice(*batch.mine)] for values in draws)
+        loss = self.loss(self.trained, x, x_err, draws, self.epoch)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss.cost)
+        self.processes.average_gradients(self.network)
         limit = self.settings.max_gradient_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         if torch.isfinite(norm):
@@ -120,13 +209,14 @@ class Trainer:
             self.optimizer.step()
         return loss.terms, norm
 
-    def _not_finite(self, batch: int, training: Rows, rows: Tensor) -> PermanentError:
+    def _not_finite(self, batch: Batch) -> PermanentError:
         """The error that names where it happened; the rows of largest |x| are the likely cause."""
-        largest = training.x[rows].abs().amax(1)
-        worst = rows[largest.argsort(descending=True)[:5]].cpu().numpy()
-        sources: NDArray[np.int64] = training.source_id[worst]
+        rows = batch.rows
+        largest = rows.x.abs().amax(1).nan_to_num(torch.inf).cpu()
+        mine = [(float(largest[i]), int(rows.source_id[i])) for i in largest.argsort(descending=True)[:5].tolist()]
+        worst = sorted((found for share in self.processes.gather(mine) for found in share), reverse=True)[:5]
         return PermanentError(
-            f"the loss is not finite in epoch {self.epoch + 1}, batch {batch}; its most extreme spectra are source_id "
-            f"{', '.join(map(str, sources))} (|x| up to {largest.max():.3g})",
+            f"the loss is not finite in epoch {self.epoch + 1}, batch {batch.number}; its most extreme spectra are source_id "
+            f"{', '.join(str(source_id) for _, source_id in worst)} (|x| up to {worst[0][0]:.3g})",
             "Look at those rows of the store; if they are sound, lower learning_rate or max_gradient_norm",
         )

@@ -4,10 +4,15 @@ With the letters of `xpscale.model.scatter_vae`, over a batch::
 
     loss = mean(nll) + sum_k mean(kl_k)                             the negative evidence lower bound: what is reported
     cost = mean(nll) + sum_k max(mean(kl_k), free_nats)             what is minimised
+
+Of a share of the spectra, chosen anew in every epoch, the encoder is shown a part only, and the likelihood is that of the
+same part: a valid bound for a spectrum that has no more.  A third of them lack BP, a third RP, a third the orders from a
+random one on, as truncation by ``n_relevant_bases`` leaves them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,10 +41,13 @@ class Objective:
     ----------
     settings
         How to train.
+    mean
+        The mean over the rows of a batch; of the whole batch where it is shared among processes.
     """
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: TrainingSettings, mean: Callable[[Tensor], Tensor] | None = None) -> None:
         self.settings = settings
+        self.mean = mean or (lambda values: values.mean(0))
 
     def draw(self, network: NetworkModule, x: Tensor, n_rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Everything random that a batch of ``n_rows`` spectra like x needs: tensors with a row for each spectrum.
@@ -47,7 +55,11 @@ class Objective:
         Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
         that the loss can be compiled.
         """
-        return (torch.empty(n_rows, network.architecture.n_latents, device=x.device).normal_(generator=generator),)
+        noise = torch.empty(n_rows, network.architecture.n_latents, device=x.device).normal_(generator=generator)
+        if not self.settings.masked_fraction:
+            return (noise,)
+        chance = torch.rand(n_rows, 2, device=x.device, generator=generator)
+        return noise, shown_elements(chance, self.settings.masked_fraction, x.shape[1])
 
     def __call__(
         self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...], epoch: int
@@ -56,9 +68,32 @@ class Objective:
 
         ``draws`` are the rows for these spectra of what `draw` made.
         """
-        (noise,) = draws
-        posterior, reconstruction = network(x, x_err, noise)
-        kl_per_latent = posterior.kl_per_latent().mean(0)  # (L,)
-        nll = reconstruction.nll(x, x_err).mean()
+        noise, *rest = draws
+        seen = rest[0] if rest else None
+        shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
+        posterior, reconstruction = network(x, shown, noise)
+        kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
+        nll = self.mean(reconstruction.nll(x, x_err, seen))
         cost = nll + kl_per_latent.clamp(min=self.settings.free_nats).sum()
         return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
+
+
+def shown_elements(chance: Tensor, masked_fraction: float, n_coefficients: int) -> Tensor:
+    """Which elements the encoder is shown, with shape (B, C).
+
+    Parameters
+    ----------
+    chance
+        Uniform random numbers in [0, 1), with shape (B, 2).
+    masked_fraction
+        Share of the spectra that are shown in part.
+    n_coefficients
+        C; the bands are its halves.
+    """
+    band_size = n_coefficients // 2
+    column = torch.arange(n_coefficients, device=chance.device)
+    in_bp, order = column < band_size, column % band_size
+    kind = (chance[:, :1] * (3 / masked_fraction)).floor()  # 0, 1, 2: lacks BP, RP, high orders; above: nothing
+    first_lacking = 1 + chance[:, 1:] * (band_size - 1)
+    lacks = ((kind == 0) & in_bp) | ((kind == 1) & ~in_bp) | ((kind == 2) & (order >= first_lacking))
+    return ~lacks

@@ -3,7 +3,7 @@
 ::
 
     MODEL/
-        checkpoint.pt         the run's state after some epoch; removed when it is finished
+        checkpoint.pt         the run's state after some step; removed when it is finished
         history.csv           a line an epoch
         model.safetensors     the finished model
         card.json
@@ -18,14 +18,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.checkpoint import CARD, ModelCard, TrainedModel, load_model, software
 from xpscale.storage import Storage
+from xpscale.training.batches import Batch, Rows
 from xpscale.training.loader import TrainingData, load_training_data
-from xpscale.training.loop import Trainer
+from xpscale.training.loop import Progress, Trainer
 from xpscale.training.metrics import EpochMetrics, history_csv
+from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ __all__ = ["CHECKPOINT", "HISTORY", "estimate", "train"]
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
+SHOWN_EVERY_S = 0.25
 
 
 def train(
@@ -44,14 +48,18 @@ def train(
     settings: TrainingSettings | None = None,
     *,
     sample: Sample | None = None,
+    on_data: Callable[[TrainingData], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every_s: float = 120.0,
     device: str = "cpu",
+    processes: Processes | None = None,
 ) -> TrainedModel:
     """Train a scatter VAE on a store, or on a sample of it, and save it.
 
-    Called again after an interruption it goes on from the last checkpoint, and ends with the same weights, bit for bit on
-    the same machine, as if it had not been interrupted.  Called again after it finished it returns the saved model.
+    Called again after an interruption it goes on from the last checkpoint, in the middle of an epoch if need be, and ends
+    with the same weights, bit for bit on the same machine, as if it had not been interrupted.  Called again after it
+    finished it returns the saved model.
 
     Parameters
     ----------
@@ -63,12 +71,16 @@ def train(
         How to train; the default preset if not given.
     sample
         Which objects to train on; by default all usable ones outside the held-out pixels.
-    on_epoch
-        Called with the metrics of every epoch as it ends.
-    checkpoint_every
-        Epochs between checkpoints; one is also written when the run is interrupted.
+    on_data
+        Called once with what will be trained on.
+    on_step, on_epoch
+        Called some times a second, and with the metrics of every epoch as it ends; in the first process only.
+    checkpoint_every_s
+        Seconds between checkpoints; one is also written when the run is interrupted.
     device
         A torch device.
+    processes
+        Those that train together; by default the ones that ``torchrun`` started, or this one alone.
 
     Raises
     ------
@@ -78,22 +90,30 @@ def train(
         If the data cannot be trained on.
     PermanentError
         If the loss is not finite.
+    TryAgainError
+        If one of several processes was lost.
     """
     settings = settings or TrainingSettings()
     folder = destination if isinstance(destination, Storage) else Storage(destination)
     identity = _identity(reader, settings, sample)
-    if folder.exists(CARD):
-        model = load_model(folder)
-        _require_same(identity, _identity_of(model.card), f"the model at {folder}")
-        return model
-    run = _Run(folder, identity, Trainer(settings, reader.n_coefficients, torch.device(device)))
-    run.resume()
-    data = load_training_data(reader, settings, sample)
-    with _one_thread():
-        run.train(data, on_epoch, checkpoint_every)
-    model = _model(run, data)
-    model.save(folder)
-    folder.delete(CHECKPOINT)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_thread())
+        processes = processes or stack.enter_context(joined())
+        if processes.from_first(lambda: folder.exists(CARD)):
+            model = load_model(folder)
+            _require_same(identity, _identity_of(model.card), f"the model at {folder}")
+            return model
+        trainer = Trainer(settings, reader.n_coefficients, own_device(device), processes)
+        run = _Run(folder, identity, trainer, on_step, on_epoch, checkpoint_every_s)
+        run.resume()
+        data = load_training_data(reader, settings, sample)
+        if on_data and processes.is_first:
+            on_data(data)
+        run.train(data)
+        model = run.model(data)
+        processes.from_first(lambda: model.save(folder))
+        if processes.is_first:
+            folder.delete(CHECKPOINT)
     return model
 
 
@@ -113,17 +133,19 @@ def estimate(n_rows: int, settings: TrainingSettings, n_coefficients: int = 110,
     """
     trainer = Trainer(settings, n_coefficients, torch.device(device))
     x = torch.randn(settings.batch_size, n_coefficients, device=device)
+    rows = Rows(x, torch.ones_like(x), np.arange(len(x)))
+    batch = Batch(0, rows, len(x), (0, len(x)))
     warm_up, n_steps = 3, 10
     with _one_thread():
         for number in range(warm_up + n_steps):
             if number == warm_up:
                 began = time.perf_counter()
-            trainer.step(x, torch.ones_like(x), 1e-6)[1].item()
+            trainer.step(batch, 1e-6)[1].item()
     step_s = (time.perf_counter() - began) / n_steps
     held_out = min(settings.max_held_out_rows, n_rows * settings.held_out_fraction)
     # the held-out loss takes a forward pass without gradients: a third of a step
-    rows = n_rows * (1 - settings.held_out_fraction) + held_out / 3
-    return settings.epochs * rows / settings.batch_size * step_s
+    n_equivalent = n_rows * (1 - settings.held_out_fraction) + held_out / 3
+    return settings.epochs * n_equivalent / settings.batch_size * step_s
 
 
 @contextlib.contextmanager
@@ -142,23 +164,32 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Run:
-    """A run's state in memory and in its folder."""
+    """A run's state in memory and in its folder; the first process reads and writes there, for all."""
 
-    def __init__(self, folder: Storage, identity: dict[str, Any], trainer: Trainer) -> None:
+    def __init__(
+        self,
+        folder: Storage,
+        identity: dict[str, Any],
+        trainer: Trainer,
+        on_step: Callable[[Progress], None] | None,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+        checkpoint_every_s: float,
+    ) -> None:
         self.folder = folder
         self.identity = identity
         self.trainer = trainer
         self.history: list[dict[str, float]] = []
+        self.on_step, self.on_epoch, self.checkpoint_every_s = on_step, on_epoch, checkpoint_every_s
+        self.written = self.shown = time.monotonic()
 
     def resume(self) -> None:
         """Take over the checkpoint in the folder, if there is one."""
         where = f"{self.folder}/{CHECKPOINT}"
-        if not self.folder.exists(CHECKPOINT):
-            if not self.folder.is_empty() and not self.folder.exists(HISTORY):
-                raise ConflictError(f"{self.folder} holds something that is not a model", "Choose another place")
+        stored = self.trainer.processes.from_first(self._stored)
+        if not stored:
             return
         try:
-            content = torch.load(io.BytesIO(self.folder.read(CHECKPOINT)), map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
             identity, history, state = content["identity"], content["history"], content["state"]
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
             raise InvalidInputError(f"{where} is damaged", "Remove it to start again") from error
@@ -166,52 +197,69 @@ class _Run:
         self.trainer.restore(state)
         self.history = history
 
-    def train(self, data: TrainingData, on_epoch: Callable[[EpochMetrics], None] | None, checkpoint_every: int) -> None:
+    def _stored(self) -> bytes:
+        if self.folder.exists(CHECKPOINT):
+            return self.folder.read(CHECKPOINT)
+        if not self.folder.is_empty() and not self.folder.exists(HISTORY):
+            raise ConflictError(f"{self.folder} holds something that is not a model", "Choose another place")
+        return b""
+
+    def train(self, data: TrainingData) -> None:
         """The epochs that are left."""
-        device = self.trainer.generator.device
-        training, held_out = data.training.to(device), data.held_out.to(device)
-        kept = self._snapshot()
+        trainer = self.trainer
+        training, held_out = data.training.to(trainer.device), data.held_out.to(trainer.device)
+        self._keep()
         try:
-            while self.trainer.epoch < self.trainer.settings.epochs:
-                metrics = self.trainer.train_epoch(training, held_out)
+            while not trainer.is_finished:
+                metrics = trainer.train_epoch(training, held_out, self._after_step)
                 self.history.append(metrics.row())
-                kept = self._snapshot()
-                if metrics.epoch % checkpoint_every == 0:
-                    self._write(kept)
-                if on_epoch:
-                    on_epoch(metrics)
-        finally:  # however it ends: what is kept is the state after the last whole epoch
-            self._write(kept)
+                self._keep()
+                if self.on_epoch and trainer.processes.is_first:
+                    self.on_epoch(metrics)
+        finally:  # however it ends: what is kept is the state after the last whole epoch, or a later checkpoint
+            self._write()
 
-    def _snapshot(self) -> tuple[bytes, str]:
-        buffer = io.BytesIO()
-        content = {"identity": self.identity, "history": self.history, "state": self.trainer.state()}
-        torch.save(content, buffer)
-        return buffer.getvalue(), history_csv(self.history)
+    def _after_step(self) -> None:
+        now = time.monotonic()
+        if now - self.written >= self.checkpoint_every_s:
+            self._keep()
+            self._write()
+        if self.on_step and self.trainer.processes.is_first and now - self.shown >= SHOWN_EVERY_S:
+            self.shown = now
+            self.on_step(self.trainer.progress)
 
-    def _write(self, snapshot: tuple[bytes, str]) -> None:
-        checkpoint, history = snapshot
-        self.folder.replace(CHECKPOINT, checkpoint)
-        self.folder.replace(HISTORY, history.encode())
+    def _keep(self) -> None:
+        if self.trainer.processes.is_first:
+            buffer = io.BytesIO()
+            torch.save({"identity": self.identity, "history": self.history, "state": self.trainer.state()}, buffer)
+            self.kept = buffer.getvalue(), history_csv(self.history)
 
+    def _write(self) -> None:
+        if self.trainer.processes.is_first:
+            checkpoint, history = self.kept
+            self.folder.replace(CHECKPOINT, checkpoint)
+            self.folder.replace(HISTORY, history.encode())
+        self.written = time.monotonic()
 
-def _model(run: _Run, data: TrainingData) -> TrainedModel:
-    identity, network = run.identity, run.trainer.network
-    last = dict(run.history[-1])
-    card = ModelCard(
-        architecture=network.architecture,
-        training=identity["settings"],
-        data={
-            "store_digest": identity["store_digest"],
-            "sample_digest": identity["sample_digest"],
-            "n_training": len(data.training),
-            "n_held_out": len(data.held_out),
-            "n_rejected": data.n_rejected,
-        },
-        metrics=last,
-        software=software(),
-    )
-    return TrainedModel.create(network, data.scaling, data.density, card)
+    def model(self, data: TrainingData) -> TrainedModel:
+        """The model, with the weights of the epoch that is kept."""
+        trainer, identity = self.trainer, self.identity
+        epoch = trainer.keep_chosen()
+        card = ModelCard(
+            architecture=trainer.network.architecture,
+            training=identity["settings"],
+            data={
+                "store_digest": identity["store_digest"],
+                "sample_digest": identity["sample_digest"],
+                "n_training": len(data.training),
+                "n_held_out": len(data.held_out),
+                "n_rejected": data.n_rejected,
+                **({"shuffle": data.shuffle} if data.shuffle else {}),
+            },
+            metrics={**self.history[epoch - 1], "epochs_trained": trainer.epoch},
+            software=software(),
+        )
+        return TrainedModel.create(trainer.network, data.scaling, data.density, card)
 
 
 def _identity(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> dict[str, Any]:

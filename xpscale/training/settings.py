@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.scatter_vae import Architecture
 from xpscale.training.split import HeldOutSplit
 
 __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
 
 SCHEDULES = ("cosine", "restarts")
+KEPT = ("best", "last")
+PRECISIONS = ("float32", "bf16")
 
-WANTED = {int: "a whole number", float: "a number", str: "a word in quotes", tuple: "a list of whole numbers"}
+WANTED = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word in quotes",
+    bool: "true or false",
+    tuple: "a list of whole numbers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +53,47 @@ class TrainingSettings:
     free_nats
         A latent whose mean KL over a batch is below this many nats is not pulled further towards the prior (free bits,
         Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses; 0: the paper's loss.
+    masked_fraction
+        Share of the training spectra of which the encoder sees a part only: one band, or the lower orders of both; for
+        networks that need errors.
+    network
+        Name of the architecture: a key of `xpscale.model.architectures.ARCHITECTURES`.
     n_latents, hidden
         L and the widths of the network.
+    keep, patience
+        Which weights become the model: ``"best"``, those after the epoch of lowest held-out loss, or ``"last"``; and epochs
+        without a lower one after which training stops (0: never).
+    precision
+        ``"float32"``, or ``"bf16"``: matrix products in bfloat16, the loss and the held-out loss in float32.
+    compile
+        Whether the step is compiled by ``torch.compile``: minutes once, then faster.
     held_out_fraction, split_seed
         Share of the sky never trained on, and which.
     max_rows
-        Most training rows held in memory (880 bytes a row for 110 coefficients).
+        Most training rows held in memory (880 bytes a row for 110 coefficients); if there are more, they are streamed from
+        where they are stored, in shuffled windows of half as many.
     max_held_out_rows
         Most held-out rows the loss is computed on every epoch; more are thinned at random.
     seed
         Of initial weights, order of rows, and draws from the posterior.
     """
 
-    epochs: int = 200
-    batch_size: int = 512
-    learning_rate: float = 4e-3
+    epochs: int = 100
+    batch_size: int = 128
+    learning_rate: float = 2e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
-    max_gradient_norm: float = 100.0
-    free_nats: float = 0.5
+    max_gradient_norm: float = 50.0
+    free_nats: float = 0.7
+    masked_fraction: float = 0.1
+    network: str = "noise_aware"
     n_latents: int = 6
-    hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
+    hidden: tuple[int, ...] = (192, 192, 192)
+    keep: str = "best"
+    patience: int = 0
+    precision: str = "float32"
+    compile: bool = False
     held_out_fraction: float = 0.1
     split_seed: int = 0
     max_rows: int = 2_000_000
@@ -83,9 +111,19 @@ class TrainingSettings:
         _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("weight_decay", "max_gradient_norm", "free_nats"):
+        for name in ("weight_decay", "max_gradient_norm", "free_nats", "patience"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
+        _require(0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]")
+        _known(self.network, ARCHITECTURES, "network")
+        needs_errors = ARCHITECTURES[self.network].needs_errors
+        _require(
+            needs_errors or self.masked_fraction == 0,
+            "masked_fraction",
+            self.masked_fraction,
+            f"0 for {self.network}, which is told of no missing elements",
+        )
+        for name, words in (("schedule", SCHEDULES), ("keep", KEPT), ("precision", PRECISIONS)):
+            _require(getattr(self, name) in words, name, getattr(self, name), f"one of {', '.join(words)}")
         _require(0 <= self.held_out_fraction < 1, "held_out_fraction", self.held_out_fraction, "in [0, 1)")
 
     @property
@@ -95,7 +133,7 @@ class TrainingSettings:
 
     def architecture(self, n_coefficients: int) -> Architecture:
         """The network's widths, for spectra of C coefficients."""
-        return Architecture(n_coefficients, self.n_latents, self.hidden)
+        return Architecture(n_coefficients, self.n_latents, self.hidden, self.network)
 
     def learning_rate_at(self, epoch: float) -> float:
         """The learning rate when ``epoch`` epochs (a fraction inside an epoch) have been done."""
@@ -138,7 +176,7 @@ def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
     for name, value in table.items():
         _known(name, types, f"{where}: setting")
         accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(types[name], (types[name],))
-        if not isinstance(value, accepted) or isinstance(value, bool):
+        if not isinstance(value, accepted) or isinstance(value, bool) is not (types[name] is bool):
             raise InvalidInputError(f"{where}: {name} is {value!r}", f"Give {WANTED[types[name]]}")
         if types[name] is float:
             table[name] = float(table[name])
@@ -169,6 +207,10 @@ LAROCHE2024 = TrainingSettings(
     restart_epochs=500,
     max_gradient_norm=0.0,
     free_nats=0.0,
+    masked_fraction=0.0,
+    network="scatter_vae",
+    hidden=(90, 70, 50, 30, 10),
+    keep="last",
 )
 
 PRESETS = {"default": TrainingSettings(), "laroche2024": LAROCHE2024}

@@ -1,0 +1,115 @@
+"""An archive file's compressed bytes, from start to end, and whether they are those that ``_MD5SUM.txt`` means."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from xpscale.archive.files import BLOCK_BYTES, ArchiveFile
+from xpscale.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from xpscale.storage import Storage
+
+__all__ = ["open_file", "verified_stream"]
+
+
+def open_file(storage: Storage, file: ArchiveFile) -> BinaryIO:
+    """A file, open for reading its compressed bytes from the start, block by block."""
+    try:
+        if storage.is_local:
+            return (Path(storage.url) / file.name).open("rb")
+        return cast(BinaryIO, _Blocks(storage, file.name))
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{storage.url}/{file.name} does not exist", "Fetch it from the archive") from error
+
+
+@contextlib.contextmanager
+def verified_stream(storage: Storage, file: ArchiveFile) -> Iterator[BinaryIO]:
+    """As `open_file`; at the end the MD5 sum is compared with the listed one.
+
+    It is not taken of a file that ``fetch`` or ``verify`` has found right, or that no ``_MD5SUM.txt`` lists: MD5 costs a third
+    of what decompressing does, and against damage each gzip member carries its own CRC-32 (see ``design/002-ingest.md``).
+
+    Raises
+    ------
+    InvalidInputError
+        The file is not there, or has another MD5 sum.
+    """
+    with open_file(storage, file) as stream:
+        if file.is_verified or not file.md5:
+            yield stream
+            return
+        with contextlib.closing(_HashingReader(stream)) as hashed:
+            yield cast(BinaryIO, hashed)
+            md5 = hashed.finish()
+    if md5 != file.md5:
+        raise InvalidInputError(
+            f"{storage.url}/{file.name} has MD5 {md5}, _MD5SUM.txt says {file.md5}", "Download it again"
+        )
+
+
+class _Blocks(io.RawIOBase):
+    """A remote object, read in order with one range request a block, each tried again where it fails."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self._storage, self._key = storage, key
+        self._size = storage.size(key)
+        if self._size is None:
+            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
+        self._offset, self._block = 0, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._block and self._offset < (self._size or 0):
+            self._block = self._storage.read_range(self._key, self._offset, BLOCK_BYTES)
+            self._offset += len(self._block)
+        taken = len(self._block) if size < 0 else size
+        data, self._block = self._block[:taken], self._block[taken:]
+        return data
+
+
+class _HashingReader(io.RawIOBase):
+    """A stream that takes the MD5 of all that is read through it, in a thread beside the decompression."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self._wait()
+        self._pending = self._thread.submit(self._digest.update, data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> str:
+        """Read to the end, so that the MD5 covers the whole file, and return it."""
+        while self.read(1 << 20):
+            pass
+        self._wait()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        super().close()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()

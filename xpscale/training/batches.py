@@ -1,0 +1,131 @@
+"""Training rows in batches, in an order that is a function of seed and epoch alone.
+
+A run that stops in the middle of an epoch goes on from the batch it had reached: nothing about the order is stored but the
+number of that batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Batch", "Order", "Rows", "TrainingRows", "permutation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which row comes when, and to which process.
+
+    Parameters
+    ----------
+    batch_size
+        Rows of a batch, over all processes; batches are of nearly equal size, so that none is dropped and none is tiny.
+    seed
+        Of the order.
+    rank, n_processes
+        Which of the processes that train together this is; each gets its share of every batch.
+    """
+
+    batch_size: int
+    seed: int
+    rank: int = 0
+    n_processes: int = 1
+
+    def n_batches(self, n_rows: int) -> int:
+        """Batches of an epoch of ``n_rows``."""
+        return max(1, round(n_rows / self.batch_size))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Standardized spectra in memory: x and its errors, float32 with shape (N, C), and source_id (N,)."""
+
+    x: Tensor
+    x_err: Tensor
+    source_id: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(self.x.to(device, non_blocking=True), self.x_err.to(device, non_blocking=True), self.source_id)
+
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """Some rows, by number."""
+        there = torch.from_numpy(rows).to(self.x.device)
+        return Rows(self.x[there], self.x_err[there], self.source_id[rows])
+
+    @staticmethod
+    def concatenate(parts: list[Rows]) -> Rows:
+        """The rows of several, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return Rows(
+            torch.cat([part.x for part in parts]),
+            torch.cat([part.x_err for part in parts]),
+            np.concatenate([part.source_id for part in parts]),
+        )
+
+    def batches(self, order: Order, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``first`` on: a perfect shuffle of all rows."""
+        n_batches = order.n_batches(len(self))
+        shuffled = permutation(len(self), order.seed, epoch)
+        for number in range(first, n_batches):
+            start, stop = share(len(self), number, n_batches)
+            mine = share(stop - start, order.rank, order.n_processes)
+            yield Batch(number, self.take(shuffled[start:stop][slice(*mine)]), stop - start, mine)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One batch.
+
+    Parameters
+    ----------
+    number
+        Counted from 0 in its epoch.
+    rows
+        This process's rows of it.
+    n_rows
+        Rows of it over all processes.
+    mine
+        First and one past the last of this process's rows among these.
+    """
+
+    number: int
+    rows: Rows
+    n_rows: int
+    mine: tuple[int, int]
+
+
+class TrainingRows(Protocol):
+    """Rows to train on, in memory (`Rows`) or streamed from where they are stored."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same rows, whose batches will be on a device."""
+        ...
+
+    def batches(self, order: Order, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``first`` on."""
+        ...
+
+
+def permutation(n: int, *seeds: int) -> NDArray[np.int64]:
+    """The numbers below n in an order that depends on the seeds alone."""
+    return np.random.default_rng(seeds).permutation(n)
+
+
+def share(n: int, number: int, n_shares: int) -> tuple[int, int]:
+    """First and one past the last of the ``number``-th of nearly equal shares of n."""
+    return number * n // n_shares, (number + 1) * n // n_shares
