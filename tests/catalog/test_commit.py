@@ -12,10 +12,11 @@ from random_catalog import PIXELS, ROWS, fill, identity
 
 from xpscale.catalog import hats
 from xpscale.catalog.check import check
-from xpscale.catalog.commit import build_manifest, commit, current, read_manifest, snapshots
+from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.layout import COLLECTION, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
+from xpscale.catalog.snapshots import current, read_manifest, snapshots
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError, PermanentError
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus

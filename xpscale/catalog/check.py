@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.catalog.clean import find_strays
-from xpscale.catalog.commit import current, read_manifest
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import product_of
 from xpscale.catalog.manifest import Quarantined
+from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from xpscale.catalog.commit import read_manifest, snapshots
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS
+from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:

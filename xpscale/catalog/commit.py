@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import SNAPSHOTS, manifest_key, part_key, product_of, snapshot_key
+from xpscale.catalog.layout import manifest_key, part_key, product_of, snapshot_key
 from xpscale.catalog.manifest import Manifest, Quarantined, RunIdentity, Snapshot
-from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError, PermanentError
+from xpscale.catalog.snapshots import numbers, read_manifest, read_snapshot
+from xpscale.errors import ConflictError, IncompleteError, InvalidInputError
 from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
     from xpscale.types import TaskReport
 
-__all__ = ["build_manifest", "commit", "current", "read_manifest", "snapshots"]
+__all__ = ["build_manifest", "commit"]
 
 SHOWN = 5  # how many of many things a message names
 
@@ -86,8 +85,8 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     from xpscale.catalog.hats import hats_manifest, write_hats
 
     key = manifest_key(manifest.digest)
-    numbers = _numbers(storage)
-    newest = _read_snapshot(storage, numbers[-1]) if numbers else None
+    published = numbers(storage)
+    newest = read_snapshot(storage, published[-1]) if published else None
     if newest and newest.manifest_key == key:
         if hats_manifest(storage) != manifest.digest:
             write_hats(storage, manifest, newest)
@@ -104,7 +103,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     storage.create(key, manifest.to_json().encode())  # 'clean' may have taken it for the stray of an earlier commit
     if storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode()):
         return snapshot
-    winner = _read_snapshot(storage, snapshot.number)
+    winner = read_snapshot(storage, snapshot.number)
     if winner.manifest_key == key:
         return winner
     write_hats(storage, read_manifest(storage, winner), winner)  # ours may have overwritten theirs
@@ -112,52 +111,6 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         f"{storage}: another commit published snapshot {winner.number} first, of {winner.manifest_key} and not {key}",
         "Look at it with 'xpscale catalog log', then commit again to publish yours after it",
     )
-
-
-def snapshots(storage: Storage) -> tuple[Snapshot, ...]:
-    """All published versions, oldest first."""
-    return tuple(_read_snapshot(storage, number) for number in _numbers(storage))
-
-
-def current(storage: Storage) -> Snapshot:
-    """The newest published version.
-
-    Raises
-    ------
-    NotFoundError
-        If there is no catalogue, or nothing is published yet.
-    """
-    if numbers := _numbers(storage):
-        return _read_snapshot(storage, numbers[-1])
-    read_identity(storage)
-    raise NotFoundError(
-        f"{storage} has no published version yet",
-        f"See how far the run is with 'xpscale status {storage}'; run 'xpscale infer' to finish and commit it",
-    )
-
-
-def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
-    """What a version consists of; its text must have the sha256 in its name."""
-    text = storage.read(snapshot.manifest_key)
-    found, expected = hashlib.sha256(text).hexdigest(), PurePosixPath(snapshot.manifest_key).stem
-    if found != expected:
-        raise PermanentError(
-            f"{storage}/{snapshot.manifest_key} is damaged: its sha256 is {found}", "Restore it from a copy"
-        )
-    return Manifest.from_json(text)
-
-
-def _numbers(storage: Storage) -> list[int]:
-    if storage.url.startswith(("https://", "http://")):  # cannot be listed; numbers have no gaps
-        number = 0
-        while storage.exists(snapshot_key(number + 1)):
-            number += 1
-        return list(range(1, number + 1))
-    return sorted(int(PurePosixPath(key).stem) for key in storage.list(SNAPSHOTS))
-
-
-def _read_snapshot(storage: Storage, number: int) -> Snapshot:
-    return Snapshot.from_json(storage.read(snapshot_key(number)))
 
 
 def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport], left_out: set[str]) -> None:

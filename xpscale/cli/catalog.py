@@ -105,8 +105,8 @@ def _left_out(task: Quarantined) -> str:
 @nouns.command()
 def log(catalog: Catalog, json: Json = False) -> None:
     """Published versions, newest first."""
-    from xpscale.catalog.commit import snapshots
     from xpscale.catalog.identity import read_identity
+    from xpscale.catalog.snapshots import snapshots
     from xpscale.storage import Storage
 
     storage = Storage(catalog)

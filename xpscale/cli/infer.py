@@ -143,8 +143,9 @@ def infer(
 
 
 def _is_published(planned: InferencePlan) -> bool:
-    from xpscale.catalog.commit import commit, read_manifest, snapshots
+    from xpscale.catalog.commit import commit
     from xpscale.catalog.identity import claim
+    from xpscale.catalog.snapshots import read_manifest, snapshots
 
     published = snapshots(planned.catalog)
     if not published:

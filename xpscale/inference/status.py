@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
-from xpscale.catalog.commit import snapshots
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER
+from xpscale.catalog.snapshots import snapshots
 from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime

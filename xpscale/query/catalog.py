@@ -140,7 +140,7 @@ def open_catalog(url: str | Storage) -> Catalog:
     NotFoundError
         If there is no published catalogue.
     """
-    from xpscale.catalog.commit import current, read_manifest
+    from xpscale.catalog.snapshots import current, read_manifest
 
     storage = url if isinstance(url, Storage) else Storage(url)
     snapshot = current(storage)

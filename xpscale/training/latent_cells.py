@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from xpscale.catalog.commit import current
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import part_key
+from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 from xpscale.training.split import hash_64
