@@ -179,8 +179,10 @@ class Storage:
         import obstore
 
         if self.is_local:
-            names = sorted(path.name for path in Path(self.url).iterdir()) if Path(self.url).is_dir() else []
-            return names[0] if names else ""
+            files = (Path(folder, name) for folder, _, names in os.walk(self.url) for name in sorted(names))
+            keys = (path.relative_to(self.url).as_posix() for path in files)
+            # what a killed process left of the first object is nothing, nor are folders without objects
+            return next((key for key in keys if not _is_unfinished(key, True)), "")
         with self._explained(""):
             return next((str(meta["path"]) for chunk in obstore.list(self.store, chunk_size=1) for meta in chunk), "")
 
@@ -218,6 +220,10 @@ class Storage:
                     return self.read(key) == data
                 except NotFoundError:  # S3 also says so while another's PUT of the same key is under way
                     raise TryAgainError(f"{self.url}/{key} is being written by somebody else") from error
+            except FileNotFoundError as error:
+                if not self.is_local:  # the bucket
+                    raise
+                raise TryAgainError(f"{self.url}/{key}: its temporary file was removed before it was linked") from error
         return True
 
     def replace(self, key: str, data: bytes | memoryview) -> None:
@@ -304,6 +310,13 @@ class Storage:
             ) from error
         except (ConflictError, InvalidInputError, TryAgainError):
             raise
+        except (
+            IsADirectoryError,
+            obs.InvalidPathError,
+            obs.NotSupportedError,
+            obs.UnknownConfigurationKeyError,
+        ) as error:
+            raise InvalidInputError(f"{where}: {_first_line(error)}", "Check the address") from error
         except (obs.BaseError, OSError) as error:
             text = _first_line(error)
             full = "No space left" in text or "quota" in text.lower()

@@ -164,7 +164,7 @@ def test_of_two_different_manifests_one_is_published(storage: Storage, monkeypat
     with pytest.raises(ConflictError, match="another commit published snapshot 1 first"):
         commit(storage, mine, "mine")
     assert [s.message for s in snapshots(storage)] == ["overtook"]
-    assert hats.hats_manifest(storage) == theirs.digest
+    assert hats.hats_manifest(storage, theirs.identity.products) == theirs.digest
     assert check(storage).ok
     assert commit(storage, mine, "mine").number == 2
     assert [(s.number, s.parent) for s in snapshots(storage)] == [(1, 0), (2, 1)]
@@ -206,16 +206,14 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(storage
                 assert {
                     f"latents/{name}" for name in ("partition_info.csv", "skymap.fits", "dataset/_metadata")
                 } <= there
-            assert len(there) == 24 or COLLECTION not in there
+            assert len(there) >= 24 or COLLECTION not in there
             left = 100
-            assert snapshots(storage) == ()
             assert commit(storage, manifest, "at last").number == 1
             if len(seen) in (2, 7, 16):  # the check takes longer than the commit
                 assert check(storage).ok
         else:
             break
-    assert len(seen) == 17  # the manifest twice
-    assert not any(seen)
+    assert seen == [False] * 17 + [True]  # the manifest twice before the snapshot, and once after it
     assert check(storage).ok
 
 

@@ -252,8 +252,11 @@ def _row_problems(part: Part, rows: pa.Table) -> Iterator[str]:
 def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
     from xpscale.catalog.hats import hats_manifest, hats_problems
 
-    if (described := hats_manifest(storage)) != manifest.digest:
-        yield f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again to mend it"
+    described = hats_manifest(storage, manifest.identity.products)
+    if described is None:
+        yield "the HATS metadata are not those of one version, or damaged: commit again to mend them"
+    elif described != manifest.digest:
+        yield f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again to mend them"
     for problem in hats_problems(storage, manifest.identity.products):
         yield f"HATS: {problem}"
 

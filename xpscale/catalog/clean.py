@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS
 from xpscale.catalog.snapshots import read_manifest, snapshots
+from xpscale.errors import NotFoundError
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from xpscale.storage import Storage
 
 __all__ = ["MINIMUM_AGE_S", "CleanReport", "Stray", "clean", "find_strays"]
@@ -100,7 +99,7 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
         elif key.startswith(f"{LEDGER}/failed/") and key.replace("/failed/", "/ledger/", 1) in objects:
             found.append(Stray(*size_and_age, "the failure of a task that is done"))
         elif published and _is_in_dataset(key) and key not in needed:
-            found.append(_part(storage, objects, *size_and_age))
+            found.append(_part(storage, *size_and_age))
     return tuple(found)
 
 
@@ -109,15 +108,21 @@ def _is_in_dataset(key: str) -> bool:
     return product in PRODUCTS and rest.startswith("dataset/") and not rest.endswith(METADATA)
 
 
-def _part(storage: Storage, objects: dict[str, tuple[int, float]], key: str, n_bytes: int, age_s: float) -> Stray:
+def _part(storage: Storage, key: str, n_bytes: int, age_s: float) -> Stray:
     """What an object among the parts is that no manifest names."""
-    pixel = PIXEL.search(key)
-    ledger = f"{LEDGER}/ledger/{'/'.join(pixel.groups())}.json" if pixel else ""
-    if ledger in objects and key in {part.key for part in TaskReport.from_json(storage.read(ledger)).parts}:
+    if (pixel := PIXEL.search(key)) and key in _finished_parts(storage, "/".join(pixel.groups())):
         why = "a part of a finished task that is not published yet: run 'xpscale infer' again to publish it"
         return Stray(key, n_bytes, age_s, why, is_visible=True, is_finished=True)
     why = "in no manifest: a stray object, which readers of the folder would see"
     return Stray(key, n_bytes, age_s, why, is_visible=True)
+
+
+def _finished_parts(storage: Storage, task: str) -> set[str]:
+    """Keys of the parts of a task, if it is done; asked for anew, because it may have been finished a moment ago."""
+    try:
+        return {part.key for part in TaskReport.from_json(storage.read(f"{LEDGER}/ledger/{task}.json")).parts}
+    except NotFoundError:
+        return set()
 
 
 def clean(storage: Storage, *, older_than_s: float = MINIMUM_AGE_S, dry_run: bool = True) -> CleanReport:
@@ -141,13 +146,5 @@ def clean(storage: Storage, *, older_than_s: float = MINIMUM_AGE_S, dry_run: boo
     old = tuple(stray for stray in strays if stray.age_s >= older_than_s)
     young = tuple(stray for stray in strays if stray.age_s < older_than_s)
     if not dry_run:
-        storage.delete(*(stray.key for stray in _still(storage, old)))
+        storage.delete(*(stray.key for stray in old))
     return CleanReport(str(storage), old, young, dry_run)
-
-
-def _still(storage: Storage, strays: tuple[Stray, ...]) -> Iterator[Stray]:
-    """Those that nothing published since we looked has come to need."""
-    published = snapshots(storage)
-    needed = {snapshot.manifest_key for snapshot in published}
-    needed |= {part.key for snapshot in published[-1:] for part in read_manifest(storage, snapshot).parts}
-    return (stray for stray in strays if stray.key not in needed)

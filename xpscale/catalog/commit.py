@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import manifest_key, part_key, product_of, snapshot_key
 from xpscale.catalog.manifest import Manifest, Quarantined, RunIdentity, Snapshot
-from xpscale.catalog.snapshots import numbers, read_manifest, read_snapshot
-from xpscale.errors import ConflictError, IncompleteError, InvalidInputError
+from xpscale.catalog.snapshots import current, numbers, read_manifest, read_snapshot
+from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, TryAgainError
 from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from xpscale.types import TaskReport
 
 __all__ = ["build_manifest", "commit"]
+
+MOST_ROUNDS = 20  # of commits that overwrite each other's HATS metadata
 
 SHOWN = 5  # how many of many things a message names
 
@@ -82,34 +84,54 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     ConflictError
         If the manifest is of another run, or somebody else published another manifest meanwhile.
     """
-    from xpscale.catalog.hats import hats_manifest, write_hats
+    from xpscale.catalog.hats import write_hats
 
-    key = manifest_key(manifest.digest)
+    key, text = manifest_key(manifest.digest), manifest.to_json().encode()
     published = numbers(storage)
     newest = read_snapshot(storage, published[-1]) if published else None
     if newest and newest.manifest_key == key:
-        if hats_manifest(storage) != manifest.digest:
-            write_hats(storage, manifest, newest)
+        storage.create(key, text)
+        _mend_hats(storage)
         return newest
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
     for product in manifest.identity.products:
         storage.delete(*storage.unfinished(f"{product}/dataset"))
-    if not storage.create(key, manifest.to_json().encode()):
+    if not storage.create(key, text):
         raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
     parent = newest.number if newest else 0
     snapshot = Snapshot(parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message)
     write_hats(storage, manifest, snapshot)
-    storage.create(key, manifest.to_json().encode())  # 'clean' may have taken it for the stray of an earlier commit
-    if storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode()):
-        return snapshot
-    winner = read_snapshot(storage, snapshot.number)
+    storage.create(key, text)  # 'clean' may have taken it for the stray of an earlier commit
+    is_ours = storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode())
+    winner = snapshot if is_ours else read_snapshot(storage, snapshot.number)
+    if winner.manifest_key == key:
+        storage.create(key, text)  # or have done so just now
+    _mend_hats(storage)
     if winner.manifest_key == key:
         return winner
-    write_hats(storage, read_manifest(storage, winner), winner)  # ours may have overwritten theirs
     raise ConflictError(
         f"{storage}: another commit published snapshot {winner.number} first, of {winner.manifest_key} and not {key}",
         "Look at it with 'xpscale catalog log', then commit again to publish yours after it",
+    )
+
+
+def _mend_hats(storage: Storage) -> None:
+    """See to it that the HATS files are those of the newest version, whatever other commits have written meanwhile.
+
+    Every commit ends with this look, after its last write; so the commit that ends last has seen them right.
+    """
+    from xpscale.catalog.hats import hats_manifest, write_hats
+
+    for _ in range(MOST_ROUNDS):
+        newest = current(storage)
+        manifest = read_manifest(storage, newest)
+        if hats_manifest(storage, manifest.identity.products) != manifest.digest:
+            write_hats(storage, manifest, newest)
+        elif numbers(storage)[-1] == newest.number:
+            return
+    raise TryAgainError(
+        f"{storage}: other commits write its HATS metadata all the time", "Commit again when they have ended"
     )
 
 

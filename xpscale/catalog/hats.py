@@ -14,6 +14,7 @@ writes in place; then sent object by object, so it can be written again at any t
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from xpscale.catalog.layout import COLLECTION
 from xpscale.catalog.votable import DESCRIPTIONS, product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.sky import INDEX_ORDER, Pixel
+from xpscale.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
-    from xpscale.storage import Storage
     from xpscale.types import Part
 
 __all__ = ["SKYMAP_ORDER", "hats_manifest", "hats_problems", "write_hats"]
@@ -58,6 +59,17 @@ THREADS = 16
 SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
 
 MANIFEST_FIELD = "xpscale_manifest"
+FILES_FIELD = "xpscale_files_sha256"
+
+FILES = (
+    "dataset/_common_metadata",
+    "dataset/_metadata",
+    "hats.properties",
+    "partition_info.csv",
+    "properties",
+    "skymap.fits",
+)
+"""Beside the parts of each product."""
 
 CREDITS = {
     "obs_ack": "This work has made use of data from the European Space Agency (ESA) mission Gaia "
@@ -79,35 +91,47 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
     PermanentError
         If a part's footer does not have the rows the manifest says.
     """
-    name = storage.name
+    name, products = storage.name, manifest.identity.products
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         histogram = _histogram(storage, manifest)
-        for product in manifest.identity.products:
+        for product in products:
             _write_product(root, storage, manifest, snapshot, product, histogram)
             _send(root, storage, product)
-        extensions = manifest.identity.products[1:]
-        for product in extensions:
+        for product in products[1:]:
             _extension(name, product, manifest.identity).to_properties_file(root)
             _send(root, storage, f"{product}.properties")
         collection = {
             "name": name,
-            "hats_primary_table_url": manifest.identity.products[0],
-            "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
+            "hats_primary_table_url": products[0],
+            "all_extensions": {product: f"{product}.properties" for product in products[1:]} or None,
             **_provenance(manifest, snapshot),
+            FILES_FIELD: _files_digest(Storage(folder), products),
         }
         CollectionProperties.model_validate(collection).to_properties_file(root)
         _send(root, storage, COLLECTION)
 
 
-def hats_manifest(storage: Storage) -> str | None:
-    """Digest of the manifest that the HATS metadata describe, or None if they are not written (wholly) yet."""
+def hats_manifest(storage: Storage, products: tuple[str, ...]) -> str | None:
+    """Digest of the manifest that the HATS metadata describe.
+
+    ``None`` if they are not written wholly, or are a mixture of what two commits wrote at once:
+    ``collection.properties``, which each writes last, has the digest of all other files.
+    """
     try:
         text = storage.read(COLLECTION).decode()
+        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        is_whole = fields.get(FILES_FIELD) == _files_digest(storage, products)
     except NotFoundError:
         return None
-    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return fields.get(MANIFEST_FIELD)
+    return fields.get(MANIFEST_FIELD) if is_whole else None
+
+
+def _files_digest(storage: Storage, products: tuple[str, ...]) -> str:
+    """sha256 over the sha256 of every HATS file but the collection's."""
+    keys = [f"{product}/{name}" for product in products for name in FILES]
+    keys += [f"{product}.properties" for product in products[1:]]
+    return hashlib.sha256(b"".join(hashlib.sha256(storage.read(key)).digest() for key in keys)).hexdigest()
 
 
 def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ import typer
 from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
 from xpscale.cli.model import Model
 from xpscale.cli.store import Spectra, open_input
+from xpscale.errors import IncompleteError, NotFoundError, TryAgainError, XpscaleError
+from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
+    from xpscale.inference.run import RunReport
     from xpscale.runtime.events import Callback
 
 __all__ = ["Catalog", "register"]
@@ -98,11 +101,16 @@ def infer(
     metrics_port: Annotated[
         int, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.", show_default=False)
     ] = 0,
+    skip_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-damaged", help="Publish without partitions that cannot be done; exit code 20 if there are any."
+        ),
+    ] = False,
     no_commit: Annotated[bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")] = False,
 ) -> None:
     """Encode every spectrum of a store into a derived catalogue and publish it; run again to resume."""
-    from xpscale.catalog.commit import commit
-    from xpscale.errors import IncompleteError
+    from xpscale.catalog.commit import build_manifest, commit
     from xpscale.inference.plan import available_memory
     from xpscale.inference.run import run
     from xpscale.inference.status import run_status
@@ -126,23 +134,40 @@ def infer(
         if scheduler:
             say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
         report = run(planned, executor=where, callbacks=listeners, device=device)
-    if report.failed:
-        for failure in report.failed:
-            print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
-        raise IncompleteError(
-            f"{len(report.failed)} of {len(planned.tasks)} tasks failed; nothing was published, the others are kept",
-            "Mend the cause and run the same command again",
-        )
+    for failure in report.failed:
+        print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
+    if report.failed and not (skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)):
+        raise _unfinished(report)
     if report.record.tasks:
         say(f"{report.record.split.describe()}; peak memory {size(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:
-        snapshot = commit(planned.catalog, report.manifest, f"xpscale infer {store} {model}")
-        say(f"published snapshot {snapshot.number}: {report.manifest.n_out:,} sources in {planned.catalog.url}")
+        manifest = build_manifest(planned.catalog, report.reports.values(), skip_damaged=skip_damaged)
+        snapshot = commit(planned.catalog, manifest, f"xpscale infer {store} {model}")
+        say(f"published snapshot {snapshot.number}: {manifest.n_out:,} sources in {planned.catalog.url}")
+    if report.failed:
+        n_rows = sum(failure.details["n_rows"] for failure in report.failed)
+        raise IncompleteError(
+            f"{len(report.failed)} of {len(planned.tasks)} tasks with {n_rows:,} sources were left out",
+            "Mend their cause and run the same command again: they are added as the next snapshot",
+        )
+
+
+def _unfinished(report: RunReport) -> XpscaleError:
+    """Why a run could not be finished: causes that all may pass, or others."""
+    text = f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the others are kept"
+    if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed):
+        return TryAgainError(text, "The causes may pass: run the same command again")
+    if all(failure.status is TaskStatus.QUARANTINED for failure in report.failed):
+        return IncompleteError(
+            text, "Mend the cause and run the same command again, or publish without: --skip-damaged"
+        )
+    return IncompleteError(text, "Mend the cause and run the same command again")
 
 
 def _is_published(planned: InferencePlan) -> bool:
+    """Whether nothing is left to do: a version is published, and of all tasks."""
     from xpscale.catalog.commit import commit
     from xpscale.catalog.identity import claim
     from xpscale.catalog.snapshots import read_manifest, snapshots
@@ -151,8 +176,14 @@ def _is_published(planned: InferencePlan) -> bool:
     if not published:
         return False
     claim(planned.catalog, planned.identity)  # refuses if the place holds another run
+    try:
+        manifest = read_manifest(planned.catalog, published[-1])
+    except NotFoundError:  # removed before it was needed; what is committed writes it again
+        return False
+    if manifest.quarantined:
+        return False
     # a commit that was killed may have left HATS metadata of before; committing what is current writes them again
-    commit(planned.catalog, read_manifest(planned.catalog, published[-1]))
+    commit(planned.catalog, manifest)
     return True
 
 

@@ -6,6 +6,7 @@ user.  Every command imports what it needs when it runs, so ``--help`` is instan
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ import typer
 
 from xpscale import __version__
 from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store
-from xpscale.errors import XpscaleError
+from xpscale.errors import TryAgainError, XpscaleError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -52,6 +53,10 @@ for noun in (archive, store, sample, model, infer, catalog, query, plot, demo):
     noun.register(app)
 
 
+def _command() -> str:
+    return shlex.join(["xpscale", *sys.argv[1:]])
+
+
 def main() -> None:
     """Entry point: run the application and turn errors into one clear message and an exit code."""
     stopped: list[int] = []
@@ -69,6 +74,8 @@ def main() -> None:
         print(f"xpscale: {error.message}", file=sys.stderr)
         if error.remedy:
             print(f"  {error.remedy}.", file=sys.stderr)
+        if isinstance(error, TryAgainError):
+            print(f"  {_command()}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
@@ -80,6 +87,6 @@ def main() -> None:
         elif not stopped:  # if it was, this is a cluster that was stopped while it started
             raise
     if stopped or code == INTERRUPTED:
-        print("xpscale: interrupted; run the same command again to go on from here", file=sys.stderr)
+        print(f"xpscale: interrupted; run the same command again to go on from here:\n  {_command()}", file=sys.stderr)
         code = INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)

@@ -36,10 +36,7 @@ class Ledger:
 
     def find(self, task: str) -> TaskReport | None:
         """The report of an attempt that finished this task, or ``None``."""
-        try:
-            return TaskReport.from_json(self.storage.read(self._key("ledger", task)))
-        except NotFoundError:
-            return None
+        return self._read(self._key("ledger", task))
 
     def record(self, report: TaskReport) -> TaskReport:
         """Keep the report of a finished (or failed) task.
@@ -82,5 +79,11 @@ class Ledger:
     def _reports(self, folder: str) -> dict[str, TaskReport]:
         keys = self._keys(folder)
         with ThreadPoolExecutor(16) as threads:
-            texts = threads.map(self.storage.read, keys.values())
-            return {task: TaskReport.from_json(text) for task, text in zip(keys, texts, strict=True)}
+            reports = threads.map(self._read, keys.values())
+            return {task: report for task, report in zip(keys, reports, strict=True) if report}
+
+    def _read(self, key: str) -> TaskReport | None:
+        try:
+            return TaskReport.from_json(self.storage.read(key))
+        except NotFoundError:  # or no longer: another client has removed the failure of a task that is done
+            return None

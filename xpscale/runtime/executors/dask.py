@@ -97,8 +97,14 @@ class DaskExecutor:
     def _window(self, function: Callable[[Any], TaskReport], per_worker: int) -> Window:
         def submit(task: Any, workers: list[str] | None) -> Any:
             # a fresh key: the cluster must not answer from a result of an earlier run
+            # a wish, not a demand: workers that were asked for may have left meanwhile
             return self.client.submit(
-                function, task, resources=self.resources or None, workers=workers, allow_other_workers=False, pure=False
+                function,
+                task,
+                resources=self.resources or None,
+                workers=workers,
+                allow_other_workers=bool(workers),
+                pure=False,
             )
 
         return Window(self.client, submit, per_worker, self.patience_s)

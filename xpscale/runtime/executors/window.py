@@ -2,12 +2,17 @@
 
 A task's turnaround is the time from its submission to its report, queueing included.  One that has been out for more than
 `FACTOR` times the median turnaround, and for longer than the patience, is issued once more, to a worker that does not hold it;
-whichever copy reports first counts.  If it is out for as long again, the workers that hold it are restarted and it is given up.
+whichever copy reports first counts, and a worker that still holds the slow one is restarted: whatever holds it up would hold up
+what is queued behind it.  If the second copy is out for as long again, its workers are restarted and the task is given up.
+
+What the cluster loses (a result on a worker that is gone, all of it when the scheduler was started again) is issued again, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import logging
 import queue
 import statistics
@@ -31,7 +36,14 @@ FACTOR = 5
 MIN_PEERS = 3  # that must have come back before their median says anything
 FIRST_FACTOR = 15  # of the patience, for tasks that have no peers yet
 MOST_ISSUES = 2
+MOST_LOSSES = 5  # of one task by the cluster: more is no accident
 POLL_S = 1.0
+ANSWER_S = 60.0  # a scheduler that says nothing for so long is gone
+FETCH_S = 10.0  # for a report, which is small; a worker that cannot send it is stopped or gone
+NO_WORKERS_S = 60.0  # between reminders that nobody works
+
+LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError, TimeoutError)
+"""What a result raises that the cluster has lost.  What a task raises is in its report."""
 
 log = logging.getLogger("xpscale")
 
@@ -73,7 +85,9 @@ class _InFlight:
     since: float
     futures: set[Any] = field(default_factory=set)
     n_issues: int = 0
-    failure: TaskReport | BaseException | None = None
+    n_losses: int = 0
+    suspects: set[str] = field(default_factory=set)
+    """Workers that held it when it was overdue."""
 
 
 @dataclass
@@ -85,7 +99,7 @@ class Window:
     client
         Connected client.
     submit
-        Submits a task, to some workers if any are named.
+        Submits a task, preferably to some workers if any are named.
     per_worker
         Tasks in flight for each worker; 0 for one at a time.
     patience_s
@@ -98,6 +112,7 @@ class Window:
     patience_s: float
     _out: dict[str, _InFlight] = field(default_factory=dict)
     _back: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _idle_since: float = field(default_factory=time.monotonic)
 
     def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, TaskReport | BaseException]]:
         """Each task with its report, or with what the cluster says about it, in the order in which they end.
@@ -115,28 +130,29 @@ class Window:
                     self._issue(_InFlight(task, time.monotonic()))
                 if not self._out:
                     return
-                try:
-                    ended = self._receive(self._back.get(timeout=POLL_S))
-                except queue.Empty:
-                    ended = None
-                if ended:
-                    turnaround.add(time.monotonic() - ended.since)
-                    yield ended.task, ended.failure  # type: ignore[misc]
-                self._require_scheduler()
+                if ended := self._receive():
+                    entry, outcome = ended
+                    turnaround.add(time.monotonic() - entry.since)
+                    yield entry.task, outcome
                 if time.monotonic() - polled >= POLL_S:
                     polled, size = time.monotonic(), self._size()
                     for lost in self._hurry(turnaround.limit_s):
-                        yield lost.task, StalledError(f"it did not come back within {turnaround.limit_s:.0f} s, twice")
+                        yield lost.task, StalledError("it did not come back from two workers, long after others had")
         finally:
-            if self.client.status == "running":
-                self.client.cancel([f for entry in self._in_flight() for f in entry.futures], force=True)
+            self._cancel([future for entry in self._in_flight() for future in entry.futures])
 
     def _in_flight(self) -> list[_InFlight]:
         return list({id(entry): entry for entry in self._out.values()}.values())
 
     def _size(self) -> int:
-        workers = len(self.client.nthreads()) if self.client.status == "running" else 0
-        return max(self.per_worker * max(workers, 1), 1)
+        n_workers = len(self._ask(self.client.scheduler.ncores))  # type: ignore[union-attr]
+        now = time.monotonic()
+        if n_workers:
+            self._idle_since = now
+        elif now - self._idle_since > NO_WORKERS_S:
+            self._idle_since = now
+            log.warning("no workers are connected to the scheduler: tasks wait until some are")
+        return max(self.per_worker * max(n_workers, 1), 1)
 
     def _issue(self, entry: _InFlight, workers: list[str] | None = None) -> None:
         future = self.submit(entry.task, workers)
@@ -145,8 +161,13 @@ class Window:
         self._out[future.key] = entry
         future.add_done_callback(self._back.put)
 
-    def _receive(self, future: Any) -> _InFlight | None:
-        """A copy came back: its task, if that is the end of it; its outcome is in ``failure`` for want of another place."""
+    def _receive(self) -> tuple[_InFlight, TaskReport | BaseException] | None:
+        """Wait a little for a copy to come back: its task and the outcome, if that is the end of it."""
+        try:
+            future = self._back.get(timeout=POLL_S)
+        except queue.Empty:
+            return None
+        self._require_scheduler()  # first: when it is lost, all tasks come back at once, cancelled
         entry = self._out.pop(future.key, None)
         if entry is None:
             return None  # the other copy was faster
@@ -155,34 +176,52 @@ class Window:
         is_done = isinstance(outcome, TaskReport) and outcome.status.is_done
         if entry.futures and not is_done:
             return None  # the other copy may do better
+        if isinstance(outcome, LOST) and entry.n_losses < MOST_LOSSES:
+            self._require_scheduler()
+            log.warning("the cluster lost %s (%s): issued again", entry.task.key, type(outcome).__name__)
+            entry.n_losses += 1
+            entry.n_issues -= 1
+            self._issue(entry)
+            return None
+        self._restart(self._holders(entry) & entry.suspects if entry.futures else set())
         self._forget(entry)
-        entry.failure = outcome
-        return entry
+        return entry, outcome
 
     def _forget(self, entry: _InFlight) -> None:
         for copy in entry.futures:
             self._out.pop(copy.key, None)
-        if entry.futures and self.client.status == "running":
-            self.client.cancel(list(entry.futures), force=True)
+        self._cancel(list(entry.futures))
         entry.futures = set()
+
+    def _cancel(self, futures: list[Any]) -> None:
+        if futures and self.client.status == "running":
+            with contextlib.suppress(*LOST):  # with the scheduler they are gone as well
+                self.client.cancel(futures, force=True)
+
+    def _holders(self, entry: _InFlight) -> set[str]:
+        """Workers on which copies of a task run or wait."""
+        keys = {future.key for future in entry.futures}
+        return {worker for worker, held in self._processing().items() if keys & set(held)}
+
+    def _processing(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = self._ask(self.client.scheduler.processing, workers=None)  # type: ignore[union-attr]
+        return found
 
     def _hurry(self, limit_s: float) -> Iterator[_InFlight]:
         """Issue overdue tasks again; those that were issued often enough are given up."""
         overdue = [entry for entry in self._in_flight() if time.monotonic() - entry.since > limit_s * entry.n_issues]
-        if not overdue:
-            return
-        processing = self.client.processing()
         for entry in overdue:
-            keys = {future.key for future in entry.futures}
-            holders = [worker for worker, held in processing.items() if keys & set(held)]
-            others = [worker for worker in processing if worker not in holders]
+            holders = self._holders(entry)
+            others = sorted(self._processing().keys() - holders - entry.suspects)
             if not holders:
                 continue  # it waits for a worker that can take it
+            entry.suspects |= holders
+            where = ", ".join(sorted(holders))
             if entry.n_issues < MOST_ISSUES and others:
-                log.warning("%s is out for more than %.0f s on %s: issued again", entry.task.key, limit_s, holders[0])
+                log.warning("%s is out for more than %.0f s on %s: issued again", entry.task.key, limit_s, where)
                 self._issue(entry, others)
                 continue
-            log.warning("%s is out for more than %.0f s on %s: restarted", entry.task.key, limit_s, ", ".join(holders))
+            log.warning("%s is out for more than %.0f s on %s: restarted", entry.task.key, limit_s, where)
             if entry.n_issues < MOST_ISSUES:
                 entry.n_issues += 1  # the scheduler gives it to the worker that comes back
             else:
@@ -190,29 +229,48 @@ class Window:
                 yield entry
             self._restart(holders)
 
-    def _restart(self, workers: list[str]) -> None:
+    def _restart(self, workers: set[str]) -> None:
         """Kill workers through their nannies, which start others; without nannies the scheduler forgets them."""
-        self.client.sync(
-            self.client.scheduler.restart_workers,  # type: ignore[union-attr]
-            workers=workers,
-            timeout=30,
-            wait_for_workers=False,
-            on_error="return",
-            stimulus_id=f"xpscale-stalled-{time.time()}",
-        )
+        if workers:
+            self._ask(
+                self.client.scheduler.restart_workers,  # type: ignore[union-attr]
+                workers=sorted(workers),
+                timeout=30,
+                wait_for_workers=False,
+                on_error="return",
+                stimulus_id=f"xpscale-stalled-{time.time()}",
+            )
+
+    def _ask(self, question: Callable[..., Any], **arguments: Any) -> Any:
+        """Ask the scheduler something.
+
+        Raises
+        ------
+        TryAgainError
+            It does not answer.
+        """
+        self._require_scheduler()
+        try:
+            return self.client.sync(question, callback_timeout=ANSWER_S, **arguments)
+        except LOST as error:
+            raise _scheduler_is_lost() from error
 
     def _require_scheduler(self) -> None:
         if self.client.status != "running":
-            raise TryAgainError(
-                "the connection to the Dask scheduler is lost; finished tasks are kept",
-                "Start it again if it is gone, and run the same command to go on",
-            )
+            raise _scheduler_is_lost()
+
+
+def _scheduler_is_lost() -> TryAgainError:
+    return TryAgainError(
+        "the connection to the Dask scheduler is lost; finished tasks are kept",
+        "Start it again if it is gone, and run the same command to go on",
+    )
 
 
 def _outcome(future: Any) -> TaskReport | BaseException:
     try:
         # also of a finished task: the worker that holds its result can die before it is fetched
-        report: TaskReport = future.result(timeout=60)
+        report: TaskReport = future.result(timeout=FETCH_S)
         return report
     except (Exception, asyncio.CancelledError) as error:
         return error

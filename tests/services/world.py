@@ -1,0 +1,141 @@
+"""A small run to disturb, its catalogue when nobody disturbs it, and the comparison of any other catalogue with that one."""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.check import check
+from xpscale.catalog.clean import clean
+from xpscale.catalog.commit import commit
+from xpscale.catalog.snapshots import current, snapshots
+from xpscale.inference.plan import plan_inference
+from xpscale.inference.run import run
+from xpscale.ingest.build import build_store
+from xpscale.model.checkpoint import ModelCard, TrainedModel, load_model
+from xpscale.model.density import TrainingDensity
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.sky import healpix_29
+from xpscale.storage import Storage
+from xpscale.store.open import open_spectra
+from xpscale.testing.universe import Universe
+
+N_SOURCES = 600  # on the whole sky
+N_PARTITIONS = 4  # of order 0
+MAX_ROWS = 100
+
+RECORDS = "_xpscale/runs/"  # one a run, of its times: notes for people, as many as there were runs
+
+
+def infer(world: "World", url: str):
+    """What ``xpscale infer --workers 0`` does."""
+    plan = plan_inference(open_spectra(world.store), load_model(world.model), url)
+    return commit(plan.catalog, run(plan).manifest)
+
+
+@dataclass(frozen=True)
+class World:
+    """A store of a few partitions and a model, below a folder."""
+
+    folder: str
+
+    @property
+    def store(self) -> str:
+        return f"{self.folder}/store"
+
+    @property
+    def model(self) -> str:
+        return f"{self.folder}/model"
+
+    @cached_property
+    def reference(self) -> Storage:
+        """The catalogue of an undisturbed run."""
+        storage = Storage(f"{self.folder}/catalog")
+        if not snapshots(storage):
+            infer(self, storage.url)
+        return storage
+
+    @cached_property
+    def ids(self) -> Counter:
+        """The sources that must be in each product, each once."""
+        return rows(self.reference, "latents")
+
+    @staticmethod
+    def make(folder: str | os.PathLike) -> "World":
+        world = World(os.fspath(folder))
+        if not Path(world.model).exists():
+            spectra = Universe(N_SOURCES, seed=6).spectra()
+            spectra = spectra.take(healpix_29(spectra.ra, spectra.dec) >> 58 < N_PARTITIONS)
+            build_store(
+                [("all", spectra)], world.store, n_bp=55, attributes={"release": "synthetic"}, max_rows=MAX_ROWS
+            )
+            network, scaling = ScatterVAE(Architecture(spectra.n_coefficients)).eval(), Scaling.fit([spectra])
+            density = TrainingDensity.fit([scaling.standardize(spectra)[0]], spectra.n_coefficients)
+            TrainedModel.create(network, scaling, density, ModelCard(network.architecture)).save(world.model)
+        return world
+
+
+def rows(storage: Storage, product: str) -> Counter:
+    """How often each source is in the objects that lie in a product's folder, whoever names them."""
+    found: Counter = Counter()
+    for key in storage.list(f"{product}/dataset"):
+        if key.endswith(".parquet"):
+            table = pq.read_table(pa.BufferReader(storage.read(key)), columns=["source_id"])
+            found.update(table["source_id"].to_pylist())
+    return found
+
+
+def objects(storage: Storage) -> set[str]:
+    """Every key, temporary files included, but the records of runs."""
+    return {key for key in storage.objects() if not key.startswith(RECORDS)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a disturbed run and its repetition have made."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    lost: int = 0
+    doubled: int = 0
+    strays: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+    identical: bool = False
+    n_snapshots: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing lost, doubled, different, or unaccounted for."""
+        wrong = (self.lost, self.doubled, self.unnamed, self.left, self.problems)
+        return not any(wrong) and self.identical and self.n_snapshots == 1
+
+
+def verdict(world: World, catalog: Storage) -> Verdict:
+    """Compare a catalogue with the undisturbed one; removes its strays on the way."""
+    reference, expected = world.reference, world.ids
+    manifest_key = current(reference).manifest_key
+    found = {product: rows(catalog, product) for product in ("latents", "spectra")}
+    extra = sorted(objects(catalog) - objects(reference))
+    report = check(catalog)
+    named = [line for line in (*report.strays, *report.problems) if line.split(": ")[0] in extra]
+    clean(catalog, older_than_s=0, dry_run=False)
+    return Verdict(
+        rows_in=json.loads(catalog.read(current(catalog).manifest_key))["n_in"],
+        rows_out=sum(found["latents"].values()),
+        lost=sum((expected - ids).total() for ids in found.values()),
+        doubled=sum((ids - expected).total() for ids in found.values()),
+        strays=tuple(extra),
+        unnamed=tuple(key for key in extra if not any(line.startswith(f"{key}: ") for line in named)),
+        left=tuple(sorted(objects(catalog) ^ objects(reference))),
+        problems=tuple(problem for problem in report.problems if problem not in named),
+        identical=catalog.exists(manifest_key) and current(catalog).manifest_key == manifest_key,
+        n_snapshots=len(snapshots(catalog)),
+    )
