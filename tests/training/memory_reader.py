@@ -32,10 +32,10 @@ def positions(source_id):
     return ra.deg, dec.deg
 
 
-def planted(n, n_coefficients=12, seed=0):
-    """Spectra of two latents with known scatter, in the archive's units."""
+def planted(n, n_coefficients=12, seed=0, n_base_pixels=12):
+    """Spectra of two latents with known scatter, in the archive's units, in some of the 12 base pixels of the sky."""
     rng = np.random.default_rng(seed)
-    source_id = np.sort(rng.choice(12 * 4**12, n, replace=False)).astype(np.int64) << 35
+    source_id = np.sort(rng.choice(n_base_pixels * 4**12, n, replace=False)).astype(np.int64) << 35
     ra, dec = positions(source_id)
     latents = rng.normal(size=(n, 2))
     pattern = rng.normal(size=(2, n_coefficients))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale import __version__
-from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store
+from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store, train
 from xpscale.errors import TryAgainError, XpscaleError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _options(
     pass
 
 
-for noun in (archive, store, sample, model, infer, catalog, query, plot, demo):
+for noun in (archive, store, sample, train, model, infer, catalog, query, plot, demo):
     noun.register(app)
 
 

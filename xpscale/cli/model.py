@@ -1,20 +1,15 @@
-"""``xpscale train``, ``xpscale model info|import``."""
+"""``xpscale model info|import``."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xpscale.cli.common import Json, print_json, say
-from xpscale.cli.store import Spectra, open_input
+from xpscale.cli.store import open_input
 
-if TYPE_CHECKING:
-    from xpscale.training.metrics import EpochMetrics
-
-__all__ = ["register"]
+__all__ = ["Model", "register"]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model: a folder or s3:// URL.")]
 
@@ -23,73 +18,7 @@ nouns = typer.Typer(no_args_is_help=True, help="Look at a model, or import publi
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
-    app.command()(train)
     app.add_typer(nouns, name="model")
-
-
-def train(
-    store: Spectra,
-    model: Model,
-    sample: Annotated[str, typer.Option(help="Train on this sample only (from 'xpscale sample').")] = "",
-    settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
-    epochs: Annotated[
-        int, typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0)
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed; -1 takes the settings' one.")] = -1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-) -> None:
-    """Train a scatter VAE on a store; run again to resume."""
-    from xpscale.model.checkpoint import CARD
-    from xpscale.storage import Storage
-    from xpscale.training.run import estimate
-    from xpscale.training.run import train as run_training
-    from xpscale.training.sample import load_sample
-    from xpscale.training.settings import TrainingSettings
-
-    chosen = TrainingSettings.from_toml(settings) if settings else TrainingSettings()
-    chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
-    spectra = open_input(store)
-    drawn = load_sample(sample) if sample else None
-    where = _device(device)
-    n_rows = len(drawn) if drawn is not None else spectra.n_rows
-    is_new = not Storage(model).exists(CARD)
-    if is_new:
-        seconds = estimate(n_rows, chosen, spectra.n_coefficients, where)
-        say(f"train on {n_rows:,} spectra, {chosen.epochs} epochs on {where}: about {seconds:,.0f} s")
-    trained = run_training(spectra, model, chosen, sample=drawn, on_epoch=EpochPrinter(chosen.epochs), device=where)
-    if not is_new:
-        say("nothing to do: the model was trained before")
-    say(f"model {trained.model_id[:12]}: {model}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-class EpochPrinter:
-    """Prints a line for the first epochs, then about twenty more, with the time left."""
-
-    def __init__(self, n_epochs: int) -> None:
-        self.n_epochs = n_epochs
-        self.every = max(1, n_epochs // 20)
-        self.seconds = 0.0
-        self.n_seen = 0
-
-    def __call__(self, metrics: EpochMetrics) -> None:
-        """Print, if it is this epoch's turn."""
-        self.seconds += metrics.seconds
-        self.n_seen += 1
-        if metrics.epoch == 1 or metrics.epoch % self.every == 0 or metrics.epoch == self.n_epochs:
-            left = self.seconds / self.n_seen * (self.n_epochs - metrics.epoch)
-            print(
-                f"epoch {metrics.epoch:>4}/{self.n_epochs}  loss {metrics.loss:8.2f}  held out {metrics.held_out.loss:8.2f}  "
-                f"kl {metrics.kl:6.2f}  {metrics.held_out.active_units} latents active  "
-                f"{metrics.spectra_per_s:,.0f} spectra/s  {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
 
 
 @nouns.command()

@@ -14,10 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xpscale.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "Order", "Rows", "TrainingRows", "permutation"]
+    from xpscale.model.scaling import Scaling
+    from xpscale.types import SpectraBatch
+
+__all__ = ["Batch", "Order", "Rows", "TrainingRows", "permutation", "share", "standardized"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Rows:
     def take(self, rows: NDArray[np.int64]) -> Rows:
         """Some rows, by number."""
         there = torch.from_numpy(rows).to(self.x.device)
-        return Rows(self.x[there], self.x_err[there], self.source_id[rows])
+        return Rows(self.x.index_select(0, there), self.x_err.index_select(0, there), self.source_id[rows])
 
     @staticmethod
     def concatenate(parts: list[Rows]) -> Rows:
@@ -129,3 +134,17 @@ def permutation(n: int, *seeds: int) -> NDArray[np.int64]:
 def share(n: int, number: int, n_shares: int) -> tuple[int, int]:
     """First and one past the last of the ``number``-th of nearly equal shares of n."""
     return number * n // n_shares, (number + 1) * n // n_shares
+
+
+def standardized(batch: SpectraBatch, scaling: Scaling) -> tuple[Tensor, Tensor]:
+    """Standardized coefficients and errors as tensors, float32, with shape (N, C).
+
+    Raises
+    ------
+    InvalidInputError
+        If the batch has no errors.
+    """
+    x, x_err = scaling.standardize(batch)
+    if x_err is None:
+        raise InvalidInputError("the store gave no coefficient errors", "Training needs them")
+    return torch.from_numpy(x), torch.from_numpy(x_err)

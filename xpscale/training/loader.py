@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling, errors_usable, normalized, rejected_rows
 from xpscale.store.blocks import blocks_of, read_block
-from xpscale.training.batches import Order, Rows, TrainingRows
+from xpscale.training.batches import Order, Rows, TrainingRows, standardized
 from xpscale.training.split import uniform_hash
 from xpscale.training.stream import StreamedRows, design_effect, read_ahead
 
@@ -110,7 +109,7 @@ def _in_memory(reader: SpectraReader, settings: TrainingSettings, sample: Sample
     start = 0
     for part in parted():
         here = slice(start, start + len(part.training))
-        rows.x[here], rows.x_err[here] = _standardized(part.training, scaling)
+        rows.x[here], rows.x_err[here] = standardized(part.training, scaling)
         rows.source_id[here] = part.training.source_id
         start = here.stop
         held_out.add(part.held_out)
@@ -135,12 +134,12 @@ def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample 
     _require_enough(count.n_training, settings)
     held_out = _HeldOut(scaling, settings, count.n_held_out)
 
-    def standardized() -> Iterator[NDArray[np.float32]]:
+    def training() -> Iterator[NDArray[np.float32]]:
         for found in parted():
             held_out.add(found.held_out)
             yield scaling.standardize(found.training)[0]
 
-    density = TrainingDensity.fit(standardized(), reader.n_coefficients)
+    density = TrainingDensity.fit(training(), reader.n_coefficients)
     has_rows = np.flatnonzero(n_rows)
     rows = StreamedRows(
         reader,
@@ -206,7 +205,7 @@ class _HeldOut:
 
     def add(self, batch: SpectraBatch) -> None:
         kept = batch.take(uniform_hash(batch.source_id, self.seed) < self.share)
-        self.parts.append(Rows(*_standardized(kept, self.scaling), kept.source_id))
+        self.parts.append(Rows(*standardized(kept, self.scaling), kept.source_id))
 
     def rows(self) -> Rows:
         return Rows.concatenate(self.parts)
@@ -219,10 +218,3 @@ def _require_enough(n_training: int, settings: TrainingSettings) -> None:
             f"only {n_training:,} training rows, and batch_size is {settings.batch_size:,}",
             "Train on a larger store or sample, or set a smaller batch_size",
         )
-
-
-def _standardized(batch: SpectraBatch, scaling: Scaling) -> tuple[Tensor, Tensor]:
-    x, x_err = scaling.standardize(batch)
-    if x_err is None:
-        raise InvalidInputError("the store gave no coefficient errors", "Training needs them")
-    return torch.from_numpy(x), torch.from_numpy(x_err)

@@ -14,6 +14,7 @@ from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
 from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
 from xpscale.training.batches import Batch, Order
+from xpscale.training.flat import FlatParameters
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
 from xpscale.training.parallel import ALONE, Processes
@@ -92,8 +93,9 @@ class Trainer:
             torch.manual_seed(settings.seed)
             self.network = build(settings.architecture(n_coefficients)).to(device)
         processes.synchronize(self.network)
+        self.weights = FlatParameters(self.network)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            [self.weights.vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.trained = _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
         self.objective = Objective(settings, processes.mean)
@@ -198,12 +200,11 @@ class Trainer:
         if self.processes.n > 1:
             draws = tuple(values[slice(*batch.mine)] for values in draws)
         loss = self.loss(self.trained, x, x_err, draws, self.epoch)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss.cost)
-        self.processes.average_gradients(self.network)
-        limit = self.settings.max_gradient_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        gradient = self.processes.average(self.weights.gradient(loss.cost))
+        norm = gradient.norm()
         if torch.isfinite(norm):
+            limit = self.settings.max_gradient_norm
+            self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.optimizer.step()

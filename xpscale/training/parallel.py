@@ -58,7 +58,7 @@ class Processes:
         """The mean over the rows of the whole batch, of which ``values`` are this process's; it can be differentiated.
 
         Every process then has the cost of the whole batch, and its backward pass makes ``n`` times its rows' part of the
-        gradient, because `_Total` adds up what all of them send back; `average_gradients` takes that into account.
+        gradient, because `_Total` adds up what all of them send back; `average` takes that into account.
         """
         if self.n == 1:
             return values.mean(0)
@@ -71,13 +71,9 @@ class Processes:
         total: Tensor = _Total.apply(mine, self)  # type: ignore[no-untyped-call]
         return total[:-1].view(values.shape[1:]), total[-1]
 
-    def average_gradients(self, network: nn.Module) -> None:
-        """Replace every gradient by its mean over all processes, the same bits in each."""
-        if self.n > 1:
-            gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-            flat = self.total(torch.cat([gradient.reshape(-1) for gradient in gradients])) / self.n
-            for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-                gradient.copy_(mean.view_as(gradient))
+    def average(self, gradient: Tensor) -> Tensor:
+        """The mean of a vector over all processes, the same bits in each."""
+        return self.total(gradient).div_(self.n) if self.n > 1 else gradient
 
     def synchronize(self, network: nn.Module) -> None:
         """Make batch normalization that of the whole batch, in place."""

@@ -95,10 +95,10 @@ def train(
     """
     settings = settings or TrainingSettings()
     folder = destination if isinstance(destination, Storage) else Storage(destination)
-    identity = _identity(reader, settings, sample)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_one_thread())
         processes = processes or stack.enter_context(joined())
+        identity = _identity(reader, settings, sample, processes.n)
         if processes.from_first(lambda: folder.exists(CARD)):
             model = load_model(folder)
             _require_same(identity, _identity_of(model.card), f"the model at {folder}")
@@ -251,6 +251,7 @@ class _Run:
             data={
                 "store_digest": identity["store_digest"],
                 "sample_digest": identity["sample_digest"],
+                "n_processes": identity["n_processes"],
                 "n_training": len(data.training),
                 "n_held_out": len(data.held_out),
                 "n_rejected": data.n_rejected,
@@ -262,12 +263,15 @@ class _Run:
         return TrainedModel.create(trainer.network, data.scaling, data.density, card)
 
 
-def _identity(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> dict[str, Any]:
+def _identity(
+    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None, n_processes: int
+) -> dict[str, Any]:
     """What determines the weights: two runs that agree in it are the same run."""
     return {
         "settings": settings.to_dict(),
         "store_digest": reader.digest,
         "sample_digest": "" if sample is None else sample.digest,
+        "n_processes": n_processes,
     }
 
 
@@ -276,6 +280,7 @@ def _identity_of(card: ModelCard) -> dict[str, Any]:
         "settings": card.training,
         "store_digest": card.data.get("store_digest", ""),
         "sample_digest": card.data.get("sample_digest", ""),
+        "n_processes": card.data.get("n_processes", 1),
     }
 
 

@@ -21,7 +21,7 @@ import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.store.blocks import Block, read_block
-from xpscale.training.batches import Batch, Order, Rows, permutation, share
+from xpscale.training.batches import Batch, Order, Rows, permutation, share, standardized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,14 +39,14 @@ Result = TypeVar("Result")
 
 
 def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` in `READERS` threads, in order, with at most twice as many results waiting."""
+    """``map`` in `READERS` threads, in order; at most so many results exist besides the one handed out."""
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(READERS) as threads:
         try:
             for item in items:
-                waiting.append(threads.submit(function, item))
-                if len(waiting) >= 2 * READERS:
+                if len(waiting) == READERS:
                     yield waiting.popleft().result()
+                waiting.append(threads.submit(function, item))
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -138,9 +138,11 @@ class StreamedRows:
         return Rows(x, x_err, np.empty(n_rows, np.int64))
 
     def _load(self, window: NDArray[np.int64], buffer: Rows) -> Rows:
-        """The rows of some blocks, in the front of a buffer."""
+        """The rows of some blocks, in the front of a buffer, in the order of the blocks."""
+        ends = np.cumsum(self.n_rows[window])
 
-        def standardized(number: int) -> tuple[SpectraBatch, NDArray[np.float32], NDArray[np.float32] | None]:
+        def fill(place: tuple[int, int]) -> None:
+            number, end = place
             batch = self.choose(read_block(self.reader, self.blocks[number]))
             if len(batch) != self.n_rows[number]:
                 raise ConflictError(
@@ -148,16 +150,14 @@ class StreamedRows:
                     "changed while they were in use",
                     "Start the run again, into another folder",
                 )
-            return batch, *self.scaling.standardize(batch)
+            rows = slice(end - len(batch), end)
+            x, x_err = standardized(batch, self.scaling)
+            buffer.x[rows], buffer.x_err[rows], buffer.source_id[rows] = x, x_err, batch.source_id
 
-        start = 0
-        for batch, x, x_err in read_ahead(standardized, window.tolist()):
-            rows = slice(start, start + len(batch))
-            buffer.x[rows] = torch.from_numpy(x)
-            buffer.x_err[rows] = torch.from_numpy(x_err)
-            buffer.source_id[rows] = batch.source_id
-            start += len(batch)
-        return Rows(buffer.x[:start], buffer.x_err[:start], buffer.source_id[:start])
+        for _ in read_ahead(fill, zip(window.tolist(), ends.tolist(), strict=True)):
+            pass
+        n = int(ends[-1])
+        return Rows(buffer.x[:n], buffer.x_err[:n], buffer.source_id[:n])
 
 
 class _Feed:
