@@ -6,8 +6,10 @@ All values are frozen; they are checked where they are made.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +32,7 @@ __all__ = [
     "Sink",
     "SpectraBatch",
     "SpectraReader",
+    "Stopwatch",
     "Task",
     "TaskReport",
     "TaskStatus",
@@ -214,6 +217,23 @@ class TaskReport:
     def again(self) -> TaskReport:
         """The same report, as seen by a later attempt that found the work done."""
         return replace(self, status=TaskStatus.ALREADY_WRITTEN) if self.status is TaskStatus.WRITTEN else self
+
+
+class Stopwatch:
+    """Seconds by name, and bytes read: what the rooms that one task goes through have spent.  For one thread."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.n_bytes = 0
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the wall time of a ``with`` block to ``name``, one of the times of `TaskReport`."""
+        clock = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - clock
 
 
 class Task(Protocol):

@@ -9,7 +9,8 @@ import torch
 
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import InvalidInputError
-from xpscale.inference.encoder import ScatterVAEEncoder, pick_device
+from xpscale.inference.device import pick_device
+from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.schema import OUTPUTS, Flag, conform, products_of
 from xpscale.sky import healpix_29
 

@@ -104,10 +104,10 @@ def test_rows_that_cannot_be_encoded_are_rejected_by_reason(store, model, tmp_pa
 
 def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(store, model, reference, tmp_path):
     class Broken(type(store)):
-        def read(self, partition, *, errors=True):
+        def blocks(self, partition, n_rows, **kwargs):
             if partition == self.partitions[4]:
                 raise InvalidInputError("bad sector")
-            return super().read(partition, errors=errors)
+            return super().blocks(partition, n_rows, **kwargs)
 
     broken = Broken(store.storage, store.attributes, store.partitions)
     report = run(plan_inference(broken, model, str(tmp_path / "c")))

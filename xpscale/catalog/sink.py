@@ -44,13 +44,15 @@ from xpscale.types import Part, Pixel
 if TYPE_CHECKING:
     from xpscale.storage import Storage
 
-__all__ = ["ROW_GROUP_SIZE", "ParquetSink", "encode"]
+__all__ = ["ROW_GROUP_SIZE", "ParquetSink", "PixelParts", "encode"]
 
 ROW_GROUP_SIZE = 65_536
 
 COMPRESSION_LEVEL = {"latents": 3, "spectra": 1}
 
 SORTED_COLUMNS = ("_healpix_29", "source_id")
+
+_SOURCE_ID = pa.schema([pa.field("source_id", pa.int64(), nullable=False)])
 
 
 @dataclass(frozen=True)
@@ -74,65 +76,119 @@ class ParquetSink:
     precision: str = FULL_PRECISION
 
     def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
-        """Write the rows of one pixel, a part a product; a table without rows writes nothing.
+        """Write the rows of one pixel, a part a product; see `open` and `PixelParts`."""
+        parts = self.open(pixel)
+        parts.append(table)
+        return parts.finish()
 
-        Where a part is there already its writer has won: it is read back, and its rows, bytes and sha256 are
-        returned.
+    def open(self, pixel: Pixel) -> PixelParts:
+        """Parts to fill with the rows of one pixel; nothing is stored before they are finished."""
+        return PixelParts(self, pixel)
+
+    def _schema(self, product: str) -> pa.Schema:
+        return product_schema(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
+
+
+class PixelParts:
+    """The parts of one pixel, a product each, encoded row group by row group while rows come in.
+
+    Parameters
+    ----------
+    sink
+        Where they go.
+    pixel
+        The pixel that holds all rows.
+    """
+
+    def __init__(self, sink: ParquetSink, pixel: Pixel) -> None:
+        self._sink, self._pixel = sink, pixel
+        self._files = {product: _File(product, sink._schema(product)) for product in products_of(sink.outputs)}
+        self._source_id: list[pa.Table] = []
+        self._last_index = -1
+
+    def append(self, table: pa.Table) -> None:
+        """Encode more rows; a call begins a row group, and makes several of more than `ROW_GROUP_SIZE` rows.
 
         Parameters
         ----------
-        pixel
-            The pixel that holds all rows.
         table
-            The columns of all `outputs`, sorted by ``_healpix_29``.
+            The columns of all outputs, sorted by ``_healpix_29``, also across calls.
 
         Raises
         ------
         InvalidInputError
             If columns are missing, or rows lie outside the pixel or are not sorted.
+        """
+        if table.num_rows == 0:
+            return
+        self._last_index = _check_positions(self._pixel, table, self._last_index)
+        for file in self._files.values():
+            file.write(table)
+        self._source_id.append(table.select(["source_id"]).cast(_SOURCE_ID))
+
+    def finish(self) -> tuple[Part, ...]:
+        """Store the parts; without rows there are none.
+
+        Where a part is there already its writer has won: it is read back, and its rows, bytes and sha256 are
+        returned.
+
+        Raises
+        ------
         ConflictError
             If the part that is there cannot be read or holds other sources.
         """
-        if table.num_rows == 0:
+        if not self._source_id:
             return ()
-        _check_positions(pixel, table)
-        products = {product: self._rows(product, table) for product in products_of(self.outputs)}
-        return tuple(self._put(product, pixel, rows) for product, rows in products.items())
+        return tuple(self._put(product, file) for product, file in self._files.items())
 
-    def _rows(self, product: str, table: pa.Table) -> pa.Table:
-        schema = product_schema(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
-        return conform(table, schema).replace_schema_metadata(schema.metadata)
+    def _put(self, product: str, file: _File) -> Part:
+        key, data, catalog = part_key(product, self._pixel), file.finish(), self._sink.catalog
+        source_id = pa.concat_tables(self._source_id)
+        if not catalog.create(key, data):
+            data = catalog.read(key)
+            self._check_winner(key, data, source_id, file.schema)
+        return Part(self._pixel, key, source_id.num_rows, len(data), hashlib.sha256(data).hexdigest())
 
-    def _put(self, product: str, pixel: Pixel, rows: pa.Table) -> Part:
-        key = part_key(product, pixel)
-        data = encode(rows, product)
-        if not self.catalog.create(key, data):
-            data = self.catalog.read(key)
-            self._check_winner(key, data, rows)
-        return Part(pixel, key, rows.num_rows, len(data), hashlib.sha256(data).hexdigest())
-
-    def _check_winner(self, key: str, data: bytes, rows: pa.Table) -> None:
+    def _check_winner(self, key: str, data: bytes, source_id: pa.Table, expected: pa.Schema) -> None:
         try:
             winner = pq.read_table(pa.BufferReader(data), columns=["source_id"])
             schema = pq.read_schema(pa.BufferReader(data))
         except (pa.ArrowException, OSError) as error:
             problem = f"which cannot be read ({_first_line(error)})"
         else:
-            if schema.equals(rows.schema) and winner.equals(rows.select(["source_id"])):
+            if schema.equals(expected) and winner.column(0).equals(source_id.column(0)):
                 return
-            problem = f"with {winner.num_rows} rows that are not the {rows.num_rows} sources of this task"
+            problem = f"with {winner.num_rows} rows that are not the {source_id.num_rows} sources of this task"
         raise ConflictError(
-            f"{self.catalog}/{key} is already there, {problem}", "Delete that object and run again to write it anew"
+            f"{self._sink.catalog}/{key} is already there, {problem}",
+            "Delete that object and run again to write it anew",
         )
+
+
+class _File:
+    """The bytes of one part in the making."""
+
+    def __init__(self, product: str, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._bytes = io.BytesIO()  # grows in place and hands its bytes out uncopied
+        self._writer = pq.ParquetWriter(self._bytes, schema, **_write_options(schema, product))
+
+    def write(self, table: pa.Table) -> None:
+        table = conform(table, self.schema)
+        if any(column.num_chunks > 1 for column in table.columns):
+            table = table.combine_chunks()  # chunk borders would end pages
+        self._writer.write_table(table.replace_schema_metadata(self.schema.metadata), ROW_GROUP_SIZE)
+
+    def finish(self) -> bytes:
+        self._writer.close()
+        return self._bytes.getvalue()
 
 
 def encode(table: pa.Table, product: str) -> bytes:
     """The bytes of one part: the same for equal tables, however they are chunked or sliced."""
-    if any(column.num_chunks > 1 for column in table.columns):
-        table = table.combine_chunks()  # chunk borders would end pages
-    sink = io.BytesIO()  # grows in place and hands its bytes out uncopied; an Arrow stream costs 0.5 s more a part
-    pq.write_table(table, sink, **_write_options(table.schema, product))
-    return sink.getvalue()
+    file = _File(product, table.schema)
+    file.write(table)
+    return file.finish()
 
 
 def _write_options(schema: pa.Schema, product: str) -> dict[str, Any]:
@@ -146,14 +202,14 @@ def _write_options(schema: pa.Schema, product: str) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": COMPRESSION_LEVEL[product],
-        "row_group_size": ROW_GROUP_SIZE,
         "use_dictionary": False,
         "column_encoding": encodings,
         "write_statistics": scalars,
     }
 
 
-def _check_positions(pixel: Pixel, table: pa.Table) -> None:
+def _check_positions(pixel: Pixel, table: pa.Table, after: int) -> int:
+    """The table's last ``_healpix_29``, if all of them lie in the pixel and are sorted, ``after`` coming first."""
     if "_healpix_29" not in table.column_names:
         raise InvalidInputError("the table lacks the columns _healpix_29")
     index = table["_healpix_29"].to_numpy()
@@ -163,9 +219,10 @@ def _check_positions(pixel: Pixel, table: pa.Table) -> None:
         raise InvalidInputError(
             f"row {outside} of the table for {pixel} lies outside it (_healpix_29 {index[outside]})"
         )
-    if np.any(np.diff(index) < 0):
-        row = int(np.flatnonzero(np.diff(index) < 0)[0]) + 1
-        raise InvalidInputError(f"the table for {pixel} is not sorted by _healpix_29: row {row} comes too late")
+    falls = np.flatnonzero(np.diff(index, prepend=after) < 0)
+    if len(falls):
+        raise InvalidInputError(f"the table for {pixel} is not sorted by _healpix_29: row {falls[0]} comes too late")
+    return int(index[-1])
 
 
 def _first_line(error: Exception) -> str:

@@ -41,8 +41,11 @@ N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 
 
 @contextlib.contextmanager
-def executor(scheduler: str, workers: int, resources: str = "") -> Iterator[Executor]:
-    """The executor that the options ask for: a cluster somewhere, processes here, or this process."""
+def executor(scheduler: str, workers: int, resources: str = "", at_once: int = 1) -> Iterator[Executor]:
+    """The executor that the options ask for: a cluster somewhere, processes here, or this process.
+
+    ``at_once`` tasks overlap in each process on this machine; on a cluster that is for its workers to say.
+    """
     if scheduler:
         from xpscale.runtime.executors.dask import DaskExecutor, connect
 
@@ -54,8 +57,12 @@ def executor(scheduler: str, workers: int, resources: str = "") -> Iterator[Exec
     elif workers:
         from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 
-        with local_cluster(workers) as client:
+        with local_cluster(workers, at_once) as client:
             yield DaskExecutor(client)
+    elif at_once > 1:
+        from xpscale.runtime.executors.threads import ThreadsExecutor
+
+        yield ThreadsExecutor(at_once)
     else:
         from xpscale.runtime.executors.serial import SerialExecutor
 

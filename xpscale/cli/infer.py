@@ -72,6 +72,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing behind."""
+    from xpscale.inference.plan import TASKS_AT_ONCE
     from xpscale.inference.price import load_prices
     from xpscale.inference.probe import probe as measure
 
@@ -79,7 +80,7 @@ def plan(
     table = load_prices(prices) if prices else None
     n_workers, probed = max(workers, 1), None
     if scheduler or probe:
-        with executor(scheduler, workers, resources) as where:
+        with executor(scheduler, workers, resources, TASKS_AT_ONCE) as where:
             n_workers = max(getattr(where, "n_workers", 1), 1)
             probed = measure(planned, where, device=device) if probe else None
     if json:
@@ -111,7 +112,7 @@ def infer(
 ) -> None:
     """Encode every spectrum of a store into a derived catalogue and publish it; run again to resume."""
     from xpscale.catalog.commit import build_manifest, commit
-    from xpscale.inference.plan import available_memory
+    from xpscale.inference.plan import TASKS_AT_ONCE, available_memory
     from xpscale.inference.run import run
     from xpscale.inference.status import run_status
     from xpscale.runtime.metrics import MetricsServer
@@ -130,7 +131,7 @@ def infer(
         listeners: list[Callback] = [TerminalProgress()]
         if metrics_port:
             listeners.append(stack.enter_context(MetricsServer(metrics_port)))
-        where = stack.enter_context(executor(scheduler, workers, resources))
+        where = stack.enter_context(executor(scheduler, workers, resources, TASKS_AT_ONCE))
         if scheduler:
             say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
         report = run(planned, executor=where, callbacks=listeners, device=device)

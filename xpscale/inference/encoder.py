@@ -1,7 +1,6 @@
 """A trained scatter VAE as an `Encoder`: spectra in, the catalogue's columns out.
 
-For each micro-batch, in float32 with exact GELU (TF32 and bfloat16 were measured and move latents by whole posterior
-standard deviations)::
+For each micro-batch::
 
     x     = (c / G - m) / d             standardized in float64, rounded once
     z     = E[q(z | x)]                 latent_mean: the posterior mean, no sampling
@@ -9,53 +8,56 @@ standard deviations)::
     c^    = (x^ d + m) G                in the archive's units
     s_c   = s d G
 
+The network runs on the device in float32 with exact GELU (TF32 and bfloat16 were measured and move latents by whole posterior
+standard deviations); all else on the host in float64, rounded once (`xpscale.model.kernels`).
+
 The same rows give the same bytes whichever process encodes them: one torch thread, micro-batches cut at fixed rows.
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from xpscale.errors import InvalidInputError
+from xpscale.errors import TryAgainError
+from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.folding import fold
-from xpscale.model.scaling import errors_usable
-from xpscale.model.scatter_vae import Reconstruction
+from xpscale.model.kernels import fit_rows, unscale_rows
+from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
-from xpscale.types import SpectraBatch
+from xpscale.types import SpectraBatch, Stopwatch
 
-__all__ = ["ScatterVAEEncoder", "pick_device"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ScatterVAEEncoder"]
 
 CPU_MICRO_BATCH = 2_048
 """Rows through the network at once on a CPU: the activations stay in the cache."""
 
 GPU_MICRO_BATCH = 65_536
+"""The same on a GPU: 1 ms of transfers, against which the launches of some thirty kernels do not count."""
+
+LEAST_MICRO_BATCH = 256
 
 POOR_FIT = 10.0  # reduced chi squared above which Flag.POOR_FIT is set
 SCATTER_BOUND = 0.99  # of the sigmoid's ceiling
 
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The torch device of a name; ``"auto"`` is the GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidInputError(f"torch has no device {name!r} here", "Use 'cpu', 'cuda' or 'auto'") from error
-    return device
+_zero = np.float32(0)
+log = logging.getLogger("xpscale")
 
 
 class ScatterVAEEncoder:
-    """Encodes batches with one model on one device.
+    """Encodes batches with one model on one device.  Threads may share it.
 
     Parameters
     ----------
@@ -76,12 +78,10 @@ class ScatterVAEEncoder:
         self.outputs = outputs
         self.precision = precision
         self.has_fit = len(outputs) > 1
-        self.device = pick_device(device)
-        self.network = fold(model.network).to(self.device)
         self.needs_errors = model.network.needs_errors
+        self.device = pick_device(device)
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
-        self.seconds: dict[str, float] = {}
-        """Wall time of the last call, by ``to_device_s``, ``forward_s`` and ``encode_s``."""
+        self.lanes = Lanes(OnDevice(fold(model.network).to(self.device), self.device, self.has_fit))
         if self.device.type == "cpu":
             torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")  # no TF32, whatever was set before (design/007)
@@ -92,31 +92,83 @@ class ScatterVAEEncoder:
         one, row = np.ones(1), np.ones((1, self.model.n_coefficients), np.float32)
         self(SpectraBatch(np.ones(1, np.int64), one, one, one, row, row))
 
-    def __call__(self, batch: SpectraBatch) -> pa.Table:
-        """The catalogue's columns for a batch of usable rows (finite coefficients, positive G flux), in its order."""
-        self.seconds = {"to_device_s": 0.0, "forward_s": 0.0, "encode_s": 0.0}
-        columns = self._empty_columns(len(batch))
-        for start in range(0, len(batch), self.micro_batch):
-            self._encode_rows(batch, slice(start, min(start + self.micro_batch, len(batch))), columns)
-        clock = time.perf_counter()
-        table = pa.table(
-            {
-                "_healpix_29": healpix_29(batch.ra, batch.dec),
-                "source_id": batch.source_id,
-                "ra": batch.ra,
-                "dec": batch.dec,
-                "phot_g_mean_flux": batch.phot_g_mean_flux,
-                **{name: _arrow(values) for name, values in columns.items()},
-            }
-        )
-        self.seconds["encode_s"] += time.perf_counter() - clock
-        return table
+    def __call__(self, batch: SpectraBatch, watch: Stopwatch | None = None) -> pa.Table:
+        """The catalogue's columns for a batch of usable rows (finite coefficients, positive G flux), in its order.
 
-    def _empty_columns(self, n: int) -> dict[str, np.ndarray[Any, Any]]:
+        Parameters
+        ----------
+        batch
+            The rows.
+        watch
+            Is told ``to_device_s``, ``forward_s`` and ``encode_s``.
+
+        Raises
+        ------
+        TryAgainError
+            The device has no memory left even for a few rows.
+        """
+        watch = watch or Stopwatch()
+        columns = self._empty_columns(len(batch))
+        with self.lanes.take() as lane:
+            for rows, x, x_err, flight in self._micro_batches(batch, lane, watch):
+                with watch("forward_s"):
+                    results = flight.result()
+                with watch("encode_s"):
+                    self._latents(rows, x, results["latents"], columns)
+                    if self.has_fit:
+                        self._fit(batch.take(rows), rows, (x, x_err), (results["mean"], results["scatter"]), columns)
+        with watch("encode_s"):
+            return pa.table(
+                {
+                    "_healpix_29": healpix_29(batch.ra, batch.dec),
+                    "source_id": batch.source_id,
+                    "ra": batch.ra,
+                    "dec": batch.dec,
+                    "phot_g_mean_flux": batch.phot_g_mean_flux,
+                    **{name: _arrow(values) for name, values in columns.items()},
+                }
+            )
+
+    def _micro_batches(
+        self, batch: SpectraBatch, lane: Lane, watch: Stopwatch
+    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None, InFlight]]:
+        """Rows, what they are standardized, and their results on the way: as many at once as the lane is deep."""
+        on_the_way: deque[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None, InFlight]] = deque()
+        start = 0
+        while start < len(batch):
+            rows = slice(start, min(start + self.micro_batch, len(batch)))
+            with watch("to_device_s"):
+                x, x_err = self.model.scaling.standardize(batch, rows)
+            try:
+                with watch("forward_s"):
+                    flight = lane.submit(x, x_err if self.needs_errors else None)
+            except torch.OutOfMemoryError as error:
+                self._halve(rows, error)
+                continue
+            on_the_way.append((rows, x, x_err, flight))
+            start = rows.stop
+            if len(on_the_way) > lane.depth:
+                yield on_the_way.popleft()
+        yield from on_the_way
+
+    def _halve(self, rows: slice, error: torch.OutOfMemoryError) -> None:
+        """Fewer rows at once from now on, in this process."""
+        n_rows = rows.stop - rows.start
+        if n_rows <= LEAST_MICRO_BATCH:
+            raise TryAgainError(
+                f"{self.device} has no memory left, not even for {n_rows} rows at once ({str(error).splitlines()[0]})",
+                "Others use it: wait for them, or take another device",
+            ) from error
+        self.micro_batch = n_rows // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("%s is out of memory with %d rows at once: now %d", self.device, n_rows, self.micro_batch)
+
+    def _empty_columns(self, n: int) -> dict[str, NDArray[Any]]:
         n_latents, n_coefficients = self.model.n_latents, self.model.n_coefficients
         latents = [f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)]
-        columns: dict[str, np.ndarray[Any, Any]] = {name: np.empty(n, np.float32) for name in latents}
-        for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "kl", "training_density"):
+        columns: dict[str, NDArray[Any]] = {name: np.empty(n, np.float32) for name in (*latents, "kl")}
+        for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "training_density"):
             columns[name] = np.empty(n, np.float32)
         columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
         columns["flags"] = np.zeros(n, np.int32)
@@ -124,79 +176,50 @@ class ScatterVAEEncoder:
             columns[name] = np.empty((n, n_coefficients), np.float32)
         return columns
 
-    def _encode_rows(self, batch: SpectraBatch, rows: slice, columns: dict[str, np.ndarray[Any, Any]]) -> None:
-        clock = time.perf_counter()
-        density = self.model.density
-        x, x_err = self.model.scaling.standardize(batch, rows)
-        on_device = torch.from_numpy(x).to(self.device, non_blocking=True)
-        errors = None
-        if x_err is not None and (self.has_fit or self.needs_errors):
-            errors = torch.from_numpy(x_err).to(self.device, non_blocking=True)
-        clock = self._lap("to_device_s", clock)
-
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            posterior = self.network.encode(on_device, errors if self.needs_errors else None)
-            kl, clamped = posterior.kl().cpu().numpy(), posterior.clamped.cpu().numpy()
-            mean, log_var = posterior.mean.cpu().numpy(), posterior.log_var.cpu().numpy()
-            if self.has_fit:
-                decoded = self.network.decode(posterior.mean)
-                on_host = Reconstruction(decoded.mean.cpu(), decoded.scatter.cpu())
-        clock = self._lap("forward_s", clock)
-
-        for i in range(self.model.n_latents):
-            columns[f"latent_mean_{i}"][rows] = mean[:, i]
-            columns[f"latent_log_var_{i}"][rows] = log_var[:, i]
-        columns["kl"][rows] = kl
-        columns["training_density"][rows] = density.at(x)
-        columns["flags"][rows] = np.where(density.outside(x), Flag.OUTSIDE_TRAINING_DOMAIN, 0) | np.where(
-            clamped, Flag.LATENT_VARIANCE_CLAMPED, 0
+    def _latents(
+        self, rows: slice, x: NDArray[np.float32], latents: NDArray[np.float32], columns: dict[str, NDArray[Any]]
+    ) -> None:
+        for name, values in zip(columns, latents, strict=False):  # means, log variances, kl: the first of the columns
+            columns[name][rows] = values
+        n, (lower, upper) = self.model.n_latents, LATENT_LOG_VAR_BOUNDS
+        log_var = latents[n : 2 * n]
+        columns["training_density"][rows] = self.model.density.at(x)
+        columns["flags"][rows] = np.where(self.model.density.outside(x), Flag.OUTSIDE_TRAINING_DOMAIN, 0) | np.where(
+            ((log_var <= lower) | (log_var >= upper)).any(0), Flag.LATENT_VARIANCE_CLAMPED, 0
         )
-        if self.has_fit:
-            data = (
-                torch.from_numpy(x),
-                torch.full_like(on_host.mean, torch.nan) if x_err is None else torch.from_numpy(x_err),
-            )
-            self._fit(batch, rows, data, on_host, columns)
-        self._lap("encode_s", clock)
 
     def _fit(
         self,
         batch: SpectraBatch,
         rows: slice,
-        data: tuple[torch.Tensor, torch.Tensor],
-        decoded: Reconstruction,
-        columns: dict[str, np.ndarray[Any, Any]],
+        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+        decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
+        columns: dict[str, NDArray[Any]],
     ) -> None:
-        errors_ok = errors_usable(batch.take(rows))
-        fit = {"nll": decoded.nll(*data).numpy(), "reduced_chi2": decoded.reduced_chi2(*data).numpy()}
-        for name, values in fit.items():
-            columns[name][rows] = np.where(errors_ok, values, np.nan)
+        """The columns that a decoder is needed for, of one micro-batch."""
+        x, x_err = data
+        errors_ok, at_bound = np.empty(len(x), bool), np.empty(len(x), bool)
+        chi2 = columns["reduced_chi2"][rows]
+        errors = np.full_like(x, np.nan) if x_err is None else x_err
+        fit_rows(x, errors, *decoded, columns["nll"][rows], chi2, errors_ok, np.float32(SCATTER_BOUND), at_bound)
         columns["flags"][rows] |= (
             np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
-            | np.where(decoded.scatter.amax(1).numpy() > SCATTER_BOUND, Flag.SCATTER_AT_BOUND, 0)
-            | np.where(columns["reduced_chi2"][rows] > POOR_FIT, Flag.POOR_FIT, 0)
+            | np.where(at_bound, Flag.SCATTER_AT_BOUND, 0)
+            | np.where(chi2 > POOR_FIT, Flag.POOR_FIT, 0)
         ).astype(np.int32)
-        flux = batch.phot_g_mean_flux[rows]
         arrays = {
-            "reconstruction": self.model.scaling.coefficients(decoded.mean.numpy(), flux).astype(np.float32),
-            "scatter": self.model.scaling.widths(decoded.scatter.numpy(), flux).astype(np.float32),
+            name: columns[name][rows] if name in columns else np.empty_like(x) for name in ("reconstruction", "scatter")
         }
+        scaling = self.model.scaling
+        unscale_rows(*decoded, batch.phot_g_mean_flux, scaling.mean, scaling.std, *arrays.values())
         if self.precision != FULL_PRECISION:
-            errors = np.where(
-                errors_ok[:, None], 0 if batch.coefficient_errors is None else batch.coefficient_errors[rows], 0
-            )
+            errors = np.where(errors_ok[:, None], _zero if x_err is None else batch.coefficient_errors, _zero)  # type: ignore[arg-type]
             widths = {"reconstruction": np.hypot(errors, arrays["scatter"]), "scatter": arrays["scatter"]}
-            arrays = {name: round_within(arrays[name], widths[name], float(self.precision)) for name in arrays}
-        for name in self.outputs[1:]:
-            columns[name][rows] = arrays[name]
-
-    def _lap(self, name: str, clock: float) -> float:
-        now = time.perf_counter()
-        self.seconds[name] += now - clock
-        return now
+            for name in self.outputs[1:]:
+                columns[name][rows] = round_within(arrays[name], widths[name], float(self.precision))
 
 
-def _arrow(values: np.ndarray[Any, Any]) -> pa.Array:
+def _arrow(values: NDArray[Any]) -> pa.Array:
     """An Arrow array over the same memory; two-dimensional values become fixed-size lists."""
     if values.ndim == 1:
         return pa.array(values)

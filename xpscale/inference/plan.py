@@ -8,11 +8,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.manifest import RunIdentity
+from xpscale.catalog.sink import ROW_GROUP_SIZE
 from xpscale.errors import InvalidInputError, PlanError
 from xpscale.inference.price import Cost, Prices
 from xpscale.inference.scaling_law import Cluster, Forecast, Load, forecast
 from xpscale.schema import FULL_PRECISION, OUTPUTS, SCHEMA_VERSION, checked_outputs, checked_precision
 from xpscale.storage import Storage
+from xpscale.store.reader import SpectraStore
 from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
 
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["InferencePlan", "InferenceTask", "available_memory", "plan_inference"]
 
-# Measured on partitions of 262,144 rows with C = 110, both products, two Dask workers: peaks of 1.34 to 1.45 GB.
-WORKER_BASE_BYTES = 600_000_000  # a process with torch, pyarrow, zarr and astropy loaded, before the first task
-BUFFERS = 7  # of C float32 a row: coefficients, errors, reconstruction, scatter, the part's bytes and its pages
-BYTES_OF_SCALARS = 800  # the other columns of a row, in numpy and in the part
+WORKER_BASE_BYTES = 750_000_000  # a process with torch, numba, pyarrow and astropy loaded, before the first task
+TASKS_AT_ONCE = 2  # in a worker: one is computed while another is read or written
+BUFFERS = 7  # of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row group and its pages
+BYTES_OF_SCALARS = 800  # the other columns of a row of a block
+PART_COPIES = 2  # of a partition's compressed bytes: they grow until all blocks are in them
 LATENTS_BYTES = 82  # a row of the product, compressed
 SPECTRA_BYTES_PER_COEFFICIENT = 7.1
 STORE_BYTES_PER_COEFFICIENT = 3.9
@@ -98,10 +101,12 @@ class InferencePlan:
 
     @property
     def projected_memory(self) -> int:
-        """Bytes of memory that no worker process will exceed: its base, and the largest partition's buffers."""
+        """Bytes of memory that no worker process will exceed: its base, and the buffers and parts of the tasks in it."""
         largest = max((task.partition.n_rows for task in self.tasks), default=0)
+        in_memory = min(largest, ROW_GROUP_SIZE) if isinstance(self.reader, SpectraStore) else largest
         per_row = BUFFERS * 4 * self.identity.n_coefficients + BYTES_OF_SCALARS
-        return WORKER_BASE_BYTES + largest * per_row
+        parts = largest * self.bytes_out // max(self.n_rows, 1)
+        return WORKER_BASE_BYTES + TASKS_AT_ONCE * (in_memory * per_row + PART_COPIES * parts)
 
     @property
     def n_requests(self) -> dict[str, int]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpscale.catalog.layout import MODEL
-from xpscale.catalog.sink import ParquetSink
+from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference.plan import InferenceTask
 from xpscale.storage import Storage
-from xpscale.types import SpectraReader, TaskReport, TaskStatus
+from xpscale.store.blocks import row_blocks
+from xpscale.types import SpectraBatch, SpectraReader, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.encoder import ScatterVAEEncoder
@@ -43,36 +45,52 @@ class EncodePartition:
     device: str = "auto"
 
     def __call__(self, task: InferenceTask) -> TaskReport:
-        """Encode one partition."""
-        from xpscale.model.scaling import rejected_rows
-
+        """Encode one partition: a block of rows is read, encoded and compressed before the next, so a few are in memory."""
         encoder = _encoder(self.sink.catalog, self.model_id, self.sink.outputs, self.device, self.sink.precision)
-        clock = time.perf_counter()
-        batch = self.reader.read(task.partition, errors=encoder.has_fit or encoder.needs_errors)
-        read_s = time.perf_counter() - clock
-        masks = rejected_rows(batch)
-        keep = ~np.any(list(masks.values()), axis=0)
-        usable = batch if keep.all() else batch.take(keep)
-        table = encoder(usable)
-        clock = time.perf_counter()
-        parts = self.sink.put(task.partition.pixel, table)
+        watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
+        n_in, n_out, n_rejected = 0, 0, Counter[str]()
+        with_errors = encoder.has_fit or encoder.needs_errors
+        for batch in row_blocks(self.reader, task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch):
+            with watch("decode_s"):
+                usable, rejected = _usable(batch)
+            table = encoder(usable, watch)
+            with watch("encode_s"):
+                parts.append(table)
+            n_in, n_out, n_rejected = n_in + len(batch), n_out + len(usable), n_rejected + rejected
+        with watch("write_s"):
+            written = parts.finish()
         return TaskReport(
             task.key,
-            TaskStatus.WRITTEN if parts else TaskStatus.EMPTY,
-            parts,
-            n_in=len(batch),
-            n_out=len(usable),
-            n_rejected={reason: int(mask.sum()) for reason, mask in masks.items() if mask.any()},
-            read_s=read_s,
-            to_device_s=encoder.seconds["to_device_s"],
-            forward_s=encoder.seconds["forward_s"],
-            encode_s=encoder.seconds["encode_s"],
-            write_s=time.perf_counter() - clock,
+            TaskStatus.WRITTEN if written else TaskStatus.EMPTY,
+            written,
+            n_in=n_in,
+            n_out=n_out,
+            n_rejected=dict(n_rejected),
+            details={"bytes_in": watch.n_bytes},
+            **watch.seconds,  # type: ignore[arg-type]
         )
 
 
+def _usable(batch: SpectraBatch) -> tuple[SpectraBatch, Counter[str]]:
+    """The rows that can be encoded, and how many of the others there are by reason."""
+    from xpscale.model.scaling import rejected_rows
+
+    masks = rejected_rows(batch)
+    keep = ~np.any(list(masks.values()), axis=0)
+    return batch if keep.all() else batch.take(keep), +Counter({name: int(mask.sum()) for name, mask in masks.items()})
+
+
+_loading = Lock()
+
+
+def _encoder(*key: Any) -> ScatterVAEEncoder:
+    """The model of a catalogue on a device, loaded once in a worker process, whichever thread asks first."""
+    with _loading:
+        return _loaded(*key)
+
+
 @lru_cache(maxsize=2)
-def _encoder(
+def _loaded(
     catalog: Storage, model_id: str, outputs: tuple[str, ...], device: str, precision: str
 ) -> ScatterVAEEncoder:
     """The model of a catalogue on a device, loaded once in a worker process."""

@@ -116,5 +116,8 @@ class TrainingDensity:
         """
         if not self.is_known:
             return np.zeros(len(x), bool)
-        margin = (self.upper - self.lower) / 4
-        return np.asarray(((x < self.lower - margin) | (x > self.upper + margin)).any(1))
+        from xpscale.model.kernels import leaves_range
+
+        margin, found = (self.upper - self.lower) / 4, np.empty(len(x), bool)
+        leaves_range(np.ascontiguousarray(x, np.float32), self.lower - margin, self.upper + margin, found)
+        return found

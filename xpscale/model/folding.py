@@ -1,13 +1,16 @@
 """The network in the form inference uses: fewer layers, the same function.
 
 BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become one, and the heads of
-mu and log_var become one matrix: 1.4 times the spectra a second on a CPU.  The scaling is *not* folded in: it would cost
-a factor two in float32 accuracy, because the standard deviations are some 1e-5 of the flux.
+mu and log_var become one matrix.  Activations are kept feature-major, (width, B): matrix products of these widths run 12 %
+faster that way round, and each latent comes out as a column of the catalogue.  Together 1.6 times the spectra a second of
+the network as it was trained, on a CPU (design/006).  The scaling is *not* folded in: it would cost a factor two in float32
+accuracy, because the standard deviations are some 1e-5 of the flux.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +49,22 @@ class FoldedScatterVAE(NetworkModule):
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
-        mean, log_var = self.encoder(x).chunk(2, dim=-1)  # (B, L) each
-        return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
+        mean, log_var = _through(self.encoder, x.T).chunk(2)  # (L, B) each
+        return LatentPosterior(mean.T, log_var.clamp(*LATENT_LOG_VAR_BOUNDS).T)
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
-        return Reconstruction(self.mean(z), self.scatter(z))
+        *inner, linear = self.mean
+        mean = linear(_through(inner, z.T).T)  # (B, C), row after row
+        *inner, linear, sigmoid = self.scatter
+        return Reconstruction(mean, sigmoid(linear(_through(inner, z.T).T)))
+
+
+def _through(layers: Iterable[nn.Module], h: Tensor) -> Tensor:
+    """The layers' function of h with shape (I, B): (O, B)."""
+    for layer in layers:
+        h = torch.addmm(layer.bias[:, None], layer.weight, h) if isinstance(layer, nn.Linear) else layer(h)
+    return h
 
 
 def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkModule:

@@ -35,8 +35,6 @@ NON_FINITE_COEFFICIENTS = "non_finite_coefficients"
 NO_G_FLUX = "no_g_flux"
 """Reason: ``phot_g_mean_flux`` is missing, not finite or not positive."""
 
-ROWS_AT_ONCE = 4096  # keeps the float64 temporaries of `Scaling.standardize` in the cache
-
 
 def rejected_rows(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
     """The rows the network cannot be given, with shape (N,), by reason.
@@ -151,7 +149,7 @@ class Scaling:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Standardized coefficients and errors, float32, with shape (N, C); errors are None if the batch has none.
 
-        The arithmetic is float64, a few thousand rows at a time; the result is rounded once.
+        The arithmetic is float64; the result is rounded once.
 
         Parameters
         ----------
@@ -167,19 +165,21 @@ class Scaling:
         """
         batch = batch if rows is None else batch.take(rows)
         self._require(batch.n_coefficients)
-        x = np.empty(batch.coefficients.shape, np.float32)
-        x_err = None if batch.coefficient_errors is None else np.empty_like(x)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            for start in range(0, len(batch), ROWS_AT_ONCE):
-                part = slice(start, start + ROWS_AT_ONCE)
-                per_flux = 1 / batch.phot_g_mean_flux[part, None]
-                values = batch.coefficients[part] * per_flux
-                values -= self.mean
-                values /= self.std
-                x[part] = values
-                if x_err is not None and batch.coefficient_errors is not None:
-                    x_err[part] = batch.coefficient_errors[part] * per_flux / self.std
+        flux, x_err = np.ascontiguousarray(batch.phot_g_mean_flux, np.float64), None
+        x = self._standardized(batch.coefficients, flux, self.mean)
+        if batch.coefficient_errors is not None:
+            x_err = self._standardized(batch.coefficient_errors, flux, np.zeros_like(self.mean))
         return x, x_err
+
+    def _standardized(
+        self, values: NDArray[Any], flux: NDArray[np.float64], shift: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        from xpscale.model.kernels import standardize_rows
+
+        values = np.ascontiguousarray(values, np.float32)
+        out = np.empty_like(values)
+        standardize_rows(values, flux, shift, self.std, out)
+        return out
 
     def coefficients(self, x: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
         """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized ones."""

@@ -6,25 +6,20 @@ Parquet row group by row group; any other reader partition by partition.
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
-from xpscale.store.layout import ARRAYS, CHUNK_ROWS
+from xpscale.store.layout import CHUNK_ROWS
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.reader import SpectraStore
-from xpscale.types import Partition, SpectraBatch
+from xpscale.types import Partition, SpectraBatch, Stopwatch
 
 if TYPE_CHECKING:
-    from zarr.storage import MemoryStore
-
-    from xpscale.storage import Storage
     from xpscale.types import SpectraReader
 
-__all__ = ["Block", "blocks_of", "read_block"]
+__all__ = ["Block", "blocks_of", "read_block", "row_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,46 +74,24 @@ def read_block(reader: SpectraReader, block: Block) -> SpectraBatch:
             raise InvalidInputError(f"{block.where.file} is not of this reader")
         return SpectraBatch.concatenate(reader.read_row_groups(block.where))
     if isinstance(reader, SpectraStore) and block.n_rows < block.where.n_rows:
-        rows = slice(block.start, block.start + block.n_rows)
-        return SpectraBatch(**{spec.name: _rows(reader, block.where, spec.name, rows) for spec in ARRAYS})
+        return reader.read_rows(block.where, block.start, block.n_rows)
     return reader.read(block.where)
 
 
-def _rows(store: SpectraStore, partition: Partition, name: str, rows: slice) -> Any:
-    """Rows of one array of a partition; of its shard, only the index and the chunks that are needed are fetched."""
-    import zarr
+def row_blocks(
+    reader: SpectraReader, partition: Partition, n_rows: int, *, errors: bool, watch: Stopwatch
+) -> Iterator[SpectraBatch]:
+    """The rows of a partition, sorted by position, so many at a time; each block is good until the next is asked for.
 
-    prefix = f"{partition.key}/{name}"
-    array = zarr.open_array(_ranges(store.storage / prefix), mode="r", zarr_format=3)
-    if array.shape[0] != partition.n_rows:
-        raise InvalidInputError(
-            f"{store.url}/{prefix} does not have the {partition.n_rows:,} rows the store lists",
-            f"Run 'xpscale store check {store.url}'",
-        )
-    return np.asarray(array[rows])
-
-
-def _ranges(storage: Storage) -> MemoryStore:
-    """A Zarr store that fetches what is asked for; a lost object is an error, where Zarr would read zeros."""
-    from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
-    from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-    from zarr.storage import MemoryStore
-
-    def fetch(key: str, part: ByteRequest | None) -> bytes:
-        if part is None:
-            return storage.read(key)
-        if isinstance(part, RangeByteRequest):
-            return storage.read_range(key, part.start, part.end - part.start)
-        n_bytes = storage.size(key) or len(storage.read(key))  # reading explains why there is no size
-        start = part.offset if isinstance(part, OffsetByteRequest) else max(0, n_bytes - part.suffix)
-        return storage.read_range(key, start, n_bytes - start)
-
-    class Ranges(MemoryStore):
-        async def get(
-            self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-        ) -> Buffer:
-            # in a thread: Zarr has one event loop for the process, and blocks are read side by side
-            data = await asyncio.to_thread(fetch, key, byte_range)
-            return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
-
-    return Ranges()
+    A spectra store is read block by block.  Of another reader the whole partition is in memory: it has to be sorted.
+    """
+    if isinstance(reader, SpectraStore):
+        yield from reader.blocks(partition, n_rows, errors=errors, watch=watch)
+        return
+    with watch("read_s"):
+        whole = reader.read(partition, errors=errors)
+    watch.n_bytes += sum(
+        getattr(whole, field.name).nbytes for field in fields(whole) if getattr(whole, field.name) is not None
+    )
+    for start in range(0, len(whole), n_rows):
+        yield whole.take(slice(start, start + n_rows))

@@ -12,17 +12,18 @@ import numpy as np
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
-from xpscale.store.layout import ARRAYS, CORRELATIONS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT
-from xpscale.types import Partition, SpectraBatch
+from xpscale.store.layout import ARRAYS, CORRELATIONS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT, ArraySpec
+from xpscale.store.shards import Shard
+from xpscale.types import Partition, SpectraBatch, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
 __all__ = ["SpectraStore", "open_store"]
 
-VECTORS = {spec.name for spec in (*ARRAYS, *CORRELATIONS) if spec.is_vector}
+SPECS = {spec.name: spec for spec in ARRAYS}
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,42 @@ class SpectraStore:
         errors
             Whether to read the coefficient errors, half of the bytes.
         """
-        names = [spec.name for spec in ARRAYS if errors or spec.name != "coefficient_errors"]
-        values: dict[str, Any] = {name: self._array(partition, name) for name in names}
-        return SpectraBatch(**{"coefficient_errors": None, **values})
+        return self.read_rows(partition, 0, partition.n_rows, errors=errors)
+
+    def read_rows(self, partition: Partition, start: int, n_rows: int, *, errors: bool = True) -> SpectraBatch:
+        """Some rows of a partition, as `read` has them; only the chunks they are in are fetched."""
+        shards = self._shards(partition, errors, at_once=n_rows == partition.n_rows)
+        return _filled(shards, [shard.empty(n_rows) for shard in shards], start, Stopwatch())
+
+    def blocks(
+        self, partition: Partition, n_rows: int, *, errors: bool = True, watch: Stopwatch | None = None
+    ) -> Iterator[SpectraBatch]:
+        """The rows of a partition as `read` has them, so many at a time; the last block has the rest.
+
+        Every block is decoded into the same memory: it is good until the next one is asked for.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        n_rows
+            Rows of a block; a multiple of the store's chunks is quickest.
+        errors
+            Whether to read the coefficient errors.
+        watch
+            Is told the seconds and bytes of reading and decoding.
+        """
+        watch = watch or Stopwatch()
+        shards, most = self._shards(partition, errors, at_once=False), min(n_rows, partition.n_rows)
+        with watch("read_s"):
+            buffers = [shard.empty(most) for shard in shards]
+        for start in range(0, partition.n_rows, n_rows):
+            n = min(n_rows, partition.n_rows - start)
+            yield _filled(shards, [buffer[:n] for buffer in buffers], start, watch)
 
     def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
         """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading their spectra."""
-        return self._array(partition, "phot_g_mean_flux")
+        return self._array(partition, SPECS["phot_g_mean_flux"])
 
     @property
     def has_correlations(self) -> bool:
@@ -115,25 +145,17 @@ class SpectraStore:
             raise InvalidInputError(
                 f"{self.url} was made without correlations", "Ingest into a new store with --correlations"
             )
-        bp, rp = (self._array(partition, spec.name) for spec in CORRELATIONS)
+        bp, rp = (self._array(partition, spec) for spec in CORRELATIONS)
         return bp, rp
 
-    def _array(self, partition: Partition, name: str) -> NDArray[Any]:
-        """One array of a partition; zarr decodes it, but does not fetch it: to zarr a lost object is an array of zeros."""
-        import zarr
-        from zarr.buffer import default_buffer_prototype
-        from zarr.storage import MemoryStore
+    def _shards(self, partition: Partition, errors: bool, at_once: bool) -> list[Shard]:
+        """The arrays of a partition; small ones are fetched whole in any case."""
+        folder, wanted = self.storage / partition.key, (s for s in ARRAYS if errors or s.name != "coefficient_errors")
+        return [Shard(folder / s.name, s, partition.n_rows, at_once or not s.is_vector) for s in wanted]
 
-        buffer = default_buffer_prototype().buffer
-        prefix, objects = f"{partition.key}/{name}", ("zarr.json", "c/0/0" if name in VECTORS else "c/0")
-        fetched = {key: buffer.from_bytes(self.storage.read(f"{prefix}/{key}")) for key in objects}
-        array = zarr.open_array(MemoryStore(fetched), mode="r")
-        if array.shape[0] != partition.n_rows:
-            raise InvalidInputError(
-                f"{self.url}/{prefix} does not have the {partition.n_rows:,} rows the store lists",
-                f"Run 'xpscale store check {self.url}'",
-            )
-        return np.asarray(array[...])
+    def _array(self, partition: Partition, spec: ArraySpec) -> NDArray[Any]:
+        shard = Shard(self.storage / partition.key / spec.name, spec, partition.n_rows, at_once=True)
+        return shard.read(0, shard.empty(partition.n_rows), Stopwatch())
 
     def find(self, source_ids: Iterable[int]) -> SpectraBatch:
         """The spectra of some sources, in no particular order; sources that are not here are left out.
@@ -147,7 +169,7 @@ class SpectraStore:
         order = sorted(range(len(self.partitions)), key=lambda i: (i not in likely, i))
         found = []
         for i in order:
-            ids = self._array(self.partitions[i], "source_id")
+            ids = self._array(self.partitions[i], SPECS["source_id"])
             rows = np.flatnonzero(np.isin(ids, wanted))
             if len(rows):
                 found.append(self.read(self.partitions[i]).take(rows))
@@ -160,6 +182,13 @@ class SpectraStore:
 
     def __str__(self) -> str:
         return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"
+
+
+def _filled(shards: list[Shard], arrays: list[NDArray[Any]], start: int, watch: Stopwatch) -> SpectraBatch:
+    """The batch of the rows from ``start`` on, read into these arrays."""
+    read = {s.spec.name: s.read(start, out, watch) for s, out in zip(shards, arrays, strict=True)}
+    values: dict[str, Any] = {"coefficient_errors": None, **read}
+    return SpectraBatch(**values)
 
 
 @lru_cache(maxsize=4)

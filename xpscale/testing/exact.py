@@ -123,7 +123,7 @@ def rounded_products(n_bits: int) -> Iterator[None]:
 
     Sums stay float32, as in the hardware that has these formats.
     """
-    exact = functional.linear
+    exact, exact_addmm = functional.linear, torch.addmm
     drop = 23 - n_bits  # of float32's bits
 
     def rounded(tensor: Tensor) -> Tensor:
@@ -135,8 +135,13 @@ def rounded_products(n_bits: int) -> Iterator[None]:
             return exact(x, weight, bias)
         return exact(rounded(x), rounded(weight), bias)
 
-    functional.linear = linear  # type: ignore[assignment]
+    def addmm(bias: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        if h.dtype != torch.float32:
+            return exact_addmm(bias, weight, h)
+        return exact_addmm(bias, rounded(weight), rounded(h))
+
+    functional.linear, torch.addmm = linear, addmm  # type: ignore[assignment]
     try:
         yield
     finally:
-        functional.linear = exact
+        functional.linear, torch.addmm = exact, exact_addmm  # type: ignore[assignment]

@@ -143,8 +143,16 @@ def connect(address: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def local_cluster(n_workers: int) -> Iterator[Client]:
-    """A cluster of worker processes on this machine, one thread each, and a client of it.  It logs nothing."""
+def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Client]:
+    """A cluster of worker processes on this machine, and a client of it.  It logs nothing.
+
+    Parameters
+    ----------
+    n_workers
+        Processes.
+    threads_per_worker
+        Tasks that a process works on at once; each of them takes the memory of a task.
+    """
     import dask
     from distributed import Client, LocalCluster
 
@@ -160,7 +168,7 @@ def local_cluster(n_workers: int) -> Iterator[Client]:
         dask.config.set(settings),
         LocalCluster(
             n_workers=n_workers,
-            threads_per_worker=1,
+            threads_per_worker=threads_per_worker,
             processes=True,
             dashboard_address=":0",
             memory_limit=0,

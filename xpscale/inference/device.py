@@ -1,0 +1,205 @@
+"""The network on one device, fed from the host: micro-batches go over, results come back, and the host need not wait.
+
+On a GPU a *lane* has three streams, so that rows travel to the device, are computed and travel back at the same time, and
+pinned memory for two micro-batches, without which copies are neither quick nor asynchronous::
+
+    host       standardize k+1      finish k-1
+    to device  ............ k+1
+    compute    k ..........
+    to host    k-1 ........
+
+Two lanes let two tasks of a worker share a GPU.  On a CPU the same code runs with ordinary memory and no streams, a result is
+there as soon as it is asked for, and there is one lane: a second thread that computes on the same core would only empty
+its caches, while reading, decompressing and writing go on beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from xpscale.errors import InvalidInputError
+from xpscale.model.scatter_vae import NetworkModule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["InFlight", "Lane", "Lanes", "OnDevice", "pick_device"]
+
+GPU_LANES = 2
+SLOTS = 2  # micro-batches of a lane that are on their way
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The torch device of a name; ``"auto"`` is the GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidInputError(f"torch has no device {name!r} here", "Use 'cpu', 'cuda' or 'auto'") from error
+    return device
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """A network for inference, and what of its results is wanted on the host.
+
+    Parameters
+    ----------
+    network
+        From `xpscale.model.folding.fold`, on its device.
+    device
+        Where it is.
+    decodes
+        Whether reconstructions are wanted, and not latents alone.
+    """
+
+    network: NetworkModule
+    device: torch.device
+    decodes: bool
+
+    def __call__(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """``latents`` with shape (2L + 1, B): means, log variances, kl; ``mean`` and ``scatter`` with shape (B, C)."""
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            posterior = self.network.encode(x, x_err)
+            rows = (posterior.mean.T, posterior.log_var.T, posterior.kl()[None])
+            results = {"latents": torch.cat(rows)}
+            if self.decodes:
+                decoded = self.network.decode(posterior.mean)
+                results |= {"mean": decoded.mean, "scatter": decoded.scatter}
+        return results
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The results of one micro-batch, on their way."""
+
+    _results: dict[str, torch.Tensor]
+    _arrived: torch.cuda.Event | None
+
+    def result(self) -> dict[str, NDArray[np.float32]]:
+        """The results on the host, good until `SLOTS` more micro-batches have been submitted."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return {name: values.numpy() for name, values in self._results.items()}
+
+
+class Lane:
+    """Sends the micro-batches of one task at a time through a network.
+
+    Parameters
+    ----------
+    on_device
+        The network.
+    """
+
+    def __init__(self, on_device: OnDevice) -> None:
+        self.on_device = on_device
+        self._is_cuda = on_device.device.type == "cuda"
+        self._streams = [_stream(on_device.device) for _ in range(3)] if self._is_cuda else [None] * 3
+        self._pinned: list[dict[str, torch.Tensor]] = [{} for _ in range(SLOTS)]
+        self._slot = 0
+
+    @property
+    def depth(self) -> int:
+        """Micro-batches to leave on their way while the next is prepared."""
+        return SLOTS - 1 if self._is_cuda else 0
+
+    def submit(self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None) -> InFlight:
+        """Start a micro-batch: standardized rows with shape (B, C), and their errors if the network takes them.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            The device's memory does not hold it.
+        """
+        upload, compute, download = self._streams
+        slot = self._pinned[self._slot]
+        with _on(upload):
+            inputs = [None if v is None else self._to_device(slot, f"to {i}", v) for i, v in enumerate((x, x_err))]
+        with _after(compute, upload):
+            results = self.on_device(inputs[0], inputs[1])  # type: ignore[arg-type]
+        with _after(download, compute):
+            on_host = {name: self._to_host(slot, name, values) for name, values in results.items()}
+            arrived: torch.cuda.Event | None = torch.cuda.Event() if self._is_cuda else None  # type: ignore[no-untyped-call]
+            if arrived is not None:
+                arrived.record(download)
+        self._slot = (self._slot + 1) % SLOTS
+        return InFlight(on_host, arrived)
+
+    def _to_device(self, slot: dict[str, torch.Tensor], name: str, values: NDArray[np.float32]) -> torch.Tensor:
+        host = torch.from_numpy(values)
+        if not self._is_cuda:
+            return host
+        staged = self._staging(slot, name, host).copy_(host)
+        return _kept(staged.to(self.on_device.device, non_blocking=True), self._streams[1])
+
+    def _to_host(self, slot: dict[str, torch.Tensor], name: str, values: torch.Tensor) -> torch.Tensor:
+        if not self._is_cuda:
+            return values
+        return self._staging(slot, name, values).copy_(_kept(values, self._streams[2]), non_blocking=True)
+
+    @staticmethod
+    def _staging(slot: dict[str, torch.Tensor], name: str, like: torch.Tensor) -> torch.Tensor:
+        """Pinned memory of this shape, kept from one micro-batch to the next."""
+        held = slot.get(name)
+        if held is None or held.numel() < like.numel():
+            held = slot[name] = torch.empty(like.numel(), dtype=like.dtype, pin_memory=True)
+        return held[: like.numel()].view(like.shape)
+
+
+@dataclass
+class Lanes:
+    """The lanes of a network; a task takes one for as long as it computes, and waits if there is none."""
+
+    on_device: OnDevice
+    _free: queue.SimpleQueue[Lane] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        for _ in range(GPU_LANES if self.on_device.device.type == "cuda" else 1):
+            self._free.put(Lane(self.on_device))
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[Lane]:
+        """A lane to use alone."""
+        lane = self._free.get()
+        try:
+            yield lane
+        finally:
+            self._free.put(lane)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _on(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    if stream is None:
+        yield
+        return
+    with torch.cuda.stream(stream):
+        yield
+
+
+@contextlib.contextmanager
+def _after(stream: torch.cuda.Stream | None, before: torch.cuda.Stream | None) -> Iterator[None]:
+    if stream is not None and before is not None:
+        stream.wait_stream(before)
+    with _on(stream):
+        yield
+
+
+def _kept(tensor: torch.Tensor, stream: torch.cuda.Stream | None) -> torch.Tensor:
+    """The tensor, whose memory is not given away before a stream that reads it is done with it."""
+    if stream is not None:
+        tensor.record_stream(stream)
+    return tensor

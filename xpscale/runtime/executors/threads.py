@@ -1,0 +1,45 @@
+"""Some tasks at once in this process: while one is computed another is read, and a third compressed and written.
+
+What takes time in a task (storage, decompression, torch, Parquet) releases the interpreter's lock, so threads overlap it; how
+many tasks are in flight is what bounds memory.  Dask workers with several threads do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from xpscale.types import TaskReport
+
+__all__ = ["ThreadsExecutor"]
+
+
+@dataclass(frozen=True)
+class ThreadsExecutor:
+    """Runs tasks in threads.
+
+    Parameters
+    ----------
+    n_threads
+        Tasks at once.
+    """
+
+    n_threads: int = 2
+
+    n_workers = 1
+
+    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+        """Reports in the order in which tasks end; a consumer that stops early waits for those in flight."""
+        waiting = iter(tasks)
+        with ThreadPoolExecutor(self.n_threads) as threads:
+            running: set[Future[TaskReport]] = set()
+            while True:
+                running |= {threads.submit(function, task) for task in islice(waiting, self.n_threads - len(running))}
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
