@@ -57,7 +57,8 @@ class Flag(enum.IntFlag):
     LATENT_VARIANCE_CLAMPED = 4
     """A latent log variance ran against its bound."""
     SCATTER_AT_BOUND = 8
-    """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling."""
+    """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling; networks without one never
+    set it."""
     POOR_FIT = 16
     """``reduced_chi2`` is above 10: the reconstruction misses the spectrum."""
 

@@ -50,7 +50,7 @@ GPU_MICRO_BATCH = 65_536
 LEAST_MICRO_BATCH = 256
 
 POOR_FIT = 10.0  # reduced chi squared above which Flag.POOR_FIT is set
-SCATTER_BOUND = 0.99  # of the sigmoid's ceiling
+SCATTER_BOUND = 0.99  # of the network's ceiling, if it has one
 
 _zero = np.float32(0)
 log = logging.getLogger("xpscale")
@@ -80,6 +80,7 @@ class ScatterVAEEncoder:
         self.has_fit = len(outputs) > 1
         self.needs_errors = model.network.needs_errors
         self.device = pick_device(device)
+        self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
         self.lanes = Lanes(OnDevice(fold(model.network).to(self.device), self.device, self.has_fit))
         if self.device.type == "cpu":
@@ -201,11 +202,13 @@ class ScatterVAEEncoder:
         errors_ok, at_bound = np.empty(len(x), bool), np.empty(len(x), bool)
         chi2 = columns["reduced_chi2"][rows]
         errors = np.full_like(x, np.nan) if x_err is None else x_err
-        fit_rows(x, errors, *decoded, columns["nll"][rows], chi2, errors_ok, np.float32(SCATTER_BOUND), at_bound)
+        fit_rows(x, errors, *decoded, columns["nll"][rows], chi2, errors_ok, np.float32(self.scatter_bound), at_bound)
         columns["flags"][rows] |= (
             np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
             | np.where(at_bound, Flag.SCATTER_AT_BOUND, 0)
             | np.where(chi2 > POOR_FIT, Flag.POOR_FIT, 0)
+            | np.where(decoded.scatter.amax(1).numpy() > self.scatter_bound, Flag.SCATTER_AT_BOUND, 0)
+            | np.where(columns["reduced_chi2"][rows] > POOR_FIT, Flag.POOR_FIT, 0)
         ).astype(np.int32)
         arrays = {
             name: columns[name][rows] if name in columns else np.empty_like(x) for name in ("reconstruction", "scatter")

@@ -1,15 +1,18 @@
-"""A scatter VAE whose encoder sees the measurement errors, of residual layers without normalization.
+"""A scatter VAE whose encoder sees the measurement errors, of residual blocks without batch normalization.
 
 The model, the loss and the letters are those of `xpscale.model.scatter_vae`; the networks are others.  With
-h -> h + GELU(W h + b) as the layer (h -> GELU(W h + b) where the width changes)::
+h -> h + V GELU(W LayerNorm(h) + b) + c as the block (h -> GELU(W h + b) where the width changes)::
 
-    encoder   [asinh x, (ln sigma + 2) / 2]  2C -> layers -> linear to mu and log_var
-    decoder   L -> the same layers mirrored -> linear to x_hat and a;   s = s_min + ln(1 + e^a)
+    encoder   [asinh x, (ln sigma + 2) / 2]  2C -> blocks -> linear to mu and log_var
+    decoder   L -> blocks of the same widths, mirrored -> linear to m and a
+              x_hat = sinh m,    s = s_min + e^a cosh m
 
 Why each part is there is shown by the ablation in ``design/011-better-model.md``.  In short: the errors tell the encoder
-how far to trust a spectrum, so faint stars get wider posteriors; asinh bounds what a hot star or a white dwarf, tens of
-standard deviations off, does to it; the scatter has a floor and no ceiling; nothing depends on the other spectra of a
-batch, so training and inference compute the same function and there is nothing to fold.
+how far to trust a spectrum, so faint stars get wider posteriors.  asinh bounds what a hot star or a white dwarf, tens of
+standard deviations off, does to the encoder, and sinh lets the decoder follow it there: near zero both are the identity,
+far off both work in logarithms, in which the scatter e^a is then relative (d x_hat = cosh m dm).  The scatter has a floor
+and no ceiling; m, a and log_var are bounded, so that no outlier sends the decoder off to infinity.  Nothing depends on the
+other spectra of a batch, so training and inference compute the same function and there is nothing to fold.
 
 Missing elements.  Where x is not finite, or sigma is not finite and positive, the element is not seen: the encoder gets
 x = 0 with the largest error.  `xpscale.training.loss` hides bands and high orders in training, so that it knows what to
@@ -19,6 +22,7 @@ make of that; the decoder predicts all elements always.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +38,7 @@ from xpscale.model.scatter_vae import (
     seen_elements,
 )
 
-__all__ = ["SCATTER_FLOOR", "NoiseAwareVAE"]
+__all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE"]
 
 SCATTER_FLOOR = 1e-3
 """Smallest scatter, in standard deviations of the coefficient over the training sample.
@@ -42,21 +46,36 @@ SCATTER_FLOOR = 1e-3
 The smallest errors of bright stars are of this size (BP 0, RP 0); below it the likelihood could grow without bound.
 """
 
+MEAN_BOUND = 8.0
+"""Largest |asinh x_hat|: 1,490 standard deviations, nine times the most extreme star of the APOGEE library."""
+
+LOG_SCATTER_BOUNDS = (-12.0, 6.0)
 ERROR_BOUNDS = (1e-6, 1e3)  # of a standardized error; what is not seen has the upper one
 
 
-class Layer(nn.Linear):
-    """h -> h + GELU(W h + b), or without the sum where the width changes; the GELU is the exact (erf) one."""
+class Block(nn.Module):
+    """h -> h + V GELU(W LayerNorm(h) + b) + c, or h -> GELU(W h + b) where the width changes; the exact (erf) GELU.
+
+    Parameters
+    ----------
+    width, next_width
+        Of h before and after.
+    """
+
+    def __init__(self, width: int, next_width: int) -> None:
+        super().__init__()
+        self.is_residual = width == next_width
+        self.inner = nn.Linear(width, next_width)
+        if self.is_residual:
+            self.norm = nn.LayerNorm(width)
+            self.outer = nn.Linear(next_width, next_width)
 
     def forward(self, h: Tensor) -> Tensor:
-        """The next h, with shape (B, O)."""
-        change = functional.gelu(super().forward(h))
-        return h + change if self.in_features == self.out_features else change
-
-
-def layers(widths: tuple[int, ...]) -> nn.Sequential:
-    """Layers from ``widths[0]`` to ``widths[-1]``."""
-    return nn.Sequential(*(Layer(i, o) for i, o in pairwise(widths)))
+        """The next h, with shape (B, next_width)."""
+        if not self.is_residual:
+            return functional.gelu(self.inner(h))
+        change: Tensor = self.outer(functional.gelu(self.inner(self.norm(h))))
+        return h + change
 
 
 class NoiseAwareVAE(NetworkModule):
@@ -70,15 +89,20 @@ class NoiseAwareVAE(NetworkModule):
 
     needs_errors = True
     scatter_ceiling = float("inf")
+    layer: ClassVar[type[nn.Module]] = Block
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         n_coefficients, n_latents, hidden = architecture.n_coefficients, architecture.n_latents, architecture.hidden
-        self.encoder = layers((2 * n_coefficients, *hidden))
+        self.encoder = self._stack((2 * n_coefficients, *hidden))
         self.posterior = nn.Linear(hidden[-1], 2 * n_latents)
-        self.decoder = layers((n_latents, *reversed(hidden)))
+        self.decoder = self._stack((n_latents, *reversed(hidden)))
         self.spectrum = nn.Linear(hidden[0], 2 * n_coefficients)
-        nn.init.constant_(self.spectrum.bias[n_coefficients:], -1.0)  # scatter of 0.3 to start from, as data have
+        nn.init.constant_(self.spectrum.bias[n_coefficients:], -1.0)  # scatter of 0.37 to start from, as data have
+
+    @classmethod
+    def _stack(cls, widths: tuple[int, ...]) -> nn.Sequential:
+        return nn.Sequential(*(cls.layer(i, o) for i, o in pairwise(widths)))
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C).
@@ -91,11 +115,19 @@ class NoiseAwareVAE(NetworkModule):
             )
         seen = seen_elements(x, x_err)
         value = torch.where(seen, x, 0).asinh()
-        width = (torch.where(seen, x_err, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS).log() + 2) / 2
+        width = (self.errors_shown(torch.where(seen, x_err, ERROR_BOUNDS[1])).clamp(*ERROR_BOUNDS).log() + 2) / 2
         mean, log_var = self.posterior(self.encoder(torch.cat([value, width], -1))).chunk(2, -1)
         return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
 
+    def errors_shown(self, x_err: Tensor) -> Tensor:
+        """What the encoder is told of the errors, with shape (B, C)."""
+        return x_err
+
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
-        mean, a = self.spectrum(self.decoder(z)).chunk(2, -1)
-        return Reconstruction(mean, SCATTER_FLOOR + functional.softplus(a))
+        return self.distribution(*self.spectrum(self.decoder(z)).chunk(2, -1))
+
+    def distribution(self, m: Tensor, a: Tensor) -> Reconstruction:
+        """x_hat and s of the decoder's two outputs, with shape (B, C)."""
+        m = m.clamp(-MEAN_BOUND, MEAN_BOUND)
+        return Reconstruction(m.sinh(), SCATTER_FLOOR + a.clamp(*LOG_SCATTER_BOUNDS).exp() * m.cosh())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["training_curve"]
+__all__ = ["read_history", "training_curve"]
 
 TERMS = {"loss": "C0", "nll": "C1", "kl": "C2"}
 LABELS = {"loss": "loss = nll + KL", "nll": "negative log likelihood", "kl": "KL divergence"}
@@ -38,7 +38,7 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
     """
     import matplotlib.pyplot as plt
 
-    columns = _read(str(history))
+    columns = read_history(str(history))
     if ax is None:
         _, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
     epoch = columns["epoch"]
@@ -67,8 +67,8 @@ def _frame(ax: Axes, columns: dict[str, list[float]]) -> None:
     ax.axhline(0, color="0.6", lw=0.6)
 
 
-def _read(history: str) -> dict[str, list[float]]:
-    """The columns of a history, as numbers."""
+def read_history(history: str) -> dict[str, list[float]]:
+    """The columns of a ``history.csv``, given as path, URL or text, as numbers by name."""
     if "\n" not in history:
         folder, _, name = Storage(history).url.rpartition("/")
         text, where = Storage(folder or "/").read(name).decode(), history
@@ -77,7 +77,9 @@ def _read(history: str) -> dict[str, list[float]]:
     try:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
         wanted = ["epoch", *TERMS, *(f"held_out_{term}" for term in TERMS)]
-        columns = {name: [row[name] for row in rows] for name in wanted}
+        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else wanted)}
+        if missing := [name for name in wanted if name not in columns]:
+            raise KeyError(missing[0])
     except (KeyError, ValueError, TypeError) as error:
         raise InvalidInputError(f"{where} is not a training history: {error}", "Give a model's history.csv") from error
     if not rows:

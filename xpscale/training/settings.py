@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -80,16 +81,16 @@ class TrainingSettings:
 
     epochs: int = 100
     batch_size: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
-    max_gradient_norm: float = 50.0
+    max_gradient_norm: float = 10.0
     free_nats: float = 0.7
     masked_fraction: float = 0.1
     network: str = "noise_aware"
     n_latents: int = 6
-    hidden: tuple[int, ...] = (192, 192, 192)
+    hidden: tuple[int, ...] = (160, 160, 160)
     keep: str = "best"
     patience: int = 0
     precision: str = "float32"
@@ -165,11 +166,15 @@ class TrainingSettings:
             raise NotFoundError(f"{path} does not exist", "Give the path of a TOML file") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidInputError(f"{path} is not TOML: {error}") from error
-        return _from_table(content.get("training", content), str(path))
+        return TrainingSettings.from_table(content.get("training", content), str(path))
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any], where: str) -> TrainingSettings:
+        """Settings from a table as TOML has it; ``where`` says in errors where it stands.  See `from_toml`."""
+        return _from_table(dict(table), where)
 
 
 def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
-    table = dict(table)
     preset = table.pop("preset", "default")
     _known(preset, PRESETS, f"{where}: preset")
     types = {f.name: type(getattr(PRESETS[preset], f.name)) for f in fields(TrainingSettings)}

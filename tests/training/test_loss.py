@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from xpscale.model.architectures import build
+from xpscale.training.loss import Objective, shown_elements
+from xpscale.training.settings import PRESETS, TrainingSettings
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def spectra():
+    return torch.randn(64, 110, generator=generator(1)), torch.rand(64, 110, generator=generator(2)) + 0.05
+
+
+def test_the_papers_loss_is_the_reference_formula(spectra):
+    """As the released script computes it, on the same batch and the same draw."""
+    x, x_err = spectra
+    settings = PRESETS["laroche2024"]
+    torch.manual_seed(0)
+    network = build(settings.architecture(110)).train()
+    objective = Objective(settings)
+    draws = objective.draw(network, x, len(x), generator())
+    assert len(draws) == 1  # nothing is hidden
+    found = objective(network, x, x_err, draws, epoch=0)
+
+    h = network.encoder(x)
+    mu, log_var = network.latent_mean(h), network.latent_log_var(h)
+    z = mu + torch.exp(0.5 * log_var) * draws[0]
+    x_hat, s_hat = network.mean(z), torch.sigmoid(network.scatter(z))
+    w = x_err**2 + s_hat**2
+    mse = torch.mean(torch.sum(0.5 * (x - x_hat) ** 2 / w + 0.5 * torch.log(w), dim=1))
+    kld = torch.mean(-0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp(), dim=1))
+    torch.testing.assert_close(found.cost, mse + kld, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.terms, torch.stack([mse, kld]).detach(), rtol=1e-6, atol=0)
+
+
+def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra):
+    network = build(TrainingSettings().architecture(110))
+    torch.nn.init.zeros_(network.posterior.weight)
+    torch.nn.init.zeros_(network.posterior.bias)  # the posterior is the prior: no latent holds anything
+    paid, free = (
+        Objective(replace(TrainingSettings(), masked_fraction=0.0, free_nats=nats))(
+            network, *spectra, (torch.zeros(64, 6),), 0
+        )
+        for nats in (0.0, 0.7)
+    )
+    assert free.cost.item() - paid.cost.item() == pytest.approx(6 * 0.7, rel=1e-5)
+    assert torch.equal(free.terms, paid.terms)
+    assert paid.terms[1] == 0
+
+
+def test_spectra_are_hidden_in_parts_as_often_as_said():
+    seen = shown_elements(torch.rand(60_000, 2, generator=generator()), 0.3, 110)
+    bp, rp = seen[:, :55], seen[:, 55:]
+    whole = seen.all(1)
+    assert whole.float().mean() == pytest.approx(0.7, abs=0.01)
+    assert (~bp.any(1)).float().mean() == pytest.approx(0.1, abs=0.01)
+    assert (~rp.any(1)).float().mean() == pytest.approx(0.1, abs=0.01)
+    truncated = ~whole & bp.any(1) & rp.any(1)
+    assert truncated.float().mean() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(bp[truncated], rp[truncated])  # the same orders of both
+    assert (bp[truncated][:, :-1] >= bp[truncated][:, 1:]).all()  # the lower ones
+    assert bp[truncated][:, 0].all()
+
+
+def test_hidden_elements_do_not_enter_the_likelihood(spectra):
+    x, x_err = spectra
+    network = build(TrainingSettings().architecture(110))
+    seen = torch.ones_like(x, dtype=torch.bool)
+    seen[:, 55:] = False
+    objective = Objective(TrainingSettings())
+    draws = (torch.zeros(64, 6), seen)
+    changed = x.clone()
+    changed[:, 55:] = 100
+    assert torch.equal(objective(network, changed, x_err, draws, 0).terms, objective(network, x, x_err, draws, 0).terms)

@@ -1,0 +1,192 @@
+"""A model's figures of merit on held-out spectra, as one row of a table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.evaluate.latents import n_alive, redundancy
+from xpscale.evaluate.reconstruction import calibration, evidence, predict, scatter_ratio
+from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.training.density import colour_and_magnitude
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.evaluate.reconstruction import Calibration
+    from xpscale.model.checkpoint import TrainedModel
+    from xpscale.types import SpectraBatch
+
+__all__ = ["MAGNITUDES", "Scores", "as_records", "by_colour", "by_magnitude", "encoded_per_s", "score", "table"]
+
+MAGNITUDES = (8.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0)
+"""Edges of the bins of G in mag."""
+
+N_COLOURS = 8
+"""Bins of colour, of equal numbers of stars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One model on one set of held-out spectra.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    loss, median_loss
+        Negative evidence lower bound with one draw of z, mean and median, nats a spectrum, without C/2 ln(2 pi).
+    nll
+        The same mean with that constant.
+    kl
+        Mean KL divergence, nats.
+    alive, n_latents
+        Latents of at least half a nat, of how many.
+    redundancy
+        R^2 with which the other latents tell the most redundant one.
+    residual_std
+        Width of the standardized residuals at one draw of z.
+    worst_magnitude_bin, worst_colour_bin
+        The same in the bin where it is farthest from 1.
+    scatter_ratio, scatter_ratio_range
+        Predicted over planted scatter: median over coefficients, and the range of nine tenths of them; NaN on real stars.
+    alpha_mcc
+        See `xpscale.evaluate.labels`; NaN without labels.
+    encoded_per_s
+        Spectra encoded a second, latents only, one thread.
+    trained_per_s
+        Training spectra a second.
+    """
+
+    name: str
+    loss: float
+    median_loss: float
+    nll: float
+    kl: float
+    alive: int
+    n_latents: int
+    redundancy: float
+    residual_std: float
+    worst_magnitude_bin: float
+    worst_colour_bin: float
+    scatter_ratio: float
+    scatter_ratio_range: tuple[float, float]
+    alpha_mcc: float
+    encoded_per_s: float
+    trained_per_s: float
+
+
+def score(
+    name: str,
+    model: TrainedModel,
+    batch: SpectraBatch,
+    *,
+    planted_scatter: NDArray[np.floating] | None = None,
+    alpha_mcc: float = math.nan,
+    seed: int = 0,
+) -> Scores:
+    """The figures of merit of a model.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    model
+        The model.
+    batch
+        Held-out spectra with usable errors.
+    planted_scatter
+        In the archive's units, with shape (N, C), if it is known.
+    alpha_mcc
+        Its score on labels, if there are some.
+    seed
+        Of the draws of z.
+    """
+    judged = evidence(model, batch, seed)
+    drawn, at_mean = predict(model, batch, seed), predict(model, batch)
+    ratios = np.full(model.n_coefficients, np.nan)
+    if planted_scatter is not None:
+        unit = model.scaling.std * batch.phot_g_mean_flux[:, None]
+        ratios = scatter_ratio(at_mean, planted_scatter / unit)
+    known = ratios[np.isfinite(ratios)]
+    middle, low, high = np.percentile(known, (50, 5, 95)) if len(known) else (math.nan,) * 3
+    return Scores(
+        name=name,
+        loss=judged.loss,
+        median_loss=judged.median_loss,
+        nll=judged.loss + model.n_coefficients / 2 * math.log(2 * math.pi),
+        kl=judged.kl,
+        alive=n_alive(judged.kl_per_latent),
+        n_latents=model.n_latents,
+        redundancy=float(redundancy(at_mean.latents).max()),
+        residual_std=float(drawn.residuals.std(dtype=np.float64)),
+        worst_magnitude_bin=by_magnitude(drawn.residuals, batch).worst,
+        worst_colour_bin=by_colour(drawn.residuals, batch).worst,
+        scatter_ratio=float(middle),
+        scatter_ratio_range=(float(low), float(high)),
+        alpha_mcc=alpha_mcc,
+        encoded_per_s=encoded_per_s(model, batch),
+        trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
+    )
+
+
+def by_magnitude(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
+    """Width of the residuals in bins of G."""
+    return calibration(residuals, colour_and_magnitude(batch)[1], MAGNITUDES)
+
+
+def by_colour(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
+    """Width of the residuals in eight bins of BP - RP that hold equal numbers of stars."""
+    colour = colour_and_magnitude(batch)[0]
+    edges = np.quantile(colour[np.isfinite(colour)], np.linspace(0, 1, N_COLOURS + 1))
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    return calibration(residuals, colour, edges)
+
+
+def encoded_per_s(model: TrainedModel, batch: SpectraBatch, repeats: int = 3) -> float:
+    """Spectra encoded a second in the best of some repeats: latents alone, one thread, nothing read or written."""
+    encode = ScatterVAEEncoder(model, ("latents",), "cpu")
+    seconds = []
+    for _ in range(repeats):
+        clock = time.perf_counter()
+        encode(batch)
+        seconds.append(time.perf_counter() - clock)
+    return len(batch) / min(seconds)
+
+
+HEADS: dict[str, Callable[[Scores], str]] = {
+    "model": lambda s: s.name,
+    "loss": lambda s: f"{s.loss:.1f}",
+    "median": lambda s: f"{s.median_loss:.1f}",
+    "NLL": lambda s: f"{s.nll:.1f}",
+    "KL": lambda s: f"{s.kl:.1f}",
+    "alive": lambda s: f"{s.alive} of {s.n_latents}",
+    "max R2": lambda s: f"{s.redundancy:.2f}",
+    "residual std": lambda s: f"{s.residual_std:.3f}",
+    "worst G bin": lambda s: f"{s.worst_magnitude_bin:.3f}",
+    "worst colour bin": lambda s: f"{s.worst_colour_bin:.3f}",
+    "scatter / planted": lambda s: (
+        f"{s.scatter_ratio:.2f} ({s.scatter_ratio_range[0]:.2f} to {s.scatter_ratio_range[1]:.2f})"
+    ),
+    "alpha MCC": lambda s: f"{s.alpha_mcc:.2f}",
+    "encoded/s": lambda s: f"{s.encoded_per_s:,.0f}",
+    "trained/s": lambda s: f"{s.trained_per_s:,.0f}",
+}
+
+
+def table(scores: Sequence[Scores]) -> str:
+    """The scores as a Markdown table; columns that are NaN for all models are left out."""
+    rows = [{head: text(one) for head, text in HEADS.items()} for one in scores]
+    heads = [head for head in HEADS if any("nan" not in row[head] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def as_records(scores: Iterable[Scores]) -> list[dict[str, object]]:
+    """The scores as JSON can hold them."""
+    return [asdict(one) for one in scores]
