@@ -1,18 +1,23 @@
 """The recipes run as they stand, one after the other, from one settings file; and the files they ship are sound."""
 
+import importlib.util
+import json
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import xpscale as xps
-from pipelines import infer_dr3, ingest_dr3, train_object_dense
+from pipelines import compare_models, infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
-SETTINGS = Path(__file__).resolve().parents[2] / "pipelines" / "settings"
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ROOT / "pipelines" / "settings"
+DATA = Path(os.environ.get("XPSCALE_DATA", ROOT / "../shared/data"))
 
 
 def test_recipes_make_a_catalogue(tmp_path, capsys):
@@ -37,6 +42,32 @@ def _toml(value):
     if isinstance(value, str):
         return f'"{value}"'
     return "{}" if value == {} else str(value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stars", ["library", "universe"])
+def test_models_are_compared(stars, tmp_path):
+    if stars == "library" and not ((DATA / "apogee_library.parquet").is_file() and importlib.util.find_spec("sklearn")):
+        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {DATA / 'apogee_library.parquet'}")
+    settings, few = (SETTINGS / "compare_models.toml").read_text(), tmp_path / "few.toml"
+    models, ablations = settings.split('[ablations."no free bits"]')[0], settings.split("[quick]")[1]
+    few.write_text(f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}")
+    arguments = ["--data", str(DATA), "--out", str(tmp_path), "--settings", str(few), "--quick", "--only", stars]
+    compare_models.main(arguments)
+    folder = tmp_path / stars
+    made = {str(path): path.stat().st_mtime_ns for path in folder.glob("*/card.json")}
+    compare_models.main(arguments)  # again: nothing is trained, the same is found
+    assert {str(path): path.stat().st_mtime_ns for path in folder.glob("*/card.json")} == made
+    scores = {one["name"]: one for one in json.loads((folder / "scores.json").read_text())}
+    assert (
+        scores["default"]["loss"] == scores["all parts"]["loss"] < scores["laroche2024"]["loss"]
+    )  # the same model twice
+    known = "alpha_mcc" if stars == "library" else "scatter_ratio"
+    assert all(one[known] == one[known] for one in scores.values())
+    assert (folder / "table.md").read_text().count("|\n") == len(scores) + 2
+    assert {path.stem for path in folder.glob("*.png")} == {
+        "training", "kl", "calibration_magnitude", "calibration_colour",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])

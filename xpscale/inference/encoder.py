@@ -207,8 +207,6 @@ class ScatterVAEEncoder:
             np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
             | np.where(at_bound, Flag.SCATTER_AT_BOUND, 0)
             | np.where(chi2 > POOR_FIT, Flag.POOR_FIT, 0)
-            | np.where(decoded.scatter.amax(1).numpy() > self.scatter_bound, Flag.SCATTER_AT_BOUND, 0)
-            | np.where(columns["reduced_chi2"][rows] > POOR_FIT, Flag.POOR_FIT, 0)
         ).astype(np.int32)
         arrays = {
             name: columns[name][rows] if name in columns else np.empty_like(x) for name in ("reconstruction", "scatter")
