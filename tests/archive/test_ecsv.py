@@ -128,6 +128,8 @@ WHOLE = gzip.compress(HEAD + b"".join(b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in r
         (WHOLE[:3000] + bytes([WHOLE[3000] ^ 0x55]) + WHOLE[3001:], "file.csv.gz"),
         (WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:], "not a sound gzip"),
         (WHOLE + b"junk", "truncated"),
+        (WHOLE + b"junk" * 9, "not a sound gzip"),
+        (WHOLE + bytes(9) + gzip.compress(b"4000,a,1,null,x,y\n")[:-1], "truncated"),
         (gzip.compress(b"# only\n# comments\n", mtime=0), "no header"),
         (gzip.compress(b"id,x\n1,2\n", mtime=0), "no column arr"),
     ],
@@ -137,9 +139,14 @@ def test_damaged_files_are_refused(raw, says):
         read(b"", raw=raw)
 
 
-def test_several_gzip_members_are_one_file():
-    ids, *_ = read(b"", raw=WHOLE + gzip.compress(b'4000,"a",2.5,"[1,2]",x,y\n'))
-    assert ids.tolist() == list(range(1, 4001))
+@pytest.mark.parametrize("padding", [0, 5, 300_000])
+@pytest.mark.parametrize("chunk", [64, 1 << 20])
+def test_several_gzip_members_are_one_file(padding, chunk, monkeypatch):
+    monkeypatch.setattr(ecsv, "CHUNK_BYTES", chunk)
+    rows = [b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in range(4000, 4100)]
+    members = [gzip.compress(row, mtime=0) + bytes(padding) for row in rows[: 100 if padding < 10 else 2]]
+    ids, *_ = read(b"", raw=WHOLE + bytes(padding) + b"".join(members))
+    assert ids.tolist() == list(range(1, 4000 + len(members)))
 
 
 def spectrum_file(rows):

@@ -10,21 +10,68 @@ from typing import Any
 
 import numba as nb
 import numpy as np
+from numba.extending import intrinsic
 
 __all__ = ["byte_at", "jit", "read_array", "read_integer", "read_number", "read_plain_array"]
 
 _COMMA, _QUOTE = 44, 34
 _POWERS = np.array([float(f"1e{i}") for i in range(309)])
-_EXACT = np.uint64(1 << 53)  # from here on not every integer is a float64
+_TENS = np.array([10**i for i in range(9)], np.uint64)
 _MAX_TENTH = (2**63 - 1) // 10
 
 jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False)
+_intrinsic: Any = intrinsic
 
 
 @jit
 def byte_at(data, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """The byte at an offset; numba would wrap a signed one that is negative, which costs a third of the speed."""
     return data[np.uint64(position)]
+
+
+@_intrinsic
+def _eight_bytes(typingctx, data, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """The 8 bytes at an offset, the first in the lowest place."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        word = context.get_value_type(nb.uint64)
+        address = builder.bitcast(builder.gep(array.data, [args[1]]), word.as_pointer())
+        return builder.load(address, align=1)
+
+    return nb.uint64(data, position), generate
+
+
+@_intrinsic
+def _n_zero_bits(typingctx, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Zero bits below the lowest one that is set; 64 if none is."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return builder.cttz(args[0], context.get_constant(nb.boolean, False))
+
+    return nb.uint64(nb.uint64), generate
+
+
+@jit
+def _read_digits(data, position, stop, mantissa):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """(the mantissa with the digits at ``position`` behind it, offset of the first byte that is no digit).
+
+    Eight bytes at a time; the offset may lie up to 7 bytes behind ``stop``.
+    """
+    while True:
+        word = _eight_bytes(data, position) ^ np.uint64(0x3030303030303030)  # digits become 0 to 9
+        others = ((word + np.uint64(0x7676767676767676)) | word) & np.uint64(0x8080808080808080)
+        n_digits = _n_zero_bits(others) >> np.uint64(3)
+        if n_digits == 0:
+            return mantissa, position
+        word <<= np.uint64(64) - (n_digits << np.uint64(3))  # zeros before them; then pairs, fours and all eight
+        word = (word * np.uint64(2561)) >> np.uint64(8)
+        word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
+        word = ((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
+        mantissa = mantissa * _TENS[n_digits] + word
+        position += np.int64(n_digits)
+        if n_digits < 8 or position >= stop:
+            return mantissa, position
 
 
 @jit
@@ -50,9 +97,9 @@ def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]  # noqa: ANN001
         return value
     power = _POWERS[-exponent]
     quotient = value / power
-    if mantissa < _EXACT or exponent < -22:
+    if exponent < -22:
         return quotient
-    # more than 53 bits: add the remainder over the power, both from exact products (Dekker 1971, Numer. Math. 18, 224)
+    # a mantissa may have 64 bits: add the remainder over the power, from exact products (Dekker 1971, Numer. Math. 18, 224)
     lost = np.float64(np.int64(mantissa - np.uint64(value)))
     product = quotient * power
     q_high, p_high = _high_half(quotient), _high_half(power)
@@ -182,20 +229,19 @@ def read_plain_array(data, position, stop, row, width):  # type: ignore[no-untyp
     for count in range(width):
         negative = byte_at(data, position) == 45
         position += negative
-        first, point = position, -1
-        mantissa = np.uint64(0)
-        while position < stop:
-            c = byte_at(data, position)
-            digit = np.uint8(c - np.uint8(48))
-            if digit < 10:
-                mantissa = mantissa * np.uint64(10) + np.uint64(digit)
-            elif c == 46 and point < 0:
-                point = position
-            else:
-                break
-            position += 1
-        exponent = 0 if point < 0 else point + 1 - position
-        n_digits = position - first - (point >= 0)
+        first, exponent = position, 0
+        mantissa, position = _read_digits(data, position, stop, np.uint64(0))
+        n_digits = position - first
+        if byte_at(data, position) == 46:
+            point = position + 1
+            first = point
+            while (
+                mantissa == 0 and first < stop and byte_at(data, first) == 48
+            ):  # zeros that say nothing but where the point is
+                first += 1
+            mantissa, position = _read_digits(data, first, stop, mantissa)
+            exponent = point - position
+            n_digits += position - first
         if n_digits == 0 or n_digits > 19 or position + 8 > stop:
             return -1, 0
         c = byte_at(data, position)

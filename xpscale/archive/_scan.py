@@ -16,11 +16,14 @@ from xpscale.archive._numbers import byte_at, jit, read_array, read_integer, rea
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["scan_rows"]
+__all__ = ["PADDING", "scan_rows"]
 
 _COMMA, _NEWLINE, _QUOTE, _RETURN = 44, 10, 34, 13
 _BLOCK = 64
 _SHORT = 4096
+
+PADDING = 32
+"""Bytes that must follow those to be read, whatever they are: numbers are read eight bytes at a time."""
 
 
 @jit
@@ -48,13 +51,33 @@ def _count(data, start, stop, byte):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @jit
+def _measure_line(data, position, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """(first offset of a newline at or after ``position``, or ``stop``; commas and quotes before it)."""
+    commas, quotes = 0, 0
+    while position + _BLOCK <= stop:
+        nearest, n_commas, n_quotes = np.uint8(255), np.uint8(0), np.uint8(0)  # bytes, to fit into one vector
+        for i in range(np.uint64(_BLOCK)):
+            c = data[np.uint64(position) + i]
+            nearest = min(nearest, np.uint8(c ^ np.uint8(_NEWLINE)))
+            n_commas = np.uint8(n_commas + np.uint8(c == _COMMA))
+            n_quotes = np.uint8(n_quotes + np.uint8(c == _QUOTE))
+        if nearest == 0:
+            break
+        commas, quotes, position = commas + int(n_commas), quotes + int(n_quotes), position + _BLOCK
+    while position < stop and byte_at(data, position) != _NEWLINE:
+        commas += byte_at(data, position) == _COMMA
+        quotes += byte_at(data, position) == _QUOTE
+        position += 1
+    return position, commas, quotes
+
+
+@jit
 def _skip_rest(data, position, stop, n_commas):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """(offset of the newline that ends this row or ``stop``, whether ``n_commas`` outside quotes stand before it)."""
-    newline = _find(data, position, min(stop, position + _SHORT), _NEWLINE)
-    if newline < min(stop, position + _SHORT):
-        quotes = _count(data, position, newline, _QUOTE)
-        if quotes % 2 == 0 and _count(data, position, newline, _COMMA) == n_commas:
-            return newline, True
+    end = min(stop, position + _SHORT)
+    newline, commas, quotes = _measure_line(data, position, end)
+    if newline < end and quotes % 2 == 0 and commas == n_commas:
+        return newline, True
     commas = 0
     while position < stop:
         c = byte_at(data, position)
@@ -172,7 +195,7 @@ def scan_rows(
     Parameters
     ----------
     data
-        Text, with 8 bytes or more behind ``stop``.
+        Text, with `PADDING` bytes or more behind ``stop``.
     wanted
         Ascending values of the first integer; rows with others are passed over.  All are wanted if it is ``None``.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from xpscale.archive._scan import scan_rows
+from xpscale.archive._scan import PADDING, scan_rows
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -117,14 +117,14 @@ class EcsvReader:
             raise InvalidInputError(f"{self.name} is not a sound gzip file ({error})", "Download it again") from error
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:
-        buffer = bytearray(CHUNK_BYTES + 64)
+        buffer = bytearray(CHUNK_BYTES + PADDING)
         view = memoryview(buffer)
         filled, roles = 0, None
         rows = _Rows([width for _, width in self._arrays], len(self._integers), len(self._floats))
         while True:
-            if filled == len(buffer) - 64:  # one row longer than the buffer
+            if filled == len(buffer) - PADDING:  # one row longer than the buffer
                 buffer, view = _doubled(buffer, filled)
-            n_read = text.readinto(view[filled : len(buffer) - 64])
+            n_read = text.readinto(view[filled : len(buffer) - PADDING])
             filled += n_read
             if n_read == 0 and filled and buffer[filled - 1] != ord("\n"):
                 buffer[filled] = ord("\n")
