@@ -110,7 +110,7 @@ def test_head_is_what_astropy_reads_as_ecsv(plain):
 def test_every_row_defect_is_planted_where_it_says(tmp_path):
     wanted = {
         "missing_bp": 2, "missing_source": 3, "missing_flux": 4, "not_finite": 5, "not_positive": 6, "duplicate": 7,
-        "duplicate_across": 3,
+        "duplicate_across": 3, "missing_rp": 2, "missing_position": 3, "bad_coefficient": 4,
     }  # fmt: skip
     written = write_archive(UNIVERSE, str(tmp_path), n_files=3, defects=Defects(**wanted), extra_sources=0.0)
     assert written.counts == wanted
@@ -126,6 +126,11 @@ def test_every_row_defect_is_planted_where_it_says(tmp_path):
         *written.planted["duplicate"],
         *written.planted["duplicate_across"],
     }
+    assert {i for i, r in by_id.items() if r[0]["rp_coefficients"] == "null"} == set(written.planted["missing_rp"])
+    spoilt = {i for i, r in by_id.items() if "nan" in (r[0]["bp_coefficients"] + r[0]["rp_coefficients"]).lower()}
+    assert spoilt == set(written.planted["bad_coefficient"])
+    no_place = {int(row["source_id"]) for row in sources if row["ra"] == "null"}
+    assert no_place == set(written.planted["missing_position"])
     errors = {
         i: np.concatenate(
             [numbers(r[0][f"{b}_coefficient_errors"]) for b in ("bp", "rp") if r[0][f"{b}_coefficients"] != "null"]

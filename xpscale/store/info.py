@@ -40,21 +40,34 @@ class StoreInfo:
         return json.dumps(asdict(self), indent=1)
 
     def __str__(self) -> str:
-        orders = ", ".join(f"{n} of order {order}" for order, n in self.partitions_by_order.items())
-        rejected = ", ".join(f"{n:,} {reason}" for reason, n in self.n_rejected.items()) or "none"
-        widest = max(self.magnitudes.values(), default=1)
-        bars = [f"  G {g:>3}  {'█' * max(1, round(40 * n / widest))} {n:,}" for g, n in self.magnitudes.items()]
+        n_rejected = sum(self.n_rejected.values())
         return "\n".join(
             [
                 f"{self.n_rows:,} sources, {self.n_coefficients} coefficients ({self.n_bp} BP)",
-                f"{self.n_partitions:,} partitions: {orders}",
                 f"{self.release}: {self.origin}",
-                f"{self.n_read:,} read; rejected: {rejected}; {self.n_movers:,} movers at order 8",
-                *(f"set aside: {file['name']}: {file['reason']}" for file in self.quarantined),
-                *bars,
                 f"digest {self.digest}",
+                f"{self.n_read:,} read, {self.n_rows:,} written, {n_rejected:,} rejected; "
+                f"{self.n_movers:,} written lie in another pixel of order 8 than their source_id says",
+                *_bars("rejected", self.n_rejected),
+                *(f"set aside: {file['name']}: {file['reason']}" for file in self.quarantined),
+                *_bars(f"{self.n_partitions:,} partitions", self.partitions_by_order, "order "),
+                *_bars("sources by G magnitude, rounded down", self.magnitudes, "G "),
             ]
         )
+
+
+def _bars(title: str, counts: Mapping[str, int], prefix: str = "") -> list[str]:
+    """A title and a line for each number, the largest with a bar of 40 blocks; nothing if there are no numbers."""
+    if not counts:
+        return []
+    most, width = max(counts.values()), max(map(len, counts))
+    lines = [title]
+    for name, n in counts.items():
+        whole, eighths = divmod(max(1, round(320 * n / most)), 8)
+        bar = "█" * whole + " ▏▎▍▌▋▊▉"[eighths]
+        label = prefix + (name.rjust(width) if prefix else name.ljust(width))
+        lines.append(f"  {n:>{len(f'{most:,}')},} {label}  {bar}".rstrip())
+    return lines
 
 
 def store_info(url: str | Storage) -> StoreInfo:

@@ -118,7 +118,7 @@ def _identify(
 
 def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
     batch = Universe(N_TEMPLATES, seed=seed).spectra()
-    text = spectrum_text(batch, np.zeros(N_TEMPLATES, bool), correlations=False)
+    text = spectrum_text(batch, np.zeros((N_TEMPLATES, 2), bool), correlations=False)
     lines = text.decode().splitlines()[-N_TEMPLATES:]
     rng = np.random.default_rng([seed, 7])
     tails = []

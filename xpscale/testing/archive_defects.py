@@ -19,8 +19,11 @@ __all__ = ["REJECTED_AS", "Defects", "FileRows", "Planter"]
 
 REJECTED_AS = {
     "missing_bp": "missing_bp",
+    "missing_rp": "missing_rp",
+    "missing_position": "no_position",
     "missing_source": "no_gaia_source",
     "missing_flux": "no_g_flux",
+    "bad_coefficient": "non_finite_coefficients",
     "not_finite": "bad_errors",
     "not_positive": "bad_errors",
     "duplicate": "duplicate_source_id",
@@ -35,12 +38,16 @@ class Defects:
 
     Parameters
     ----------
-    missing_bp
-        The BP columns are ``null``.
+    missing_bp, missing_rp
+        The band's columns are ``null``.
+    missing_position
+        ``ra`` is ``null``.
     missing_source
         GaiaSource lacks the row.
     missing_flux
         ``phot_g_mean_flux`` is ``null``.
+    bad_coefficient
+        One coefficient is ``NaN``.
     not_finite
         One coefficient error is ``NaN``.
     not_positive
@@ -60,8 +67,11 @@ class Defects:
     """
 
     missing_bp: int = 0
+    missing_rp: int = 0
+    missing_position: int = 0
     missing_source: int = 0
     missing_flux: int = 0
+    bad_coefficient: int = 0
     not_finite: int = 0
     not_positive: int = 0
     duplicate: int = 0
@@ -85,16 +95,16 @@ class Defects:
 
 @dataclass(slots=True, eq=False)
 class FileRows:
-    """Rows of one file before they become text."""
+    """Rows of one file before they become text; ``no_band`` (N, 2) marks rows without BP, without RP."""
 
     first: int
     last: int
     spectra: SpectraBatch
     sources: SourceRows
-    no_bp: NDArray[np.bool_] = field(init=False)
+    no_band: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.no_bp = np.zeros(len(self.spectra), bool)
+        self.no_band = np.zeros((len(self.spectra), 2), bool)
 
     @property
     def range(self) -> str:
@@ -132,11 +142,11 @@ class Planter:
             batch = file.spectra.take(again)
             self.carried = batch, file.sources.take(np.isin(file.sources.source_id, batch.source_id))
         file.spectra = SpectraBatch.concatenate([file.spectra, file.spectra.take(chosen["duplicate"])])
-        file.no_bp = np.append(file.no_bp, file.no_bp[chosen["duplicate"]])
+        file.no_band = np.vstack([file.no_band, file.no_band[chosen["duplicate"]]])
         if carried:
             file.spectra = SpectraBatch.concatenate([file.spectra, carried[0]])
             file.sources = SourceRows.concatenate([file.sources, carried[1]]).sorted()
-            file.no_bp = np.append(file.no_bp, np.zeros(len(carried[0]), bool))
+            file.no_band = np.vstack([file.no_band, np.zeros((len(carried[0]), 2), bool)])
 
     def done(self) -> dict[str, tuple[int, ...]]:
         """What was planted, if all was."""
@@ -153,8 +163,12 @@ def _spoil_values(file: FileRows, chosen: Mapping[str, NDArray[np.int64]]) -> No
     errors[row, row % errors.shape[1]] = np.nan
     row = chosen["not_positive"]
     errors[row, row % errors.shape[1]] = -1 * (row % 2)
-    file.no_bp[chosen["missing_bp"]] = True
+    row = chosen["bad_coefficient"]
+    file.spectra.coefficients[row, row % errors.shape[1]] = np.nan
+    for band, name in enumerate(("missing_bp", "missing_rp")):
+        file.no_band[chosen[name], band] = True
     sources = file.sources
+    sources.ra[np.isin(sources.source_id, file.spectra.source_id[chosen["missing_position"]])] = np.nan
     lost = np.isin(sources.source_id, file.spectra.source_id[chosen["missing_flux"]])
     sources.phot_g_mean_flux[lost] = np.nan
     file.sources = sources.take(~np.isin(sources.source_id, file.spectra.source_id[chosen["missing_source"]]))

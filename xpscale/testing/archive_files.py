@@ -132,7 +132,7 @@ def write_archive(
         if not defect:
             planter.spoil(file)
         rows[file.range] = len(file.spectra)
-        spectra = spectrum_text(file.spectra, file.no_bp, correlations=correlations)
+        spectra = spectrum_text(file.spectra, file.no_band, correlations=correlations)
         texts = {XP_FOLDER: spectra, SOURCE_FOLDER: source_text(file.sources)}
         for folder, data in _damaged(texts, defect).items():
             name = f"{'XpContinuousMeanSpectrum' if folder == XP_FOLDER else 'GaiaSource'}_{file.range}.csv.gz"

@@ -70,12 +70,12 @@ class SourceRows:
         return SourceRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SourceRows)))
 
 
-def spectrum_text(batch: SpectraBatch, no_bp: NDArray[np.bool_], *, correlations: bool) -> bytes:
-    """An ``xp_continuous_mean_spectrum`` file, uncompressed; ``no_bp`` (N,) marks rows without BP columns."""
+def spectrum_text(batch: SpectraBatch, no_band: NDArray[np.bool_], *, correlations: bool) -> bytes:
+    """An ``xp_continuous_mean_spectrum`` file, uncompressed; ``no_band`` (N, 2) marks rows without BP, without RP columns."""
     blocks = [ecsv_head("xp_continuous_mean_spectrum", XP_COLUMNS)]
     for start in range(0, len(batch), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        blocks.append(_spectrum_rows(batch.take(rows), no_bp[rows], correlations))
+        blocks.append(_spectrum_rows(batch.take(rows), no_band[rows], correlations))
     return b"".join(blocks)
 
 
@@ -88,7 +88,7 @@ def source_text(rows: SourceRows) -> bytes:
     return b"".join(blocks)
 
 
-def _spectrum_rows(batch: SpectraBatch, no_bp: NDArray[np.bool_], correlations: bool) -> bytes:
+def _spectrum_rows(batch: SpectraBatch, no_band: NDArray[np.bool_], correlations: bool) -> bytes:
     errors = batch.coefficient_errors
     assert errors is not None  # a universe's spectra have errors
     pieces: list[pa.Array | str] = [_text(batch.source_id), f",{SOLUTION_ID['xp']}"]
@@ -105,9 +105,7 @@ def _spectrum_rows(batch: SpectraBatch, no_bp: NDArray[np.bool_], correlations: 
                 ",5,0.99",
             ]
         )
-        pieces.append(
-            pc.if_else(pa.array(no_bp), pa.scalar(",null" * 12, pa.large_string()), text) if band == 0 else text
-        )
+        pieces.append(pc.if_else(pa.array(no_band[:, band]), _scalar(",null" * 12), text))
     return _lines(pieces)
 
 
