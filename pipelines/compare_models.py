@@ -80,7 +80,7 @@ def _on_library(path: Path, out: Path, settings: dict[str, Any]) -> None:
     raw = normalized(training), normalized(held_out)
     baselines = {"110 coefficients": separation(*raw), "PCA-6": separation(*principal_components(*raw, 6))}
     text = ", ".join(f"{name} {value:.2f}" for name, value in baselines.items())
-    _write(out / "library", models, scores, held_out, f"alpha MCC of baselines: {text}")
+    _write(out / "library", models, settings, scores, held_out, f"alpha MCC of baselines: {text}")
 
 
 def _on_universe(out: Path, settings: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ def _on_universe(out: Path, settings: dict[str, Any]) -> None:
     truth = universe.truth()
     planted = truth.scatter[np.searchsorted(truth.source_id, held_out.source_id)]
     scores = [score(name, model, held_out, planted_scatter=planted) for name, model in models.items()]
-    _write(out / "universe", models, scores, held_out, "")
+    _write(out / "universe", models, settings, scores, held_out, "")
 
 
 def _all_settings(settings: dict[str, Any]) -> dict[str, TrainingSettings]:
@@ -118,14 +118,19 @@ def _train_all(store: SpectraStore, folder: Path, settings: dict[str, Any]) -> d
 
 
 def _write(
-    folder: Path, models: dict[str, TrainedModel], scores: list[Scores], held_out: SpectraBatch, note: str
+    folder: Path,
+    models: dict[str, TrainedModel],
+    settings: dict[str, Any],
+    scores: list[Scores],
+    held_out: SpectraBatch,
+    note: str,
 ) -> None:
     """The table and the figures."""
     text = f"{len(held_out):,} held-out spectra\n\n{table(scores)}\n" + (f"\n{note}\n" if note else "")
     (folder / "table.md").write_text(text)
     (folder / "scores.json").write_text(json.dumps(as_records(scores), indent=1))
     print(f"\n{text}")
-    full = {name: models[name] for name in list(models)[:2]}
+    full = {name: models[name] for name in settings["models"]}
     title = f"{folder.name}: {len(held_out):,} held-out spectra"
     residuals = {name: predict(model, held_out, seed=0).residuals for name, model in full.items()}
     figures: dict[str, Any] = {

@@ -44,26 +44,22 @@ def held_out_curves(
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
             columns = read_history(history)
             epoch, loss, median = (np.array(columns[key]) for key in ("epoch", "held_out_loss", "held_out_median_loss"))
-            ax.plot(epoch, loss, color=colour, lw=1.8)
+            ax.plot(epoch, loss, color=colour, lw=1.8, label=f"{name}: {_signed(loss[-1])}")
             ax.plot(epoch, median, color=colour, lw=0.8)
-            ax.annotate(
-                f"{name}: {loss[-1]:.1f}", (epoch[-1], loss[-1]), (4, 0), textcoords="offset points", color=colour,
-                va="center", fontsize=8,
-            )  # fmt: skip
             last = slice(int((1 - SHOWN) * len(epoch)), None)
             settled += [loss[last], median[last]]
         low, high = np.min(np.concatenate(settled)), np.max(np.concatenate(settled))
-        margin = 0.15 * (high - low) or 1.0
+        margin = 0.1 * (high - low) or 1.0
         ax.set(
-            ylim=(low - margin, high + margin),
+            ylim=(low - margin, high + 4 * margin),  # room for the legend
             xlabel="epoch",
             ylabel=r"held-out loss [nats], without $\frac{C}{2}\ln 2\pi$",
             title=title,
         )
         ax.margins(x=0.02)
-        ax.plot([], [], color=BLACK, lw=1.8, label="mean over held-out stars")
-        ax.plot([], [], color=BLACK, lw=0.8, label="median")
-        ax.legend(loc="upper right")
+        ax.plot([], [], color=BLACK, lw=1.8, label="thick: mean over the stars")
+        ax.plot([], [], color=BLACK, lw=0.8, label="thin: median")
+        ax.legend(loc="upper right", ncols=2)
         credit(fig)
     return fig, ax
 
@@ -92,10 +88,10 @@ def kl_per_latent(
             at = np.arange(len(heights)) + (i - (len(kl) - 1) / 2) * width
             ax.bar(at, heights, 0.9 * width, color=colour, label=f"{name}: {(heights >= alive).sum()} alive")
         ax.axhline(alive, color=BLACK, lw=0.8, ls=":")
-        ax.annotate(f"alive: {alive:g} nats", (0.99, alive), (0, 2), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", ha="right", fontsize=7)  # fmt: skip
-        ax.set_xticks(range(max(map(len, kl.values()))))
-        ax.set_xticklabels([str(k + 1) for k in range(max(map(len, kl.values())))])
+        n_latents = max(map(len, kl.values()))
+        ax.set_xlim(-0.6, n_latents)
+        ax.annotate(f"alive:\n{alive:g} nats", (n_latents - 0.5, alive), (0, 2), textcoords="offset points", fontsize=7)
+        ax.set_xticks(range(n_latents), [str(k + 1) for k in range(n_latents)])
         ax.tick_params(axis="x", length=0)
         ax.set(xlabel="latent, most to least informative", ylabel="KL from the prior [nats]", title=title)
         ax.legend()
@@ -136,3 +132,8 @@ def calibration_by(
         ax.legend(ncols=3)
         credit(fig)
     return fig, ax
+
+
+def _signed(value: float) -> str:
+    """With a minus sign as it is printed."""
+    return f"{value:.1f}".replace("-", "\u2212")
