@@ -84,6 +84,22 @@ def test_positions_and_fluxes_are_exact(value):
         assert floats[0, 0] == float(text) if exact else floats[0, 0] == pytest.approx(float(text), rel=4e-16)
 
 
+DIGITS = st.from_regex(r"\A-?[0-9]{1,22}(\.[0-9]{0,26})?(E-?[0-9]{1,2})?\Z")
+
+
+@given(st.lists(DIGITS, min_size=1, max_size=8), st.booleans())
+def test_however_many_digits_a_number_has(texts, is_array_alone):
+    *_, arrays, lengths = read(HEAD + f'1,,2,"[{",".join(texts)}]",,{"" if is_array_alone else "x" * 99}\n'.encode())
+    assert lengths.tolist() == [len(texts)]
+    with np.errstate(over="ignore"):
+        expected = np.array([float(text) for text in texts]).astype(np.float32)
+    for got, value, text in zip(arrays[0], expected, texts, strict=False):
+        digits, _, power = text.strip("-").partition("E")
+        n_behind = len(digits.partition(".")[2]) - int(power or 0)
+        exact = len(digits.replace(".", "").lstrip("0")) <= 19 and 0 <= n_behind <= 22
+        assert got == value if exact else got == pytest.approx(value, rel=2e-7, abs=1e-44)
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

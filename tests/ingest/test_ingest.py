@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.archive.test_files import serving
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.ingest.build import build_store
 from xpscale.ingest.plan import plan_ingest, run_ingest
@@ -105,6 +106,32 @@ def test_movers_lie_where_their_position_is(reference, universe):
 def test_worker_processes_make_the_same_bytes(spoilt, reference, tmp_path, two_processes):
     ingest(spoilt.url, tmp_path / "store", executor=two_processes)
     assert contents(tmp_path / "store") == contents(reference)
+
+
+def same_partitions(store, reference):
+    """Equal digests: of all objects of all partitions; attributes say other sizes, for the web does not tell any."""
+    assert store.digest == open_store(str(reference)).digest
+    assert {**store.report, "files": []} == {**open_store(str(reference)).report, "files": []}
+    assert check_store(store).ok
+
+
+def test_straight_from_the_web_and_no_csv_is_kept(spoilt, reference, tmp_path):
+    with serving(spoilt.url) as url:
+        store, _ = ingest(url, tmp_path / "store")
+    same_partitions(store, reference)
+    assert os.listdir(tmp_path) == ["store"]
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+@pytest.mark.s3
+def test_from_s3_to_s3(spoilt, reference, tmp_path):
+    from xpscale.testing.services import seaweedfs
+
+    with seaweedfs(tmp_path / "weed") as service, service.apply():
+        bucket = Storage("s3://xpscale/archive")
+        for path in Path(spoilt.url).glob("*/*"):
+            bucket.replace(str(path.relative_to(spoilt.url)), path.read_bytes())
+        same_partitions(ingest(bucket.url, "s3://xpscale/store")[0], reference)
 
 
 KILLED = """

@@ -1,0 +1,50 @@
+"""Staged rows: whatever pixels an ingest chooses, each takes its own rows of every file, and all are taken once."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpscale.ingest.staging import stage, staged_files
+from xpscale.sky import healpix_29
+from xpscale.storage import Storage
+from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
+from xpscale.types import SpectraBatch
+
+
+def batch(positions, first_id):
+    n = len(positions)
+    ra, dec = np.array(positions).T
+    values = np.arange(4.0 * n).astype(np.float32).reshape(n, 4) + first_id
+    return SpectraBatch(np.arange(first_id, first_id + n), ra, dec, np.ones(n), values, values + 0.5)
+
+
+# a few degrees crowded, and the whole sky
+POSITIONS = st.one_of(st.tuples(st.floats(44, 47), st.floats(-1, 1)), st.tuples(st.floats(0, 360), st.floats(-90, 90)))
+FILES = st.lists(st.lists(POSITIONS, min_size=1, max_size=25), min_size=1, max_size=3)
+
+
+@given(files=FILES, max_rows=st.integers(1, 30))
+def test_partitions_take_every_staged_row_once(files, max_rows, tmp_path_factory):
+    store = Storage(str(tmp_path_factory.mktemp("staging")))
+    batches = [batch(positions, 1000 * (i + 1)) for i, positions in enumerate(files)]
+    for i, rows in enumerate(batches):
+        stage(store, f"{i}", rows, 2)
+    staged = staged_files(store, [f"{i}" for i in range(len(batches))])
+    counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
+    for file in staged:
+        assert file.counts.sum() == len(batches[int(file.name)])
+        counts[file.pixels] += file.counts
+    taken = []
+    for partition in adaptive_partitions(counts, max_rows):
+        low, high = partition.pixel.index_range
+        found = [run.read(store, 4) for run in (file.rows_in(partition.pixel) for file in staged)]
+        assert sum(map(len, found)) == partition.n_rows
+        for rows in found:
+            index = healpix_29(rows.ra, rows.dec)
+            assert np.all((index >= low) & (index < high))
+            assert np.all(np.diff(index) >= 0)
+        taken += found
+    rows, truth = SpectraBatch.concatenate(taken), SpectraBatch.concatenate(batches)
+    order = np.argsort(rows.source_id)
+    for name in ("source_id", "ra", "dec", "coefficients", "coefficient_errors"):
+        assert np.array_equal(getattr(rows, name)[order], getattr(truth, name))
