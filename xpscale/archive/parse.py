@@ -136,5 +136,10 @@ def _check_correlations(found: NDArray[np.int32], expected: int, band: str, name
 
 
 def _side_by_side(chunks: list[EcsvChunk], slot: int, n_bp: int, n_rp: int) -> NDArray[np.float32]:
-    joined = [np.hstack([chunk.arrays[slot][:, :n_bp], chunk.arrays[slot + 1][:, :n_rp]]) for chunk in chunks]
-    return np.concatenate(joined)
+    joined = np.empty((sum(len(chunk.lengths) for chunk in chunks), n_bp + n_rp), np.float32)
+    row = 0
+    for chunk in chunks:
+        rows = slice(row, row := row + len(chunk.lengths))
+        joined[rows, :n_bp] = chunk.arrays[slot][:, :n_bp]
+        joined[rows, n_bp:] = chunk.arrays[slot + 1][:, :n_rp]
+    return joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
 
 __all__ = ["open_file", "verified_stream"]
+
+MAX_PENDING = 8
+"""Blocks read and not yet hashed, of half a megabyte each: neither thread waits for the other where cores are busy."""
 
 
 def open_file(storage: Storage, file: ArchiveFile) -> BinaryIO:
@@ -83,15 +87,15 @@ class _HashingReader(io.RawIOBase):
         self.stream = stream
         self._digest = hashlib.md5(usedforsecurity=False)
         self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         data = self.stream.read(size)
-        self._wait()
-        self._pending = self._thread.submit(self._digest.update, data)
+        self._pending.append(self._thread.submit(self._digest.update, data))
+        self._wait(MAX_PENDING)
         return data
 
     def readinto(self, buffer: Any) -> int:
@@ -103,13 +107,14 @@ class _HashingReader(io.RawIOBase):
         """Read to the end, so that the MD5 covers the whole file, and return it."""
         while self.read(1 << 20):
             pass
-        self._wait()
+        self._wait(0)
         return self._digest.hexdigest()
 
     def close(self) -> None:
         self._thread.shutdown()
         super().close()
 
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
+    def _wait(self, n: int) -> None:
+        """Until no more than ``n`` blocks are still to be hashed."""
+        while len(self._pending) > n:
+            self._pending.popleft().result()

@@ -53,7 +53,7 @@ def stage_batch(
     if correlations is not None:
         found["bad_correlations"] = ~np.logical_and.reduce([np.isfinite(band).all(1) for band in correlations])
     keep, rejected = first_reasons(found, len(batch))
-    accepted = batch.take(keep)
+    accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
     if len(accepted):
         index = stage(store, key, accepted, n_bp)
