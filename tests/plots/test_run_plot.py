@@ -1,10 +1,12 @@
 """The figure of a run: areas and numbers are those of its record."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError
-from xpscale.plots.run import COLOURS, run_times
+from xpscale.plots.run import COLOURS, GAP, _lanes, run_times
 from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History
 from xpscale.types import TaskReport, TaskStatus
@@ -28,7 +30,7 @@ def area(vertices):
 
 def test_areas_are_times_and_the_rate_adds_up_to_the_sources():
     found = record(12, 2)
-    figure, (rate, line, bars) = run_times(found)
+    _, (rate, line, columns) = run_times(found)
     values, edges, _ = rate.patches[0].get_data()
     assert np.sum(values * np.diff(edges)) == pytest.approx(12_000)
     areas = {}
@@ -38,11 +40,12 @@ def test_areas_are_times_and_the_rate_adds_up_to_the_sources():
     by_stage = {name: areas.get(tuple(np.round(_rgba(colour), 3)), 0) for name, colour in COLOURS.items()}
     total = {name: by_stage[name] / 0.8 for name in ("read", "forward", "write", "start_up", "other")}
     assert total == pytest.approx({"read": 6.0, "forward": 12.0, "write": 4.8, "start_up": 0.2, "other": 1.0})
-    assert [label.get_text() for label in bars.get_yticklabels()] == ["w0", "w1"]
-    widths = [patch.get_width() for patch in bars.patches if patch.get_y() < 0]
-    assert sum(widths) == pytest.approx(1)
-    texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "forward 41%" in texts
+    assert [label.get_text() for label in columns.get_yticklabels()] == ["w0", "w1"]
+    names = [label.get_text().partition("\n")[0] for label in columns.get_xticklabels()]
+    assert names == ["read", "forward", "write", "start up", "other", "idle"]
+    shares = [columns.containers[2 * i + 1].patches[0].get_width() / (1 - GAP) for i in range(len(names))]
+    assert sum(shares) == pytest.approx(1)
+    assert shares == pytest.approx([found.split.workers[0].shares[name.replace(" ", "_")] for name in names])
     assert "bound by forward" in rate.get_title(loc="left")
 
 
@@ -53,12 +56,21 @@ def _rgba(colour):
 
 
 def test_many_workers_and_stages_side_by_side():
-    found = record(400, 64, overlap=1.5)
-    figure, (_, line, bars) = run_times(found)
+    found = record(400, 64, overlap=1.9)
+    figure, (rate, line, columns) = run_times(found)
     assert len(line.get_yticks()) <= 24
-    assert bars.get_xlim()[1] > 1.2
-    assert "side by side" in bars.get_xlabel()
+    assert "bound by forward" in rate.get_title(loc="left")
+    bars = [bar for container in columns.containers[1::2] for bar in container.patches]
+    assert len(bars) == 64 * len(columns.get_xticks())
+    assert max(bar.get_width() for bar in bars) == pytest.approx(0.76 * (1 - GAP), abs=0.02)  # 1.9 s of every 2.5
     assert figure.get_size_inches()[1] < 15
+
+
+def test_tasks_that_a_worker_has_at_once_lie_below_each_other():
+    tasks = record(6, 1).tasks
+    together = [replace(task, started=1e9 + 1.5 * i) for i, task in enumerate(tasks)]
+    assert _lanes(list(tasks)) == ([0] * 6, 1)
+    assert _lanes(together) == ([0, 1, 0, 1, 0, 1], 2)
 
 
 def test_a_run_without_tasks_is_refused():

@@ -17,6 +17,7 @@ from xpscale.runtime.history import History, RunRecord, read_records
 from xpscale.runtime.metrics import MetricsServer, exposition
 from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
+from xpscale.runtime.split_text import as_table, bounds, in_words
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport, TaskStatus
@@ -64,8 +65,31 @@ def test_the_split_is_what_was_put_in():
     assert split.total.seconds == {**dict.fromkeys(STAGES, 0), "read": 3, "forward": 7, "write": 2}
     assert (split.total.idle_s, split.total.wall_s) == (5, 18)
     assert split.sources_per_s == pytest.approx(200 / 10 + 100 / 8)
-    assert split.describe().endswith("idle 28% of worker time; bound by forward")
-    assert TimeSplit(()).describe() == ""
+    assert in_words(split).endswith("idle 28% of worker time; bound by forward; 32 sources/s, 325 B/s in, 162 B/s out")
+    assert in_words(TimeSplit(())) == ""
+
+
+def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
+    """A worker of ten seconds: start-up, then three tasks whose write is busy all the time beside a read and a forward."""
+    tasks = [report(0, "a", 0, 4, read_s=1, forward_s=0.5, write_s=1)]
+    tasks += [report(i, "a", 2 * i + 2, 2, read_s=1.5, forward_s=1, write_s=1.9) for i in (1, 2, 3)]
+    split = TimeSplit.of(map(TaskTime.of, tasks))
+    (a,) = split.workers
+    assert a.shares == pytest.approx(
+        {"read": 0.55, "decode": 0, "to_device": 0, "forward": 0.35, "encode": 0, "write": 0.67}
+        | {"start_up": 0.15, "other": 0, "idle": 0}
+    )
+    assert split.bound_by == "write"
+    assert "write 67%, start up 15% of worker time (stages side by side); bound by write;" in in_words(split)
+    slow_start = TimeSplit.of(map(TaskTime.of, [report(0, "a", 0, 9, read_s=1), report(1, "a", 9, 1, write_s=1.2)]))
+    assert bounds(slow_start) == "bound by start up, then by write"
+    head, row = (re.split(r"\s{2,}", line.strip()) for line in as_table(split))
+    assert dict(zip(head, row, strict=True)) == {
+        "worker": "a", "tasks": "4", "sources/s": "40", "in": "400 B/s", "out": "200 B/s",
+        "read": "55%", "forward": "35%", "write": "67%", "start up": "15%", "memory": "4 MB",
+    }  # fmt: skip
+    many = TimeSplit.of(TaskTime.of(report(i, f"w{i:02}", 0, 1 + i, read_s=1)) for i in range(20))
+    assert [line.split()[0] for line in as_table(many)] == ["worker", *(f"w{i:02}" for i in range(16)), "all", "4"]
 
 
 @given(
@@ -111,10 +135,13 @@ def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
     assert (len(saved.tasks), saved.is_over) == (2, False)
     history(RunEnded("infer", 0, 6, 1.0))
     assert [len(each.tasks) for each in read_records(storage)] == [2]
+    early = History(storage)
+    early(RunStarted("infer", 8, 800, 2, 200, 2))
+    assert [len(each.tasks) for each in read_records(storage)] == [2, 0]  # it can be seen before a task has ended
     idle = History(storage)
     for event in (RunStarted("infer", 8, 800, 8, 800, 2), RunEnded("infer", 0, 0, 0.1)):
         idle(event)
-    assert len(read_records(storage)) == 1  # a run that found everything done leaves no record
+    assert len(read_records(storage)) == 2  # a run that found everything done leaves no record
     storage.replace("runs/other.json", b"{}")
     with pytest.raises(InvalidInputError, match=r"other\.json is no record"):
         read_records(storage)
@@ -137,9 +164,11 @@ def test_the_terminal_shows_each_worker_and_what_bounds_it(monkeypatch):
     for event in events():
         progress(event)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
-    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
-    assert rows["worker"] == ["worker", "tasks", "sources/s", "read", "forward", "write", "start", "up", "idle"]
-    assert rows["a"] == ["a", "2", "20", "20%", "50%", "10%", "10%", "10%"]
+    frame = text[text.rindex("worker  tasks") :]
+    rows = {line.split()[0]: re.split(r"\s{2,}", line.strip()) for line in frame.splitlines() if line.strip()}
+    stages = ["read", "forward", "write", "start up", "idle"]
+    assert rows["worker"] == ["worker", "tasks", "sources/s", "in", "out", *stages, "memory"]
+    assert rows["a"] == ["a", "2", "20", "200 B/s", "100 B/s", "20%", "50%", "10%", "10%", "10%", "3 MB"]
     assert rows["b"][1:3] == ["1", "12"]
     assert rows["all"][1:3] == ["3", "32"]
     assert "bound by forward" in text
@@ -156,6 +185,7 @@ def test_lines_have_the_rate_the_split_and_the_time_left():
     assert re.match(
         r"infer: 3 of 8 tasks, [\d,]+ sources/s, 20 s left; read 17%, forward 39%, .*bound by forward", line
     )
+    assert [text.split()[0] for text in stream.getvalue().splitlines()[-6:-1]] == ["worker", "a", "b", "all", "bound"]
 
 
 def scrape(port, path="/metrics"):

@@ -117,6 +117,7 @@ def infer(
     from xpscale.inference.status import run_status
     from xpscale.runtime.metrics import MetricsServer
     from xpscale.runtime.progress import TerminalProgress
+    from xpscale.runtime.split_text import in_words
     from xpscale.text import size
 
     planned = _plan(store, model, catalog, outputs, precision)
@@ -140,7 +141,7 @@ def infer(
     if report.failed and not (skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)):
         raise _unfinished(report)
     if report.record.tasks:
-        say(f"{report.record.split.describe()}; peak memory {size(report.peak_memory)}")
+        say(f"{in_words(report.record.split)}; peak memory {size(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:

@@ -20,6 +20,7 @@ from xpscale.errors import IncompleteError, InvalidInputError
 from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
+from xpscale.runtime.split_text import in_words
 from xpscale.storage import Storage
 from xpscale.text import size
 
@@ -140,7 +141,7 @@ def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
         bytes_in=sum(task.bytes_in for task in tasks) / max(n_in, 1),
         bytes_out=sum(task.bytes_out for task in tasks) / max(n_out, 1),
         peak_memory=max(task.peak_memory for task in tasks),
-        split=TimeSplit.of([tasks[i] for _, *later in own.values() for i in later] or tasks).describe(),
+        split=in_words(TimeSplit.of([tasks[i] for _, *later in own.values() for i in later] or tasks)),
     )
 
 

@@ -11,14 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER
 from xpscale.catalog.snapshots import snapshots
 from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
-from xpscale.runtime.split import TaskTime
+from xpscale.runtime.split import TaskTime, TimeSplit
+from xpscale.runtime.split_text import as_table, bounds
 from xpscale.storage import Storage
 from xpscale.text import duration
 
@@ -46,11 +47,11 @@ class RunStatus:
     is_over, news_s
         Whether it ended in an orderly way, and the age of what is known of it in seconds.
     n_workers
-        Workers that finished tasks.
+        Worker processes: those that finished tasks, or before any has, those that the run began with.
     sources_per_s, left_s
         Through all workers lately, and how long the rest takes at that rate (``None`` if nothing is known).
-    shares, bound_by
-        Each stage's share of the workers' time, and the largest.
+    split
+        Where each worker's time went.
     """
 
     url: str
@@ -68,9 +69,7 @@ class RunStatus:
     n_workers: int = 0
     sources_per_s: float = 0.0
     left_s: float | None = None
-    shares: Mapping[str, float] | None = None
-    bound_by: str = ""
-    time_split: str = ""
+    split: TimeSplit = field(default_factory=lambda: TimeSplit(()))
 
     @property
     def n_left(self) -> int:
@@ -79,7 +78,9 @@ class RunStatus:
 
     def to_json(self) -> str:
         """All of it as one JSON object."""
-        return json.dumps({**asdict(self), "n_left": self.n_left}, indent=1)
+        workers = [{**asdict(worker), "shares": worker.shares} for worker in self.split.workers]
+        split = {"bound_by": self.split.bound_by, "shares": self.split.total.shares, "workers": workers}
+        return json.dumps({**asdict(self), "n_left": self.n_left, "split": split}, indent=1)
 
     def __str__(self) -> str:
         rejected = ", ".join(f"{n:,} {reason}" for reason, n in self.n_rejected.items()) or "none"
@@ -92,8 +93,9 @@ class RunStatus:
             state = "ended" if self.is_over else f"last news {duration(self.news_s)} ago"
             left = f", {duration(self.left_s)} left" if self.n_left and not self.is_over and self.left_s else ""
             workers = f"{self.n_workers} worker{'s' * (self.n_workers != 1)}"
-            lines.append(f"run {self.run} ({state}): {self.sources_per_s:,.0f} sources/s on {workers}{left}")
-            lines += [self.time_split] if self.time_split else []
+            rate = f"{self.sources_per_s:,.0f} sources/s" if self.sources_per_s else "no task has ended yet"
+            lines.append(f"run {self.run} ({state}): {rate} on {workers}{left}")
+            lines += [*as_table(self.split), bounds(self.split)] if self.split.bound_by else []
         return "\n".join([*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())])
 
 
@@ -146,10 +148,8 @@ def _latest(record: RunRecord, news: list[TaskTime]) -> dict[str, object]:
         "run": record.name,
         "is_over": record.is_over,
         "news_s": round(max(0.0, time.time() - record.updated), 1),
-        "n_workers": len(split.workers),
+        "n_workers": len(split.workers) or record.n_workers,
         "sources_per_s": record.sources_per_s,
         "left_s": record.left_s,
-        "shares": split.total.shares,
-        "bound_by": split.bound_by,
-        "time_split": split.describe(),
+        "split": split,
     }

@@ -1,4 +1,4 @@
-"""Where the time of a run went: the rate, a time line of every worker, and its split by stage."""
+"""Where the time of a run went: the rate, a time line of every worker, and how busy each of its stages was."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from xpscale.plots.style import (
     headline,
     style,
 )
+from xpscale.runtime.split_text import SHOWN, bounds, plain
 from xpscale.text import duration
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_times"]
 
+PALE_GREY, PALE = "#C9C9C9", "#F0F0F0"
+
 COLOURS = {
     "read": BLUE,
     "decode": LIGHT_BLUE,
@@ -41,15 +44,25 @@ COLOURS = {
     "write": GREEN,
     "start_up": DARK_GREY,
     "other": GREY,
-    "idle": "#E6E6E6",
+    "idle": PALE_GREY,
 }
 
+DARK = ("read", "forward", "write", "start_up")
+
 MAX_NAMES = 24  # workers whose names are written; more would overlap
+MAX_NUMBERS = 16  # workers whose shares are written
 N_BINS = 400
+OVERLAP_S = 1e-3  # what clocks are rounded to
+BAND = 0.8  # of a worker's line that is drawn on
+GAP = 0.12  # between the columns of the third panel, in units of a column
 
 
 def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
-    """Sources a second against time; a time line a worker, each task coloured by its stages; their shares of its time.
+    """Sources a second against time; a time line a worker; the share of its time in which each stage was busy.
+
+    In the time line a task is a box, cut across in proportion to the busy seconds of its stages; tasks that a worker has at
+    the same time lie one below the other.  In the third panel every stage has a column as wide as the worker's time: the
+    stage whose column is full sets the pace, also where the others run beside it.
 
     Parameters
     ----------
@@ -72,18 +85,17 @@ def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
         figure, axes = plt.subplots(
             3, 1, figsize=(9, 3.0 + 2 * height), layout="constrained", height_ratios=[1.6, height, height]
         )
-        rate, line, bars = axes
+        rate, line, columns = axes
         mean = _draw_rate(rate, record)
         _draw_time_line(line, record.tasks, names)
         line.sharex(rate)
-        _draw_split(bars, split)
-        for ax in (line, bars):
+        _draw_busy(columns, split)
+        for ax in (line, columns):
             _name_workers(ax, names)
-        _legend(figure, split)
         workers = f"{len(names)} worker{'s' * (len(names) > 1)}"
         title = headline(f"{record.stage}: {duration(record.wall_s)} on {workers}", split.total.n_in)
-        rate.set_title(f"{title}, {mean:,.0f} a second · bound by {split.bound_by.replace('_', ' ')}")
-    return figure, (rate, line, bars)
+        rate.set_title(f"{title}, {mean:,.0f} a second · {bounds(split)}")
+    return figure, (rate, line, columns)
 
 
 def _draw_rate(ax: Axes, record: RunRecord) -> float:
@@ -113,26 +125,36 @@ def _rates(tasks: tuple[TaskTime, ...]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _draw_time_line(ax: Axes, tasks: tuple[TaskTime, ...], names: list[str]) -> None:
-    """A box a task, cut across into its stages: the area of a colour is the time it took."""
     zero = min(task.started for task in tasks)
-    row = {name: i for i, name in enumerate(names)}
     boxes: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in COLOURS}
-    begun: set[str] = set()
-    for task in sorted(tasks, key=lambda task: task.started):
-        spent = {**task.seconds, "other" if task.worker in begun else "start_up": task.other_s}
-        begun.add(task.worker)
-        bottom, total = row[task.worker] - 0.4, max(sum(spent.values()), 1e-9)
-        for stage, seconds in spent.items():
-            share = 0.8 * seconds / total
-            boxes[stage].append((task.started - zero, bottom, task.wall_s, share))
-            bottom += share
+    frames = []
+    for i, name in enumerate(names):
+        own = sorted((task for task in tasks if task.worker == name), key=lambda task: task.started)
+        lanes, n_lanes = _lanes(own)
+        height = BAND / n_lanes
+        for task, lane in zip(own, lanes, strict=True):
+            spent = {**task.seconds, "other" if task is not own[0] else "start_up": task.other_s}
+            bottom, total = i - BAND / 2 + lane * height, max(sum(spent.values()), 1e-9)
+            frames.append((task.started - zero, bottom, task.wall_s, height))
+            for stage, seconds in spent.items():
+                boxes[stage].append((task.started - zero, bottom, task.wall_s, height * seconds / total))
+                bottom += height * seconds / total
+        ax.axhspan(i - BAND / 2, i + BAND / 2, color=PALE, lw=0, zorder=0)
     for stage, found in boxes.items():
         _fill(ax, found, COLOURS[stage])
-    for i in row.values():
-        ax.axhspan(i - 0.4, i + 0.4, color=COLOURS["idle"], lw=0, zorder=0)
-    ends = [(task.started - zero, row[task.worker] - 0.4, task.wall_s, 0.8) for task in tasks]
-    _fill(ax, ends, "none", edgecolors="white", linewidths=0.5 if len(tasks) / len(names) < 150 else 0.0)
+    _fill(ax, frames, "none", edgecolors="white", linewidths=0.5 if len(tasks) / len(names) < 150 else 0.0)
     ax.set(xlabel="seconds since the first task began", ylim=(len(names) - 0.5, -0.5))
+
+
+def _lanes(tasks: list[TaskTime]) -> tuple[list[int], int]:
+    """For tasks of one worker, sorted by start: a lane each, so that none overlaps another in its lane; how many lanes."""
+    until: list[float] = []
+    lanes = []
+    for task in tasks:
+        lane = next((i for i, end in enumerate(until) if end <= task.started + OVERLAP_S), len(until))
+        until[lane : lane + 1] = [task.ended]
+        lanes.append(lane)
+    return lanes, len(until)
 
 
 def _fill(ax: Axes, boxes: list[tuple[float, float, float, float]], colour: str, **options: Any) -> None:
@@ -142,31 +164,29 @@ def _fill(ax: Axes, boxes: list[tuple[float, float, float, float]], colour: str,
     ax.add_collection(PolyCollection(corners, facecolors=colour, **{"linewidths": 0, **options}))
 
 
-def _draw_split(ax: Axes, split: TimeSplit) -> None:
-    left = np.zeros(len(split.workers))
-    for stage, colour in COLOURS.items():
-        shares = np.array([worker.shares[stage] for worker in split.workers])
-        ax.barh(range(len(shares)), shares, left=left, height=0.8, color=colour)
-        left += shares
-    if left.max() > 1.02:
-        ax.axvline(1, color=BLACK, lw=0.8)
-    ax.set(xlabel="share of the worker's time (stages run side by side where they exceed 100 %)")
-    if left.max() <= 1.02:
-        ax.set(xlabel="share of the worker's time")
-    ax.set(xlim=(0, max(1.0, float(left.max()))), ylim=(len(left) - 0.5, -0.5))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+def _draw_busy(ax: Axes, split: TimeSplit) -> None:
+    """A column a stage, and in it a bar a worker: from nothing to all of the worker's time."""
+    total = split.total.shares
+    shown = [name for name in COLOURS if total[name] >= SHOWN]
+    rows = np.arange(len(split.workers))
+    numbers = len(rows) <= MAX_NUMBERS
+    for column, name in enumerate(shown):
+        shares = np.array([worker.shares[name] for worker in split.workers])
+        ax.barh(rows, 1 - GAP, left=column, height=BAND, color=PALE)
+        ax.barh(rows, np.minimum(shares, 1) * (1 - GAP), left=column, height=BAND, color=COLOURS[name])
+        for row, share in enumerate(shares if numbers else ()):
+            colour = "white" if share > 0.75 and name in DARK else BLACK
+            ax.text(column + 0.98 - GAP, row, f"{share:.0%}", ha="right", va="center", fontsize=8, color=colour)
+    ax.set_xticks(
+        [column + (1 - GAP) / 2 for column in range(len(shown))],
+        [f"{plain(name)}\n{total[name]:.0%}" for name in shown],
+    )
+    ax.set(xlim=(0, len(shown) - GAP), ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlabel="share of the worker's time in which the stage was busy; a grey column is all of it")
+    ax.tick_params(axis="x", length=0)
 
 
 def _name_workers(ax: Axes, names: list[str]) -> None:
     step = -(-len(names) // MAX_NAMES)
     ax.set_yticks(range(0, len(names), step), names[::step])
     ax.tick_params(axis="y", length=0)
-
-
-def _legend(figure: Figure, split: TimeSplit) -> None:
-    from matplotlib.patches import Patch
-
-    shares = split.total.shares
-    shown = [name for name in COLOURS if shares[name] >= 0.0005]
-    patches = [Patch(color=COLOURS[name], label=f"{name.replace('_', ' ')} {shares[name]:.0%}") for name in shown]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))

@@ -159,6 +159,7 @@ class History:
         """Take note of what happened."""
         if isinstance(event, RunStarted):
             self._begin(event)
+            self._save()
         elif isinstance(event, TaskEnded):
             self._take(event.report)
             if time.time() - self._saved > self._every_s:
@@ -178,7 +179,7 @@ class History:
 
     def _save(self) -> None:
         self._saved = time.time()
-        if self._storage is not None and (self._tasks or self._n_failed):
+        if self._storage is not None and self._start.n_done < self._start.n_tasks:
             record = self.record
             with contextlib.suppress(XpscaleError):  # a run does not end for want of a note about it
                 self._storage.replace(f"{RUNS}/{record.name}.json", record.to_json().encode())

@@ -129,7 +129,12 @@ def _metrics(record: RunRecord) -> Iterator[tuple[str, str, str, list[tuple[Labe
     )
     yield "read_bytes_total", "counter", "Bytes read.", each("bytes_in")
     yield "written_bytes_total", "counter", "Bytes written.", each("bytes_out")
-    yield "stage_seconds_total", "counter", "Seconds of each stage of the tasks that ended.", seconds
+    yield (
+        "stage_seconds_total",
+        "counter",
+        "Busy seconds of each stage (side by side) of the tasks that ended.",
+        seconds,
+    )
     yield "idle_seconds", "gauge", "Seconds without a task since the worker's first.", each("idle_s")
     yield "worker_peak_memory_bytes", "gauge", "Largest resident set so far.", each("peak_memory")
     yield "sources_per_second", "gauge", "Sources a second through all workers, lately.", [(own, record.sources_per_s)]

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, TextIO
 
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History
-from xpscale.runtime.split import TimeSplit, WorkerSplit
+from xpscale.runtime.split_text import as_table, bounds, in_words
 from xpscale.text import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from xpscale.types import TaskReport
 
 __all__ = ["TerminalProgress"]
 
-MAX_WORKERS_SHOWN = 16
 REFRESHES_PER_S = 2
 
 
@@ -80,18 +78,18 @@ class TerminalProgress:
         self._n_rows += report.n_in
         if not report.status.is_done:
             self._say(f"{report.task} {report.status}: {report.error}")
-        if self._live is not None:
-            self._bar.update(self._task, advance=1, rate=f"{self._rate()}, {self._left()} left")
-        elif time.perf_counter() - self._printed > self._every_s:
+        if self._live is None and time.perf_counter() - self._printed > self._every_s:
             self._printed = time.perf_counter()
-            split = self._history.record.split.describe()
+            split = in_words(self._history.record.split)
             line = f"{self._n_done:,} of {self._started.n_tasks:,} tasks, {self._rate()}, {self._left()} left"
             self._say("; ".join(filter(None, (line, split))))
 
     def _end(self, event: RunEnded) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._live.stop()  # the last table stays
             self._live = None
+        else:
+            print(*self._split_lines(), sep="\n", end="\n" * bool(self._n_rows), file=self._stream, flush=True)
         failed = f", {event.n_failed:,} failed" * bool(event.n_failed)
         left = f", {event.n_left:,} left" * bool(event.n_left)
         if self._n_rows or failed or left:
@@ -102,15 +100,15 @@ class TerminalProgress:
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
+        from rich.text import Text
 
+        # here and not at every task: a record of thousands of tasks takes milliseconds to sum up
+        self._bar.update(self._task, completed=self._n_done, rate=f"{self._rate()}, {self._left()} left")
+        return Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in self._split_lines()))
+
+    def _split_lines(self) -> list[str]:
         split = self._history.record.split
-        if not split.bound_by:
-            return self._bar
-        shown = sorted(split.workers, key=lambda worker: worker.idle_s, reverse=True)[:MAX_WORKERS_SHOWN]
-        table = _table(sorted(shown, key=lambda worker: worker.worker), split)
-        hidden = len(split.workers) - len(shown)
-        note = f" ({hidden:,} workers that are less idle are not shown)" if hidden else ""
-        return Group(self._bar, table, f"bound by {split.bound_by.replace('_', ' ')}{note}")
+        return [*as_table(split), bounds(split)] if split.bound_by else []
 
     def _rate(self) -> str:
         return f"{self._n_rows / max(time.perf_counter() - self._clock, 1e-9):,.0f} sources/s"
@@ -128,19 +126,3 @@ class TerminalProgress:
             self._live.console.print(line, highlight=False, markup=False)
         else:
             print(line, file=self._stream, flush=True)
-
-
-def _table(workers: list[WorkerSplit], split: TimeSplit) -> Table:
-    """A row a worker and one for all: rate, then each stage's share of the worker's time."""
-    from rich.table import Table
-
-    table, total = Table(box=None, padding=(0, 1), header_style="dim"), split.total
-    stages = [name for name, share in total.shares.items() if share >= 0.005]
-    table.add_column("worker")
-    for name in ("tasks", "sources/s", *(stage.replace("_", " ") for stage in stages)):
-        table.add_column(name, justify="right")
-    rows = [(worker, worker.sources_per_s) for worker in workers]
-    for worker, rate in [*rows, *([(total, split.sources_per_s)] if len(split.workers) > 1 else [])]:
-        shares = (f"{worker.shares[stage]:.0%}" for stage in stages)
-        table.add_row(worker.worker, f"{worker.n_tasks:,}", f"{rate:,.0f}", *shares)
-    return table

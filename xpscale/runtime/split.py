@@ -1,8 +1,13 @@
 """Where the time of a run went: by worker and stage, from the reports of its tasks.
 
-A task's stages may run side by side (the next rows are read while these are encoded), so a worker's stage seconds can add
-up to more than its wall time; `WorkerSplit.idle_s` and `other_s` are wall time.  Every number comes from the clocks of
-the workers themselves: a client whose clock is wrong changes nothing.
+Stages run side by side (the next rows are read while these are encoded and those before are written).  A stage's seconds are
+those in which it was *busy*: not those in which it waited for the stage before it or for room behind it.  Its share of the
+worker's wall time says how near it is to setting the pace, and the shares of all stages may add up to more than 1.  What
+bounds a worker is the largest share: a stage that is busy all the time cannot be overtaken, however many others are hidden
+behind it; where stages take turns, the largest is the one that would pay most to make faster.
+
+Start-up, other and idle are wall time in which no stage is known to have been busy; they count in the same way.  Every
+number comes from the clocks of the workers themselves: a client whose clock is wrong changes nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +43,9 @@ class TaskTime:
     peak_memory
         Of the worker until then, in bytes.
     read_s, decode_s, to_device_s, forward_s, encode_s, write_s
-        Seconds of each stage.
+        Busy seconds of each stage.
+    n_rejected
+        Sources left out, by reason.
     """
 
     task: str
@@ -83,12 +90,12 @@ class TaskTime:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage."""
+        """Busy seconds by stage."""
         return {stage: getattr(self, f"{stage}_s") for stage in STAGES}
 
     @property
     def other_s(self) -> float:
-        """Wall time that no stage accounts for."""
+        """Wall time that no stage accounts for; less than there is where stages were busy side by side."""
         return max(0.0, self.wall_s - sum(self.seconds.values()))
 
 
@@ -105,7 +112,7 @@ class WorkerSplit:
     wall_s
         From the start of its first task to the end of the run's last.
     seconds
-        By stage, summed over its tasks.
+        Busy seconds by stage, summed over its tasks.
     start_up_s
         Wall time of its first task that no stage accounts for: imports, loading the model.
     other_s
@@ -134,14 +141,35 @@ class WorkerSplit:
         return self.n_in / self.wall_s if self.wall_s else 0.0
 
     @property
+    def bytes_in_per_s(self) -> float:
+        """Bytes read in a second of its wall time."""
+        return self.bytes_in / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def bytes_out_per_s(self) -> float:
+        """Bytes written in a second of its wall time."""
+        return self.bytes_out / self.wall_s if self.wall_s else 0.0
+
+    @property
     def spent(self) -> dict[str, float]:
         """Seconds of each stage, of ``start_up``, ``other`` and ``idle``."""
         return {**self.seconds, "start_up": self.start_up_s, "other": self.other_s, "idle": self.idle_s}
 
     @property
     def shares(self) -> dict[str, float]:
-        """`spent` as shares of the worker's wall time; stages side by side exceed 1."""
+        """`spent` as shares of the worker's wall time; they add up to more than 1 where stages run side by side."""
         return {name: seconds / self.wall_s if self.wall_s else 0.0 for name, seconds in self.spent.items()}
+
+    @property
+    def bound_by(self) -> str:
+        """The largest of `shares` by name; empty if nothing has taken any time."""
+        shares = self.shares
+        return max(shares, key=lambda name: shares[name]) if any(shares.values()) else ""
+
+    @property
+    def busiest_stage(self) -> str:
+        """The stage with the largest share: what bounds a run that is long enough to forget its start."""
+        return max(STAGES, key=lambda stage: self.seconds[stage]) if any(self.seconds.values()) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +205,19 @@ class TimeSplit:
         return sum(worker.sources_per_s for worker in self.workers)
 
     @property
-    def bound_by(self) -> str:
-        """What took most of the workers' time, by its name in `WorkerSplit.spent`; empty before the first task ended."""
-        shares = self.total.shares
-        return max(shares, key=lambda name: shares[name]) if any(shares.values()) else ""
+    def bytes_in_per_s(self) -> float:
+        """Bytes read in a second by all workers together."""
+        return sum(worker.bytes_in_per_s for worker in self.workers)
 
-    def describe(self) -> str:
-        """``read 12 %, forward 61 %, ..., idle 3 % of worker time; bound by forward``."""
-        spent = ", ".join(
-            f"{name.replace('_', ' ')} {share:.0%}" for name, share in self.total.shares.items() if share >= 0.005
-        )
-        return f"{spent} of worker time; bound by {self.bound_by.replace('_', ' ')}" if spent else ""
+    @property
+    def bytes_out_per_s(self) -> float:
+        """Bytes written in a second by all workers together."""
+        return sum(worker.bytes_out_per_s for worker in self.workers)
+
+    @property
+    def bound_by(self) -> str:
+        """What bounds all of them, as `WorkerSplit.bound_by`; empty before the first task ended."""
+        return self.total.bound_by
 
 
 def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
