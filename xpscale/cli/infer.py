@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,6 @@ from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, exec
 from xpscale.cli.model import Model
 from xpscale.cli.store import Spectra, open_input
 from xpscale.errors import IncompleteError, NotFoundError, TryAgainError, XpscaleError
-from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
@@ -80,9 +80,10 @@ def plan(
     table = load_prices(prices) if prices else None
     n_workers, probed = max(workers, 1), None
     if scheduler or probe:
+        clock = time.perf_counter()
         with executor(scheduler, workers, resources, TASKS_AT_ONCE) as where:
             n_workers = max(getattr(where, "n_workers", 1), 1)
-            probed = measure(planned, where, device=device) if probe else None
+            probed = measure(planned, where, device=device, since=clock) if probe else None
     if json:
         print_json(planned.to_dict(n_workers, probed, table))
     else:
@@ -138,7 +139,7 @@ def infer(
         report = run(planned, executor=where, callbacks=listeners, device=device)
     for failure in report.failed:
         print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
-    if report.failed and not (skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)):
+    if report.failed and not (skip_damaged and all(r.status == "quarantined" for r in report.failed)):
         raise _unfinished(report)
     if report.record.tasks:
         say(f"{in_words(report.record.split)}; peak memory {size(report.peak_memory)}")
@@ -161,7 +162,7 @@ def _unfinished(report: RunReport) -> XpscaleError:
     text = f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the others are kept"
     if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed):
         return TryAgainError(text, "The causes may pass: run the same command again")
-    if all(failure.status is TaskStatus.QUARANTINED for failure in report.failed):
+    if all(failure.status == "quarantined" for failure in report.failed):
         return IncompleteError(
             text, "Mend the cause and run the same command again, or publish without: --skip-damaged"
         )

@@ -1,8 +1,9 @@
 """A short calibration: some of the plan's own tasks on the very workers, storage and device that the run will use.
 
-Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth, network) is in the rate.  Each
-worker's first task is left out of it: imports, loading the model and filling caches are the start-up, counted separately.
-The parts go to a scratch place beside the catalogue, ``CATALOG.probe-XXXXXXXX``, which is removed.
+Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth, network) is in the rate.  A
+worker's first tasks are left out of it: imports, loading the model and filling caches are the start-up, counted separately.
+The parts go to a scratch place beside the catalogue, ``CATALOG.probe-XXXXXXXX``, which is removed (a probe that is killed
+leaves it behind).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Calibration", "calibrate", "probe"]
 
 PROBE_S = 10.0
-MIN_TASKS = 4  # a worker: one to warm up, three to measure
+MIN_TASKS = 8  # a worker, which may have two at once: one each to warm up, three each to measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Calibration:
     measured_s
         Length of the time in which that holds.
     start_up_s
-        How much longer the workers' first tasks took to come back than later ones, on average.
+        How much longer the workers' first tasks took to come back than later ones, on average; with ``since``, starting
+        the workers included.
     bytes_in, bytes_out
         Bytes read and written a source.
     peak_memory
@@ -81,7 +83,14 @@ class Calibration:
         )
 
 
-def probe(plan: InferencePlan, executor: Executor, *, device: str = "auto", seconds: float = PROBE_S) -> Calibration:
+def probe(
+    plan: InferencePlan,
+    executor: Executor,
+    *,
+    device: str = "auto",
+    seconds: float = PROBE_S,
+    since: float | None = None,
+) -> Calibration:
     """Measure a plan's rate on an executor.
 
     Parameters
@@ -93,7 +102,10 @@ def probe(plan: InferencePlan, executor: Executor, *, device: str = "auto", seco
     device
         Where to compute.
     seconds
-        How long, at least, unless the plan has no more tasks; every worker gets four tasks in any case.
+        How long, at least, from the first task's end, unless the plan has no more tasks; every worker gets eight tasks in
+        any case.
+    since
+        When starting the workers began, on the clock of `time.perf_counter`; now, if not given.
 
     Raises
     ------
@@ -107,12 +119,21 @@ def probe(plan: InferencePlan, executor: Executor, *, device: str = "auto", seco
     if not plan.tasks:
         raise InvalidInputError("there is nothing to probe: the plan has no tasks")
     scratch = Storage(f"{plan.catalog.url}.probe-{uuid.uuid4().hex[:8]}")
-    clock, reports, arrived = time.perf_counter(), [], []
+    clock = time.perf_counter() if since is None else since
+    reports: list[TaskReport] = []
+    arrived: list[float] = []
+
+    def tasks() -> Iterator[InferenceTask]:
+        n_least = int(getattr(executor, "n_workers", 1)) * MIN_TASKS
+        for n, task in enumerate(_scattered(plan.tasks)):
+            if n >= n_least and arrived and time.perf_counter() - clock > arrived[0] + seconds:
+                return
+            yield task
+
     try:
         plan.model.save(scratch / MODEL)
         function = Attempt(task_function(plan, scratch, device), Ledger(scratch / LEDGER))
-        n_workers = int(getattr(executor, "n_workers", 1))
-        for report in executor.run(function, _feed(plan.tasks, n_workers * MIN_TASKS, clock + seconds)):
+        for report in executor.run(function, tasks()):
             reports.append(report)
             arrived.append(time.perf_counter() - clock)
     finally:
@@ -124,31 +145,42 @@ def probe(plan: InferencePlan, executor: Executor, *, device: str = "auto", seco
 
 def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
     """A calibration from reports and the seconds after the probe's start at which they came, in that order."""
-    tasks = [TaskTime.of(report) for report in reports]
-    own: dict[str, list[int]] = {}
-    for i in sorted(range(len(tasks)), key=lambda i: tasks[i].started):
-        own.setdefault(tasks[i].worker, []).append(i)
-    rate, measured_s = _rate(tasks, list(own.values()))
-    waits = [arrived[i] - tasks[i].n_in / rate for i, *_ in own.values()]
-    n_in, n_out = sum(task.n_in for task in tasks), sum(task.n_out for task in tasks)
+    times = [TaskTime.of(report) for report in reports]
+    own: dict[str, list[TaskTime]] = {}
+    for task in sorted(times, key=lambda task: task.started):
+        own.setdefault(task.worker, []).append(task)
+    rate, measured_s = _rate(list(own.values()))
+    came = dict(zip((task.task for task in times), arrived, strict=True))
+    waits = [
+        max(came[t.task] for t in first) - sum(t.n_in for t in first) / rate for first in map(_first, own.values())
+    ]
+    n_in, n_out = sum(task.n_in for task in times), sum(task.n_out for task in times)
+    warm = [task for tasks in own.values() for task in tasks if task not in _first(tasks)]
     return Calibration(
         n_workers=len(own),
-        n_tasks=len(tasks),
+        n_tasks=len(times),
         n_sources=n_in,
         worker_sources_per_s=rate,
         measured_s=measured_s,
         start_up_s=max(0.0, sum(waits) / len(waits)),
-        bytes_in=sum(task.bytes_in for task in tasks) / max(n_in, 1),
-        bytes_out=sum(task.bytes_out for task in tasks) / max(n_out, 1),
-        peak_memory=max(task.peak_memory for task in tasks),
-        split=in_words(TimeSplit.of([tasks[i] for _, *later in own.values() for i in later] or tasks)),
+        bytes_in=sum(task.bytes_in for task in times) / max(n_in, 1),
+        bytes_out=sum(task.bytes_out for task in times) / max(n_out, 1),
+        peak_memory=max(task.peak_memory for task in times),
+        split=in_words(TimeSplit.of(warm or times)),
     )
 
 
-def _rate(tasks: list[TaskTime], own: list[list[int]]) -> tuple[float, float]:
-    """Sources a second of one worker, and in how many seconds all of them were past their first task and not yet done."""
-    begin = max(tasks[first].ended for first, *_ in own)
-    end = min(tasks[indices[-1]].ended for indices in own)
+def _first(tasks: list[TaskTime]) -> list[TaskTime]:
+    """Of one worker's tasks, by start: those begun before any had ended, which waited for its start-up."""
+    first_end = min(task.ended for task in tasks)
+    return [task for task in tasks if task.started < first_end] or tasks[:1]
+
+
+def _rate(own: list[list[TaskTime]]) -> tuple[float, float]:
+    """Sources a second of one worker, and in how many seconds all were past their first tasks and had no place free yet."""
+    begin = max(task.ended for tasks in own for task in _first(tasks))
+    end = min(task.ended for tasks in own for task in tasks if task.ended > tasks[-1].started)
+    tasks = [task for each in own for task in each]
     if end > begin:
         rows = sum(
             task.n_in * max(0.0, min(task.ended, end) - max(task.started, begin)) / max(task.wall_s, 1e-9)
@@ -160,13 +192,9 @@ def _rate(tasks: list[TaskTime], own: list[list[int]]) -> tuple[float, float]:
     return sum(task.n_in for task in tasks) / max(spent, 1e-9), spent / len(own)
 
 
-def _feed(tasks: tuple[InferenceTask, ...], n_least: int, until: float) -> Iterator[InferenceTask]:
-    """Tasks from all over the sky, until there are enough of them and the time is up."""
-    order = random.Random(0).sample(range(len(tasks)), len(tasks))
-    for n, i in enumerate(order):
-        if n >= n_least and time.perf_counter() > until:
-            return
-        yield tasks[i]
+def _scattered(tasks: tuple[InferenceTask, ...]) -> Iterator[InferenceTask]:
+    """Tasks from all over the sky, the same in every probe."""
+    return (tasks[i] for i in random.Random(0).sample(range(len(tasks)), len(tasks)))
 
 
 def _remove(scratch: Storage) -> None:

@@ -131,9 +131,10 @@ def _draw_time_line(ax: Axes, tasks: tuple[TaskTime, ...], names: list[str]) -> 
     for i, name in enumerate(names):
         own = sorted((task for task in tasks if task.worker == name), key=lambda task: task.started)
         lanes, n_lanes = _lanes(own)
+        begun = min(task.ended for task in own)
         height = BAND / n_lanes
         for task, lane in zip(own, lanes, strict=True):
-            spent = {**task.seconds, "other" if task is not own[0] else "start_up": task.other_s}
+            spent = {**task.seconds, "start_up" if task.started < begun else "other": task.other_s}
             bottom, total = i - BAND / 2 + lane * height, max(sum(spent.values()), 1e-9)
             frames.append((task.started - zero, bottom, task.wall_s, height))
             for stage, seconds in spent.items():

@@ -114,7 +114,8 @@ class WorkerSplit:
     seconds
         Busy seconds by stage, summed over its tasks.
     start_up_s
-        Wall time of its first task that no stage accounts for: imports, loading the model.
+        Wall time of its first task (of several begun together, the longest) that no stage accounts for: imports, loading
+        the model.
     other_s
         The same of its later tasks: looking into the ledger, waiting to try again.
     idle_s
@@ -228,6 +229,7 @@ def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
         busy_s += max(0.0, task.ended - max(task.started, until))
         until = max(until, task.ended)
     seconds = {stage: sum(task.seconds[stage] for task in tasks) for stage in STAGES}
+    first_end = min(task.ended for task in tasks)
     return WorkerSplit(
         worker=name,
         n_tasks=len(tasks),
@@ -236,8 +238,8 @@ def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
         bytes_out=sum(task.bytes_out for task in tasks),
         wall_s=wall_s,
         seconds=seconds,
-        start_up_s=tasks[0].other_s,
-        other_s=sum(task.other_s for task in tasks[1:]),
+        start_up_s=max(task.other_s for task in tasks if task.started < first_end or task is tasks[0]),
+        other_s=sum(task.other_s for task in tasks if task.started >= first_end and task is not tasks[0]),
         idle_s=max(0.0, wall_s - busy_s),
         peak_memory=max(task.peak_memory for task in tasks),
     )
