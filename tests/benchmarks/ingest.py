@@ -34,7 +34,7 @@ from xpscale.testing.archive_bulk import write_bulk_archive
 
 N_SOURCES = 20_000
 N_SLICE = 1_000
-ROUNDS = 5
+ROUNDS = 3
 COLUMNS = [f"{band}_{what}" for band in ("bp", "rp") for what in ("coefficients", "coefficient_errors")]
 
 

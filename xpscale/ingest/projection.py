@@ -31,7 +31,7 @@ CORRELATION_ROWS_PER_SECOND = 2_000  # of a core, where 3,190 numbers a row are 
 PARTITION_ROWS_PER_SECOND = 50_000  # of a core: range reads, sort, compress, write
 NODE_BYTES_PER_SECOND = 1.25e9  # 10 Gbit/s
 
-PROCESS_BYTES = 400_000_000  # a worker with numpy, numba, zarr and dask loaded
+PROCESS_BYTES = 450_000_000  # a worker with numpy, numba, zarr and dask loaded
 STAGE_BYTES_PER_ROW = 4_000  # padded text columns, joined arrays, records
 PARTITION_BYTES_PER_ROW = 4_600  # rows read, rows sorted, Zarr objects, bytes on their way out
 
