@@ -120,6 +120,7 @@ def infer(
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.runtime.split_text import in_words
     from xpscale.text import size
+    from xpscale.types import TaskStatus
 
     planned = _plan(store, model, catalog, outputs, precision)
     workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
@@ -139,7 +140,7 @@ def infer(
         report = run(planned, executor=where, callbacks=listeners, device=device)
     for failure in report.failed:
         print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
-    if report.failed and not (skip_damaged and all(r.status == "quarantined" for r in report.failed)):
+    if report.failed and not (skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)):
         raise _unfinished(report)
     if report.record.tasks:
         say(f"{in_words(report.record.split)}; peak memory {size(report.peak_memory)}")
@@ -159,10 +160,12 @@ def infer(
 
 def _unfinished(report: RunReport) -> XpscaleError:
     """Why a run could not be finished: causes that all may pass, or others."""
+    from xpscale.types import TaskStatus
+
     text = f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the others are kept"
     if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed):
         return TryAgainError(text, "The causes may pass: run the same command again")
-    if all(failure.status == "quarantined" for failure in report.failed):
+    if all(failure.status is TaskStatus.QUARANTINED for failure in report.failed):
         return IncompleteError(
             text, "Mend the cause and run the same command again, or publish without: --skip-damaged"
         )

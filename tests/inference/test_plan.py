@@ -1,0 +1,69 @@
+"""The plan: all of DR3 from two small objects, and memory that measured workers do not exceed."""
+
+import http.server
+import json
+import threading
+from dataclasses import asdict
+
+import pytest
+
+from tests.benchmarks.scale import N_SOURCES, dr3_partitions
+from xpscale.inference.plan import TASKS_AT_ONCE, plan_inference
+from xpscale.inference.run import run
+from xpscale.ingest.build import build_store
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.schema import OUTPUTS
+from xpscale.storage import Storage
+from xpscale.store.layout import PARTITIONS
+from xpscale.store.reader import open_store
+from xpscale.testing.universe import Universe
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder on the web, and the paths that were asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(tmp_path))
+
+        def log_request(self, *_):
+            asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_all_of_dr3_is_planned_from_two_objects(served, store, model):
+    folder, url, asked = served
+    partitions = dr3_partitions()
+    assert sum(partition.n_rows for partition in partitions) == N_SOURCES
+    rows = [{**asdict(p.pixel), "pixel": p.pixel.number, "n_rows": p.n_rows} for p in partitions]
+    root = json.loads(store.storage.read("zarr.json"))
+    root["attributes"]["n_rows"] = N_SOURCES
+    Storage(str(folder)).replace("dr3/zarr.json", json.dumps(root).encode())
+    Storage(str(folder)).replace(f"dr3/{PARTITIONS}", json.dumps(rows).encode())
+    plan = plan_inference(open_store(f"{url}/dr3"), model, str(folder / "catalog"))
+    numbers = plan.to_dict(64)
+    assert (numbers["n_rows"], numbers["n_tasks"]) == (N_SOURCES, len(partitions))
+    assert "219,197,643 sources in 2,130 tasks" in plan.describe(64)
+    assert len(asked) <= 4, asked
+    assert set(asked) == {"/dr3/zarr.json", f"/dr3/{PARTITIONS}"}
+    assert not (folder / "catalog").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", [OUTPUTS, ("latents",)])
+def test_workers_stay_within_a_projection_that_is_not_idle(outputs, model, tmp_path_factory):
+    """Partitions as large as a row group and more, in workers with as many tasks at once as the plan counts on."""
+    folder = tmp_path_factory.mktemp("memory")
+    pieces = [("all", Universe(160_000, seed=3).spectra())]
+    large = build_store(pieces, str(folder / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=100_000)
+    plan = plan_inference(large, model, str(folder / "catalog"), outputs=outputs)
+    with local_cluster(1, TASKS_AT_ONCE) as client:
+        report = run(plan, executor=DaskExecutor(client), device="cpu")
+    assert report.is_complete
+    assert report.peak_memory <= plan.projected_memory < 3 * report.peak_memory
