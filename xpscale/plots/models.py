@@ -27,7 +27,7 @@ SHOWN = 0.6
 def held_out_curves(
     histories: Mapping[str, str], title: str = "", ax: Axes | None = None
 ) -> tuple[Figure | SubFigure, Axes]:
-    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour a model.
+    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour a model; lowest losses in words.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def held_out_curves(
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
             columns = read_history(history)
             epoch, loss, median = (np.array(columns[key]) for key in ("epoch", "held_out_loss", "held_out_median_loss"))
-            ax.plot(epoch, loss, color=colour, lw=1.8, label=f"{name}: {_signed(loss[-1])}")
+            ax.plot(epoch, loss, color=colour, lw=1.8, label=f"{name}: {_signed(loss.min())}")
             ax.plot(epoch, median, color=colour, lw=0.8)
             last = slice(int((1 - SHOWN) * len(epoch)), None)
             settled += [loss[last], median[last]]
@@ -59,7 +59,7 @@ def held_out_curves(
         ax.margins(x=0.02)
         ax.plot([], [], color=BLACK, lw=1.8, label="thick: mean over the stars")
         ax.plot([], [], color=BLACK, lw=0.8, label="thin: median")
-        ax.legend(loc="upper right", ncols=2)
+        ax.legend(loc="upper right", ncols=2, frameon=True, framealpha=0.9, edgecolor="none")
         credit(fig)
     return fig, ax
 
