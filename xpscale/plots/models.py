@@ -51,7 +51,7 @@ def held_out_curves(
         low, high = np.min(np.concatenate(settled)), np.max(np.concatenate(settled))
         margin = 0.1 * (high - low) or 1.0
         ax.set(
-            ylim=(low - margin, high + 4 * margin),  # room for the legend
+            ylim=(low - margin, high + margin),
             xlabel="epoch",
             ylabel=r"held-out loss [nats], without $\frac{C}{2}\ln 2\pi$",
             title=title,
@@ -59,7 +59,7 @@ def held_out_curves(
         ax.margins(x=0.02)
         ax.plot([], [], color=BLACK, lw=1.8, label="thick: mean over the stars")
         ax.plot([], [], color=BLACK, lw=0.8, label="thin: median")
-        ax.legend(loc="upper right", ncols=2, frameon=True, framealpha=0.9, edgecolor="none")
+        ax.legend(loc="best", ncols=2)
         credit(fig)
     return fig, ax
 
