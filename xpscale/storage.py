@@ -113,10 +113,22 @@ class Storage:
 
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Part of an object; shorter than ``n_bytes`` only where the object ends."""
-        import obstore
-
         if n_bytes == 0:
             return b""
+        try:
+            return self._read_range(key, start, n_bytes)
+        except TryAgainError as error:  # or is the object damaged, and what pointed here, too?
+            size = self.size(key)
+            if size is None or 0 <= start < size:
+                raise
+            raise InvalidInputError(
+                f"{self.url}/{key} has {size} bytes and is asked for byte {start}: it is cut off or damaged",
+                "Restore it from a copy",
+            ) from error
+
+    def _read_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        import obstore
+
         with self._explained(key):
             if self.is_local:
                 with self._local(key).open("rb") as file:

@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS
+from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS, part_key
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import NotFoundError
+from xpscale.sky import Pixel
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from xpscale.catalog.manifest import RunIdentity
     from xpscale.storage import Storage
 
 __all__ = ["MINIMUM_AGE_S", "CleanReport", "Stray", "clean", "find_strays"]
@@ -27,6 +31,7 @@ MINIMUM_AGE_S = 3600.0
 """Younger objects may belong to a task or a commit that is between two steps."""
 
 METADATA = ("_metadata", "_common_metadata")
+TASK = re.compile(r"/ledger/Norder=(\d+)/Npix=(\d+)\.json$")
 PIXEL = re.compile(r"/dataset/(Norder=\d+)/Dir=\d+/(Npix=\d+)\.parquet$")
 
 
@@ -81,7 +86,7 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
     PermanentError
         A manifest is damaged, so nobody can say what it needs.
     """
-    read_identity(storage)
+    identity = read_identity(storage)
     objects = storage.objects()
     # after the listing: what was published since is newer than everything listed
     published = snapshots(storage)
@@ -98,9 +103,22 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
             found.append(Stray(*size_and_age, "a manifest that no snapshot names"))
         elif key.startswith(f"{LEDGER}/failed/") and key.replace("/failed/", "/ledger/", 1) in objects:
             found.append(Stray(*size_and_age, "the failure of a task that is done"))
+        elif key.startswith(f"{LEDGER}/ledger/") and (gone := _gone(storage, identity, objects, key) - needed):
+            why = f"the report of a task of which {min(gone)} is gone: without it the task is done again"
+            found.append(Stray(*size_and_age, why))
         elif published and _is_in_dataset(key) and key not in needed:
             found.append(_part(storage, *size_and_age))
     return tuple(found)
+
+
+def _gone(storage: Storage, identity: RunIdentity, objects: Collection[str], key: str) -> set[str]:
+    """Parts that the report of a finished task names and that are not there; reports are read only where parts lack."""
+    if not (found := TASK.search(key)):
+        return set()
+    pixel = Pixel(int(found[1]), int(found[2]))
+    if all(part_key(product, pixel) in objects for product in identity.products):
+        return set()
+    return {part.key for part in TaskReport.from_json(storage.read(key)).parts if part.key not in objects}
 
 
 def _is_in_dataset(key: str) -> bool:

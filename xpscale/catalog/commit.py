@@ -90,7 +90,6 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     published = numbers(storage)
     newest = read_snapshot(storage, published[-1]) if published else None
     if newest and newest.manifest_key == key:
-        storage.create(key, text)
         _mend_hats(storage)
         return newest
     _require_same_run(storage, manifest)
@@ -99,14 +98,12 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         storage.delete(*storage.unfinished(f"{product}/dataset"))
     if not storage.create(key, text):
         raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
+    storage.replace(key, text)  # the same bytes: what an earlier commit left is young again, and 'clean' keeps it
     parent = newest.number if newest else 0
     snapshot = Snapshot(parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message)
     write_hats(storage, manifest, snapshot)
-    storage.create(key, text)  # 'clean' may have taken it for the stray of an earlier commit
     is_ours = storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode())
     winner = snapshot if is_ours else read_snapshot(storage, snapshot.number)
-    if winner.manifest_key == key:
-        storage.create(key, text)  # or have done so just now
     _mend_hats(storage)
     if winner.manifest_key == key:
         return winner
@@ -193,5 +190,5 @@ def _require_parts(storage: Storage, manifest: Manifest) -> None:
         raise IncompleteError(
             f"{len(wrong)} of {len(manifest.parts)} parts of {storage} are missing or changed; "
             f"nothing was published{lines}\n",
-            "Delete these parts and the ledger entries of their pixels, then run 'xpscale infer' again",
+            "Delete those that changed, wait an hour, run 'xpscale catalog clean --yes' and then 'xpscale infer' again",
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Json",
     "Output",
+    "Patience",
     "Resources",
     "Scheduler",
     "Workers",
@@ -36,12 +37,24 @@ Output = Annotated[str, typer.Option("-o", "--output", help="Where to write.")]
 Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")]
 Workers = Annotated[int, typer.Option(help="Worker processes on this machine; 0 runs in this process.", min=0)]
 Resources = Annotated[str, typer.Option(help="What a task needs of a worker, as the workers declare it: GPU=1.")]
+Patience = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="A task that is out for this long, and five times as long as others, is issued again.",
+        min=0,
+    ),
+]
+
+PATIENCE_S = 60.0
 
 N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
-def executor(scheduler: str, workers: int, resources: str = "", at_once: int = 1) -> Iterator[Executor]:
+def executor(
+    scheduler: str, workers: int, resources: str = "", at_once: int = 1, patience_s: float = PATIENCE_S
+) -> Iterator[Executor]:
     """The executor that the options ask for: a cluster somewhere, processes here, or this process.
 
     ``at_once`` tasks overlap in each process on this machine; on a cluster that is for its workers to say.
@@ -50,7 +63,7 @@ def executor(scheduler: str, workers: int, resources: str = "", at_once: int = 1
         from xpscale.runtime.executors.dask import DaskExecutor, connect
 
         with connect(scheduler) as client:
-            cluster = DaskExecutor(client, _parse_resources(resources))
+            cluster = DaskExecutor(client, _parse_resources(resources), patience_s)
             for remark in cluster.remarks():
                 say(f"note: {remark}")
             yield cluster
@@ -58,7 +71,7 @@ def executor(scheduler: str, workers: int, resources: str = "", at_once: int = 1
         from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 
         with local_cluster(workers, at_once) as client:
-            yield DaskExecutor(client)
+            yield DaskExecutor(client, patience_s=patience_s)
     elif at_once > 1:
         from xpscale.runtime.executors.threads import ThreadsExecutor
 

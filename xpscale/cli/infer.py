@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, executor, print_json, say
+from xpscale.cli.common import (
+    N_CPUS,
+    PATIENCE_S,
+    Json,
+    Patience,
+    Resources,
+    Scheduler,
+    Workers,
+    executor,
+    print_json,
+    say,
+)
 from xpscale.cli.model import Model
 from xpscale.cli.store import Spectra, open_input
-from xpscale.errors import IncompleteError, NotFoundError, TryAgainError, XpscaleError
+from xpscale.errors import IncompleteError, TryAgainError, XpscaleError
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan
@@ -100,6 +111,7 @@ def infer(
     scheduler: Scheduler = "",
     resources: Resources = "",
     device: Device = "auto",
+    patience: Patience = PATIENCE_S,
     metrics_port: Annotated[
         int, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.", show_default=False)
     ] = 0,
@@ -134,7 +146,7 @@ def infer(
         listeners: list[Callback] = [TerminalProgress()]
         if metrics_port:
             listeners.append(stack.enter_context(MetricsServer(metrics_port)))
-        where = stack.enter_context(executor(scheduler, workers, resources, TASKS_AT_ONCE))
+        where = stack.enter_context(executor(scheduler, workers, resources, TASKS_AT_ONCE, patience))
         if scheduler:
             say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
         report = run(planned, executor=where, callbacks=listeners, device=device)
@@ -182,10 +194,7 @@ def _is_published(planned: InferencePlan) -> bool:
     if not published:
         return False
     claim(planned.catalog, planned.identity)  # refuses if the place holds another run
-    try:
-        manifest = read_manifest(planned.catalog, published[-1])
-    except NotFoundError:  # removed before it was needed; what is committed writes it again
-        return False
+    manifest = read_manifest(planned.catalog, published[-1])
     if manifest.quarantined:
         return False
     # a commit that was killed may have left HATS metadata of before; committing what is current writes them again

@@ -83,8 +83,6 @@ class ScatterVAEEncoder:
         self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
         self.lanes = Lanes(OnDevice(fold(model.network).to(self.device), self.device, self.has_fit))
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")  # no TF32, whatever was set before (design/007)
         self._warm_up()
 
@@ -108,6 +106,8 @@ class ScatterVAEEncoder:
         TryAgainError
             The device has no memory left even for a few rows.
         """
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)  # of the thread that calls: with more the sums round otherwise
         watch = watch or Stopwatch()
         columns = self._empty_columns(len(batch))
         with self.lanes.take() as lane:

@@ -25,7 +25,7 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.testing.processes import HOST
 from xpscale.testing.services import S3Service
 
-__all__ = ["KINDS", "Fault", "FaultyProxy", "faulty", "small_disk"]
+__all__ = ["KINDS", "Fault", "FaultyProxy", "faulty", "make_room", "small_disk"]
 
 KINDS = {
     "lost": "stored, and the connection is closed instead of an answer",
@@ -210,6 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _close(self) -> None:
         self.close_connection = True
+
+
+def make_room(folder: Path, n_bytes: int) -> None:
+    """Give a `small_disk` another size."""
+    subprocess.run(["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True, capture_output=True)
 
 
 @contextlib.contextmanager

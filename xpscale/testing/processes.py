@@ -1,13 +1,21 @@
-"""Processes on loopback that can be killed and started again, and free ports for them."""
+"""Processes on loopback that can be killed and started again, and free ports for them.
+
+Those that run a Python module can be *warm*: forked from a server that has everything imported, so that a campaign can afford
+to kill thousands of them.  They are processes as real as others.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import random
+import runpy
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,28 +26,51 @@ from xpscale.errors import NotFoundError, TryAgainError
 __all__ = ["HOST", "PORT_OFFSET", "Process", "free_ports", "is_free"]
 
 HOST = "127.0.0.1"
+PRELOADED = [
+    *("xpscale.cli.infer", "xpscale.inference.run", "xpscale.inference.encoder", "xpscale.catalog.hats", "s3fs"),
+    *("xpscale.runtime.executors.dask", "distributed.cli.dask_worker", "distributed.cli.dask_scheduler"),
+]
+
 PORT_OFFSET = 10_000  # SeaweedFS opens a second port, for gRPC, this far above each
 
 
 @dataclass(slots=True)
 class Process:
-    """One process in a group of its own, its output in a file."""
+    """One process in a group of its own, its output in a file.
+
+    Parameters
+    ----------
+    command
+        What to run.
+    log
+        Where its output goes; its folder is where it runs.
+    environment
+        Variables on top of this process's.
+    is_warm
+        Whether to fork it; ``command`` is then ``[python, "-m", MODULE, ...]``.
+    """
 
     command: list[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    popen: subprocess.Popen[bytes] | None = None
+    is_warm: bool = False
+    popen: subprocess.Popen[bytes] | _Forked | None = None
 
     def start(self) -> None:
         """Start it, after stopping it if it runs; its output goes to the end of the log."""
         self.stop()
+        environment = {**os.environ, **self.environment}
+        self.log.touch()
+        if self.is_warm:
+            self.popen = _Forked(self.command, self.log, environment)
+            return
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
                 self.command,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment},
+                env=environment,
                 cwd=self.log.parent,
                 start_new_session=True,
             )
@@ -47,10 +78,38 @@ class Process:
     def stop(self) -> None:
         """SIGKILL the group: a polite stop of SeaweedFS takes seconds, and a fault is not polite."""
         if self.popen is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):  # a group is made a moment after its process
+                with contextlib.suppress(ProcessLookupError):
+                    kill(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
             self.popen = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.popen is not None and self.popen.poll() is None
+
+    def wait(self, timeout_s: float = 120.0) -> int:
+        """Wait for its end: its exit code, negative for a signal.
+
+        Raises
+        ------
+        TryAgainError
+            It has not ended by then; it is killed.
+        """
+        give_up = time.monotonic() + timeout_s
+        while self.is_running and time.monotonic() < give_up:
+            time.sleep(0.01)
+        code = self.popen.poll() if self.popen else None
+        self.stop()
+        if code is None:
+            raise TryAgainError(f"{' '.join(self.command)} did not end within {timeout_s:g} s: {self.log}")
+        return code
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process alone, not to its group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     @property
     def pid(self) -> int:
@@ -70,6 +129,51 @@ class Process:
                 what = "ended" if ended else f"did not answer within {timeout_s:g} s"
                 raise TryAgainError(f"{' '.join(self.command[:4])} {what}; {self.log} ends with:\n{tail}")
             time.sleep(0.05)
+
+
+class _Forked:
+    """A process forked from the server: what is used here of ``subprocess.Popen``."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+        self._process = _fork_server().Process(target=_run_module, args=(command[2:], str(log), environment))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+
+@functools.cache
+def _fork_server() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _run_module(command: list[str], log: str, environment: dict[str, str]) -> None:
+    """Become ``python -m MODULE ARGUMENTS``."""
+    import dask
+
+    os.setsid()
+    os.chdir(Path(log).parent)
+    for number, file in (
+        (0, os.open(os.devnull, os.O_RDONLY)),
+        (1, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)),
+    ):
+        os.dup2(file, number)
+    os.dup2(1, 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    dask.config.refresh()  # it has read the server's environment
+    sys.argv = command
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def free_ports(number: int) -> list[int]:

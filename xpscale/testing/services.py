@@ -193,6 +193,7 @@ class DaskProcesses:
     _scheduler: Process = field(repr=False)
     _worker_flags: tuple[str, ...] = field(repr=False)
     _environment: Mapping[str, str] = field(repr=False)
+    _is_warm: bool = False
     _workers: list[Process] = field(default_factory=list, repr=False)
 
     @property
@@ -215,14 +216,23 @@ class DaskProcesses:
         """Stop the scheduler as a power cut would; the workers wait for it for a minute, then end."""
         self._scheduler.stop()
 
-    def start_worker(self) -> int:
-        """Add a worker; returns its process id when the scheduler knows it."""
+    def start_worker(self, nanny: bool = False) -> int:
+        """Add a worker; returns its process id (or its nanny's, if it has one) when the scheduler knows it."""
         number = len(list(self._folder.glob("worker-*.log")))
         log = self._folder / f"worker-{number}.log"
-        fixed = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--host", HOST, "--death-timeout", "60")
+        fixed = (
+            "--no-dashboard",
+            "--nthreads",
+            "1",
+            "--host",
+            HOST,
+            "--death-timeout",
+            "60",
+        )
         local = ("--local-directory", str(self._folder))
         module = [sys.executable, "-m", "distributed.cli.dask_worker"]
-        worker = Process([*module, self.address, *fixed, *local, *self._worker_flags], log, self._environment)
+        command = [*module, self.address, "--nanny" if nanny else "--no-nanny", *fixed, *local, *self._worker_flags]
+        worker = Process(command, log, self._environment, self._is_warm)
         worker.start()
         self._workers.append(worker)
         worker.wait_until(lambda: b"Registered to" in log.read_bytes())
@@ -248,6 +258,7 @@ def dask_processes(
     memory_limit: str = "0",
     resources: str = "",
     environment: Mapping[str, str] | None = None,
+    is_warm: bool = False,
 ) -> Iterator[DaskProcesses]:
     """Run a Dask scheduler and workers of one thread each, without nannies: a worker that is killed stays dead.
 
@@ -263,6 +274,8 @@ def dask_processes(
         Of each worker, as ``"GPU=1"``.
     environment
         Variables to set for scheduler and workers, on top of this process's.
+    is_warm
+        Fork them; see `Process`.
 
     Raises
     ------
@@ -276,8 +289,8 @@ def dask_processes(
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *quiet, "--port", str(port)]
     settings = environment or {}
     flags = ("--memory-limit", memory_limit, *(("--resources", resources) if resources else ()))
-    scheduler = Process(command, folder / "scheduler.log", settings)
-    cluster = DaskProcesses(f"tcp://{HOST}:{port}", folder, scheduler, flags, settings)
+    scheduler = Process(command, folder / "scheduler.log", settings, is_warm)
+    cluster = DaskProcesses(f"tcp://{HOST}:{port}", folder, scheduler, flags, settings, is_warm)
     try:
         cluster.start_scheduler()
         for _ in range(n_workers):
