@@ -15,10 +15,12 @@ from xpscale.model.checkpoint import load_model
 from xpscale.training.draw import draw_sample
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
+from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
 from xpscale.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
+STREAMED = replace(SETTINGS, max_rows=1000)
 
 
 def history_of(folder):
@@ -64,37 +66,6 @@ def test_running_again_is_a_no_op_and_other_settings_are_refused(reader, finishe
         train(reader, str(folder), replace(SETTINGS, epochs=9, learning_rate=0.1))
     with pytest.raises(ConflictError, match="store_digest"):
         train(MemoryReader(planted(500)), str(folder), SETTINGS)
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-from memory_reader import MemoryReader, planted
-from test_train import SETTINGS
-from xpscale.training.loop import Trainer
-from xpscale.training.run import train
-
-def die(metrics):
-    if metrics.epoch == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train(MemoryReader(planted(3000)), {folder!r}, SETTINGS, on_epoch=die, checkpoint_every_s=0)
-"""
-
-
-def test_killed_and_resumed_is_bit_identical(reader, finished, tmp_path):
-    folder = tmp_path / "killed"
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder))
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert len(history_of(folder)) == 4  # the last checkpoint
-    resumed_at = []
-    model = train(reader, str(folder), SETTINGS, on_epoch=lambda metrics: resumed_at.append(metrics.epoch))
-    assert resumed_at == [5, 6]
-    assert model.model_id == finished[1].model_id
-    drop = {"seconds", "spectra_per_s"}
-    left, right = ([{k: row[k] for k in row if k not in drop} for row in history_of(f)] for f in (folder, finished[0]))
-    assert left == right
 
 
 def test_an_interrupt_keeps_the_last_whole_epoch(reader, finished, tmp_path):
@@ -164,3 +135,98 @@ def test_training_on_a_sample(reader, tmp_path):
 def test_estimate_scales_with_the_work():
     short, long = (estimate(20_000, replace(SETTINGS, epochs=n), 12) for n in (10, 1000))
     assert 0 < short < long
+
+
+KILLED_AT_STEP = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from memory_reader import MemoryReader, planted
+from test_train import SETTINGS, STREAMED
+from xpscale.training.loop import Trainer
+from xpscale.training.metrics import held_out_loss
+from xpscale.training.run import train
+
+step, countdown = Trainer.step, {step}
+def counted(self, *arguments):
+    global countdown
+    countdown -= 1
+    if countdown < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *arguments)
+Trainer.step = counted
+train(MemoryReader(planted(3000)), {folder!r}, {settings}, checkpoint_every_s={every})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SETTINGS", "STREAMED"])
+def test_killed_at_any_step_again_and_again_it_ends_in_the_same_bits(reader, finished, tmp_path, name):
+    """Each life is killed in the middle of a step and goes on from the last checkpoint: of the step before, or older."""
+    rng, folder = np.random.default_rng(len(name)), str(tmp_path / "killed")
+    settings = {"SETTINGS": SETTINGS, "STREAMED": STREAMED}[name]
+    n_steps = round(len(load_training_data(reader, settings).training) / settings.batch_size) * settings.epochs
+    for every in (0, 0.02, 1000):
+        step = int(rng.integers(1, n_steps // 4))
+        values = {"step": step, "folder": folder, "settings": name, "every": every}
+        script = KILLED_AT_STEP.format(tests=str(Path(__file__).parent), **values)
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert not (Path(folder) / "card.json").exists()
+    state = torch.load(Path(folder) / CHECKPOINT, weights_only=True)["state"]
+    assert state["epoch"] + state["batch"] > 0
+    whole = finished[1] if name == "SETTINGS" else train(reader, str(tmp_path / "whole"), settings)
+    assert train(reader, folder, settings).model_id == whole.model_id
+    drop = {"seconds", "spectra_per_s"}
+    places = (Path(folder), finished[0] if name == "SETTINGS" else tmp_path / "whole")
+    left, right = ([{k: row[k] for k in row if k not in drop} for row in history_of(place)] for place in places)
+    assert left == right
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(reader, tmp_path):
+    """A learning rate that grows worse after a few epochs: what is kept is what was best on the held-out rows."""
+    settings = replace(SETTINGS, epochs=60, patience=4, learning_rate=0.05, schedule="restarts")
+    model = train(reader, str(tmp_path / "m"), settings)
+    losses = [row["held_out_loss"] for row in history_of(tmp_path / "m")]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 4 < 60
+    assert model.card.metrics["epoch"] == best + 1
+    assert model.card.metrics["epochs_trained"] == len(losses)
+    held_out = load_training_data(reader, settings).held_out
+    assert held_out_loss(model.network, held_out, settings.seed).loss == pytest.approx(losses[best])
+    last = train(reader, str(tmp_path / "last"), replace(settings, keep="last", patience=0, epochs=len(losses)))
+    assert last.card.metrics["epoch"] == len(losses)
+    assert held_out_loss(last.network, held_out, settings.seed).loss == pytest.approx(
+        [row["held_out_loss"] for row in history_of(tmp_path / "last")][-1]
+    )
+
+
+def test_held_out_pixels_are_never_seen(reader, tmp_path):
+    """Spectra of held-out pixels may be anything: not a bit of weights, scaling and density changes."""
+    spectra = planted(3000)
+    rows = SETTINGS.split.held_out(spectra)
+    spectra.coefficients[rows] *= 3
+    settings = replace(SETTINGS, epochs=2, keep="last")
+    one, other = (
+        train(data, str(tmp_path / name), settings) for name, data in (("a", reader), ("b", MemoryReader(spectra)))
+    )
+    assert rows.sum() > 200
+    assert other.model_id == one.model_id
+    assert other.card.metrics["held_out_loss"] != one.card.metrics["held_out_loss"]
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}, {"max_gradient_norm": 0.5}])
+def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
+    data = load_training_data(reader, SETTINGS)
+    plain, changed = (Trainer(replace(SETTINGS, **options), 12, torch.device("cpu")) for options in ({}, changes))
+    batch = next(data.training.batches(plain.order, 0))
+    (terms, norm), (other_terms, other_norm) = (trainer.step(batch, 1e-3) for trainer in (plain, changed))
+    tolerance = 0.03 if "precision" in changes else 1e-4
+    torch.testing.assert_close(other_terms, terms, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(other_norm, norm, rtol=3 * tolerance, atol=tolerance)
+    if "max_gradient_norm" in changes:
+        assert norm > 0.5
+        assert changed.weights.vector.grad.norm() == pytest.approx(0.5, rel=1e-4)
+        assert plain.weights.vector.grad.norm() == pytest.approx(norm.item(), rel=1e-4)
+    if "precision" in changes:
+        assert not torch.equal(other_terms, terms)
+        assert changed.weights.vector.dtype == torch.float32

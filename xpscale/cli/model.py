@@ -1,19 +1,21 @@
-"""``xpscale model info|import``."""
+"""``xpscale model info|import|export``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from xpscale.cli.common import Json, print_json, say
+from xpscale.cli.common import Json, Output, print_json, say
 from xpscale.cli.store import open_input
+from xpscale.text import size
 
 __all__ = ["Model", "register"]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model: a folder or s3:// URL.")]
 
-nouns = typer.Typer(no_args_is_help=True, help="Look at a model, or import published weights.")
+nouns = typer.Typer(no_args_is_help=True, help="Look at a model, export it, or import published weights.")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 @nouns.command()
 def info(model: Model, json: Json = False) -> None:
-    """Architecture, scaling, training data, metrics, licence and citation; the content hash is verified."""
+    """Architecture, scaling, training data and sample, metrics, licence and citation; the content hash is verified."""
     from xpscale.model.checkpoint import load_model
 
     found = load_model(model)
@@ -31,14 +33,72 @@ def info(model: Model, json: Json = False) -> None:
     if json:
         print_json(card.to_json().rstrip())
         return
-    print(f"model {card.model_id}")
-    print(f"architecture {card.architecture.to_dict()}")
-    print(f"scaling {'fitted' if found.scaling.is_known else 'none: cannot be applied to spectra'}")
-    for title, table in (("training", card.training), ("data", card.data), ("metrics", card.metrics)):
-        for name, value in table.items():
-            print(f"{title} {name}: {value}")
-    print(f"software {card.software}\ncreated {card.created}\nlicence {card.licence}")
-    print("\n".join(filter(None, [card.notes, *(f"cite: {text}" for text in card.citation)])))
+    print(f"model {card.model_id}\n  its content is what the card names; made {card.created}")
+    n_parameters = sum(parameter.numel() for parameter in found.network.parameters())
+    scaling, density = found.scaling, found.density
+    known = f"std {scaling.std.min():.3g} to {scaling.std.max():.3g} of normalized coefficients"
+    _section("architecture", {**card.architecture.to_dict(), "parameters": n_parameters})
+    _section(
+        "scaling",
+        {
+            "fitted": known if scaling.is_known else "no: it cannot be applied to spectra",
+            "training density": f"{density.n_rows:,} objects" if density.is_known else "unknown",
+        },
+    )
+    data = {name: value for name, value in card.data.items() if name != "sample_plan"}
+    for title, table in (("training", card.training), ("data", data)):
+        _section(title, table)
+    if plan := card.data.get("sample_plan"):
+        from xpscale.training.sample import SamplePlan
+
+        drawn = SamplePlan.from_dict(plan)
+        print(f"sample\n  {sum(drawn.drawn):,} of {drawn.n_available:,} objects, {drawn.name}, seed {drawn.seed}")
+        print(f"  held out: {drawn.split}")
+        print("\n".join(f"  {line}" for line in str(drawn).splitlines()))
+    _section("metrics (nats per spectrum)", card.metrics)
+    _section("software", card.software)
+    print("\n".join(filter(None, [card.notes, f"licence {card.licence}", *(f"cite {text}" for text in card.citation)])))
+
+
+def _section(title: str, table: Mapping[str, Any]) -> None:
+    """A title and an aligned line for each entry; nested tables on their line."""
+    if not table:
+        return
+    print(title)
+    width = max(map(len, table))
+    for name, value in table.items():
+        print(f"  {name:<{width}}  {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bool) or value is None or value == "":
+        return {True: "yes", False: "no", None: "not finite"}.get(value, "none")
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(held)}" for name, held in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_words, value))
+    return str(value)
+
+
+@nouns.command()
+def export(model: Model, output: Output) -> None:
+    """Write the model as a program that torch alone runs (torch.export), after comparing both."""
+    from xpscale.model.checkpoint import load_model
+    from xpscale.model.export import MAX_DIFFERENCE, export_program
+    from xpscale.storage import Storage
+
+    found = load_model(model)
+    program, difference = export_program(found)
+    folder, _, name = Storage(output).url.rpartition("/")
+    Storage(folder or "/").replace(name, program)
+    say(
+        f"model {found.model_id[:12]} as a program of {size(len(program))}: {output}; it differs from the model by "
+        f"{difference:.1g} at most (allowed: {MAX_DIFFERENCE:g})"
+    )
 
 
 @nouns.command("import")

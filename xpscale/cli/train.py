@@ -184,6 +184,8 @@ class TrainingPrinter:
 
     def _left(self, done: float) -> str:
         """From the epochs done since the first call, which may be in the middle of a resumed run."""
+        if done >= self.n_epochs:
+            return ""
         if self.first is None or done <= self.first:
             self.first, self.began = done, time.monotonic()
             return ""

@@ -5,10 +5,15 @@ from __future__ import annotations
 from xpscale.errors import InvalidInputError
 from xpscale.model.noise_aware import NoiseAwareVAE
 from xpscale.model.scatter_vae import Architecture, NetworkModule, ScatterVAE
+from xpscale.model.transformer import TransformerVAE
 
 __all__ = ["ARCHITECTURES", "build"]
 
-ARCHITECTURES: dict[str, type[NetworkModule]] = {"scatter_vae": ScatterVAE, "noise_aware": NoiseAwareVAE}
+ARCHITECTURES: dict[str, type[NetworkModule]] = {
+    "scatter_vae": ScatterVAE,
+    "noise_aware": NoiseAwareVAE,
+    "transformer": TransformerVAE,
+}
 """What `Architecture.name` may be, and the network it stands for."""
 
 

@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -42,6 +43,7 @@ __all__ = ["CARD", "CITATION", "WEIGHTS", "ModelCard", "TrainedModel", "load_mod
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
+NUMBERS = re.compile(r"\[[-+.\de,\s]+\]")
 FORMAT = 1  # of the folder: raise it when an older xpscale could no longer read a new one
 
 CITATION = (
@@ -69,7 +71,7 @@ class ModelCard:
     training
         The settings it was trained with.
     data
-        Digests of store and sample, and how many rows were trained on, held out and left out, by reason.
+        Digests of store and sample, the sample's plan, and how many rows were trained on, held out and left out, by reason.
     metrics
         Figures of merit by name, in nats per spectrum where they are losses; None where not finite.
     software
@@ -101,7 +103,9 @@ class ModelCard:
         """The card as JSON."""
         metrics = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
         content = {**asdict(self), "architecture": self.architecture.to_dict(), "metrics": metrics, "format": FORMAT}
-        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        # a list of numbers, such as the counts of a sample's cells, on one line instead of a line a number
+        return NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "card.json") -> ModelCard:
@@ -170,6 +174,10 @@ class TrainedModel:
     def n_latents(self) -> int:
         """L, the number of latents."""
         return self.network.architecture.n_latents
+
+    def require_scaling(self) -> None:
+        """Refuse a model that cannot be applied to spectra."""
+        self.scaling.require(self.n_coefficients)
 
     def encode(self, batch: SpectraBatch) -> LatentPosterior:
         """The posterior of the latents of spectra in the archive's units; NaN where a row is not finite."""

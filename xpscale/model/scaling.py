@@ -164,7 +164,7 @@ class Scaling:
             If the batch has another number of coefficients, or the scaling is unknown.
         """
         batch = batch if rows is None else batch.take(rows)
-        self._require(batch.n_coefficients)
+        self.require(batch.n_coefficients)
         flux, x_err = np.ascontiguousarray(batch.phot_g_mean_flux, np.float64), None
         x = self._standardized(batch.coefficients, flux, self.mean)
         if batch.coefficient_errors is not None:
@@ -183,15 +183,16 @@ class Scaling:
 
     def coefficients(self, x: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
         """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized ones."""
-        self._require(x.shape[1])
+        self.require(x.shape[1])
         return (x * self.std + self.mean) * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
     def widths(self, s: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
         """Errors or scatter in the archive's units, s d G, with shape (N, C), of standardized ones."""
-        self._require(s.shape[1])
+        self.require(s.shape[1])
         return s * self.std * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
-    def _require(self, n_coefficients: int) -> None:
+    def require(self, n_coefficients: int) -> None:
+        """Refuse spectra of another width, and any if the scaling is unknown."""
         if n_coefficients != len(self.mean):
             raise InvalidInputError(
                 f"the model takes {len(self.mean)} coefficients, the spectra have {n_coefficients}",

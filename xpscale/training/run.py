@@ -104,7 +104,7 @@ def train(
             _require_same(identity, _identity_of(model.card), f"the model at {folder}")
             return model
         trainer = Trainer(settings, reader.n_coefficients, own_device(device), processes)
-        run = _Run(folder, identity, trainer, on_step, on_epoch, checkpoint_every_s)
+        run = _Run(folder, identity, sample, trainer, on_step, on_epoch, checkpoint_every_s)
         run.resume()
         data = load_training_data(reader, settings, sample)
         if on_data and processes.is_first:
@@ -170,6 +170,7 @@ class _Run:
         self,
         folder: Storage,
         identity: dict[str, Any],
+        sample: Sample | None,
         trainer: Trainer,
         on_step: Callable[[Progress], None] | None,
         on_epoch: Callable[[EpochMetrics], None] | None,
@@ -177,6 +178,7 @@ class _Run:
     ) -> None:
         self.folder = folder
         self.identity = identity
+        self.sample = sample
         self.trainer = trainer
         self.history: list[dict[str, float]] = []
         self.on_step, self.on_epoch, self.checkpoint_every_s = on_step, on_epoch, checkpoint_every_s
@@ -256,6 +258,7 @@ class _Run:
                 "n_held_out": len(data.held_out),
                 "n_rejected": data.n_rejected,
                 **({"shuffle": data.shuffle} if data.shuffle else {}),
+                **({"sample_plan": self.sample.plan.to_dict()} if self.sample else {}),
             },
             metrics={**self.history[epoch - 1], "epochs_trained": trainer.epoch},
             software=software(),

@@ -70,7 +70,7 @@ class SamplePlan:
     n_limited: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON can hold it."""
+        """The plan as JSON can hold it; it travels into the card of a model trained on the sample."""
         lists = {name: list(getattr(self, name)) for name in ("cell", "available", "drawn")}
         return {**asdict(self), **lists}
 

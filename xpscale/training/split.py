@@ -44,6 +44,9 @@ class HeldOutSplit:
         if not 0 <= self.fraction < 1:
             raise InvalidInputError(f"the held-out fraction is {self.fraction}", "Use at least 0 and less than 1")
 
+    def __str__(self) -> str:
+        return f"{self.fraction:.1%} of the pixels of HEALPix order {self.order}, split seed {self.seed}"
+
     def held_out(self, batch: SpectraBatch) -> NDArray[np.bool_]:
         """Rows in held-out pixels, with shape (N,)."""
         pixels = healpix_29(batch.ra, batch.dec) >> 2 * (INDEX_ORDER - self.order)
