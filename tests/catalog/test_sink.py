@@ -146,3 +146,17 @@ def test_the_votable_is_valid_by_astropy():
         fields = parsed.get_first_table().fields
         assert [field.name for field in fields] == [column.name for column in columns(product, L, C)]
         assert {field.ref for field in fields if field.name in ("ra", "dec")} == {"icrs"}
+
+
+def test_rows_that_come_row_group_by_row_group_make_the_same_parts(storage: Storage):
+    whole = random_table(PIXEL, ROW_GROUP_SIZE + 300)
+    at_once = ParquetSink(storage / "whole", L, C).put(PIXEL, whole)
+    parts = ParquetSink(storage / "pieces", L, C).open(PIXEL)
+    for start in (0, ROW_GROUP_SIZE):
+        parts.append(whole.slice(start, ROW_GROUP_SIZE))
+    assert (storage / "pieces").is_empty()
+    assert parts.finish() == at_once
+    late = ParquetSink(storage / "late", L, C).open(PIXEL)
+    late.append(whole.slice(300, 300))
+    with pytest.raises(InvalidInputError, match="row 0 comes too late"):
+        late.append(whole.slice(0, 300))

@@ -1,5 +1,6 @@
 """The encoder against the unfolded network and formulas written out in float64; every flag; what a row costs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import torch
 
 from xpscale.catalog.votable import product_schema
-from xpscale.errors import InvalidInputError
-from xpscale.inference.device import pick_device
+from xpscale.errors import InvalidInputError, TryAgainError
+from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.model.kernels import fit_rows
 from xpscale.schema import OUTPUTS, Flag, conform, products_of
 from xpscale.sky import healpix_29
 
@@ -127,3 +129,54 @@ def test_devices_that_are_not_there_are_named():
     with pytest.raises(InvalidInputError, match="no device 'abacus'"):
         pick_device("abacus")
     assert pick_device("cpu").type == "cpu"
+
+
+def test_a_full_device_gets_fewer_rows_at_once_and_the_numbers_stay(spectra, model, caplog):
+    expected = ScatterVAEEncoder(model, OUTPUTS, "cpu")(spectra)
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    network, seen = encoder.lanes.on_device.network, []
+    encode = network.encode
+
+    def encode_few(x, x_err=None):
+        seen.append(len(x))
+        if len(x) > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return encode(x, x_err)
+
+    network.encode = encode_few
+    table = encoder(spectra)
+    assert seen[:3] == [2048, 1024, 512]
+    assert encoder.micro_batch == 512
+    assert sum(n for n in seen if n <= 512) == len(spectra)
+    assert "out of memory with 1024 rows at once: now 512" in caplog.text
+    for name in ("source_id", "flags"):
+        assert table[name].equals(expected[name])
+    close(matrix(table, "latent_mean", 6), matrix(expected, "latent_mean", 6))
+    network.encode = lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(TryAgainError, match="cpu has no memory left, not even for 256 rows"):
+        encoder(spectra)
+
+
+def test_micro_batches_on_their_way_come_back_in_order(spectra, model, monkeypatch):
+    expected = ScatterVAEEncoder(model, OUTPUTS, "cpu")(spectra)
+    monkeypatch.setattr(Lane, "depth", 1)
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    with ThreadPoolExecutor(3) as threads:
+        tables = list(threads.map(encoder, [spectra] * 4))
+    assert all(table.equals(expected) for table in tables)
+
+
+def test_a_fit_with_wild_errors_is_the_formula(spectra, model):
+    batch = spectra.take(slice(200))
+    x, x_err = model.scaling.standardize(batch)
+    x_err *= np.float32(10) ** np.random.default_rng(1).integers(-14, 12, x_err.shape).astype(np.float32)
+    s = np.random.default_rng(2).uniform(0, 1, x.shape).astype(np.float32) ** 40
+    nll, chi2 = np.empty((2, len(x)), np.float32)
+    usable, at_bound = np.empty((2, len(x)), bool)
+    fit_rows(x, x_err, np.zeros_like(x), s, nll, chi2, usable, np.float32(0.5), at_bound)
+    w = x_err.astype(float) ** 2 + s.astype(float) ** 2
+    z2 = x.astype(float) ** 2 / w
+    np.testing.assert_allclose(nll, (z2 + np.log(w)).sum(1) / 2, rtol=2e-7)
+    np.testing.assert_allclose(chi2, z2.mean(1), rtol=2e-7)
+    assert usable.all()
+    assert np.array_equal(at_bound, (s > np.float32(0.5)).any(1))

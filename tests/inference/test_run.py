@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from xpscale.inference.status import run_status
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.scaling import Scaling
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.runtime.ledger import Ledger
 from xpscale.storage import Storage
 from xpscale.types import SpectraBatch, TaskStatus
@@ -191,3 +193,19 @@ def test_a_plan_says_what_it_will_do(store, model, tmp_path):
     assert sum(numbers["orders"].values()) == numbers["n_tasks"]
     assert numbers["projected_s"] <= plan.to_dict(1)["projected_s"]
     assert "2 CPU workers" in plan.describe(2)
+
+
+def test_tasks_that_overlap_in_one_process_make_the_same_manifest(store, model, reference, tmp_path):
+    report = run(plan_inference(store, model, str(tmp_path / "c")), executor=ThreadsExecutor(3))
+    assert report.manifest.to_json() == reference.manifest.to_json()
+    alive = []
+
+    def work(task):
+        alive.append(+1)
+        assert sum(alive) <= 2
+        time.sleep(0.01)
+        alive.append(-1)
+        return task
+
+    assert sorted(ThreadsExecutor(2).run(work, range(9))) == list(range(9))
+    assert max(accumulate(alive)) == 2

@@ -12,10 +12,11 @@ from xpscale.sky import Pixel, healpix_29
 from xpscale.store import writer
 from xpscale.store.check import check_store
 from xpscale.store.info import store_info
-from xpscale.store.layout import ARRAYS
+from xpscale.store.layout import ARRAYS, CHUNK_ROWS
 from xpscale.store.reader import open_store
 from xpscale.store.writer import sort_by_position, write_partition
-from xpscale.types import SpectraBatch
+from xpscale.testing.universe import Universe
+from xpscale.types import SpectraBatch, Stopwatch
 
 
 def same(a, b):
@@ -233,3 +234,33 @@ def test_sorting_is_by_position_then_identifier(universe_rows):
     twice = SpectraBatch.concatenate([universe_rows.take([5]), universe_rows.take([5])])
     twice.source_id[0] += 1
     assert sort_by_position(twice).source_id.tolist() == sorted(twice.source_id.tolist())
+
+
+@pytest.mark.parametrize("n_rows", [CHUNK_ROWS, 20_000, 10**9])
+def test_blocks_are_the_rows_of_a_read_and_of_plain_zarr(n_rows, tmp_path, build):
+    def no_flux(partitions):  # of a chunk that is all zeros zarr keeps nothing
+        for rows in partitions.values():
+            rows.phot_g_mean_flux[:CHUNK_ROWS] = 0
+
+    store = build(tmp_path / "store", Universe(200_000, seed=5).spectra(), max_rows=60_000, change=no_flux)
+    (partition, *_) = sorted(store.partitions, key=lambda partition: -partition.n_rows)
+    assert partition.n_rows > CHUNK_ROWS
+    whole, watch, start = zarr.open_group(f"{store.url}/{partition.key}", mode="r"), Stopwatch(), 0
+    for batch in store.blocks(partition, n_rows, watch=watch):
+        rows = slice(start, start + n_rows)
+        for name in ("source_id", "ra", "phot_g_mean_flux", "coefficients", "coefficient_errors"):
+            np.testing.assert_array_equal(getattr(batch, name), whole[name][rows], strict=True)
+        start += len(batch)
+    assert start == partition.n_rows
+    assert watch.n_bytes > 700 * start
+    assert {"read_s", "decode_s"} == set(watch.seconds)
+
+
+def test_a_shard_that_is_cut_off_or_spoilt_is_named(store):
+    partition = store.partitions[0]
+    key = f"{partition.key}/coefficients/c/0/0"
+    data = store.storage.read(key)
+    for spoilt in (data[: len(data) // 2], data[:20], bytes(16) + data[16:]):
+        store.storage.replace(key, spoilt)
+        with pytest.raises(InvalidInputError, match=r"coefficients .*Run 'xpscale store check'"):
+            store.read(partition)

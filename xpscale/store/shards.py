@@ -9,6 +9,7 @@ What is decoded is what `xpscale.store.writer` writes; any other shape or codec 
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ __all__ = ["Shard"]
 
 INDEX_ENTRY, INDEX_CHECKSUM = 16, 4  # bytes: offset and length of a chunk, uint64 each; CRC-32C of the index
 NO_CHUNK = 2**64 - 1  # the offset of a chunk that is all zeros
+BLOSC = struct.Struct(
+    "<4xI4xI"
+)  # a chunk's header: four bytes of versions and flags, bytes, block size, compressed bytes
 CODECS = [("bytes", "little"), ("blosc", None)]
 
 
@@ -84,6 +88,8 @@ class Shard:
     @cached_property
     def _index(self) -> NDArray[np.uint64]:
         """Offset and length of every chunk, with shape (chunks, 2)."""
+        import google_crc32c
+
         n_chunks = -(-self.n_rows // self.chunk_rows)
         n_bytes = n_chunks * INDEX_ENTRY + INDEX_CHECKSUM
         if self._whole is not None:
@@ -91,9 +97,10 @@ class Shard:
         else:
             size = self.storage.size(self._key) or len(self.storage.read(self._key))  # reading explains its absence
             tail = self.storage.read_range(self._key, max(0, size - n_bytes), n_bytes)
-        if len(tail) != n_bytes:
-            raise self._damaged("is shorter than its index")
-        return np.frombuffer(tail[:-INDEX_CHECKSUM], "<u8").reshape(n_chunks, 2)
+        index, checksum = tail[:-INDEX_CHECKSUM], tail[-INDEX_CHECKSUM:]
+        if len(tail) != n_bytes or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
+            raise self._damaged("is cut off, or its index is spoilt")
+        return np.frombuffer(index, "<u8").reshape(n_chunks, 2)
 
     def empty(self, n_rows: int) -> NDArray[Any]:
         """Uninitialized memory for so many rows."""
@@ -145,8 +152,8 @@ class Shard:
             return
         is_whole = rows.stop - rows.start == self.chunk_rows
         target = out[rows] if is_whole else self.empty(self.chunk_rows)  # the last chunk is padded
-        if not piece:
-            raise self._damaged("is cut off")
+        if len(piece) < BLOSC.size or BLOSC.unpack_from(piece) != (target.nbytes, len(piece)):
+            raise self._damaged("has a chunk of another length than its index says")
         try:
             blosc.decompress(piece, target)
         except (RuntimeError, ValueError) as error:

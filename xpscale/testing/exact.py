@@ -144,4 +144,4 @@ def rounded_products(n_bits: int) -> Iterator[None]:
     try:
         yield
     finally:
-        functional.linear, torch.addmm = exact, exact_addmm  # type: ignore[assignment]
+        functional.linear, torch.addmm = exact, exact_addmm
