@@ -9,7 +9,7 @@ With W the width of a token::
     summary    t_0 = e_0                                                   (W,)   always there
     block      t <- t + attention(norm t),   t <- t + W2 GELU(W1 norm t)   4 W inside; heads of 8; missing tokens masked
     posterior  linear(norm t_0) to mu and log_var
-    decoder    L -> 4 W -> 4 W -> linear to x_hat and a;   s = s_min + ln(1 + e^a), as in `xpscale.model.noise_aware`
+    decoder    L -> 4 W -> 4 W -> linear to x_hat and a;   s = s_min + ln(1 + e^a)
 
 A spectrum costs about 12 W^2 multiplications a token and block, some fifty times those of the other networks.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.noise_aware import ERROR_BOUNDS, SCATTER_FLOOR, layers
+from xpscale.model.noise_aware import ERROR_BOUNDS, SCATTER_FLOOR
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
     Architecture,
@@ -88,8 +88,11 @@ class TransformerVAE(NetworkModule):
         self.blocks = nn.ModuleList(Block(width) for _ in architecture.hidden)
         self.norm = nn.LayerNorm(width)
         self.posterior = nn.Linear(width, 2 * architecture.n_latents)
-        self.decoder = layers((architecture.n_latents, 4 * width, 4 * width))
-        self.spectrum = nn.Linear(4 * width, 2 * n_coefficients)
+        wide = 4 * width
+        self.decoder = nn.Sequential(
+            nn.Linear(architecture.n_latents, wide), nn.GELU(), nn.Linear(wide, wide), nn.GELU()
+        )
+        self.spectrum = nn.Linear(wide, 2 * n_coefficients)
         nn.init.constant_(self.spectrum.bias[n_coefficients:], -1.0)  # scatter of 0.3 to start from, as data have
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
