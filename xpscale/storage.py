@@ -12,7 +12,6 @@ with ``AWS_SKIP_SIGNATURE=true``.  ``AWS_TIMEOUT`` (``300s``) ends a request tha
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError, TryAgainError
+from xpscale.ranges import RangeFile
 
 if TYPE_CHECKING:
     import fsspec
@@ -141,7 +141,10 @@ class Storage:
         if self.is_local:
             with self._explained(key):
                 return self._local(key).open("rb")
-        return cast(BinaryIO, _RemoteFile(self, key))
+        size = self.size(key)
+        if size is None:
+            raise NotFoundError(f"{self.url}/{key} does not exist", "Check the address")
+        return cast(BinaryIO, RangeFile(lambda start, n_bytes: self.read_range(key, start, n_bytes), size))
 
     def exists(self, key: str) -> bool:
         """Whether an object of exactly this key is there."""
@@ -334,37 +337,6 @@ class Storage:
             full = "No space left" in text or "quota" in text.lower()
             remedy = "Make room" if full else "If it stays, check the network and AWS_ENDPOINT_URL"
             raise TryAgainError(f"{where}: {text}", f"{remedy}, then try again") from error
-
-
-class _RemoteFile(io.RawIOBase):
-    """A remote object as a file that can seek."""
-
-    def __init__(self, storage: Storage, key: str) -> None:
-        size = storage.size(key)
-        if size is None:
-            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
-        self._storage, self._key, self._size, self._offset = storage, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._offset
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}[whence]
-        self._offset = start + offset
-        return self._offset
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._offset))
-        data = self._storage.read_range(self._key, self._offset, wanted)
-        buffer[: len(data)] = data
-        self._offset += len(data)
-        return len(data)
 
 
 def _is_unfinished(key: str, is_local: bool) -> bool:
