@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+from memory_reader import planted
 
+from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.ingest.build import build_store
+from xpscale.model.checkpoint import load_model
 from xpscale.training.settings import PRESETS, TrainingSettings
 
 
@@ -17,6 +21,21 @@ def test_toml_says_what_it_says(tmp_path):
     assert TrainingSettings.from_toml(write(tmp_path, "batch_size = 64")).batch_size == 64
     preset = TrainingSettings.from_toml(write(tmp_path, 'preset = "laroche2024"\nepochs = 10'))
     assert (preset.epochs, preset.learning_rate, preset.schedule) == (10, 1e-4, "restarts")
+
+
+def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):
+    store = build_store([("all", planted(1500))], str(tmp_path / "store"), n_bp=6, attributes={"origin": "planted"})
+    done("train", store.url, tmp_path / "model", "--preset", "laroche2024", "--epochs", 1)
+    card = load_model(str(tmp_path / "model")).card
+    assert card.training == {**PRESETS["laroche2024"].to_dict(), "epochs": 1}
+    for words, remedy in (
+        (("laroche",), "Did you mean 'laroche2024'"),
+        (("laroche2024", "--settings", tmp_path / "s.toml"), "exclude each other"),
+    ):
+        refused = xpscale("train", store.url, tmp_path / "other", "--preset", *words)
+        assert refused.code == InvalidInputError.exit_code
+        assert remedy in refused.err
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``xpscale plot sky|latents|training|run``."""
+"""``xpscale plot sky|latents|training|sample|run``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from xpscale.cli.model import Model
 __all__ = ["register"]
 
 nouns = typer.Typer(
-    no_args_is_help=True, help="Draw a catalogue, a training run, or where an inference run spent its time."
+    no_args_is_help=True,
+    help="Draw a catalogue, a training run or its sample, or where an inference run spent its time.",
 )
 
 MAX_POINTS = 200_000
@@ -100,6 +101,18 @@ def training(model: Model, output: Output) -> None:
     from xpscale.storage import Storage
 
     _save(training_curve(Storage(model).read("history.csv").decode())[0], output)
+
+
+@nouns.command()
+def sample(
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="A sample, from 'xpscale sample'.")],
+    output: Output,
+) -> None:
+    """Object density, cell by cell, and what the sample draws of it."""
+    from xpscale.plots.sample import sample_density
+    from xpscale.training.sample import load_sample
+
+    _save(sample_density(load_sample(sample).plan)[0], output)
 
 
 @nouns.command()

@@ -38,6 +38,7 @@ def train(
     model: Model,
     sample: Annotated[str, typer.Option(help="Train on this sample only (from 'xpscale sample').")] = "",
     settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
+    preset: Annotated[str, typer.Option(help="Instead of --settings: default, or laroche2024, the paper's.")] = "",
     epochs: Annotated[
         int, typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0)
     ] = 0,
@@ -56,9 +57,8 @@ def train(
     from xpscale.model.checkpoint import CARD
     from xpscale.storage import Storage
     from xpscale.training.sample import load_sample
-    from xpscale.training.settings import TrainingSettings
 
-    chosen = TrainingSettings.from_toml(settings) if settings else TrainingSettings()
+    chosen = _settings(settings, preset)
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun's others say nothing
     spectra = open_input(store)
@@ -74,6 +74,20 @@ def train(
         if not is_new:
             say("nothing to do: the model was trained before")
         say(f"model {trained.model_id[:12]}: {model}")
+
+
+def _settings(path: str, preset: str) -> TrainingSettings:
+    """Those of a file, or a preset's."""
+    from xpscale.errors import InvalidInputError
+    from xpscale.training.settings import TrainingSettings
+
+    if path and preset:
+        raise InvalidInputError(
+            "--settings and --preset exclude each other", f'Write preset = "{preset}" into {path}, beside what differs'
+        )
+    if path:
+        return TrainingSettings.from_toml(path)
+    return TrainingSettings.from_table({"preset": preset} if preset else {}, "--preset")
 
 
 def _run(
