@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import xpscale as xps
@@ -122,6 +123,22 @@ def test_published_weights_without_scaling(store, tmp_path, published_weights):
     done("model", "import", published_weights, tmp_path / "model")
     result = xpscale("infer", store, tmp_path / "model", tmp_path / "catalog", "--workers", 0)
     refused(result, InvalidInputError, "has no scaling", "--scaling-from STORE")
+
+
+def test_training_on_what_cannot_be_trained_on(store, tmp_path, published_weights):
+    """A store smaller than a batch, a sample of another store, a scaling that divides by zero."""
+    (tmp_path / "s.toml").write_text("batch_size = 1024")
+    too_small = xpscale("train", store, tmp_path / "model", "--settings", tmp_path / "s.toml")
+    refused(too_small, InvalidInputError, "training rows, and batch_size is 1,024", "larger store")
+    write_archive(Universe(500, seed=2), str(tmp_path / "archive"), n_files=1)
+    done("ingest", tmp_path / "archive", tmp_path / "other", "--workers", 0)
+    done("sample", tmp_path / "other", "-n", 300, "-o", tmp_path / "s.parquet")
+    foreign = xpscale("train", store, tmp_path / "model", "--sample", tmp_path / "s.parquet")
+    refused(foreign, InvalidInputError, "drawn from another store", "Draw a sample from this store")
+    np.savez(tmp_path / "norm.npz", mu=np.zeros(110), sig=np.where(np.arange(110) == 7, 0.0, 1.0))
+    flat = xpscale("model", "import", published_weights, tmp_path / "model", "--scaling", tmp_path / "norm.npz")
+    refused(flat, InvalidInputError, "coefficient 7 is mean 0.0, std 0.0", "mend the scaling file")
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):

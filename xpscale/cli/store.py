@@ -32,12 +32,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nouns, name="store")
 
 
-def open_input(url: str) -> SpectraStore | ParquetSpectra:
-    """Open a spectra store or Parquet, and say what it is and what reading it costs."""
+def open_input(url: str, *, silently: bool = False) -> SpectraStore | ParquetSpectra:
+    """Open a spectra store or Parquet, and say what it is and what reading it costs, or leave that to another process."""
     from xpscale.store.open import open_spectra
     from xpscale.store.parquet import ParquetSpectra
 
     spectra = open_spectra(url)
+    if silently:
+        return spectra
     say(str(spectra))
     if isinstance(spectra, ParquetSpectra) and (factor := spectra.read_factor) > 2:
         say(

@@ -61,7 +61,7 @@ def train(
     chosen = _settings(settings, preset)
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
     is_first = os.environ.get("RANK", "0") == "0"  # torchrun's others say nothing
-    spectra = open_input(store)
+    spectra = open_input(store, silently=not is_first)
     drawn = load_sample(sample) if sample else None
     where = _device(device)
     is_new = not Storage(model).exists(CARD)
@@ -133,9 +133,8 @@ def _announce(
     seconds = estimate(n_rows, settings, spectra.n_coefficients, device)
     streamed = f", streamed, {settings.max_rows:,} rows in memory" * is_streamed(spectra, settings, sample)
     shared = f" in one process (of {workers} that share the work)" * (workers > 1)
-    say(
-        f"train on {n_rows:,} spectra, {settings.epochs} epochs on {device}{streamed}: about {duration(seconds)}{shared}"
-    )
+    epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
+    say(f"train on {n_rows:,} spectra, {epochs} on {device}{streamed}: about {duration(seconds)}{shared}")
 
 
 def _device(name: str) -> str:
