@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +69,16 @@ def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
     pieces = ((f"piece-{i}", batch) for i, batch in enumerate(universe.batches()))
     attributes = {"origin": "universe"}
     store = xps.build_store(pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=ROW_GROUP_SIZE)
+    return store, random_model(store, store.partitions)
+
+
+def random_model(store: SpectraStore, partitions: Sequence[xps.types.Partition]) -> TrainedModel:
+    """A network of the paper's shape with random weights, scaled on some partitions."""
     torch.manual_seed(0)
     network = ScatterVAE(Architecture())
-    scaling = Scaling.fit(store.read(partition) for partition in store.partitions)
-    some = (scaling.standardize(store.read(partition))[0] for partition in store.partitions[:4])
-    model = TrainedModel.create(network, scaling, TrainingDensity.fit(some, 110), ModelCard(network.architecture))
-    return store, model
+    scaling = Scaling.fit(store.read(partition) for partition in partitions)
+    some = (scaling.standardize(store.read(partition))[0] for partition in partitions[:4])
+    return TrainedModel.create(network, scaling, TrainingDensity.fit(some, 110), ModelCard(network.architecture))
 
 
 def _measure(

@@ -1,0 +1,74 @@
+"""A worker's memory while millions of sources go through it: flat, and below what the plan said.
+
+Latents only, from a store whose partitions are full (262,144 rows) and hold the same spectra at other positions under other
+identifiers; two Dask workers.  ``$XPSCALE_BENCH_MILLIONS`` (1,10) says how many sources, in a run each; ten million take
+9 GB of disk.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import xpscale as xps
+from tests.benchmarks.inference import LATENTS, random_model
+from xpscale.inference.plan import TASKS_AT_ONCE
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.storage import Storage
+from xpscale.store.partitions import DEFAULT_MAX_ROWS
+from xpscale.store.reader import SpectraStore
+from xpscale.store.writer import seal_store, write_partition
+from xpscale.testing.sky_density import pixel_centers_deg
+from xpscale.testing.universe import Universe
+from xpscale.types import Part, SpectraBatch
+
+MILLIONS = os.environ.get("XPSCALE_BENCH_MILLIONS", "1,10")
+ORDER = 2  # 192 partitions
+POSITION_ORDER = 20
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'sources':>12} {'sources/s':>10} {'peak of a worker MB':>20} {'projected MB':>13}")
+    for millions in map(float, MILLIONS.split(",")):
+        with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
+            store = tiled_store(Storage(f"{folder}/store"), round(millions * 1e6 / DEFAULT_MAX_ROWS))
+            model = random_model(store, store.partitions[:1])
+            plan = xps.plan_inference(store, model, str(Path(folder) / "out"), outputs=LATENTS)
+            with local_cluster(2, TASKS_AT_ONCE) as client:
+                clock = time.perf_counter()
+                report = xps.run(plan, executor=DaskExecutor(client), device="cpu")
+                seconds = time.perf_counter() - clock
+            assert report.is_complete, report.failed
+        memory = f"{report.peak_memory / 1e6:20,.0f} {plan.projected_memory / 1e6:13,.0f}"
+        print(f"{plan.n_rows:12,} {plan.n_rows / seconds:10,.0f} {memory}", flush=True)
+
+
+def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
+    """A store of full partitions with the same spectra."""
+    batch, parts = next(Universe(DEFAULT_MAX_ROWS, seed=1).batches(DEFAULT_MAX_ROWS)), list[Part]()
+    for number in range(max(n_partitions, 1)):
+        pixel = Pixel(ORDER, number)
+        parts += write_partition(storage, pixel, _moved(batch, pixel))
+    seal_store(
+        storage, parts, {}, {"origin": "tiles of a universe", "n_bp": 55, "n_coefficients": batch.n_coefficients}
+    )
+    return xps.open_store(storage)
+
+
+def _moved(batch: SpectraBatch, pixel: Pixel) -> SpectraBatch:
+    """The same spectra with positions in a pixel."""
+    index = np.sort(np.random.default_rng(pixel.number).integers(*pixel.range_at(POSITION_ORDER), len(batch)))
+    ra, dec = pixel_centers_deg(index, POSITION_ORDER)
+    source_id = (index >> 2 * (POSITION_ORDER - MAX_ORDER) << SOURCE_ID_SHIFT) + np.arange(len(batch))
+    return replace(batch, source_id=source_id, ra=ra, dec=dec)
+
+
+if __name__ == "__main__":
+    main()
