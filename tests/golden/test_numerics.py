@@ -46,7 +46,8 @@ def random_on_made_up_rows(name):
     (batch,) = Universe(3_000, seed=4).batches()
     batch = batch.take(trainable_rows(batch))
     torch.manual_seed(2)
-    network = build(Architecture(name=name))
+    widths = {"hidden": (32, 32)} if name == "transformer" else {}
+    network = build(Architecture(name=name, **widths))
     for buffer in network.buffers():
         if buffer.dtype.is_floating_point:
             buffer.uniform_(0.3, 2.0)

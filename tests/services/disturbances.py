@@ -85,7 +85,7 @@ def worker_slow(field: Field, rng: random.Random, catalog: Storage) -> list[int]
     """Somebody stands still at a step for a while."""
     field.points.arm(rng.randrange(N_STEPS), "pause")
     client = field.client(catalog)
-    wait_for(lambda: field.points.reached)
+    field.wait_for_strike(client)
     time.sleep(rng.uniform(0, 1.5))
     field.points.resume()
     return [field.finish(client)]
@@ -95,7 +95,7 @@ def zombie(field: Field, rng: random.Random, catalog: Storage) -> list[int]:
     """A worker stands still before it writes a part or a report; its task is done elsewhere; it goes on."""
     field.points.arm(rng.randrange(4), "pause", of=rng.choice(["latents/dataset/N", "spectra/dataset/N", "/ledger/"]))
     client = field.client(catalog)
-    wait_for(lambda: field.points.reached)
+    field.wait_for_strike(client)
     code = field.finish(client)
     field.points.resume()
     time.sleep(0.5)
