@@ -1,10 +1,12 @@
 """The network in the form inference uses: fewer layers, the same function.
 
 BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become one, and the heads of
-mu and log_var become one matrix.  Activations are kept feature-major, (width, B): matrix products of these widths run 12 %
-faster that way round, and each latent comes out as a column of the catalogue.  Together 1.6 times the spectra a second of
-the network as it was trained, on a CPU (design/006).  The scaling is *not* folded in: it would cost a factor two in float32
-accuracy, because the standard deviations are some 1e-5 of the flux.
+mu and log_var become one matrix.  Activations are kept feature-major, (width, B): matrix products of these widths run faster
+that way round, and each latent comes out as a column of the catalogue.  Together 1.4 to 1.5 times the spectra a second of
+the network as it was trained, on a CPU (`python -m tests.benchmarks inference`).
+
+The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard deviations are some 1e-5
+of the flux.
 """
 
 from __future__ import annotations
