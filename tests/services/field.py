@@ -51,7 +51,9 @@ class Field:
         """Until the kill point is reached; a client that ended before it says in its log why."""
         wait_for(lambda: self.points.reached or not client.is_running, 120.0)
         steps = "\n".join(self.points.operations)
-        assert self.points.reached, f"the client ended before the step; steps:\n{steps}\n{client.log.read_text()[-2000:]}"
+        assert self.points.reached, (
+            f"the client ended before the step; steps:\n{steps}\n{client.log.read_text()[-2000:]}"
+        )
 
     def mend(self) -> None:
         """End all disturbances, and replace what was killed."""
