@@ -176,8 +176,9 @@ def _draw_busy(ax: Axes, split: TimeSplit) -> None:
         ax.barh(rows, 1 - GAP, left=column, height=BAND, color=PALE)
         ax.barh(rows, np.minimum(shares, 1) * (1 - GAP), left=column, height=BAND, color=COLOURS[name])
         for row, share in enumerate(shares if numbers else ()):
-            colour = "white" if share > 0.75 and name in DARK else BLACK
-            ax.text(column + 0.98 - GAP, row, f"{share:.0%}", ha="right", va="center", fontsize=8, color=colour)
+            on_bar = share > 0.5 and name in DARK
+            x, align, colour = (0.02, "left", "white") if on_bar else (0.98 - GAP, "right", BLACK)
+            ax.text(column + x, row, f"{share:.0%}", ha=align, va="center", fontsize=8, color=colour)
     ax.set_xticks(
         [column + (1 - GAP) / 2 for column in range(len(shown))],
         [f"{plain(name)}\n{total[name]:.0%}" for name in shown],
