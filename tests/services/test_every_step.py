@@ -1,6 +1,6 @@
 """Between every pair of steps of a run: the client dies, or stands still while another does its work.
 
-In one process, so that no step is left out; `test_faults` does the same to real processes, by sample.
+In one process, so that no step is left out; `campaign` does the same to real processes, by sample.
 """
 
 from concurrent.futures import ThreadPoolExecutor
