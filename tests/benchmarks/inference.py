@@ -40,6 +40,7 @@ from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
 from xpscale.store.blocks import row_blocks
+from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.universe import Universe
 from xpscale.types import Executor, Stopwatch, TaskReport, TaskStatus
@@ -68,7 +69,7 @@ def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
     universe = Universe(N_SOURCES, seed=1)
     pieces = ((f"piece-{i}", batch) for i, batch in enumerate(universe.batches()))
     attributes = {"origin": "universe"}
-    store = xps.build_store(pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=ROW_GROUP_SIZE)
+    store = xps.build_store(pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=DEFAULT_MAX_ROWS)
     return store, random_model(store, store.partitions)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
-from xpscale.inference.plan import TASKS_AT_ONCE, plan_inference
+from xpscale.inference.plan import GETS_PUBLISH, TASKS_AT_ONCE, plan_inference
 from xpscale.inference.run import run
 from xpscale.ingest.build import build_store
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
@@ -53,6 +53,22 @@ def test_all_of_dr3_is_planned_from_two_objects(served, store, model):
     assert len(asked) <= 4, asked
     assert set(asked) == {"/dr3/zarr.json", f"/dr3/{PARTITIONS}"}
     assert not (folder / "catalog").exists()
+
+
+@pytest.mark.parametrize("outputs", [OUTPUTS, ("latents",)])
+def test_requests_are_those_that_are_made(outputs, store, model, tmp_path, monkeypatch):
+    """Of an undisturbed run: what is read of the store and looked for in the ledger."""
+    made = []
+    for name in ("read", "read_range", "size"):
+        real = getattr(Storage, name)
+        counted = lambda self, key, *rest, real=real: made.append((self.url, key)) or real(self, key, *rest)  # noqa: E731
+        monkeypatch.setattr(Storage, name, counted)
+    plan = plan_inference(store, model, str(tmp_path / "catalog"), outputs=outputs)
+    made.clear()
+    run(plan, device="cpu")
+    of_tasks = [(url, key) for url, key in made if "Norder=" in f"{url}/{key}"]
+    of_publishing = GETS_PUBLISH * len(plan.identity.products) * len(plan.tasks)
+    assert 0.9 < len(of_tasks) / (plan.n_requests["get"] - of_publishing) < 1.1
 
 
 @pytest.mark.slow

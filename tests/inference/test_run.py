@@ -209,3 +209,15 @@ def test_tasks_that_overlap_in_one_process_make_the_same_manifest(store, model, 
 
     assert sorted(ThreadsExecutor(2).run(work, range(9))) == list(range(9))
     assert max(accumulate(alive)) == 2
+
+
+def test_the_largest_tasks_are_done_first(store, model, tmp_path):
+    class Watched(ThreadsExecutor):
+        def run(self, function, tasks):
+            tasks = list(tasks)
+            asked.extend(task.partition.n_rows for task in tasks)
+            return super().run(function, tasks)
+
+    asked = []
+    run(plan_inference(store, model, str(tmp_path / "catalog")), executor=Watched())
+    assert asked == sorted((partition.n_rows for partition in store.partitions), reverse=True) != asked[::-1]

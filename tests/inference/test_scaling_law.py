@@ -21,9 +21,9 @@ PRICES = Path(__file__).resolve().parents[2] / "pipelines/settings/prices.toml"
 
 
 def makespan(seconds, n_workers):
-    """Wall time of tasks that are handed out in order to whoever is free."""
+    """Wall time of tasks that are handed out, the largest first, to whoever is free."""
     free = [0.0] * n_workers
-    for s in seconds:
+    for s in sorted(seconds, reverse=True):
         heapq.heappush(free, heapq.heappop(free) + s)
     return max(free)
 
@@ -38,15 +38,14 @@ def test_the_law_is_the_schedule_to_within_a_task(seed, n_workers, n_tasks, rate
     assert abs(max(exact, n_tasks * SCHEDULING_S) - (found.seconds - 7)) <= 1.01 * load.largest / rate + 1e-9
 
 
-@pytest.mark.parametrize("n_workers", [2, 8, 16, 64])
-def test_the_tail_of_all_of_dr3(n_workers):
+@pytest.mark.parametrize("n_workers", [2, 8, 16, 128])
+def test_workers_run_out_of_the_tasks_of_dr3_together(n_workers):
     by_density = source_counts(219_197_643, 1)
     counts = np.repeat(by_density // 4, 4)
     counts[::4] += by_density % 4
     rows = np.array([partition.n_rows for partition in adaptive_partitions(counts)])
     found = forecast(Load(int(rows.sum()), len(rows), int(rows.max()), 0, 0), Cluster(1e3, workers_per_node=n_workers))
-    lost = makespan(rows / 1e3, n_workers) - found.work_s
-    assert abs(found.tail_s - lost) < rows.max() / 1e3 / 4
+    assert found.seconds <= makespan(rows / 1e3, n_workers) < 1.01 * found.seconds
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_the_largest_task_and_the_scheduler_can_bound_it_too():
     load = Load(10_000_000, 60, 900_000, 500, 100)
     assert forecast(load, Cluster(1e5, workers_per_node=59)).bound_by == "largest task"
     found = forecast(load, Cluster(1e5, n_nodes=64, workers_per_node=16))
-    assert (found.bound_by, found.work_s, found.tail_s) == ("largest task", pytest.approx(9), 0)
+    assert (found.bound_by, found.work_s) == ("largest task", pytest.approx(9))
     quick = forecast(Load(219_197_643, 2_000, 262_144, 0, 0), Cluster(1e9, n_nodes=64))
     assert (quick.bound_by, quick.work_s) == ("scheduler", 2_000 * SCHEDULING_S)
     for wrong in (

@@ -48,7 +48,7 @@ __all__ = ["ROW_GROUP_SIZE", "ParquetSink", "PixelParts", "encode"]
 
 ROW_GROUP_SIZE = 65_536
 
-COMPRESSION_LEVEL = {"latents": 3, "spectra": 1}
+COMPRESSION_LEVEL = {"latents": 1, "spectra": 1}
 
 SORTED_COLUMNS = ("_healpix_29", "source_id")
 

@@ -8,9 +8,8 @@ pinned memory for two micro-batches, without which copies are neither quick nor 
     compute    k ..........
     to host    k-1 ........
 
-Two lanes let two tasks of a worker share a GPU.  On a CPU the same code runs with ordinary memory and no streams, a result is
-there as soon as it is asked for, and there is one lane: a second thread that computes on the same core would only empty
-its caches, while reading, decompressing and writing go on beside it.
+Two lanes let two tasks of a worker share a GPU.  On a CPU the same code runs with ordinary memory and no streams, and a result
+is there as soon as it is asked for; every task has a lane of its own, and a processor core if there is one.
 """
 
 from __future__ import annotations
@@ -158,18 +157,22 @@ class Lane:
 
 @dataclass
 class Lanes:
-    """The lanes of a network; a task takes one for as long as it computes, and waits if there is none."""
+    """The lanes of a network; a task takes one for as long as it computes, and on a GPU waits if there is none."""
 
     on_device: OnDevice
     _free: queue.SimpleQueue[Lane] = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
-        for _ in range(GPU_LANES if self.on_device.device.type == "cuda" else 1):
-            self._free.put(Lane(self.on_device))
+        if self.on_device.device.type == "cuda":
+            for _ in range(GPU_LANES):
+                self._free.put(Lane(self.on_device))
 
     @contextlib.contextmanager
     def take(self) -> Iterator[Lane]:
         """A lane to use alone."""
+        if self.on_device.device.type != "cuda":
+            yield Lane(self.on_device)
+            return
         lane = self._free.get()
         try:
             yield lane

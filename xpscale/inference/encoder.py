@@ -119,6 +119,7 @@ class ScatterVAEEncoder:
                     if self.has_fit:
                         self._fit(batch.take(rows), rows, (x, x_err), (results["mean"], results["scatter"]), columns)
         with watch("encode_s"):
+            self._flag_clamped(columns)
             return pa.table(
                 {
                     "_healpix_29": healpix_29(batch.ra, batch.dec),
@@ -167,8 +168,8 @@ class ScatterVAEEncoder:
 
     def _empty_columns(self, n: int) -> dict[str, NDArray[Any]]:
         n_latents, n_coefficients = self.model.n_latents, self.model.n_coefficients
-        latents = [f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)]
-        columns: dict[str, NDArray[Any]] = {name: np.empty(n, np.float32) for name in (*latents, "kl")}
+        names = [*(f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)), "kl"]
+        columns: dict[str, NDArray[Any]] = dict(zip(names, np.empty((len(names), n), np.float32), strict=True))
         for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "training_density"):
             columns[name] = np.empty(n, np.float32)
         columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
@@ -180,14 +181,17 @@ class ScatterVAEEncoder:
     def _latents(
         self, rows: slice, x: NDArray[np.float32], latents: NDArray[np.float32], columns: dict[str, NDArray[Any]]
     ) -> None:
-        for name, values in zip(columns, latents, strict=False):  # means, log variances, kl: the first of the columns
-            columns[name][rows] = values
-        n, (lower, upper) = self.model.n_latents, LATENT_LOG_VAR_BOUNDS
-        log_var = latents[n : 2 * n]
+        for column, values in zip(columns.values(), latents, strict=False):  # means, log variances, kl: the first
+            column[rows] = values
         columns["training_density"][rows] = self.model.density.at(x)
-        columns["flags"][rows] = np.where(self.model.density.outside(x), Flag.OUTSIDE_TRAINING_DOMAIN, 0) | np.where(
-            ((log_var <= lower) | (log_var >= upper)).any(0), Flag.LATENT_VARIANCE_CLAMPED, 0
-        )
+        columns["flags"][rows] |= self.model.density.outside(x) * np.int32(Flag.OUTSIDE_TRAINING_DOMAIN)
+
+    def _flag_clamped(self, columns: dict[str, NDArray[Any]]) -> None:
+        """Mark the rows that have a log variance at one of its bounds."""
+        lower, upper = LATENT_LOG_VAR_BOUNDS
+        for i in range(self.model.n_latents):
+            log_var = columns[f"latent_log_var_{i}"]
+            columns["flags"] |= ((log_var <= lower) | (log_var >= upper)) * np.int32(Flag.LATENT_VARIANCE_CLAMPED)
 
     def _fit(
         self,

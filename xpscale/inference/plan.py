@@ -14,6 +14,7 @@ from xpscale.inference.price import Cost, Prices
 from xpscale.inference.scaling_law import Cluster, Forecast, Load, forecast
 from xpscale.schema import FULL_PRECISION, OUTPUTS, SCHEMA_VERSION, checked_outputs, checked_precision
 from xpscale.storage import Storage
+from xpscale.store.layout import ARRAYS
 from xpscale.store.reader import SpectraStore
 from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
@@ -29,12 +30,13 @@ TASKS_AT_ONCE = 2  # in a worker: one is computed while another is read or writt
 BUFFERS = 7  # of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row group and its pages
 BYTES_OF_SCALARS = 800  # the other columns of a row of a block
 PART_COPIES = 2  # of a partition's compressed bytes: they grow until all blocks are in them
-LATENTS_BYTES = 82  # a row of the product, compressed
+LATENTS_BYTES = 66  # a row of the product, compressed
 SPECTRA_BYTES_PER_COEFFICIENT = 7.1
 STORE_BYTES_PER_COEFFICIENT = 3.9
-SOURCES_PER_SECOND = {"latents": 200_000, "spectra": 100_000}  # a CPU worker with one thread; measured, 2 cores
+SOURCES_PER_SECOND = {"latents": 450_000, "spectra": 100_000}  # a CPU worker with one thread; measured, 2 cores
 START_UP_S = 5.0  # imports and the model, in every worker process
-GETS, GETS_PUBLISH = 14, 4  # requests of a task; of publishing, a part
+N_SCALAR_ARRAYS = sum(not array.is_vector for array in ARRAYS)
+GETS_PUBLISH = 4  # requests of publishing, a part
 PUBLISH_S, PUBLISH_PART_S = 4.0, 0.02  # HATS metadata: imports, and each part's footer and positions
 
 
@@ -110,9 +112,15 @@ class InferencePlan:
 
     @property
     def n_requests(self) -> dict[str, int]:
-        """Requests that read (``get``) and that write or list (``put``), about: of each task, and of publishing."""
-        n_products, n_tasks = len(self.identity.products), len(self.tasks)
-        return {"get": n_tasks * (GETS + GETS_PUBLISH * n_products), "put": n_tasks * (n_products + 1)}
+        """Requests that read (``get``) and that write or list (``put``), about: of each task, and of publishing.
+
+        A task looks into the ledger and reads metadata and values of each small array, and of each array of vectors its
+        metadata, size, index, and then block by block (`xpscale.store.shards`).
+        """
+        n_products, n_tasks, n_vectors = len(self.identity.products), len(self.tasks), 2 if self.needs_errors else 1
+        n_blocks = sum(-(-task.partition.n_rows // ROW_GROUP_SIZE) for task in self.tasks)
+        gets = n_tasks * (1 + 2 * N_SCALAR_ARRAYS + 3 * n_vectors + GETS_PUBLISH * n_products) + n_blocks * n_vectors
+        return {"get": gets, "put": n_tasks * (n_products + 1)}
 
     def forecast(self, n_workers: int, probed: Calibration | None = None) -> Forecast:
         """Wall time on some workers: as a probe measured them, or on CPU workers as they were measured elsewhere."""
@@ -189,8 +197,8 @@ class InferencePlan:
             f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to {self.catalog.url}",
             f"  at most {size(self.projected_memory)} of memory a worker, about {duration(projected.seconds)} on "
             f"{n_workers} {'' if probed else 'CPU '}worker{'s' * (n_workers != 1)}: start-up "
-            f"{duration(projected.start_up_s)}, work {duration(projected.work_s)}, last tasks "
-            f"{duration(projected.tail_s)}, publishing {duration(projected.publish_s)}",
+            f"{duration(projected.start_up_s)}, work {duration(projected.work_s)}, publishing "
+            f"{duration(projected.publish_s)}",
         ]
         if probed:
             lines.append(f"  probe: {probed}")

@@ -105,9 +105,11 @@ class TrainingDensity:
         """
         if not self.is_known:
             return np.full(len(x), np.nan, np.float32)
-        cells = cell_of(x, self.n_bp)
-        fraction = self.counts.ravel()[cells] / (self.n_rows * CELL_AREA)
-        return np.where(cells == OUTSIDE, 0, fraction).astype(np.float32)
+        from xpscale.model.kernels import density_rows
+
+        fraction, out = (self.counts / (self.n_rows * CELL_AREA)).astype(np.float32), np.empty(len(x), np.float32)
+        density_rows(np.ascontiguousarray(x, np.float32), self.n_bp, fraction, HALF_WIDTH, out)
+        return out
 
     def outside(self, x: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether standardized coefficients (N, C) leave the training range, with shape (N,).

@@ -2,8 +2,9 @@
 
 BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become one, and the heads of
 mu and log_var become one matrix.  Activations are kept feature-major, (width, B): matrix products of these widths run faster
-that way round, and each latent comes out as a column of the catalogue.  Together 1.4 to 1.5 times the spectra a second of
-the network as it was trained, on a CPU (`python -m tests.benchmarks inference`).
+that way round, and each latent comes out as a column of the catalogue.  On a CPU bias and GELU are one pass, in place
+(`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.  Together 1.7 times the
+spectra a second of the network as it was trained (`python -m tests.benchmarks inference`).
 
 The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard deviations are some 1e-5
 of the flux.
@@ -16,7 +17,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from xpscale.model.kernels import gelu_rows
 from xpscale.model.nn import folded
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
@@ -51,7 +54,8 @@ class FoldedScatterVAE(NetworkModule):
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
-        mean, log_var = _through(self.encoder, x.T).chunk(2)  # (L, B) each
+        *inner, heads = self.encoder
+        mean, log_var = _linear(heads, _through(inner, x.T)).chunk(2)  # (L, B) each
         return LatentPosterior(mean.T, log_var.clamp(*LATENT_LOG_VAR_BOUNDS).T)
 
     def decode(self, z: Tensor) -> Reconstruction:
@@ -63,10 +67,22 @@ class FoldedScatterVAE(NetworkModule):
 
 
 def _through(layers: Iterable[nn.Module], h: Tensor) -> Tensor:
-    """The layers' function of h with shape (I, B): (O, B)."""
+    """GELU(W h + b), linear layer by linear layer, of h with shape (I, B): (O, B)."""
+    compiled = h.device.type == "cpu" and h.dtype == torch.float32 and not torch.is_grad_enabled()
     for layer in layers:
-        h = torch.addmm(layer.bias[:, None], layer.weight, h) if isinstance(layer, nn.Linear) else layer(h)
+        if not isinstance(layer, nn.Linear):  # the GELU that stands between two of them
+            continue
+        if compiled:
+            h = torch.mm(layer.weight, h)
+            gelu_rows(h.numpy(), layer.bias.numpy())
+        else:
+            h = functional.gelu(_linear(layer, h))
     return h
+
+
+def _linear(layer: nn.Module, h: Tensor) -> Tensor:
+    """W h + b with shape (O, B)."""
+    return torch.addmm(layer.bias[:, None], layer.weight, h)  # type: ignore[index, arg-type]
 
 
 def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkModule:

@@ -41,7 +41,11 @@ def rejected_rows(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
 
     Every row has one reason at most, the first that applies, so that counts by reason add up.
     """
-    non_finite = np.asarray(~np.isfinite(batch.coefficients).all(1))
+    from xpscale.model.kernels import all_finite
+
+    finite = np.empty(len(batch), bool)
+    all_finite(np.ascontiguousarray(batch.coefficients, np.float32), finite)
+    non_finite = ~finite
     flux = batch.phot_g_mean_flux
     return {NON_FINITE_COEFFICIENTS: non_finite, NO_G_FLUX: ~(np.isfinite(flux) & (flux > 0)) & ~non_finite}
 

@@ -25,7 +25,7 @@ def run_stage(
     callbacks: Iterable[Callback] = (),
     rows: Callable[[Any], int] = lambda _: 0,
 ) -> dict[str, TaskReport]:
-    """Bring every task of a stage to an end.
+    """Bring every task of a stage to an end, the largest first: so the workers run out of tasks together.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def run_stage(
     callbacks
         Listeners, called with each event in this process.
     rows
-        Rows of a task, for progress.
+        Rows of a task, for their order and for progress.
 
     Returns
     -------
@@ -53,6 +53,7 @@ def run_stage(
     sizes = {task.key: rows(task) for task in tasks}
     reports = {key: report.again() for key, report in ledger.finished().items() if key in sizes}
     left = [task for task in tasks if task.key not in reports]
+    left.sort(key=lambda task: -sizes[task.key])
 
     def tell(event: Any) -> None:
         for listener in listeners:

@@ -123,7 +123,7 @@ def rounded_products(n_bits: int) -> Iterator[None]:
 
     Sums stay float32, as in the hardware that has these formats.
     """
-    exact, exact_addmm = functional.linear, torch.addmm
+    exact, exact_addmm, exact_mm = functional.linear, torch.addmm, torch.mm
     drop = 23 - n_bits  # of float32's bits
 
     def rounded(tensor: Tensor) -> Tensor:
@@ -140,8 +140,13 @@ def rounded_products(n_bits: int) -> Iterator[None]:
             return exact_addmm(bias, weight, h)
         return exact_addmm(bias, rounded(weight), rounded(h))
 
-    functional.linear, torch.addmm = linear, addmm  # type: ignore[assignment]
+    def mm(weight: Tensor, h: Tensor) -> Tensor:
+        if h.dtype != torch.float32:
+            return exact_mm(weight, h)
+        return exact_mm(rounded(weight), rounded(h))
+
+    functional.linear, torch.addmm, torch.mm = linear, addmm, mm  # type: ignore[assignment]
     try:
         yield
     finally:
-        functional.linear, torch.addmm = exact, exact_addmm
+        functional.linear, torch.addmm, torch.mm = exact, exact_addmm, exact_mm

@@ -1,0 +1,53 @@
+"""Compiled loops against the formulas, in float64 and row by row."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from xpscale.model.kernels import all_finite, density_rows, gelu_rows
+
+
+def gelu(values, bias):
+    h = np.asarray(values, np.float32)[None].copy()
+    gelu_rows(h, np.array([bias], np.float32))
+    return h[0]
+
+
+@pytest.mark.parametrize("bias", [0.0, -0.75])
+def test_gelu_is_exact_to_the_last_digits_of_float32(bias):
+    x = np.concatenate([np.linspace(-30, 30, 600_001), [-5.6, 5.6, -1e4, 1e4, 0]]).astype(np.float32)
+    y = (x + np.float32(bias)).astype(np.float64)
+    exact = y * np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in y])
+    assert np.max(np.abs(gelu(x, bias) - exact) / np.maximum(1, np.abs(y))) < 2.5e-7
+    assert (gelu([-1e4, -5.7], 0) == 0).all()
+
+
+def test_gelu_passes_on_what_is_not_a_number():
+    found, expected = (f(np.array([np.nan, np.inf, -np.inf], np.float32)) for f in (lambda x: gelu(x, 0), _torch_gelu))
+    np.testing.assert_array_equal(found, expected)
+
+
+def _torch_gelu(x):
+    return torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_element_is_found_wherever_it_is(bad):
+    values = np.full((110, 110), 3e38, np.float32)  # sums overflow, elements do not
+    values[:, ::2] *= -1
+    out = np.empty(110, bool)
+    all_finite(values, out)
+    assert out.all()
+    values[np.arange(109), np.arange(109)] = bad
+    all_finite(values, out)
+    assert out.tolist() == [False] * 109 + [True]
+
+
+def test_the_cell_is_the_one_below():
+    cells = np.arange(16, dtype=np.float32).reshape(4, 4)
+    x = np.array([[-2, 0, -2], [1.99, 0, 0], [-0.01, 9, 1], [2, 0, 0], [0, 0, -2.01], [np.nan, 0, 0]], np.float32)
+    out = np.empty(len(x), np.float32)
+    density_rows(x, 2, cells, 2.0, out)
+    assert out.tolist() == [0, 14, 7, 0, 0, 0]
