@@ -29,6 +29,9 @@ __all__ = ["DaskProcesses", "S3Service", "dask_processes", "seaweedfs"]
 
 # -- S3 ---------------------------------------------------------------------------------------------------------------
 
+READY = "ready-probe"
+"""Name of a bucket and of an object in it, which a server that is ready gives back."""
+
 
 @dataclass(slots=True)
 class S3Service:
@@ -49,6 +52,7 @@ class S3Service:
     secret_key: str
     buckets: tuple[str, ...]
     _process: Process = field(repr=False)
+    _holds_data: bool = field(default=False, repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -101,9 +105,9 @@ class S3Service:
         from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
-        # The port answers before the buckets are made, and they are made in order: ask for the last.
+        # The port answers before the buckets are made, in order, and before what was written is found again.
         store = S3Store(
-            self.buckets[-1],
+            READY,
             endpoint=self.endpoint,
             access_key_id=self.access_key,
             secret_access_key=self.secret_key,
@@ -112,9 +116,13 @@ class S3Service:
             retry_config={"max_retries": 0},
         )
         try:
-            obstore.list_with_delimiter(store)
+            if self._holds_data:
+                obstore.get(store, READY).bytes()
+            obstore.put(store, READY, READY.encode())
+            obstore.get(store, READY).bytes()
         except (BaseError, OSError):
             return False
+        self._holds_data = True
         return True
 
 
@@ -142,7 +150,7 @@ def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) ->
     names = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     off = ("webdav=false", "admin.ui=false", "master.telemetry=false", "s3.port.iceberg=0", "s3.port.lance=0")
-    flags = [f"dir={folder}", f"ip={HOST}", f"ip.bind={HOST}", f"bucket={','.join(buckets)}", *off]
+    flags = [f"dir={folder}", f"ip={HOST}", f"ip.bind={HOST}", f"bucket={','.join((*buckets, READY))}", *off]
     flags += [f"{name}={port}" for name, port in ports.items()]
     keys = {"AWS_ACCESS_KEY_ID": "xpscale-access", "AWS_SECRET_ACCESS_KEY": "xpscale-secret"}
     command = [weed, "-logtostderr=true", "mini", *(f"-{flag}" for flag in flags)]
