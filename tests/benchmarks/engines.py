@@ -151,13 +151,17 @@ def _timed(variants: _peers.Variants, folder: Path, failed: list[str]) -> dict[s
 
 
 def _print(seconds: dict[str, np.ndarray]) -> None:
-    print(f"\n{', '.join(OUTPUTS)}: {N_SOURCES:,} sources, medians of {ROUNDS} rounds")
+    print(f"\n{', '.join(OUTPUTS)}: {N_SOURCES:,} sources, medians of {ROUNDS} rounds (lowest to highest)")
     ratios = [ours for ours in OURS if ours in seconds]
-    print(f"{'':30} {'sources/s':>10} {'CPU us/source':>14}" + "".join(f"  {ours} / it" for ours in ratios))
+    print(f"{'':30} {'sources/s':>10} {'CPU us/source':>14}" + "".join(f"  {ours + ' / it':>29}" for ours in ratios))
     for name, values in seconds.items():
         wall, cpu = np.median(values, axis=0)
-        each = "".join(f" {np.median(values[:, 0] / seconds[ours][:, 0]):{len(ours) + 6}.2f}" for ours in ratios)
+        each = "".join(f"  {_spread(values[:, 0] / seconds[ours][:, 0]):>29}" for ours in ratios)
         print(f"{name:30} {N_SOURCES / wall:10,.0f} {cpu / N_SOURCES * 1e6:14.2f}{each}")
+
+
+def _spread(ratios: np.ndarray) -> str:
+    return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
 
 
 if __name__ == "__main__":
