@@ -6,7 +6,7 @@ to warm up, after which its output must hold every source once, with the columns
 for it.  Rounds are interleaved, medians; ratios are of a round.  CPU time is of all processes, idle ones too.
 
 What is not installed is skipped (``pip install 'xpscale[bench]'``).  What raises, or lacks rows, is named and makes the exit
-code 1; the rest goes on.  ``XPSCALE_BENCH_SOURCES`` (262,144) and ``XPSCALE_BENCH_ROUNDS`` (2) say how long it takes.
+code 1; the rest goes on.  ``XPSCALE_BENCH_SOURCES`` (1,048,576) and ``XPSCALE_BENCH_ROUNDS`` (2) say how long it takes.
 """
 
 from __future__ import annotations
