@@ -7,8 +7,8 @@ The encodings were chosen on 262,144 rows (reconstructions of genuine spectra, o
 
     latents                                   k rows/s written   bytes a row   k rows/s read
       zstd 3, plain                                 2900             86.1           9900
-      zstd 1 + delta ids                            4200             82.0          11800
-      **zstd 3 + delta ids**                        3800             81.7          12300
+      **zstd 1 + delta ids**                        4200             82.0          11800
+      zstd 3 + delta ids                            3800             81.7          12300
       zstd 6 / 9                               1700/1000             85.8           9500
       uncompressed                                 10300            112.1          38100
     spectra
