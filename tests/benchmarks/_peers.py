@@ -1,7 +1,8 @@
 """Other engines at the same work: Parquet or HATS in, the catalogue's columns out, each as its manual says to do it.
 
-All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 2,048, one torch thread), kept in
-the process; what differs is how rows are read, handed on, spread and written.  They read what `write_rows` wrote and
+All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 2,048, one torch thread), kept in the
+process; what differs is how rows are read, handed on, spread and written.  "As its users have it" LSDB and Ray Data run
+the network as it was trained and write with their own options.  They read what `write_rows` wrote and
 write the columns of both products into one table, in the encodings of `xpscale.catalog.sink` where the engine's writer takes
 them (Daft's takes a codec only).  The allocator is as each engine leaves it.
 """
@@ -71,23 +72,27 @@ def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, row_group_size=ROW_GROUP_SIZE, **_write_options(table.schema, "spectra"))
 
 
-@lru_cache(maxsize=1)
-def _encoder(model: str) -> ScatterVAEEncoder:
-    return ScatterVAEEncoder(load_model(model), OUTPUTS, "cpu")
+@lru_cache(maxsize=2)
+def _encoder(model: str, is_folded: bool) -> ScatterVAEEncoder:
+    trained = load_model(model)
+    encoder = ScatterVAEEncoder(trained, OUTPUTS, "cpu")
+    if not is_folded:
+        object.__setattr__(encoder.lanes.on_device, "network", trained.network.eval())
+    return encoder
 
 
-def encode(table: pa.Table, model: str) -> pa.Table:
+def encode(table: pa.Table, model: str, is_folded: bool = True) -> pa.Table:
     """From Arrow to Arrow."""
     columns = {name: table[name].to_numpy() for name in SCALARS}
     for name in ARRAYS:
         column = table[name].combine_chunks()
         columns[name] = column.flatten().to_numpy().reshape(len(column), -1)
-    return _encoder(model)(SpectraBatch(**columns))
+    return _encoder(model, is_folded)(SpectraBatch(**columns))
 
 
-def encode_frame(frame: pd.DataFrame, model: str, index: str | None = None) -> pd.DataFrame:
+def encode_frame(frame: pd.DataFrame, model: str, index: str | None = None, is_folded: bool = True) -> pd.DataFrame:
     """From a pandas frame of Arrow columns to another, one of them as index."""
-    return _frame(encode(pa.Table.from_pandas(frame, preserve_index=False), model), index)
+    return _frame(encode(pa.Table.from_pandas(frame, preserve_index=False), model, is_folded), index)
 
 
 def _frame(table: pa.Table, index: str | None = None) -> pd.DataFrame:
@@ -142,7 +147,7 @@ def dask(work: Work, stack: ExitStack) -> Variants:
 
 
 def lsdb(work: Work, stack: ExitStack) -> Variants:
-    """``map_partitions`` and ``write_catalog``; the level of zstd is 1 and not its 15, which takes several times as long."""
+    """``map_partitions`` and ``write_catalog``, with zstd at level 1; and with its own 15, as it comes."""
     import lsdb
 
     client, index = _plain_cluster(stack), "_healpix_29"
@@ -154,14 +159,15 @@ def lsdb(work: Work, stack: ExitStack) -> Variants:
     codec = {"compression": "zstd", "compression_level": 1}
     catalog.write_catalog(work.room / "hats", catalog_name="rows", write_table_kwargs=codec, **saved)
 
-    def run(out: Path) -> None:
+    def run(out: Path, is_ours: bool) -> None:
         with client.as_current():
             rows = lsdb.open_catalog(work.room / "hats")
             meta = _frame(work.schema.empty_table(), index)
-            done = rows.map_partitions(encode_frame, work.model, index, meta=meta)
-            done.write_catalog(out, catalog_name="latents", write_table_kwargs=work.options, **saved)
+            done = rows.map_partitions(encode_frame, work.model, index, is_ours, meta=meta)
+            options = {"write_table_kwargs": work.options} if is_ours else {}
+            done.write_catalog(out, catalog_name="latents", **options, **saved)
 
-    return {"LSDB": run}
+    return {"LSDB": lambda out: run(out, True), "LSDB, as its users have it": lambda out: run(out, False)}
 
 
 def daft(work: Work, _: ExitStack) -> Variants:
@@ -195,9 +201,9 @@ def ray(work: Work, stack: ExitStack) -> Variants:
     context.enable_progress_bars = context.use_datasource_v2 = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
-    def run(out: Path) -> None:
+    def run(out: Path, is_ours: bool) -> None:
         rows = ray.data.read_parquet([str(file) for file in work.files])
-        done = rows.map_batches(encode, fn_args=[work.model], batch_format="pyarrow", batch_size=BATCH_SIZE)
-        done.write_parquet(str(out), **work.options)
+        done = rows.map_batches(encode, fn_args=[work.model, is_ours], batch_format="pyarrow", batch_size=BATCH_SIZE)
+        done.write_parquet(str(out), **(work.options if is_ours else {}))
 
-    return {"Ray Data": run}
+    return {"Ray Data": lambda out: run(out, True), "Ray Data, as its users have it": lambda out: run(out, False)}
