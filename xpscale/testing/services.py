@@ -105,21 +105,27 @@ class S3Service:
         from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
-        # The port answers before the buckets are made, in order, and before what was written is found again.
-        store = S3Store(
-            READY,
-            endpoint=self.endpoint,
-            access_key_id=self.access_key,
-            secret_access_key=self.secret_key,
-            region="us-east-1",
-            client_options={"allow_http": True, "timeout": "5s"},
-            retry_config={"max_retries": 0},
-        )
+        # The port answers before the buckets are made and before what was written is found again; a PUT into a bucket
+        # that is not there yet makes it, so that only listing tells.
+        def bucket(name: str) -> S3Store:
+            return S3Store(
+                name,
+                endpoint=self.endpoint,
+                access_key_id=self.access_key,
+                secret_access_key=self.secret_key,
+                region="us-east-1",
+                client_options={"allow_http": True, "timeout": "5s"},
+                retry_config={"max_retries": 0},
+            )
+
+        probe = bucket(READY)
         try:
+            for name in (*self.buckets, READY):
+                obstore.list_with_delimiter(bucket(name))
             if self._holds_data:
-                obstore.get(store, READY).bytes()
-            obstore.put(store, READY, READY.encode())
-            obstore.get(store, READY).bytes()
+                obstore.get(probe, READY).bytes()
+            obstore.put(probe, READY, READY.encode())
+            obstore.get(probe, READY).bytes()
         except (BaseError, OSError):
             return False
         self._holds_data = True
