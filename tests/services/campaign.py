@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.services.disturbances import DISTURBANCES, ON_DISK, ROOM
 from tests.services.field import Field, field
 from tests.services.world import Verdict, verdict
+from xpscale.errors import XpscaleError
 from xpscale.storage import Storage
 from xpscale.testing.faults import small_disk
 
@@ -32,6 +33,7 @@ class Outcome:
     number: int
     kind: str
     place: str
+    n_injected: int
     codes: tuple[int, ...]
     n_repetitions: int
     verdict: Verdict
@@ -48,6 +50,7 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
     catalog = Storage(str(field.folder / f"run-{number}") if is_local else f"s3://xpscale/run-{number}")
     with small_disk(Path(catalog.url), ROOM) if kind in ON_DISK else contextlib.nullcontext():
         field.mend()
+        before = field.n_injected
         codes = DISTURBANCES[kind](field, rng, catalog)
         field.mend()
         n_repetitions, code = 0, max(codes, key=abs)
@@ -57,7 +60,8 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
         found = verdict(field.world, catalog) if code == 0 else Verdict(problems=(f"never 0 but {code}",))
     if is_local:
         shutil.rmtree(catalog.url)
-    return Outcome(number, kind, "disk" if is_local else "S3", tuple(codes), n_repetitions, found)
+    n_injected = field.n_injected - before
+    return Outcome(number, kind, "disk" if is_local else "S3", n_injected, tuple(codes), n_repetitions, found)
 
 
 def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(DISTURBANCES)) -> list[Outcome]:
@@ -67,7 +71,12 @@ def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tupl
     outcomes = []
     for number, kind in enumerate(order):
         clock = time.perf_counter()
-        outcomes.append(outcome := disturbed(field, kind, number, seed))
+        try:
+            outcome = disturbed(field, kind, number, seed)
+        except (AssertionError, XpscaleError) as error:  # of the campaign itself; the other runs can do without it
+            outcome = Outcome(number, kind, "?", 0, (), 0, Verdict(problems=(f"broken off: {error}",)))
+            field.renew_workers()
+        outcomes.append(outcome)
         said = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}"
         print(
             f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{said}", file=sys.stderr, flush=True
@@ -80,6 +89,7 @@ def table(outcomes: list[Outcome]) -> str:
     head = (
         "fault",
         "runs",
+        "injected",
         "exit codes",
         "repeated",
         "rows in",
@@ -98,6 +108,7 @@ def table(outcomes: list[Outcome]) -> str:
         found = [outcome.verdict for outcome in own]
         numbers = (
             len(own),
+            sum(outcome.n_injected for outcome in own),
             ", ".join(f"{n} x {code}" for code, n in sorted(codes.items())),
             sum(outcome.n_repetitions for outcome in own),
             sum(v.rows_in for v in found),

@@ -21,7 +21,10 @@ PATIENCE_S = 1.0  # 15 s before there are peers: longer than a task pauses betwe
 
 @dataclass
 class Field:
-    """The services that runs use, and how to start one run."""
+    """The services that runs use, and how to start one run.
+
+    ``is_at_steps``: strike at writes of the run only, so that none comes too late.  ``n_injected``: strikes so far.
+    """
 
     folder: Path
     world: World
@@ -29,6 +32,8 @@ class Field:
     proxy: FaultyProxy
     cluster: DaskProcesses
     points: KillPoints
+    is_at_steps: bool = False
+    n_injected: int = 0
 
     def client(self, catalog: Storage) -> Process:
         """``xpscale infer``, started."""

@@ -58,7 +58,7 @@ class KillPoints:
         return {VARIABLE: str(self.folder), "DASK_DISTRIBUTED__WORKER__PRELOAD": preload}
 
     def arm(self, at: int, do: str, *, after: bool = False, of: str = "") -> None:
-        """Strike at the write with this number, counted from 0; earlier strikes are forgotten.
+        """Strike at the write with this number, counted from 0; earlier strikes are forgotten: who pauses goes on.
 
         Parameters
         ----------
@@ -72,9 +72,9 @@ class KillPoints:
             Count only keys that contain this.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("operations", "reached", "go"):
+        for name in ("operations", "reached", "go", "went on"):
             (self.folder / name).unlink(missing_ok=True)
-        plan = json.dumps({"at": at, "do": do, "after": after, "of": of})
+        plan = json.dumps({"at": at, "do": do, "after": after, "of": of, "armed": time.time_ns()})
         (self.folder / "plan.json.new").write_text(plan)
         (self.folder / "plan.json.new").rename(self.folder / "plan.json")
 
@@ -89,6 +89,11 @@ class KillPoints:
         """Process that struck, 0 if none has."""
         path = self.folder / "reached"
         return int(path.read_text() or 0) if path.exists() else 0
+
+    @property
+    def has_gone_on(self) -> bool:
+        """Whether the process that paused has done its write since."""
+        return (self.folder / "went on").exists()
 
     def wait(self, timeout_s: float = 60.0) -> int:
         """Wait until it strikes; the process it struck."""
@@ -105,7 +110,7 @@ class KillPoints:
 
     def visit(self, method: str, where: str, write: Callable[[], Any]) -> Any:
         """Do a write, and what is due there."""
-        plan = json.loads((self.folder / "plan.json").read_text())
+        plan = self._plan()
         if plan["of"] in where:
             with (self.folder / "operations").open("a+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -115,17 +120,23 @@ class KillPoints:
         if plan["of"] not in where or number != plan["at"]:
             return write()
         result = write() if plan["after"] else None
-        self._strike(plan["do"])
-        return result if plan["after"] else write()
+        self._strike(plan)
+        result = result if plan["after"] else write()
+        (self.folder / "went on").touch()
+        return result
 
-    def _strike(self, do: str) -> None:
+    def _plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads((self.folder / "plan.json").read_text())
+        return plan
+
+    def _strike(self, plan: dict[str, Any]) -> None:
         (self.folder / "reached.new").write_text(str(os.getpid()))
         (self.folder / "reached.new").rename(self.folder / "reached")
-        if do == "die":
+        if plan["do"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if do == "raise":
+        if plan["do"] == "raise":
             raise Killed
-        while not (self.folder / "go").exists():
+        while not (self.folder / "go").exists() and self._plan() == plan:
             time.sleep(0.005)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
-from xpscale.runtime.executors.window import StalledError, Window
+from xpscale.runtime.executors.window import StalledError, Turnaround, Window
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -79,22 +79,22 @@ class DaskExecutor:
     def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end.
 
-        A process that dies takes the blame to all tasks that were queued on it, so the scheduler gives up innocent ones
-        with the one that killed it.  Those it gives up are run again at the end, one at a time: only a task that kills
-        its worker alone has failed.
+        A process that dies, or hangs, takes the blame to all tasks that were queued on it, so innocent ones are given up
+        with the one that killed or held it.  Those that are given up are run again at the end, one at a time: only a
+        task that kills or holds up its worker alone has failed.
         """
         from distributed.scheduler import KilledWorker
 
-        suspects = []
-        for task, outcome in self._window(function, WINDOW_PER_WORKER).run(tasks):
-            if isinstance(outcome, KilledWorker):
+        suspects, turnaround = [], Turnaround(self.patience_s)
+        for task, outcome in self._window(function, WINDOW_PER_WORKER, turnaround).run(tasks):
+            if isinstance(outcome, (KilledWorker, StalledError)):
                 suspects.append(task)
             else:
                 yield _report(task, outcome)
-        for task, outcome in self._window(function, 0).run(suspects):
+        for task, outcome in self._window(function, 0, turnaround).run(suspects):
             yield _report(task, outcome)
 
-    def _window(self, function: Callable[[Any], TaskReport], per_worker: int) -> Window:
+    def _window(self, function: Callable[[Any], TaskReport], per_worker: int, turnaround: Turnaround) -> Window:
         def submit(task: Any, workers: list[str] | None) -> Any:
             # a fresh key: the cluster must not answer from a result of an earlier run
             # a wish, not a demand: workers that were asked for may have left meanwhile
@@ -107,7 +107,7 @@ class DaskExecutor:
                 pure=False,
             )
 
-        return Window(self.client, submit, per_worker, self.patience_s)
+        return Window(self.client, submit, per_worker, turnaround)
 
 
 def _environment() -> dict[str, str]:

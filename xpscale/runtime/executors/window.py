@@ -1,9 +1,10 @@
 """A window of tasks in flight on a Dask cluster: it follows the number of workers, and issues again what does not come back.
 
-A task's turnaround is the time from its submission to its report, queueing included.  One that has been out for more than
-`FACTOR` times the median turnaround, and for longer than the patience, is issued once more, to a worker that does not hold it;
-whichever copy reports first counts, and a worker that still holds the slow one is restarted: whatever holds it up would hold up
-what is queued behind it.  If the second copy is out for as long again, its workers are restarted and the task is given up.
+A task's turnaround is the time from its submission to its report, queueing included.  One that has been with the same workers
+for more than `FACTOR` times the median turnaround, and for longer than the patience, is issued once more, to a worker that does
+not hold it; whichever copy reports first counts, and a worker that still holds the slow one is restarted: whatever holds it up
+would hold up what is queued behind it.  If the second copy is out for as long again, its workers are restarted and the task is
+given up.  The time a task waited for a worker, or was with one that is gone, is not held against it.
 
 What the cluster loses (a result on a worker that is gone, all of it when the scheduler was started again) is issued again, too.
 """
@@ -18,7 +19,7 @@ import queue
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ log = logging.getLogger("xpscale")
 
 
 class StalledError(Exception):
-    """A task came back from none of the workers it was given to."""
+    """A task came back from none of the workers it was given to; or it was queued there behind one that did not."""
 
 
 @dataclass
@@ -86,6 +87,9 @@ class _InFlight:
     futures: set[Any] = field(default_factory=set)
     n_issues: int = 0
     n_losses: int = 0
+    holders: frozenset[str] = frozenset()
+    """Workers with which it was when they were last asked."""
+    held_since: float = 0.0
     suspects: set[str] = field(default_factory=set)
     """Workers that held it when it was overdue."""
 
@@ -102,14 +106,14 @@ class Window:
         Submits a task, preferably to some workers if any are named.
     per_worker
         Tasks in flight for each worker; 0 for one at a time.
-    patience_s
-        See `Turnaround`.
+    turnaround
+        Of tasks that have come back already; more are added.
     """
 
     client: Client
     submit: Callable[[Any, list[str] | None], Any]
     per_worker: int
-    patience_s: float
+    turnaround: Turnaround
     _out: dict[str, _InFlight] = field(default_factory=dict)
     _back: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _idle_since: float = field(default_factory=time.monotonic)
@@ -122,7 +126,7 @@ class Window:
         TryAgainError
             The scheduler is gone.
         """
-        waiting, turnaround = iter(tasks), Turnaround(self.patience_s)
+        waiting = iter(tasks)
         polled, size = time.monotonic(), self._size()
         try:
             while True:
@@ -132,11 +136,11 @@ class Window:
                     return
                 if ended := self._receive():
                     entry, outcome = ended
-                    turnaround.add(time.monotonic() - entry.since)
+                    self.turnaround.add(time.monotonic() - entry.since)
                     yield entry.task, outcome
                 if time.monotonic() - polled >= POLL_S:
                     polled, size = time.monotonic(), self._size()
-                    for lost in self._hurry(turnaround.limit_s):
+                    for lost in self._hurry(self.turnaround.limit_s):
                         yield lost.task, StalledError("it did not come back from two workers, long after others had")
         finally:
             self._cancel([future for entry in self._in_flight() for future in entry.futures])
@@ -158,6 +162,7 @@ class Window:
         future = self.submit(entry.task, workers)
         entry.futures.add(future)
         entry.n_issues += 1
+        entry.held_since = time.monotonic()
         self._out[future.key] = entry
         future.add_done_callback(self._back.put)
 
@@ -183,7 +188,8 @@ class Window:
             entry.n_issues -= 1
             self._issue(entry)
             return None
-        self._restart(self._holders(entry) & entry.suspects if entry.futures else set())
+        if entry.futures:
+            self._restart(_holders(entry, self._processing()) & entry.suspects)
         self._forget(entry)
         return entry, outcome
 
@@ -198,23 +204,21 @@ class Window:
             with contextlib.suppress(*LOST):  # with the scheduler they are gone as well
                 self.client.cancel(futures, force=True)
 
-    def _holders(self, entry: _InFlight) -> set[str]:
-        """Workers on which copies of a task run or wait."""
-        keys = {future.key for future in entry.futures}
-        return {worker for worker, held in self._processing().items() if keys & set(held)}
-
     def _processing(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = self._ask(self.client.scheduler.processing, workers=None)  # type: ignore[union-attr]
         return found
 
     def _hurry(self, limit_s: float) -> Iterator[_InFlight]:
         """Issue overdue tasks again; those that were issued often enough are given up."""
-        overdue = [entry for entry in self._in_flight() if time.monotonic() - entry.since > limit_s * entry.n_issues]
-        for entry in overdue:
-            holders = self._holders(entry)
-            others = sorted(self._processing().keys() - holders - entry.suspects)
-            if not holders:
-                continue  # it waits for a worker that can take it
+        processing, now = self._processing(), time.monotonic()
+        restarted: set[str] = set()
+        for entry in self._in_flight():
+            holders = _holders(entry, processing)
+            if holders != entry.holders:
+                entry.holders, entry.held_since = holders, now
+            if not holders or holders & restarted or now - entry.held_since <= limit_s:
+                continue  # those with a worker that was restarted just now were perhaps only queued there
+            others = sorted(processing.keys() - holders - entry.suspects - restarted)
             entry.suspects |= holders
             where = ", ".join(sorted(holders))
             if entry.n_issues < MOST_ISSUES and others:
@@ -228,8 +232,9 @@ class Window:
                 self._forget(entry)
                 yield entry
             self._restart(holders)
+            restarted |= holders
 
-    def _restart(self, workers: set[str]) -> None:
+    def _restart(self, workers: Collection[str]) -> None:
         """Kill workers through their nannies, which start others; without nannies the scheduler forgets them."""
         if workers:
             self._ask(
@@ -258,6 +263,12 @@ class Window:
     def _require_scheduler(self) -> None:
         if self.client.status != "running":
             raise _scheduler_is_lost()
+
+
+def _holders(entry: _InFlight, processing: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Workers on which copies of a task run or wait."""
+    keys = {future.key for future in entry.futures}
+    return frozenset(worker for worker, held in processing.items() if not keys.isdisjoint(held))
 
 
 def _scheduler_is_lost() -> TryAgainError:
