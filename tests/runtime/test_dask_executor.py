@@ -42,6 +42,8 @@ class Work:
     def __call__(self, task):
         marks = Path(self.folder)
         (marks / f"{task.key}.{os.getpid()}.{time.time_ns()}").touch()
+        if task.does == "hang":
+            time.sleep(1000)
         if len(list(marks.glob(f"{task.key}.*"))) <= DEATHS[task.does]:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.02)
@@ -60,9 +62,9 @@ def by_value():
 by_value()
 
 
-def run(client, tmp_path, tasks):
+def run(client, tmp_path, tasks, patience_s=60.0):
     work = Attempt(Work(str(tmp_path)), Ledger(Storage(str(tmp_path / "ledger"))))
-    reports = list(DaskExecutor(client).run(work, tasks))
+    reports = list(DaskExecutor(client, patience_s=patience_s).run(work, tasks))
     assert sorted(r.task for r in reports) == sorted(t.key for t in tasks)
     return {report.task: report for report in reports}
 
@@ -120,6 +122,18 @@ def test_tasks_that_always_kill_their_worker_fail_alone(client, tmp_path):
     assert {task for task, report in reports.items() if not report.status.is_done} == killers
     for task in killers:
         assert "worker process died" in reports[task].error
+
+
+def test_tasks_that_hang_are_given_up_alone(client, tmp_path):
+    """Those that were queued behind them, on one worker after another, are done all the same."""
+    client.wait_for_workers(2, timeout=60)
+    hanging = {"t3", "t5"}
+    tasks = [Named(f"t{i}", "hang" if f"t{i}" in hanging else "work") for i in range(16)]
+    reports = run(client, tmp_path, tasks, patience_s=0.5)
+    assert {task for task, report in reports.items() if not report.status.is_done} == hanging
+    for task in hanging:
+        assert reports[task].status is TaskStatus.QUARANTINED
+        assert "did not come back" in reports[task].error
 
 
 def test_resources_choose_the_workers(client, tmp_path):

@@ -83,9 +83,11 @@ def nanny_killed(field: Field, rng: random.Random, catalog: Storage) -> list[int
 def scheduler_killed(field: Field, rng: random.Random, catalog: Storage) -> list[int]:
     client = start(field, rng, catalog)
     strike(field, client, field.cluster.kill_scheduler)
-    code = client.wait()
-    field.cluster.start_scheduler()
-    field.renew_workers()
+    try:
+        code = client.wait()
+    finally:
+        field.cluster.start_scheduler()
+        field.renew_workers()
     return [code]
 
 

@@ -44,7 +44,7 @@ class Field:
         return process
 
     def finish(self, client: Process, timeout_s: float = 150.0) -> int:
-        """Wait for the end of a client, replacing workers that ended meanwhile as a cluster manager would: its exit code."""
+        """Wait for the end of a client, starting workers when all have ended, as a cluster manager would: its exit code."""
         give_up = time.monotonic() + timeout_s
         while client.is_running and time.monotonic() < give_up:
             time.sleep(0.05)

@@ -3,11 +3,15 @@
 In one process, so that no step is left out; `campaign` does the same to real processes, by sample.
 """
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.commands import xpscale
+from tests.services.field import wait_for
 from tests.services.world import infer, objects, verdict
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import snapshots as published
@@ -73,3 +77,23 @@ def test_a_zombie_that_wakes_when_another_has_done_its_work(world, points, n_ste
         assert objects(catalog) == before
         found = verdict(world, catalog)
         assert found.is_good, (points.operations[step], found)
+
+
+def test_what_a_process_killed_in_a_write_leaves_is_named_and_removed(world, tmp_path):
+    catalog = Storage(str(tmp_path / "catalog"))
+    infer(world, catalog.url)
+    whole = objects(catalog)
+    key = next(key for key in sorted(whole) if key.startswith("latents/dataset/Norder"))
+    code = "import sys; from xpscale.storage import Storage; Storage(sys.argv[1]).create(sys.argv[2], bytes(2**30))"
+    writer = subprocess.Popen([sys.executable, "-c", code, catalog.url, f"{key}.too"])
+    wait_for(lambda: objects(catalog) > whole)
+    writer.kill()
+    assert writer.wait() == -9
+    (stray,) = objects(catalog) - whole
+    assert stray.startswith(f"{key}.too#")
+    checked = xpscale("catalog", "check", catalog.url)
+    assert checked.code == 0
+    assert stray in checked.out + checked.err
+    assert stray in xpscale("catalog", "clean", catalog.url, "--older-than", 0).out
+    assert xpscale("catalog", "clean", catalog.url, "--older-than", 0, "--yes").code == 0
+    assert objects(catalog) == whole
