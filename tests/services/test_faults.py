@@ -1,4 +1,4 @@
-"""A run disturbed in a way of each family, with real processes; ``python -m tests.services.campaign`` does all, hundreds of times."""
+"""A way of each family to disturb a run, with real processes; ``python -m tests.services.campaign`` does all."""
 
 import signal
 import time

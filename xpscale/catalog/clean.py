@@ -46,7 +46,7 @@ class Stray:
     why
         What it is, for a person.
     is_visible
-        Whether readers of a product's folder see it, and would take its rows for the catalogue's.
+        Whether readers of a product's folder see it: they would take its rows for the catalogue's, or stumble over it.
     is_finished
         Whether a finished task wrote it and the next commit publishes it: it is kept.
     """
@@ -98,7 +98,11 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
     for key, (n_bytes, written) in objects.items():
         size_and_age = (key, n_bytes, max(now - written, 0.0))
         if key in unfinished:
-            found.append(Stray(*size_and_age, "a temporary file of a process that was killed"))
+            is_visible = _is_in_dataset(key)
+            why = "a temporary file of a process that was killed" + (
+                ", which readers of the folder would see" if is_visible else ""
+            )
+            found.append(Stray(*size_and_age, why, is_visible))
         elif key.startswith(f"{MANIFESTS}/") and key not in manifests:
             found.append(Stray(*size_and_age, "a manifest that no snapshot names"))
         elif key.startswith(f"{LEDGER}/failed/") and key.replace("/failed/", "/ledger/", 1) in objects:

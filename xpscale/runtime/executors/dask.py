@@ -164,6 +164,8 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
         # for good; without workers a run would wait for ever
         "distributed.deploy.lost-worker-timeout": "1000 days",
     }
+    # an earlier cluster's nannies have left theirs in this process, where they beat the settings
+    os.environ.update(worker_environment)
     with (
         dask.config.set(settings),
         LocalCluster(
