@@ -114,9 +114,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.close_connection = True
 
     def _count(self, key, data):
+        self.web.sent[key] += len(data)  # first: a client that has it all looks at once
         self.wfile.write(data)
         self.wfile.flush()
-        self.web.sent[key] += len(data)
 
     def log_message(self, *args):
         pass
