@@ -94,6 +94,20 @@ def test_any_batch_is_found_again_without_those_before_it(data):
     assert not list(data.training.batches(order(), 1, len(whole)))
 
 
+def test_blocks_too_few_and_too_different_to_shuffle_are_remarked_on(store, tmp_path, caplog):
+    load_training_data(store, SETTINGS)
+    assert not caplog.records
+    spectra = planted(30_000, n_base_pixels=3)
+    place = spectra.source_id.argsort().argsort() // 5_000  # source_id holds the HEALPix pixel
+    patchy = replace(spectra, coefficients=spectra.coefficients * (1 + place[:, None]).astype(np.float32))
+    patches = build_store([("all", patchy)], str(tmp_path / "store"), n_bp=6, attributes={}, max_rows=5_000)
+    found = load_training_data(patches, replace(SETTINGS, max_rows=20_000))
+    assert found.shuffle["design_effect_mean"] > 2
+    assert "raise max_rows" in caplog.text
+    load_training_data(patches, replace(SETTINGS, max_rows=20_000, batch_size=2))
+    assert len(caplog.records) == 1
+
+
 def test_processes_share_every_row_between_them(data):
     shares = [list(data.training.batches(order(rank, 3), 0)) for rank in range(3)]
     ids = np.concatenate([batch.rows.source_id for batches in shares for batch in batches])

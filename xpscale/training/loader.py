@@ -6,6 +6,7 @@ scaling on the training rows, the other takes the held-out rows and the density,
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,11 @@ __all__ = ["Rows", "TrainingData", "is_streamed", "load_training_data"]
 
 ERRORS_UNUSABLE = "errors_unusable"
 """Reason: a coefficient error is missing, not finite or not positive."""
+
+POOR_SHUFFLE = 2.0
+"""Mean design effect of a stream above which it is remarked on."""
+
+log = logging.getLogger("xpscale")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +158,12 @@ def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample 
     means = (sums[has_rows] / n_rows[has_rows, None] - scaling.mean) / scaling.std
     n_windows = rows.n_windows(Order(settings.batch_size, settings.seed))
     effect = design_effect(means, rows.n_rows, n_windows, settings.batch_size, settings.seed)
+    if effect.mean() > POOR_SHUFFLE:
+        log.warning(
+            "the rows are poorly shuffled: batch means vary %.1f times as much as in a perfect shuffle (variances); raise "
+            "max_rows, or lower batch_size",
+            effect.mean(),
+        )
     shuffle = {
         "n_blocks": len(has_rows),
         "n_windows": n_windows,

@@ -48,7 +48,6 @@ def train(
     settings: TrainingSettings | None = None,
     *,
     sample: Sample | None = None,
-    on_data: Callable[[TrainingData], None] | None = None,
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     checkpoint_every_s: float = 120.0,
@@ -71,8 +70,6 @@ def train(
         How to train; the default preset if not given.
     sample
         Which objects to train on; by default all usable ones outside the held-out pixels.
-    on_data
-        Called once with what will be trained on.
     on_step, on_epoch
         Called some times a second, and with the metrics of every epoch as it ends; in the first process only.
     checkpoint_every_s
@@ -107,8 +104,6 @@ def train(
         run = _Run(folder, identity, sample, trainer, on_step, on_epoch, checkpoint_every_s)
         run.resume()
         data = load_training_data(reader, settings, sample)
-        if on_data and processes.is_first:
-            on_data(data)
         run.train(data)
         model = run.model(data)
         processes.from_first(lambda: model.save(folder))
