@@ -23,7 +23,7 @@ from xpscale.storage import Storage
 from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
-EXIT_CODES = {0, 20, 75, 130, -9}  # documented in deploy/README.md; -9 is ours
+EXIT_CODES = {0, 20, 75, 130, -9, -15}  # documented in deploy/README.md; -9 is ours, -15 a stop before Python has begun
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Outcome:
     codes: tuple[int, ...]
     n_repetitions: int
     verdict: Verdict
+    said: str = ""
+    """The end of what its client said, if it ended with a code that it should not."""
 
     @property
     def is_good(self) -> bool:
@@ -52,6 +54,7 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
         field.mend()
         before = field.n_injected
         codes = DISTURBANCES[kind](field, rng, catalog)
+        said = "" if set(codes) <= EXIT_CODES else field.client_log.read_text()[-3000:]
         field.mend()
         n_repetitions, code = 0, max(codes, key=abs)
         while code != 0 and n_repetitions < MOST_REPETITIONS:
@@ -61,7 +64,7 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
     if is_local:
         shutil.rmtree(catalog.url)
     n_injected = field.n_injected - before
-    return Outcome(number, kind, "disk" if is_local else "S3", n_injected, tuple(codes), n_repetitions, found)
+    return Outcome(number, kind, "disk" if is_local else "S3", n_injected, tuple(codes), n_repetitions, found, said)
 
 
 def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(DISTURBANCES)) -> list[Outcome]:
@@ -77,7 +80,7 @@ def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tupl
             outcome = Outcome(number, kind, "?", 0, (), 0, Verdict(problems=(f"broken off: {error}",)))
             field.renew_workers()
         outcomes.append(outcome)
-        said = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}"
+        said = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}\n{outcome.said}"
         print(
             f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{said}", file=sys.stderr, flush=True
         )

@@ -35,11 +35,16 @@ class Field:
     is_at_steps: bool = False
     n_injected: int = 0
 
+    @property
+    def client_log(self) -> Path:
+        """What clients say."""
+        return self.folder / "client.log"
+
     def client(self, catalog: Storage) -> Process:
         """``xpscale infer``, started."""
         arguments = ["infer", self.world.store, self.world.model, catalog.url, "--scheduler", self.cluster.address]
         command = [sys.executable, "-m", "xpscale.testing.kill_points", *arguments, "--patience", str(PATIENCE_S)]
-        process = Process(command, self.folder / "client.log", environment(self.points), is_warm=True)
+        process = Process(command, self.client_log, environment(self.points), is_warm=True)
         process.start()
         return process
 

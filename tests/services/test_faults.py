@@ -53,7 +53,7 @@ def started_and_paused(field, catalog, step):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_client_that_is_told_to_stop_says_how_to_go_on(field, number, tmp_path):
-    log, catalog = field.folder / "client.log", Storage(str(tmp_path / "catalog"))
+    log, catalog = field.client_log, Storage(str(tmp_path / "catalog"))
     before = log.stat().st_size if log.exists() else 0
     client = started_and_paused(field, catalog, 5)
     client.signal(number)
