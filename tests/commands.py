@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import signal
 import sys
 from dataclasses import dataclass
 from unittest import mock
 
-from xpscale.cli.main import main
+from xpscale.cli.main import SIGNALS, main
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _Stream(io.TextIOWrapper):
 def xpscale(*arguments: object) -> Result:
     """``xpscale ARGUMENTS...``."""
     out, err, code = _Stream(), _Stream(), 0
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with (
         mock.patch.object(sys, "argv", ["xpscale", *map(str, arguments)]),
         contextlib.redirect_stdout(out),
@@ -39,6 +41,9 @@ def xpscale(*arguments: object) -> Result:
             main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return Result(code, out.text(), err.text())
 
 

@@ -31,3 +31,19 @@ def real_archive():
 def published_weights():
     """The weights that Laroche & Speagle released."""
     return data_path("published_model/weight.pt")
+
+
+@pytest.fixture
+def gpu():
+    """The name of the GPU as a device, or a skip."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return "cuda"
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Every kind of device that is there."""
+    return request.param if request.param == "cpu" else request.getfixturevalue("gpu")

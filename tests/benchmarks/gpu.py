@@ -1,32 +1,48 @@
-"""One GPU: the forward against the bandwidth of its memory, copies beside it, and where a whole batch's time goes.
+"""One GPU: the forward against what its memory and its arithmetic allow, copies beside it, and whole runs.
 
-All through the product's own classes: `OnDevice` is the forward, a `Lane` the overlap, `ScatterVAEEncoder` the whole.  *Floor*:
-the bytes that a fused network would have to read and write in the device's memory, at the bandwidth that a copy reaches there.
-Without a GPU it says so and does nothing.
+All through the product's own classes: `OnDevice` is the forward, a `Lane` the overlap, `ScatterVAEEncoder` the whole, and
+`xpscale.run` on Dask workers that share the GPU the run.  *Floors*: the bytes that a fused network would have to read and write
+in the device's memory at the bandwidth that a copy reaches there, and its multiplications and additions at the rate of a
+large float32 matrix product (no TF32).  Without a GPU it says so and does nothing.
+
+``XPSCALE_BENCH_GPU_MILLIONS`` (8) says how many sources a run has; they take 5 GB, and what is written 8 GB, in ``$TMPDIR``.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tests.benchmarks.inference import prepare
+import xpscale as xps
+from tests.benchmarks.inference import LATENTS, random_model
+from tests.benchmarks.inference_scale import tiled_store
 from xpscale.inference.device import Lane, OnDevice
-from xpscale.inference.encoder import GPU_MICRO_BATCH, ScatterVAEEncoder
+from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.model.checkpoint import TrainedModel
+from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.runtime.split_text import in_words
 from xpscale.schema import OUTPUTS
+from xpscale.storage import Storage
+from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
-from xpscale.types import SpectraBatch, Stopwatch
+from xpscale.types import Stopwatch
 
+MILLIONS = float(os.environ.get("XPSCALE_BENCH_GPU_MILLIONS", 8))
+MICRO_BATCHES = (4_096, 8_192, 16_384, 32_768, 65_536)
 ROUNDS = 10
-N_BATCHES = 16
+N_ROWS = 2**20  # that each measurement of a lane sends
 FLOAT32 = 4  # bytes
+LARGE = 8_192  # side of a matrix
 
 
 def main() -> None:
@@ -34,43 +50,89 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("skipped: no GPU")
         return
+    n_cpus = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
-        store, model = prepare(Path(folder))
-        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
-        for outputs in (("latents",), OUTPUTS):
+        store = tiled_store(Storage(f"{folder}/store"), round(MILLIONS * 1e6 / DEFAULT_MAX_ROWS))
+        model = random_model(store, store.partitions[:1])
+        name = torch.cuda.get_device_name()
+        print(f"{name}, torch {torch.__version__}, {n_cpus} CPU cores; {store.n_rows:,} sources", flush=True)
+        floors = _bandwidth(), _arithmetic()
+        for outputs in (LATENTS, OUTPUTS):
             encoder = ScatterVAEEncoder(model, outputs, "cuda")
-            print(f"{', '.join(outputs)}, micro-batches of {GPU_MICRO_BATCH:,}")
-            _forward(encoder.lanes.on_device, model)
-            _overlap(encoder.lanes.on_device, model)
-            _whole(encoder, store)
+            _forward(encoder.lanes.on_device, model, *floors)
+            _lane(encoder.lanes.on_device, model)
+            _encoder(encoder, store)
+        _runs(Path(folder), store, model, sorted({1, n_cpus // 4, n_cpus // 2, n_cpus} - {0}))
 
 
-def _forward(on_device: OnDevice, model: TrainedModel) -> None:
-    """The forward on rows that are on the device already."""
-    x = torch.randn(GPU_MICRO_BATCH, model.n_coefficients, device="cuda")
-    n_values = sum(values.numel() for values in on_device(x, None).values()) + x.numel()
-    seconds = _median_s(lambda: on_device(x, None)) / len(x)
+def _bandwidth() -> float:
+    """Bytes a second of a copy in device memory, read and written."""
     some = torch.empty(2**28, device="cuda")
     other = torch.empty_like(some)
     bandwidth = 2 * some.numel() * FLOAT32 / _median_s(lambda: other.copy_(some))
-    floor = n_values * FLOAT32 / len(x) / bandwidth
-    print(f"  forward {1 / seconds:14,.0f} sources/s; a copy in device memory {bandwidth / 1e9:,.0f} GB/s,")
-    print(f"  floor   {1 / floor:14,.0f} sources/s ({floor / seconds:.1%} reached)")
+    print(f"a copy in device memory {bandwidth / 1e9:,.0f} GB/s")
+    return bandwidth
 
 
-def _overlap(on_device: OnDevice, model: TrainedModel) -> None:
-    """A lane with several micro-batches on their way, and with one after the other."""
-    lane = Lane(on_device)
-    x = np.random.default_rng(0).standard_normal((GPU_MICRO_BATCH, model.n_coefficients), np.float32)
-    alone = _median_s(lambda: _send(lane, x, depth=0))
-    together = _median_s(lambda: _send(lane, x, depth=lane.depth))
-    n_rows = N_BATCHES * len(x)
-    print(f"  lane    {n_rows / together:14,.0f} sources/s overlapped, {n_rows / alone:,.0f} one after the other")
+def _arithmetic() -> float:
+    """Float32 operations a second of a large matrix product."""
+    torch.set_float32_matmul_precision("highest")
+    a, b = torch.randn(2, LARGE, LARGE, device="cuda")
+    rate = 2 * LARGE**3 / _median_s(lambda: torch.mm(a, b))
+    print(f"a large matrix product in float32 {rate / 1e12:,.1f} TFLOP/s")
+    return rate
+
+
+def _forward(on_device: OnDevice, model: TrainedModel, bandwidth: float, arithmetic: float) -> None:
+    """The forward on rows that are on the device already: as it is, as one CUDA graph, and compiled."""
+    print(f"\n{', '.join(_outputs(on_device))}: forward of rows on the device, million sources/s")
+    folded = on_device.network
+    parts = [folded.encoder, *((folded.mean, folded.scatter) if on_device.decodes else ())]  # type: ignore[attr-defined]
+    n_flops = sum(2 * values.numel() for part in parts for values in part.parameters() if values.ndim == 2)
+    compiled = torch.compile(_plain(on_device))
+    print("| micro-batch | as it is | CUDA graph | torch.compile | floor by memory | by arithmetic |")
+    print("|---|---|---|---|---|---|")
+    for n in MICRO_BATCHES:
+        x = torch.randn(n, model.n_coefficients, device="cuda")
+        n_values = sum(values.numel() for values in on_device(x, None).values()) + x.numel()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            on_device(x, None)
+        ways = partial(on_device, x, None), graph.replay, torch.no_grad()(partial(compiled, x))
+        rates = [*(n / _median_s(way, 20) for way in ways), n / n_values / FLOAT32 * bandwidth, arithmetic / n_flops]
+        print(f"| {n:,} | " + " | ".join(f"{rate / 1e6:,.0f}" for rate in rates) + " |", flush=True)
+
+
+def _plain(on_device: OnDevice) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """The same results without `OnDevice`'s context managers, which the compiler cannot take."""
+    network, decodes = on_device.network, on_device.decodes
+
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        posterior = network.encode(x)
+        latents = torch.cat((posterior.mean.T, posterior.log_var.T, posterior.kl()[None]))
+        if not decodes:
+            return (latents,)
+        decoded = network.decode(posterior.mean)
+        return latents, decoded.mean, decoded.scatter
+
+    return forward
+
+
+def _lane(on_device: OnDevice, model: TrainedModel) -> None:
+    """Host to device, forward, device to host, by one thread: with micro-batches on their way, and one after the other."""
+    print(f"\n{', '.join(_outputs(on_device))}: to the device, forward and back, million sources/s")
+    print("| micro-batch | overlapped | one after the other |")
+    print("|---|---|---|")
+    for n in MICRO_BATCHES:
+        lane = Lane(on_device)
+        x = np.random.default_rng(0).standard_normal((n, model.n_coefficients), np.float32)
+        rates = [N_ROWS / _median_s(partial(_send, lane, x, depth)) for depth in (lane.depth, 0)]
+        print(f"| {n:,} | {rates[0] / 1e6:.1f} | {rates[1] / 1e6:.1f} |", flush=True)
 
 
 def _send(lane: Lane, x: np.ndarray, depth: int) -> None:
     on_the_way = deque()
-    for _ in range(N_BATCHES):
+    for _ in range(N_ROWS // len(x)):
         on_the_way.append(lane.submit(x, None))
         if len(on_the_way) > depth:
             on_the_way.popleft().result()
@@ -78,26 +140,70 @@ def _send(lane: Lane, x: np.ndarray, depth: int) -> None:
         flight.result()
 
 
-def _whole(encoder: ScatterVAEEncoder, store: SpectraStore) -> None:
-    """Columns of the catalogue from rows in memory: seconds of the host by step."""
-    batch = SpectraBatch.concatenate([store.read(partition) for partition in store.partitions])
-    encoder(batch)
-    watch, clock = Stopwatch(), time.perf_counter()
-    encoder(batch, watch)
+def _encoder(encoder: ScatterVAEEncoder, store: SpectraStore) -> None:
+    """Columns of the catalogue from rows in memory, one thread of the host: its seconds by step."""
+    print(f"\n{', '.join(encoder.outputs)}: rows in memory to columns of the catalogue, one thread")
+    print("| micro-batch | million sources/s | of the thread's time |")
+    print("|---|---|---|")
+    batch, ours = store.read(store.partitions[0]), encoder.micro_batch
+    for encoder.micro_batch in MICRO_BATCHES:
+        encoder(batch)
+        watch, clock = Stopwatch(), time.perf_counter()
+        encoder(batch, watch)
+        seconds = time.perf_counter() - clock
+        split = ", ".join(f"{name.removesuffix('_s')} {share / seconds:.0%}" for name, share in watch.seconds.items())
+        print(f"| {encoder.micro_batch:,} | {len(batch) / seconds / 1e6:.2f} | {split} |", flush=True)
+    encoder.micro_batch = ours
+
+
+def _runs(folder: Path, store: SpectraStore, model: TrainedModel, workers: list[int]) -> None:
+    """Whole runs, from the store to parts of the catalogue, by workers that share the GPU; and without it."""
+    print("\nwhole runs, workers started and warm")
+    print("| outputs | workers | device | million sources/s | peak memory of a worker | its time |")
+    print("|---|---|---|---|---|---|")
+    for n_workers in workers:
+        with local_cluster(n_workers, TASKS_AT_ONCE) as client:
+            executor = DaskExecutor(client)
+            for device in ("cuda", "cpu"):
+                _run(folder, store, model, executor, LATENTS, device)  # imports and contexts
+                for outputs in (LATENTS, OUTPUTS):
+                    report, seconds = _run(folder, store, model, executor, outputs, device)
+                    cells = (", ".join(outputs), n_workers, device, f"{store.n_rows / seconds / 1e6:.2f}")
+                    memory, spent = f"{report.peak_memory / 1e9:.2f} GB", in_words(report.record.split)
+                    print("| " + " | ".join(map(str, (*cells, memory, spent))) + " |", flush=True)
+
+
+def _run(
+    folder: Path,
+    store: SpectraStore,
+    model: TrainedModel,
+    executor: DaskExecutor,
+    outputs: tuple[str, ...],
+    device: str,
+) -> tuple[xps.inference.run.RunReport, float]:
+    plan = xps.plan_inference(store, model, str(folder / "out"), outputs=outputs)
+    clock = time.perf_counter()
+    report = xps.run(plan, executor=executor, device=device)
     seconds = time.perf_counter() - clock
-    split = ", ".join(f"{name.removesuffix('_s')} {share / seconds:.0%}" for name, share in watch.seconds.items())
-    print(f"  encoder {len(batch) / seconds:14,.0f} sources/s, one thread of the host: {split}\n")
+    assert report.is_complete, report.failed
+    shutil.rmtree(folder / "out")
+    return report, seconds
 
 
-def _median_s(work: Callable[[], object]) -> float:
-    """Median wall seconds, after one round that does not count."""
+def _outputs(on_device: OnDevice) -> tuple[str, ...]:
+    return OUTPUTS if on_device.decodes else LATENTS
+
+
+def _median_s(work: Callable[[], object], n_calls: int = 1) -> float:
+    """Median wall seconds of one of ``n_calls`` calls in a row, after one round that does not count."""
     seconds = []
     for _ in range(ROUNDS + 1):
         torch.cuda.synchronize()
         clock = time.perf_counter()
-        work()
+        for _ in range(n_calls):
+            work()
         torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - clock)
+        seconds.append((time.perf_counter() - clock) / n_calls)
     return float(np.median(seconds[1:]))
 
 

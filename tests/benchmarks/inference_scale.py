@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,14 @@ def main() -> None:
 
 def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
     """A store of full partitions with the same spectra."""
-    batch, parts = next(Universe(DEFAULT_MAX_ROWS, seed=1).batches(DEFAULT_MAX_ROWS)), list[Part]()
-    for number in range(max(n_partitions, 1)):
+    batch = next(Universe(DEFAULT_MAX_ROWS, seed=1).batches(DEFAULT_MAX_ROWS))
+
+    def write(number: int) -> list[Part]:
         pixel = Pixel(ORDER, number)
-        parts += write_partition(storage, pixel, _moved(batch, pixel))
+        return list(write_partition(storage, pixel, _moved(batch, pixel)))
+
+    with ThreadPoolExecutor() as threads:
+        parts = [part for written in threads.map(write, range(max(n_partitions, 1))) for part in written]
     seal_store(
         storage, parts, {}, {"origin": "tiles of a universe", "n_bp": 55, "n_coefficients": batch.n_coefficients}
     )

@@ -2,7 +2,8 @@
 
 Genuine are the 2,051 usable spectra of the archive's mirror and 32,388 of APOGEE stars, where ``$XPSCALE_DATA`` or
 ../shared/data has them; the published weights, their scaling fitted on the APOGEE stars.  TF32 and bfloat16 are emulated:
-what goes into matrix products is rounded to 10 and 7 bits of mantissa.
+what goes into matrix products is rounded to 10 and 7 bits of mantissa.  Where there is a GPU, so are its numbers: as xpscale
+uses it, and with TF32 switched on behind the encoder's back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.ingest.plan import plan_ingest, run_ingest
@@ -51,6 +53,12 @@ def main() -> None:
     for name, n_bits in (("TF32", 10), ("bfloat16", 7)):
         with rounded_products(n_bits):
             table[name] = _deviations(model, encoder, both)
+    if torch.cuda.is_available():
+        on_gpu = ScatterVAEEncoder(model, ("latents", "reconstruction", "scatter"), "cuda")
+        table |= {f"{name}, GPU": _deviations(model, on_gpu, batch) for name, batch in rows.items()}
+        torch.set_float32_matmul_precision("high")
+        table["TF32, GPU"] = _deviations(model, on_gpu, both)
+        torch.set_float32_matmul_precision("highest")
     print(
         ", ".join(f"{name}: {len(batch):,} rows" for name, batch in rows.items()) + f"; TF32, bfloat16: {len(both):,}\n"
     )

@@ -73,9 +73,9 @@ def broken(found, limits):
     return {name: value for name, value in found.items() if name in limits and not value <= limits[name]}
 
 
-def test_the_contract_holds(case):
+def test_the_contract_holds(case, device):
     model, batch = case
-    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    encoder = ScatterVAEEncoder(model, OUTPUTS, device)
     assert not broken(largest(model, batch, encoder), MAX_DEVIATION)
     assert not broken(largest(model, hostile_rows(batch, 20_000), encoder), MAX_DEVIATION_HOSTILE)
 

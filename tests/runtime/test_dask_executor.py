@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xpscale.errors import NotFoundError
+from xpscale.errors import NotFoundError, TryAgainError
 from xpscale.runtime.attempt import Attempt
+from xpscale.runtime.executors import dask as dask_module
 from xpscale.runtime.executors.dask import (
     WINDOW_PER_WORKER,
     DaskExecutor,
@@ -79,6 +80,24 @@ def test_what_nannies_of_an_earlier_cluster_left_does_not_slow_them(monkeypatch)
     with local_cluster(1) as client:
         (found,) = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()
     assert found == worker_environment["MALLOC_TRIM_THRESHOLD_"]
+
+
+def die_if_first(dask_worker):
+    if dask_worker.name == 0:
+        os._exit(1)
+    return dict.fromkeys(worker_environment, "")
+
+
+def test_a_worker_that_dies_when_it_is_asked_is_not_remarked_on_and_a_lost_scheduler_may_come_back(monkeypatch):
+    monkeypatch.setattr(dask_module, "_environment", die_if_first)
+    with local_cluster(2) as client:
+        cluster = DaskExecutor(client)
+        (remark,) = cluster.remarks()
+        assert remark.startswith("1 of 1 workers run without OMP_NUM_THREADS=1")
+        client.close()
+        for ask in (cluster.remarks, lambda: cluster.n_workers):
+            with pytest.raises(TryAgainError, match="connection to the Dask scheduler is lost"):
+                ask()
 
 
 def test_the_window_is_bounded(client, tmp_path):

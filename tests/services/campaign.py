@@ -23,7 +23,8 @@ from xpscale.storage import Storage
 from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
-EXIT_CODES = {0, 20, 75, 130, -9, -15}  # documented in deploy/README.md; -9 is ours, -15 a stop before Python has begun
+EXIT_CODES = {0, 20, 75, 130, -2, -9, -15}
+"""Documented in deploy/README.md; -9 is ours, -2 and -15 a stop before Python has begun or after all is done."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130  # what the command line library makes of a KeyboardInterrupt
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
     name="xpscale",
@@ -66,8 +67,22 @@ def main() -> None:
         raise KeyboardInterrupt
 
     # a preempted job ends like an interrupted one: what is done is kept, and the same command resumes
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, stop)
+    try:
+        code = _run(stopped)
+    except KeyboardInterrupt:  # it came when the application had ended
+        code = INTERRUPTED
+    for number in SIGNALS:  # nothing is left to keep: from here on they end the process at once
+        signal.signal(number, signal.SIG_DFL)
+    if stopped or code == INTERRUPTED:
+        print(f"xpscale: interrupted; run the same command again to go on from here:\n  {_command()}", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _run(stopped: list[int]) -> int:
+    """The application's exit code, its errors told."""
     try:
         code = app(prog_name="xpscale", standalone_mode=False)
     except XpscaleError as error:
@@ -86,7 +101,6 @@ def main() -> None:
             code = error.exit_code  # type: ignore[attr-defined]
         elif not stopped:  # if it was, this is a cluster that was stopped while it started
             raise
-    if stopped or code == INTERRUPTED:
-        print(f"xpscale: interrupted; run the same command again to go on from here:\n  {_command()}", file=sys.stderr)
-        code = INTERRUPTED
-    sys.exit(code if isinstance(code, int) else 0)
+        else:
+            code = INTERRUPTED
+    return code if isinstance(code, int) else 0

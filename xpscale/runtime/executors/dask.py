@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
-from xpscale.runtime.executors.window import StalledError, Turnaround, Window
+from xpscale.runtime.executors.window import StalledError, Turnaround, Window, connected
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -59,13 +59,15 @@ class DaskExecutor:
     @property
     def n_workers(self) -> int:
         """Worker processes connected now."""
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+        with connected(self.client):
+            return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def remarks(self) -> list[str]:
         """What is likely to disappoint about this cluster, in sentences; empty if all is well."""
         if not self.n_workers:
             return ["the scheduler has no workers yet: tasks wait until some connect"]
-        environments = self.client.run(_environment)
+        with connected(self.client):  # a worker that dies meanwhile has nothing to say
+            environments = self.client.run(_environment, on_error="ignore")
         lacking = [values for values in environments.values() if values != worker_environment]
         if not lacking:
             return []

@@ -29,7 +29,7 @@ from xpscale.types import TaskReport
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["StalledError", "Turnaround", "Window"]
+__all__ = ["StalledError", "Turnaround", "Window", "connected"]
 
 FACTOR = 5
 """A task that is out this many times as long as its peers has stalled."""
@@ -254,28 +254,39 @@ class Window:
         TryAgainError
             It does not answer.
         """
-        self._require_scheduler()
-        try:
+        with connected(self.client):
             return self.client.sync(question, callback_timeout=ANSWER_S, **arguments)
-        except LOST as error:
-            raise _scheduler_is_lost() from error
 
     def _require_scheduler(self) -> None:
-        if self.client.status != "running":
-            raise _scheduler_is_lost()
+        with connected(self.client):
+            pass
+
+
+@contextlib.contextmanager
+def connected(client: Client) -> Iterator[None]:
+    """Talk to a scheduler that may go away meanwhile.
+
+    Raises
+    ------
+    TryAgainError
+        It is gone, or goes.
+    """
+    gone = TryAgainError(
+        "the connection to the Dask scheduler is lost; finished tasks are kept",
+        "Start it again if it is gone, and run the same command to go on",
+    )
+    if client.status != "running":
+        raise gone
+    try:
+        yield
+    except LOST as error:
+        raise gone from error
 
 
 def _holders(entry: _InFlight, processing: Mapping[str, Collection[str]]) -> frozenset[str]:
     """Workers on which copies of a task run or wait."""
     keys = {future.key for future in entry.futures}
     return frozenset(worker for worker, held in processing.items() if not keys.isdisjoint(held))
-
-
-def _scheduler_is_lost() -> TryAgainError:
-    return TryAgainError(
-        "the connection to the Dask scheduler is lost; finished tasks are kept",
-        "Start it again if it is gone, and run the same command to go on",
-    )
 
 
 def _outcome(future: Any) -> TaskReport | BaseException:

@@ -1,0 +1,38 @@
+"""Training on a GPU; every test is skipped without one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from xpscale.training.loader import load_training_data
+from xpscale.training.loop import Trainer
+from xpscale.training.run import train
+from xpscale.training.settings import TrainingSettings
+
+SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_rows": 1000}, {"compile": True}, {"precision": "bf16"}])
+def test_a_gpu_trains_as_well_as_a_cpu(gpu, reader, tmp_path, changes):
+    on_cpu = train(reader, str(tmp_path / "cpu"), SETTINGS)
+    on_gpu = train(reader, str(tmp_path / "gpu"), replace(SETTINGS, **changes), device=gpu)
+    loss = on_cpu.card.metrics["held_out_loss"]
+    assert on_gpu.card.metrics["held_out_loss"] == pytest.approx(loss, abs=0.5)
+
+
+def test_a_run_goes_on_from_a_state(gpu, reader):
+    """Weights after an interruption are those without one, to the rounding of sums in another order."""
+    data = load_training_data(reader, SETTINGS)
+    rows = data.training.to(torch.device(gpu))
+    whole, first = (Trainer(SETTINGS, 12, torch.device(gpu)) for _ in range(2))
+    for batch in rows.batches(whole.order, 0):
+        whole.step(batch, 1e-3)
+    batches = rows.batches(first.order, 0)
+    for _ in range(4):
+        first.step(next(batches), 1e-3)
+    second = Trainer(SETTINGS, 12, torch.device(gpu))
+    second.restore(first.state())
+    for batch in rows.batches(second.order, 0, 4):
+        second.step(batch, 1e-3)
+    torch.testing.assert_close(second.weights.vector, whole.weights.vector, rtol=1e-4, atol=1e-5)
