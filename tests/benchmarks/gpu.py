@@ -5,7 +5,7 @@ All through the product's own classes: `OnDevice` is the forward, a `Lane` the o
 in the device's memory at the bandwidth that a copy reaches there, and its multiplications and additions at the rate of a
 large float32 matrix product (no TF32).  Without a GPU it says so and does nothing.
 
-``XPSCALE_BENCH_GPU_MILLIONS`` (8) says how many sources a run has; they take 5 GB, and what is written 8 GB, in ``$TMPDIR``.
+A run has a million sources for each worker, in ``$TMPDIR``; a worker for each CPU core is the most.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.split_text import in_words
 from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
-from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.types import Stopwatch
 
-MILLIONS = float(os.environ.get("XPSCALE_BENCH_GPU_MILLIONS", 8))
+PARTITIONS_PER_WORKER = 4
 MICRO_BATCHES = (4_096, 8_192, 16_384, 32_768, 65_536)
 ROUNDS = 10
 N_ROWS = 2**20  # that each measurement of a lane sends
@@ -51,18 +50,22 @@ def main() -> None:
         print("skipped: no GPU")
         return
     n_cpus = os.cpu_count() or 1
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {n_cpus} CPU cores", flush=True)
     with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
-        store = tiled_store(Storage(f"{folder}/store"), round(MILLIONS * 1e6 / DEFAULT_MAX_ROWS))
-        model = random_model(store, store.partitions[:1])
-        name = torch.cuda.get_device_name()
-        print(f"{name}, torch {torch.__version__}, {n_cpus} CPU cores; {store.n_rows:,} sources", flush=True)
+        store = tiled_store(Storage(f"{folder}/store"), 1)
+        model = random_model(store, store.partitions)
         floors = _bandwidth(), _arithmetic()
         for outputs in (LATENTS, OUTPUTS):
             encoder = ScatterVAEEncoder(model, outputs, "cuda")
             _forward(encoder.lanes.on_device, model, *floors)
             _lane(encoder.lanes.on_device, model)
             _encoder(encoder, store)
-        _runs(Path(folder), store, model, sorted({1, n_cpus // 4, n_cpus // 2, n_cpus} - {0}))
+    print("\nwhole runs, workers started and warm")
+    print("| outputs | workers | device | million sources/s | peak memory of a worker | its time |")
+    print("|---|---|---|---|---|---|")
+    for n_workers in sorted({1, max(n_cpus // 4, 1), n_cpus}):
+        with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
+            _runs(Path(folder), model, n_workers)
 
 
 def _bandwidth() -> float:
@@ -156,21 +159,18 @@ def _encoder(encoder: ScatterVAEEncoder, store: SpectraStore) -> None:
     encoder.micro_batch = ours
 
 
-def _runs(folder: Path, store: SpectraStore, model: TrainedModel, workers: list[int]) -> None:
+def _runs(folder: Path, model: TrainedModel, n_workers: int) -> None:
     """Whole runs, from the store to parts of the catalogue, by workers that share the GPU; and without it."""
-    print("\nwhole runs, workers started and warm")
-    print("| outputs | workers | device | million sources/s | peak memory of a worker | its time |")
-    print("|---|---|---|---|---|---|")
-    for n_workers in workers:
-        with local_cluster(n_workers, TASKS_AT_ONCE) as client:
-            executor = DaskExecutor(client)
-            for device in ("cuda", "cpu"):
-                _run(folder, store, model, executor, LATENTS, device)  # imports and contexts
-                for outputs in (LATENTS, OUTPUTS):
-                    report, seconds = _run(folder, store, model, executor, outputs, device)
-                    cells = (", ".join(outputs), n_workers, device, f"{store.n_rows / seconds / 1e6:.2f}")
-                    memory, spent = f"{report.peak_memory / 1e9:.2f} GB", in_words(report.record.split)
-                    print("| " + " | ".join(map(str, (*cells, memory, spent))) + " |", flush=True)
+    store = tiled_store(Storage(f"{folder}/store"), n_workers * PARTITIONS_PER_WORKER)
+    with local_cluster(n_workers, TASKS_AT_ONCE) as client:
+        executor = DaskExecutor(client)
+        for device in ("cuda", "cpu"):
+            _run(folder, store, model, executor, LATENTS, device)  # imports and contexts
+            for outputs in (LATENTS, OUTPUTS):
+                report, seconds = _run(folder, store, model, executor, outputs, device)
+                cells = (", ".join(outputs), n_workers, device, f"{store.n_rows / seconds / 1e6:.2f}")
+                memory, spent = f"{report.peak_memory / 1e9:.2f} GB", in_words(report.record.split)
+                print("| " + " | ".join(map(str, (*cells, memory, spent))) + " |", flush=True)
 
 
 def _run(

@@ -26,7 +26,7 @@ def test_the_papers_loss_is_the_reference_formula(spectra):
     objective = Objective(settings)
     draws = objective.draw(network, x, len(x), generator())
     assert len(draws) == 1  # nothing is hidden
-    found = objective(network, x, x_err, draws, epoch=0)
+    found = objective(network, x, x_err, draws)
 
     h = network.encoder(x)
     mu, log_var = network.latent_mean(h), network.latent_log_var(h)
@@ -45,7 +45,7 @@ def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra
     torch.nn.init.zeros_(network.posterior.bias)  # the posterior is the prior: no latent holds anything
     paid, free = (
         Objective(replace(TrainingSettings(), masked_fraction=0.0, free_nats=nats))(
-            network, *spectra, (torch.zeros(64, 6),), 0
+            network, *spectra, (torch.zeros(64, 6),)
         )
         for nats in (0.0, 0.7)
     )
@@ -71,10 +71,13 @@ def test_spectra_are_hidden_in_parts_as_often_as_said():
 def test_hidden_elements_do_not_enter_the_likelihood(spectra):
     x, x_err = spectra
     network = build(TrainingSettings().architecture(110))
-    seen = torch.ones_like(x, dtype=torch.bool)
-    seen[:, 55:] = False
-    objective = Objective(TrainingSettings())
-    draws = (torch.zeros(64, 6), seen)
+    settings = TrainingSettings()
+    objective = Objective(settings)
+    lacks_rp = torch.full((64, 2), settings.masked_fraction / 2)
+    seen = shown_elements(lacks_rp, settings.masked_fraction, 110)
+    assert seen[:, :55].all()
+    assert not seen[:, 55:].any()
+    draws = (torch.zeros(64, 6), lacks_rp)
     changed = x.clone()
     changed[:, 55:] = 100
-    assert torch.equal(objective(network, changed, x_err, draws, 0).terms, objective(network, x, x_err, draws, 0).terms)
+    assert torch.equal(objective(network, changed, x_err, draws).terms, objective(network, x, x_err, draws).terms)

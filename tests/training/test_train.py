@@ -103,6 +103,19 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_source(reader):
     assert all(torch.isfinite(parameter).all() for parameter in trainer.network.parameters())
 
 
+@pytest.mark.parametrize("number", [0, 5, 9])
+def test_a_loss_that_is_not_finite_is_noticed_and_nothing_is_changed(device, reader, number):
+    data = load_training_data(reader, SETTINGS)
+    rows = data.training.to(torch.device(device))
+    trainer = Trainer(SETTINGS, 12, torch.device(device))
+    batches = list(rows.batches(trainer.order, 0))
+    spoilt = batches[number].rows.source_id[3]
+    rows.x[torch.from_numpy(rows.source_id == spoilt).to(device)] = torch.nan
+    with pytest.raises(PermanentError, match=rf"epoch 1, batch {number}.*{spoilt}"):
+        trainer.train_epoch(rows, rows)
+    assert trainer.weights.vector.isfinite().all()
+
+
 def test_rows_are_split_scaled_and_bounded(reader):
     spectra = planted(3000)
     spectra.coefficients[5, 0], spectra.phot_g_mean_flux[6], spectra.coefficient_errors[7, 1] = np.nan, np.nan, -1

@@ -36,3 +36,22 @@ def test_a_run_goes_on_from_a_state(gpu, reader):
     for batch in rows.batches(second.order, 0, 4):
         second.step(batch, 1e-3)
     torch.testing.assert_close(second.weights.vector, whole.weights.vector, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"compile": True}, {"precision": "bf16"}, {"masked_fraction": 0.3}])
+def test_replayed_steps_are_those_that_were_recorded(gpu, reader, changes):
+    settings = replace(SETTINGS, **changes)
+    data = load_training_data(reader, settings)
+    rows = data.training.to(torch.device(gpu))
+    replayed, plain = (Trainer(settings, 12, torch.device(gpu)) for _ in range(2))
+    plain._moved = plain._move
+    sizes = set()
+    for batch in rows.batches(plain.order, 0):
+        rate = 1e-3 / (1 + batch.number)
+        terms, norm = (values.clone() for values in replayed.step(batch, rate))
+        torch.testing.assert_close((terms, norm), plain.step(batch, rate), rtol=1e-3, atol=1e-3)
+        sizes.add(batch.n_rows)
+    assert len(sizes) == 2
+    assert all(replayed._moved._records.values())
+    tolerance = 1e-2 if "precision" in changes else 1e-4
+    torch.testing.assert_close(replayed.weights.vector, plain.weights.vector, rtol=tolerance, atol=tolerance)

@@ -163,6 +163,7 @@ class ScatterVAEEncoder:
             ) from error
         self.micro_batch = n_rows // 2
         if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # what is on its way holds memory, too
             torch.cuda.empty_cache()
         log.warning("%s is out of memory with %d rows at once: now %d", self.device, n_rows, self.micro_batch)
 

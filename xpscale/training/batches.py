@@ -66,7 +66,10 @@ class Rows:
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
         """Some rows, by number."""
-        there = torch.from_numpy(rows).to(self.x.device)
+        return self._take(rows, torch.from_numpy(rows).to(self.x.device))
+
+    def _take(self, rows: NDArray[np.int64], there: Tensor) -> Rows:
+        """The same; the numbers are on the device already."""
         return Rows(self.x.index_select(0, there), self.x_err.index_select(0, there), self.source_id[rows])
 
     @staticmethod
@@ -84,10 +87,12 @@ class Rows:
         """The batches of an epoch from number ``first`` on: a perfect shuffle of all rows."""
         n_batches = order.n_batches(len(self))
         shuffled = permutation(len(self), order.seed, epoch)
+        there = torch.from_numpy(shuffled).to(self.x.device)
         for number in range(first, n_batches):
             start, stop = share(len(self), number, n_batches)
             mine = share(stop - start, order.rank, order.n_processes)
-            yield Batch(number, self.take(shuffled[start:stop][slice(*mine)]), stop - start, mine)
+            rows = slice(start + mine[0], start + mine[1])
+            yield Batch(number, self._take(shuffled[rows], there[rows]), stop - start, mine)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from xpscale.training.flat import FlatParameters
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
 from xpscale.training.parallel import ALONE, Processes
+from xpscale.training.replay import Replayed
 
 if TYPE_CHECKING:
     from xpscale.training.batches import Rows, TrainingRows
@@ -55,7 +56,7 @@ class _HalfPrecision(NetworkModule):
 
     def forward(self, x: Tensor, x_err: Tensor | None, noise: Tensor) -> tuple[LatentPosterior, Reconstruction]:
         """The same as that of the network."""
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):  # every weight is used once
             posterior, decoded = self.network(x, x_err, noise)
         return (
             LatentPosterior(posterior.mean.float(), posterior.log_var.float()),
@@ -95,20 +96,37 @@ class Trainer:
         processes.synchronize(self.network)
         self.weights = FlatParameters(self.network)
         self.optimizer = torch.optim.AdamW(
-            [self.weights.vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            [self.weights.vector], settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.trained = _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
         self.objective = Objective(settings, processes.mean)
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
+        self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # of this epoch so far: nll, kl, rows
         self.best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "network": {}}
+        self._last: tuple[Batch, Tensor] | None = None  # whether its loss is finite, not looked at yet
+
+    def _prepare(self) -> None:
+        """Make the optimiser's state fit the device: on a GPU nothing of it may be on the host."""
+        is_cuda = self.device.type == "cuda"
+        for group in self.optimizer.param_groups:
+            rate = float(group["lr"])
+            group |= {"capturable": is_cuda, "lr": torch.tensor(rate, device=self.device) if is_cuda else rate}
+        self._moved = Replayed(self._move) if is_cuda and self.processes.n == 1 else self._move
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """All that the next step depends on.
+
+        Raises
+        ------
+        PermanentError
+            As `train_epoch`.
+        """
+        self._require_finite()
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -125,6 +143,7 @@ class Trainer:
         self.totals = state["totals"].to(self.device)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._prepare()
         self.generator.set_state(state["generator"].cpu())
 
     @property
@@ -162,13 +181,14 @@ class Trainer:
         self.n_batches = self.order.n_batches(len(training))
         for batch in training.batches(self.order, self.epoch, self.batch):
             terms, norm = self.step(batch, self._learning_rate(batch.number))
-            if not torch.isfinite(terms.sum() + norm):
-                raise self._not_finite(batch)
+            self._require_finite()  # of the step before this one: a GPU is at work meanwhile
+            self._last = batch, torch.isfinite(terms.sum() + norm)
             self.totals += torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
             n_done += batch.n_rows
             self.batch = batch.number + 1
             if after_step:
                 after_step()
+        self._require_finite()
         trained_s = time.perf_counter() - began
         nll, kl = (self.totals[:2] / self.totals[2]).tolist()
         judged = self.processes.from_first(lambda: held_out_loss(self.network, held_out, self.settings.seed))
@@ -191,24 +211,43 @@ class Trainer:
         return self.settings.learning_rate_at(self.epoch + batch / self.n_batches)
 
     def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm.
+        """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good until the next step.
 
-        Nothing is changed if the norm is not finite.
+        No weight is changed if the norm is not finite.
         """
         x, x_err = batch.rows.x, batch.rows.x_err
         draws = self.objective.draw(self.network, x, batch.n_rows, self.generator)
         if self.processes.n > 1:
             draws = tuple(values[slice(*batch.mine)] for values in draws)
-        loss = self.loss(self.trained, x, x_err, draws, self.epoch)
-        gradient = self.processes.average(self.weights.gradient(loss.cost))
-        norm = gradient.norm()
-        if torch.isfinite(norm):
-            limit = self.settings.max_gradient_norm
-            self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient
-            for group in self.optimizer.param_groups:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
                 group["lr"] = learning_rate
-            self.optimizer.step()
+        terms, norm = self._moved(x, x_err, *draws)
+        return terms, norm
+
+    def _move(self, x: Tensor, x_err: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the weights."""
+        loss = self.loss(self.trained, x, x_err, draws)
+        gradient = self.processes.average(self.weights.gradient(loss.cost))
+        norm, limit = gradient.norm(), self.settings.max_gradient_norm
+        self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient
+        self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # then it does nothing
+        self.optimizer.step()
         return loss.terms, norm
+
+    def _require_finite(self) -> None:
+        """Look at the loss of the last step.
+
+        Raises
+        ------
+        PermanentError
+            It is not finite.
+        """
+        last, self._last = self._last, None
+        if last and not last[1]:
+            raise self._not_finite(last[0])
 
     def _not_finite(self, batch: Batch) -> PermanentError:
         """The error that names where it happened; the rows of largest |x| are the likely cause."""

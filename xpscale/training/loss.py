@@ -53,23 +53,20 @@ class Objective:
         """Everything random that a batch of ``n_rows`` spectra like x needs: tensors with a row for each spectrum.
 
         Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
-        that the loss can be compiled.
+        that the loss can be compiled and replayed.
         """
         noise = torch.empty(n_rows, network.architecture.n_latents, device=x.device).normal_(generator=generator)
         if not self.settings.masked_fraction:
             return (noise,)
-        chance = torch.rand(n_rows, 2, device=x.device, generator=generator)
-        return noise, shown_elements(chance, self.settings.masked_fraction, x.shape[1])
+        return noise, torch.rand(n_rows, 2, device=x.device, generator=generator)
 
-    def __call__(
-        self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...], epoch: int
-    ) -> BatchLoss:
-        """The loss of standardized spectra x and errors x_err, with shape (B, C), in an epoch counted from 0.
+    def __call__(self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> BatchLoss:
+        """The loss of standardized spectra x and errors x_err, with shape (B, C).
 
         ``draws`` are the rows for these spectra of what `draw` made.
         """
-        noise, *rest = draws
-        seen = rest[0] if rest else None
+        noise, *chance = draws
+        seen = shown_elements(chance[0], self.settings.masked_fraction, x.shape[1]) if chance else None
         shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
         posterior, reconstruction = network(x, shown, noise)
         kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
