@@ -45,7 +45,7 @@ CPU_MICRO_BATCH = 2_048
 """Rows through the network at once on a CPU: the activations stay in the cache."""
 
 GPU_MICRO_BATCH = 65_536
-"""The same on a GPU: a block at once, so that launching the kernels costs the host nothing (design/006 has the measurements)."""
+"""The same on a GPU: a block at once, so that launching kernels costs the host nothing (design/006 has the measurements)."""
 
 LEAST_MICRO_BATCH = 256
 
