@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xpscale as xps
-from xpscale.demo.library import load_library
+from xpscale.demo import library as apogee
 from xpscale.evaluate.held_out import split_spectra
 from xpscale.evaluate.labels import alpha_mcc, principal_components
 from xpscale.evaluate.latents import ALIVE_NATS
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _on_library(path: Path, out: Path, settings: dict[str, Any]) -> None:
-    library = load_library(path)
+    library = apogee.load_library(path)
     batch = library.batch.take(slice(0, settings["n_stars"]))
     store = xps.build_store(
         [("library", batch)], str(out / "library" / "store"), n_bp=55, attributes={"origin": path.name, "n": len(batch)}

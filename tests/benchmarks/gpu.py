@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 import xpscale as xps
-from tests.benchmarks.inference import LATENTS, random_model
+from tests.benchmarks.inference import LATENTS, infer, random_model
 from tests.benchmarks.inference_scale import tiled_store
-from xpscale.inference.device import Lane, OnDevice
+from xpscale.inference.device import Lane
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.model.checkpoint import TrainedModel
@@ -57,8 +57,8 @@ def main() -> None:
         floors = _bandwidth(), _arithmetic()
         for outputs in (LATENTS, OUTPUTS):
             encoder = ScatterVAEEncoder(model, outputs, "cuda")
-            _forward(encoder.lanes.on_device, model, *floors)
-            _lane(encoder.lanes.on_device, model)
+            _forward(encoder, *floors)
+            _lane(encoder)
             _encoder(encoder, store)
     print("\nwhole runs, workers started and warm")
     print("| outputs | workers | device | million sources/s | peak memory of a worker | its time |")
@@ -86,49 +86,34 @@ def _arithmetic() -> float:
     return rate
 
 
-def _forward(on_device: OnDevice, model: TrainedModel, bandwidth: float, arithmetic: float) -> None:
+def _forward(encoder: ScatterVAEEncoder, bandwidth: float, arithmetic: float) -> None:
     """The forward on rows that are on the device already: as it is, as one CUDA graph, and compiled."""
-    print(f"\n{', '.join(_outputs(on_device))}: forward of rows on the device, million sources/s")
-    folded = on_device.network
+    print(f"\n{', '.join(encoder.outputs)}: forward of rows on the device, million sources/s")
+    on_device, folded = encoder.lanes.on_device, encoder.lanes.on_device.network
     parts = [folded.encoder, *((folded.mean, folded.scatter) if on_device.decodes else ())]  # type: ignore[attr-defined]
     n_flops = sum(2 * values.numel() for part in parts for values in part.parameters() if values.ndim == 2)
-    compiled = torch.compile(_plain(on_device))
+    compiled = torch.compile(on_device.results)  # it cannot take inference mode
     print("| micro-batch | as it is | CUDA graph | torch.compile | floor by memory | by arithmetic |")
     print("|---|---|---|---|---|---|")
     for n in MICRO_BATCHES:
-        x = torch.randn(n, model.n_coefficients, device="cuda")
+        x = torch.randn(n, encoder.model.n_coefficients, device="cuda")
         n_values = sum(values.numel() for values in on_device(x, None).values()) + x.numel()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             on_device(x, None)
-        ways = partial(on_device, x, None), graph.replay, torch.no_grad()(partial(compiled, x))
+        ways = partial(on_device, x, None), graph.replay, torch.no_grad()(partial(compiled, x, None))
         rates = [*(n / _median_s(way, 20) for way in ways), n / n_values / FLOAT32 * bandwidth, arithmetic / n_flops]
         print(f"| {n:,} | " + " | ".join(f"{rate / 1e6:,.0f}" for rate in rates) + " |", flush=True)
 
 
-def _plain(on_device: OnDevice) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    """The same results without `OnDevice`'s context managers, which the compiler cannot take."""
-    network, decodes = on_device.network, on_device.decodes
-
-    def forward(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        posterior = network.encode(x)
-        latents = torch.cat((posterior.mean.T, posterior.log_var.T, posterior.kl()[None]))
-        if not decodes:
-            return (latents,)
-        decoded = network.decode(posterior.mean)
-        return latents, decoded.mean, decoded.scatter
-
-    return forward
-
-
-def _lane(on_device: OnDevice, model: TrainedModel) -> None:
+def _lane(encoder: ScatterVAEEncoder) -> None:
     """Host to device, forward, device to host, by one thread: with micro-batches on their way, and one after the other."""
-    print(f"\n{', '.join(_outputs(on_device))}: to the device, forward and back, million sources/s")
+    print(f"\n{', '.join(encoder.outputs)}: to the device, forward and back, million sources/s")
     print("| micro-batch | overlapped | one after the other |")
     print("|---|---|---|")
     for n in MICRO_BATCHES:
-        lane = Lane(on_device)
-        x = np.random.default_rng(0).standard_normal((n, model.n_coefficients), np.float32)
+        lane = Lane(encoder.lanes.on_device)
+        x = np.random.default_rng(0).standard_normal((n, encoder.model.n_coefficients), np.float32)
         rates = [N_ROWS / _median_s(partial(_send, lane, x, depth)) for depth in (lane.depth, 0)]
         print(f"| {n:,} | {rates[0] / 1e6:.1f} | {rates[1] / 1e6:.1f} |", flush=True)
 
@@ -181,17 +166,11 @@ def _run(
     outputs: tuple[str, ...],
     device: str,
 ) -> tuple[xps.inference.run.RunReport, float]:
-    plan = xps.plan_inference(store, model, str(folder / "out"), outputs=outputs)
     clock = time.perf_counter()
-    report = xps.run(plan, executor=executor, device=device)
+    report = infer(store, model, folder / "out", executor, outputs, device)
     seconds = time.perf_counter() - clock
-    assert report.is_complete, report.failed
     shutil.rmtree(folder / "out")
     return report, seconds
-
-
-def _outputs(on_device: OnDevice) -> tuple[str, ...]:
-    return OUTPUTS if on_device.decodes else LATENTS
 
 
 def _median_s(work: Callable[[], object], n_calls: int = 1) -> float:

@@ -92,7 +92,7 @@ def _measure(
     threads = ThreadsExecutor(TASKS_AT_ONCE)
     with local_cluster(2, TASKS_AT_ONCE) as client:
         executor = xps.DaskExecutor(client)
-        variants: dict[str, Callable[[Path], None]] = {
+        variants: dict[str, Callable[[Path], object]] = {
             "copy, overlapped": lambda out: _copy(store, model, outputs, tables, out),
             "xpscale, emulated device": lambda out: _emulated(store, model, out, threads, outputs),
             "xpscale, one process": lambda out: infer(store, model, out, threads, outputs),
@@ -105,7 +105,7 @@ def _measure(
         return timed(variants, folder)
 
 
-def timed(variants: dict[str, Callable[[Path], None]], folder: Path) -> dict[str, list[tuple[float, float]]]:
+def timed(variants: dict[str, Callable[[Path], object]], folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of each variant, `ROUNDS` times in turn, each into a place of its own that is then removed."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(ROUNDS):
@@ -119,12 +119,18 @@ def timed(variants: dict[str, Callable[[Path], None]], folder: Path) -> dict[str
 
 
 def infer(
-    store: SpectraStore, model: TrainedModel, out: Path, executor: Executor, outputs: tuple[str, ...] = OUTPUTS
-) -> None:
+    store: SpectraStore,
+    model: TrainedModel,
+    out: Path,
+    executor: Executor,
+    outputs: tuple[str, ...] = OUTPUTS,
+    device: str = "cpu",
+) -> xps.inference.run.RunReport:
     """A whole run of xpscale."""
     plan = xps.plan_inference(store, model, str(out), outputs=outputs)
-    report = xps.run(plan, executor=executor, device="cpu")
+    report = xps.run(plan, executor=executor, device=device)
     assert report.is_complete, report.failed
+    return report
 
 
 def _cpu_s() -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +52,7 @@ class ReferenceLoop:
 
     def __init__(self, x: np.ndarray, x_err: np.ndarray, device: str) -> None:
         torch.manual_seed(0)
-        self.device = device
+        self.device, self.batch_size = device, BATCH_SIZE
         self.network = ScatterVAE().to(device).train()
         self.batches = ReferenceGenerator(x, x_err, BATCH_SIZE)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4)
@@ -82,6 +82,7 @@ class OurLoop:
 
     def __init__(self, x: np.ndarray, x_err: np.ndarray, settings: TrainingSettings, device: str) -> None:
         self.rows = Rows(torch.from_numpy(x), torch.from_numpy(x_err), np.arange(len(x))).to(torch.device(device))
+        self.batch_size = settings.batch_size
         self.nothing = self.rows.take(np.arange(0))
         self.trainer = Trainer(settings, x.shape[1], torch.device(device))
 
@@ -90,27 +91,28 @@ class OurLoop:
         return self.trainer.train_epoch(self.rows, self.nothing).loss
 
 
+Loops = dict[str, ReferenceLoop | OurLoop]
+
+
 def main() -> None:
     """Print spectra a second, medians over interleaved epochs, and the ratio to the released way."""
     x, x_err = _spectra()
-    seconds = {f"{n} thread{'s' * (n > 1)}": _measure(_loops(x, x_err, "cpu"), n) for n in THREADS}
+    loops = _loops(x, x_err, "cpu")
+    seconds = {f"{n} thread{'s' * (n > 1)}": _measure(loops, n) for n in THREADS}
     if torch.cuda.is_available():
         seconds[torch.cuda.get_device_name()] = _measure(_loops(x, x_err, "cuda"), 1)
     print(f"training in memory, {N_ROWS:,} spectra an epoch, medians of {ROUNDS} epochs in turn")
     print(f"| {'loop':26} | batch | " + " | ".join(f"{where} | ratio" for where in seconds) + " |")
     print("|---" * (2 + 2 * len(seconds)) + "|")
-    for name in next(iter(seconds.values())):
-        batch = (
-            PRESETS["default"].batch_size if name.startswith("default preset") and "network" not in name else BATCH_SIZE
-        )
+    for name, loop in loops.items():
         cells = [
             f"{N_ROWS / np.median(took[name]):,.0f} | {np.median(took[RELEASED] / took[name]):.2f}"
             for took in seconds.values()
         ]
-        print(f"| {name:26} | {batch} | " + " | ".join(cells) + " |")
+        print(f"| {name:26} | {loop.batch_size} | " + " | ".join(cells) + " |")
 
 
-def _loops(x: np.ndarray, x_err: np.ndarray, device: str) -> dict[str, Callable[[], float]]:
+def _loops(x: np.ndarray, x_err: np.ndarray, device: str) -> Loops:
     paper = replace(PRESETS["laroche2024"], batch_size=BATCH_SIZE)
     return {
         RELEASED: ReferenceLoop(x.copy(), x_err.copy(), device),
@@ -122,7 +124,7 @@ def _loops(x: np.ndarray, x_err: np.ndarray, device: str) -> dict[str, Callable[
     }
 
 
-def _measure(loops: dict[str, Callable[[], float]], n_threads: int) -> dict[str, np.ndarray]:
+def _measure(loops: Loops, n_threads: int) -> dict[str, np.ndarray]:
     """Seconds of every epoch but the first, by loop."""
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     with _threads(n_threads):

@@ -99,8 +99,8 @@ def _run(stopped: list[int]) -> int:
         if hasattr(error, "show"):  # a mistake in the command's words: the command line library explains it
             error.show()
             code = error.exit_code  # type: ignore[attr-defined]
-        elif not stopped:  # if it was, this is a cluster that was stopped while it started
-            raise
-        else:
+        elif stopped:  # a cluster was stopped while it started
             code = INTERRUPTED
+        else:
+            raise
     return code if isinstance(code, int) else 0

@@ -68,12 +68,16 @@ class OnDevice:
     def __call__(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
         """``latents`` with shape (2L + 1, B): means, log variances, kl; ``mean`` and ``scatter`` with shape (B, C)."""
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            posterior = self.network.encode(x, x_err)
-            rows = (posterior.mean.T, posterior.log_var.T, posterior.kl()[None])
-            results = {"latents": torch.cat(rows)}
-            if self.decodes:
-                decoded = self.network.decode(posterior.mean)
-                results |= {"mean": decoded.mean, "scatter": decoded.scatter}
+            return self.results(x, x_err)
+
+    def results(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The same, in whatever mode the caller has set."""
+        posterior = self.network.encode(x, x_err)
+        rows = (posterior.mean.T, posterior.log_var.T, posterior.kl()[None])
+        results = {"latents": torch.cat(rows)}
+        if self.decodes:
+            decoded = self.network.decode(posterior.mean)
+            results |= {"mean": decoded.mean, "scatter": decoded.scatter}
         return results
 
 

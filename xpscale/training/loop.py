@@ -96,7 +96,7 @@ class Trainer:
         processes.synchronize(self.network)
         self.weights = FlatParameters(self.network)
         self.optimizer = torch.optim.AdamW(
-            [self.weights.vector], settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            [self.weights.vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self.trained = _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
         self.objective = Objective(settings, processes.mean)
