@@ -1,16 +1,18 @@
 """The default model, its ablations and the paper's model, side by side on real stars and on a synthetic universe.
 
-    python -m pipelines.compare_models --data DIR --out OUT [--quick] [--only library|universe]
+    python -m pipelines.compare_models --data DIR --out OUT [--quick] [--only library|uncut|universe]
 
 DIR holds ``apogee_library.parquet``.  Every model is trained on the same stars and judged on the same held-out fifth of
-the sky.  Tables (Markdown and JSON) and figures go to OUT; models that are there already are not trained again.
-Which models: pipelines/settings/compare_models.toml.
+the sky.  The library is also taken uncut, with the stars whose spectra contradict their G flux.  Tables (Markdown and
+JSON) and figures go to OUT; models that are there already are not trained again.  Which models:
+pipelines/settings/compare_models.toml.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,19 +51,22 @@ def main(arguments: list[str] | None = None) -> None:
         settings |= settings["quick"]
     options.out.mkdir(parents=True, exist_ok=True)
     register_variants()
-    if options.only != "universe":
-        _on_library(options.data / "apogee_library.parquet", options.out, settings)
-    if options.only != "library":
-        _on_universe(options.out, settings)
+    only, path = options.only, options.data / "apogee_library.parquet"
+    if only in (None, "library"):
+        _on_library(apogee.load_library(path), path.name, options.out / "library", settings)
+    if only in (None, "uncut"):
+        uncut = {**settings, **settings["uncut"], "ablations": {}}
+        _on_library(apogee.load_library(path, math.inf), f"{path.name}, uncut", options.out / "uncut", uncut)
+    if only in (None, "universe"):
+        _on_universe(options.out / "universe", settings)
 
 
-def _on_library(path: Path, out: Path, settings: dict[str, Any]) -> None:
-    library = apogee.load_library(path)
+def _on_library(library: apogee.Library, origin: str, out: Path, settings: dict[str, Any]) -> None:
     batch = library.batch.take(slice(0, settings["n_stars"]))
     store = xps.build_store(
-        [("library", batch)], str(out / "library" / "store"), n_bp=55, attributes={"origin": path.name, "n": len(batch)}
+        [("library", batch)], str(out / "store"), n_bp=55, attributes={"origin": origin, "n": len(batch)}
     )
-    models = _train_all(store, out / "library", settings)
+    models = _train_all(store, out, settings)
     training, held_out = split_spectra(store, next(iter(_all_settings(settings).values())).split)
     labels = library.at(training.source_id), library.at(held_out.source_id)
 
@@ -80,23 +85,23 @@ def _on_library(path: Path, out: Path, settings: dict[str, Any]) -> None:
     raw = normalized(training), normalized(held_out)
     baselines = {"110 coefficients": separation(*raw), "PCA-6": separation(*principal_components(*raw, 6))}
     text = ", ".join(f"{name} {value:.2f}" for name, value in baselines.items())
-    _write(out / "library", models, settings, scores, held_out, f"alpha MCC of baselines: {text}")
+    _write(out, models, settings, scores, held_out, f"alpha MCC of baselines: {text}")
 
 
 def _on_universe(out: Path, settings: dict[str, Any]) -> None:
     universe = Universe(settings["n_sources"], seed=settings["universe_seed"])
     store = xps.build_store(
         [("universe", universe.spectra())],
-        str(out / "universe" / "store"),
+        str(out / "store"),
         n_bp=55,
         attributes={"origin": repr(universe)},
     )
-    models = _train_all(store, out / "universe", settings)
+    models = _train_all(store, out, settings)
     _, held_out = split_spectra(store, next(iter(_all_settings(settings).values())).split)
     truth = universe.truth()
     planted = truth.scatter[np.searchsorted(truth.source_id, held_out.source_id)]
     scores = [score(name, model, held_out, planted_scatter=planted) for name, model in models.items()]
-    _write(out / "universe", models, settings, scores, held_out, "")
+    _write(out, models, settings, scores, held_out, "")
 
 
 def _all_settings(settings: dict[str, Any]) -> dict[str, TrainingSettings]:
@@ -155,7 +160,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for models, tables and figures")
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="which models")
     parser.add_argument("--quick", action="store_true", help="few stars, few epochs: to see that all of it runs")
-    parser.add_argument("--only", choices=("library", "universe"), help="one of the two")
+    parser.add_argument("--only", choices=("library", "uncut", "universe"), help="one of the three")
     return parser.parse_args(arguments)
 
 

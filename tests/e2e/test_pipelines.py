@@ -70,6 +70,16 @@ def test_models_are_compared(stars, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
+def test_the_library_is_also_taken_uncut(tmp_path):
+    if not ((DATA / "apogee_library.parquet").is_file() and importlib.util.find_spec("sklearn")):
+        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {DATA / 'apogee_library.parquet'}")
+    compare_models.main(["--data", str(DATA), "--out", str(tmp_path), "--quick", "--only", "uncut"])
+    (only,) = json.loads((tmp_path / "uncut" / "scores.json").read_text())
+    assert only["name"] == "default"
+    assert only["loss"] < 100
+
+
 @pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])
 def test_shipped_settings_load(name):
     assert load(SETTINGS / name).max_rows > 0

@@ -5,9 +5,10 @@ from small_models import batch_of
 
 from xpscale.errors import InvalidInputError
 from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.model.architectures import build
 from xpscale.model.checkpoint import ModelCard, TrainedModel
 from xpscale.model.density import TrainingDensity
-from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR, NoiseAwareVAE
+from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture
 from xpscale.schema import Flag
@@ -16,13 +17,17 @@ from xpscale.training.loop import Trainer
 from xpscale.training.settings import TrainingSettings
 
 N_COEFFICIENTS = 12
-SMALL = Architecture(N_COEFFICIENTS, 2, (16, 16), "noise_aware")
+NETWORKS = ("noise_aware", "iterative")
 
 
-@pytest.fixture
-def network():
+def small(name):
     torch.manual_seed(3)
-    return NoiseAwareVAE(SMALL)
+    return build(Architecture(N_COEFFICIENTS, 2, (16, 16), name))
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    return small(request.param)
 
 
 def planted(n, seed):
@@ -35,10 +40,16 @@ def planted(n, seed):
     return z * pattern + noise * torch.hypot(x_err, torch.tensor(0.05)), x_err.contiguous()
 
 
-@pytest.fixture(scope="module")
-def trained():
+@pytest.fixture(scope="module", params=NETWORKS)
+def trained(request):
     settings = TrainingSettings(
-        epochs=15, batch_size=64, n_latents=2, hidden=(16, 16), masked_fraction=0.3, learning_rate=0.01
+        network=request.param,
+        epochs=15,
+        batch_size=64,
+        n_latents=2,
+        hidden=(16, 16),
+        masked_fraction=0.3,
+        learning_rate=0.01,
     )
     torch.set_num_threads(1)  # layers this small gain nothing from two, and lose much where others compute
     trainer = Trainer(settings, N_COEFFICIENTS, torch.device("cpu"))
@@ -103,15 +114,34 @@ def test_a_scatter_has_a_floor_and_no_ceiling(network):
     assert found.mean[0, 3] == pytest.approx(np.sinh(MEAN_BOUND), rel=1e-4)
 
 
-def test_hot_stars_and_white_dwarfs_stay_finite_through_inference():
+def test_a_second_look_that_changes_nothing_leaves_the_first():
+    twice, once = small("iterative"), small("noise_aware")
+    shared = once.state_dict()
+    once.load_state_dict({name: values for name, values in twice.state_dict().items() if name in shared})
+    x, x_err = torch.randn(50, N_COEFFICIENTS), torch.rand(50, N_COEFFICIENTS) + 0.1
+    assert not torch.equal(twice.encode(x, x_err).mean, once.encode(x, x_err).mean)
+    torch.nn.init.zeros_(twice.correction.weight)
+    torch.testing.assert_close(twice.encode(x, x_err).mean, once.encode(x, x_err).mean)
+    torch.testing.assert_close(twice.encode(x, x_err).log_var, once.encode(x, x_err).log_var)
+
+
+def test_a_second_look_sees_what_the_decoder_makes_of_the_first():
+    """Residuals in standard deviations: only the decoder is changed, and the posterior with it."""
+    network = small("iterative")
+    x, x_err = torch.randn(50, N_COEFFICIENTS), torch.rand(50, N_COEFFICIENTS) + 0.1
+    before = network.encode(x, x_err)
+    torch.nn.init.constant_(network.spectrum.bias[:N_COEFFICIENTS], 3.0)
+    after = network.encode(x, x_err)
+    assert (after.mean - before.mean).abs().min(1).values.median() > 1e-3
+
+
+def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):
     """Spectra up to a million standard deviations off, with errors from nearly none to far too large."""
     rng = np.random.default_rng(0)
     batch = batch_of(5 + rng.normal(size=(600, N_COEFFICIENTS)), np.full((600, N_COEFFICIENTS), 0.1))
     scaling = Scaling.fit([batch])
-    torch.manual_seed(0)
-    network = NoiseAwareVAE(SMALL)
     density = TrainingDensity.fit([scaling.standardize(batch)[0]], N_COEFFICIENTS)
-    model = TrainedModel.create(network, scaling, density, ModelCard(SMALL))
+    model = TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
     batch.coefficients[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1)) * rng.choice([-1, 1], (600, 1))
     batch.coefficient_errors[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1))
     table = ScatterVAEEncoder(model, ("latents", "reconstruction", "scatter"), "cpu")(batch)

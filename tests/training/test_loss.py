@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from xpscale.model.architectures import build
-from xpscale.training.loss import Objective, shown_elements
+from xpscale.training.loss import MOST_NOISE, Objective, noisier, shown_elements
 from xpscale.training.settings import PRESETS, TrainingSettings
+
+
+NOTHING = torch.tensor(0.0)
 
 
 def generator(seed=0):
@@ -25,8 +28,8 @@ def test_the_papers_loss_is_the_reference_formula(spectra):
     network = build(settings.architecture(110)).train()
     objective = Objective(settings)
     draws = objective.draw(network, x, len(x), generator())
-    assert len(draws) == 1  # nothing is hidden
-    found = objective(network, x, x_err, draws)
+    assert len(draws) == 1  # nothing is hidden, nothing added
+    found = objective(network, x, x_err, draws, NOTHING)
 
     h = network.encoder(x)
     mu, log_var = network.latent_mean(h), network.latent_log_var(h)
@@ -41,14 +44,11 @@ def test_the_papers_loss_is_the_reference_formula(spectra):
 
 def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra):
     network = build(TrainingSettings().architecture(110))
-    torch.nn.init.zeros_(network.posterior.weight)
-    torch.nn.init.zeros_(network.posterior.bias)  # the posterior is the prior: no latent holds anything
-    paid, free = (
-        Objective(replace(TrainingSettings(), masked_fraction=0.0, free_nats=nats))(
-            network, *spectra, (torch.zeros(64, 6),)
-        )
-        for nats in (0.0, 0.7)
-    )
+    for layer in (network.posterior, network.correction):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)  # the posterior is the prior: no latent holds anything
+    objective = Objective(replace(TrainingSettings(), masked_fraction=0.0, noisier_fraction=0.0))
+    paid, free = (objective(network, *spectra, (torch.zeros(64, 6),), torch.tensor(nats)) for nats in (0.0, 0.7))
     assert free.cost.item() - paid.cost.item() == pytest.approx(6 * 0.7, rel=1e-5)
     assert torch.equal(free.terms, paid.terms)
     assert paid.terms[1] == 0
@@ -71,7 +71,7 @@ def test_spectra_are_hidden_in_parts_as_often_as_said():
 def test_hidden_elements_do_not_enter_the_likelihood(spectra):
     x, x_err = spectra
     network = build(TrainingSettings().architecture(110))
-    settings = TrainingSettings()
+    settings = TrainingSettings(noisier_fraction=0.0)
     objective = Objective(settings)
     lacks_rp = torch.full((64, 2), settings.masked_fraction / 2)
     seen = shown_elements(lacks_rp, settings.masked_fraction, 110)
@@ -80,4 +80,34 @@ def test_hidden_elements_do_not_enter_the_likelihood(spectra):
     draws = (torch.zeros(64, 6), lacks_rp)
     changed = x.clone()
     changed[:, 55:] = 100
-    assert torch.equal(objective(network, changed, x_err, draws).terms, objective(network, x, x_err, draws).terms)
+    assert torch.equal(
+        objective(network, changed, x_err, draws, NOTHING).terms, objective(network, x, x_err, draws, NOTHING).terms
+    )
+
+
+def test_noise_is_added_with_errors_to_match():
+    x, x_err = torch.zeros(20_000, 10), torch.rand(20_000, 10, generator=generator(5)) + 0.01
+    chance = torch.rand(20_000, 1, generator=generator())
+    found, found_err = noisier(x, x_err, chance, torch.randn(x.shape, generator=generator(1)), 0.4)
+    added = (found_err**2 - x_err**2).clamp(min=0).sqrt()
+    is_noisier = chance[:, 0] < 0.4
+    assert torch.equal(found[~is_noisier], x[~is_noisier])
+    assert torch.equal(found_err[~is_noisier], x_err[~is_noisier])
+    assert (found / added)[is_noisier & (chance[:, 0] > 0.01)].std() == pytest.approx(1, abs=0.01)
+    k = (added / x_err)[is_noisier]
+    torch.testing.assert_close(k, k[:, :1].expand_as(k), rtol=1e-3, atol=2e-3)  # one factor a spectrum
+    assert k.mean() == pytest.approx(MOST_NOISE / 2, rel=0.02)
+    assert MOST_NOISE * 0.99 < k.max() < MOST_NOISE * 1.01
+
+
+def test_noise_is_new_for_every_batch_and_known_to_encoder_and_likelihood(spectra):
+    network = build(TrainingSettings().architecture(110))
+    settings = TrainingSettings(masked_fraction=0.0, noisier_fraction=1.0)
+    objective, seeded = Objective(settings), generator(3)
+    first, second = (objective.draw(network, spectra[0], 64, seeded) for _ in range(2))
+    assert not torch.equal(first[-1], second[-1])
+    z, chance, epsilon = first
+    by_hand = Objective(TrainingSettings(masked_fraction=0.0, noisier_fraction=0.0))(
+        network, *noisier(*spectra, chance, epsilon, 1.0), (z,), NOTHING
+    )
+    assert torch.equal(objective(network, *spectra, first, NOTHING).terms, by_hand.terms)

@@ -26,7 +26,13 @@ from xpscale.training.run import CHECKPOINT, HISTORY, train
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.together import train_together
 
-PAPER = {"network": "scatter_vae", "masked_fraction": 0.0, "free_nats": 0.0, "hidden": (16, 8)}
+PAPER = {
+    "network": "scatter_vae",
+    "masked_fraction": 0.0,
+    "noisier_fraction": 0.0,
+    "free_nats": 0.0,
+    "hidden": (16, 8),
+}
 SETTINGS = TrainingSettings(epochs=3, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 KINDS = {
     "paper": replace(SETTINGS, **PAPER),  # batch normalization over both processes

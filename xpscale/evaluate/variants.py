@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from xpscale.model.architectures import ARCHITECTURES
-from xpscale.model.noise_aware import NoiseAwareVAE
+from xpscale.model.iterative import IterativeVAE
 from xpscale.model.scatter_vae import NetworkModule, Reconstruction
 
 __all__ = ["VARIANTS", "register_variants"]
 
 
-class Blind(NoiseAwareVAE):
+class Blind(IterativeVAE):
     """The encoder is told the same error of every element, but for those it does not see."""
 
     def errors_shown(self, x_err: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class Blind(NoiseAwareVAE):
         return torch.where(x_err < 1e3, torch.full_like(x_err, 0.135), x_err)
 
 
-class SigmoidScatter(NoiseAwareVAE):
+class SigmoidScatter(IterativeVAE):
     """The scatter of the paper: a sigmoid, so between 0 and 1, on a linear mean."""
 
     scatter_ceiling = 1.0
@@ -39,7 +39,7 @@ class PlainLayer(nn.Sequential):
         super().__init__(nn.Linear(width, next_width), nn.BatchNorm1d(next_width), nn.GELU())
 
 
-class BatchNormalized(NoiseAwareVAE):
+class BatchNormalized(IterativeVAE):
     """Layers of the paper in place of residual blocks."""
 
     layer: ClassVar[type[nn.Module]] = PlainLayer

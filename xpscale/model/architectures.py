@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import NoiseAwareVAE
 from xpscale.model.scatter_vae import Architecture, NetworkModule, ScatterVAE
 from xpscale.model.transformer import TransformerVAE
@@ -12,6 +13,7 @@ __all__ = ["ARCHITECTURES", "build"]
 ARCHITECTURES: dict[str, type[NetworkModule]] = {
     "scatter_vae": ScatterVAE,
     "noise_aware": NoiseAwareVAE,
+    "iterative": IterativeVAE,
     "transformer": TransformerVAE,
 }
 """What `Architecture.name` may be, and the network it stands for."""

@@ -38,7 +38,7 @@ from xpscale.model.scatter_vae import (
     seen_elements,
 )
 
-__all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE"]
+__all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE", "measured_elements"]
 
 SCATTER_FLOOR = 1e-3
 """Smallest scatter, in standard deviations of the coefficient over the training sample.
@@ -51,6 +51,22 @@ MEAN_BOUND = 8.0
 
 LOG_SCATTER_BOUNDS = (-12.0, 6.0)
 ERROR_BOUNDS = (1e-6, 1e3)  # of a standardized error; what is not seen has the upper one
+
+
+def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Which elements are seen, and x and its errors with 0 and the largest error where they are not; all of shape (B, C).
+
+    Raises
+    ------
+    InvalidInputError
+        If there are no errors.
+    """
+    if x_err is None:
+        raise InvalidInputError(
+            "this network needs the errors of the coefficients", "Read the spectra with their errors"
+        )
+    seen = seen_elements(x, x_err)
+    return seen, torch.where(seen, x, 0), torch.where(seen, x_err, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS)
 
 
 class Block(nn.Module):
@@ -109,15 +125,14 @@ class NoiseAwareVAE(NetworkModule):
 
         Elements that are not finite, or have no usable error, are not seen.
         """
-        if x_err is None:
-            raise InvalidInputError(
-                "this network needs the errors of the coefficients", "Read the spectra with their errors"
-            )
-        seen = seen_elements(x, x_err)
-        value = torch.where(seen, x, 0).asinh()
-        width = (self.errors_shown(torch.where(seen, x_err, ERROR_BOUNDS[1])).clamp(*ERROR_BOUNDS).log() + 2) / 2
-        mean, log_var = self.posterior(self.encoder(torch.cat([value, width], -1))).chunk(2, -1)
+        _, x, x_err = measured_elements(x, x_err)
+        mean, log_var = self.posterior(self.last_layer(x, x_err)).chunk(2, -1)
         return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
+
+    def last_layer(self, x: Tensor, x_err: Tensor) -> Tensor:
+        """The encoder's last layer, with shape (B, W), of what `measured_elements` found."""
+        h: Tensor = self.encoder(torch.cat([x.asinh(), (self.errors_shown(x_err).log() + 2) / 2], -1))
+        return h
 
     def errors_shown(self, x_err: Tensor) -> Tensor:
         """What the encoder is told of the errors, with shape (B, C)."""

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.noise_aware import ERROR_BOUNDS, SCATTER_FLOOR
+from xpscale.model.noise_aware import SCATTER_FLOOR, measured_elements
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
     Architecture,
     LatentPosterior,
     NetworkModule,
     Reconstruction,
-    seen_elements,
 )
 
 __all__ = ["TransformerVAE"]
@@ -100,14 +99,8 @@ class TransformerVAE(NetworkModule):
 
         Elements that are not finite, or have no usable error, are no tokens.
         """
-        if x_err is None:
-            raise InvalidInputError(
-                "this network needs the errors of the coefficients", "Read the spectra with their errors"
-            )
-        seen = seen_elements(x, x_err)
-        value = torch.where(seen, x, 0).asinh()
-        width = (torch.where(seen, x_err, 1).clamp(*ERROR_BOUNDS).log() + 2) / 2
-        tokens = self.measured(torch.stack([value, width], -1)) + self.which[1:]  # (B, C, W)
+        seen, x, x_err = measured_elements(x, x_err)
+        tokens = self.measured(torch.stack([x.asinh(), (x_err.log() + 2) / 2], -1)) + self.which[1:]  # (B, C, W)
         tokens = torch.cat([self.which[:1].expand(x.shape[0], 1, -1), tokens], 1)
         there = functional.pad(seen, (1, 0), value=True)[:, None, None]  # the summary always is
         for block in self.blocks:

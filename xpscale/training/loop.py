@@ -103,6 +103,7 @@ class Trainer:
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
+        self.free_nats = torch.zeros((), device=device)  # of the step
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
@@ -180,7 +181,8 @@ class Trainer:
         self.network.train()
         self.n_batches = self.order.n_batches(len(training))
         for batch in training.batches(self.order, self.epoch, self.batch):
-            terms, norm = self.step(batch, self._learning_rate(batch.number))
+            free_nats = self.settings.free_nats_at(self._epochs_done(batch.number))
+            terms, norm = self.step(batch, self._learning_rate(batch.number), free_nats)
             self._require_finite()  # of the step before this one: a GPU is at work meanwhile
             self._last = batch, torch.isfinite(terms.sum() + norm)
             self.totals += torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
@@ -208,9 +210,12 @@ class Trainer:
         return Progress(self.epoch + 1, self.batch, self.n_batches, loss)
 
     def _learning_rate(self, batch: int) -> float:
-        return self.settings.learning_rate_at(self.epoch + batch / self.n_batches)
+        return self.settings.learning_rate_at(self._epochs_done(batch))
 
-    def step(self, batch: Batch, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def _epochs_done(self, batch: int) -> float:
+        return self.epoch + batch / self.n_batches
+
+    def step(self, batch: Batch, learning_rate: float, free_nats: float = 0.0) -> tuple[Tensor, Tensor]:
         """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good until the next step.
 
         No weight is changed if the norm is not finite.
@@ -224,12 +229,13 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
+        self.free_nats.fill_(free_nats)
         terms, norm = self._moved(x, x_err, *draws)
         return terms, norm
 
     def _move(self, x: Tensor, x_err: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
         """Move the weights."""
-        loss = self.loss(self.trained, x, x_err, draws)
+        loss = self.loss(self.trained, x, x_err, draws, self.free_nats)
         gradient = self.processes.average(self.weights.gradient(loss.cost))
         norm, limit = gradient.norm(), self.settings.max_gradient_norm
         self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient

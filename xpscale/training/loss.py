@@ -8,6 +8,12 @@ With the letters of `xpscale.model.scatter_vae`, over a batch::
 Of a share of the spectra, chosen anew in every epoch, the encoder is shown a part only, and the likelihood is that of the
 same part: a valid bound for a spectrum that has no more.  A third of them lack BP, a third RP, a third the orders from a
 random one on, as truncation by ``n_relevant_bases`` leaves them.
+
+To another share noise is added, of k times the errors that they have, with epsilon ~ N(0, 1) and k uniform in (0, 1.5)::
+
+    x <- x + k sigma epsilon,      sigma <- sigma sqrt(1 + k^2)
+
+They are then the spectra of fainter stars, as true as those that were measured: what a small sample lacks most.
 """
 
 from __future__ import annotations
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["BatchLoss", "Objective"]
+
+MOST_NOISE = 1.5
+"""Most noise that is added to a spectrum, in units of its errors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,24 +64,61 @@ class Objective:
         Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
         that the loss can be compiled and replayed.
         """
-        noise = torch.empty(n_rows, network.architecture.n_latents, device=x.device).normal_(generator=generator)
-        if not self.settings.masked_fraction:
-            return (noise,)
-        return noise, torch.rand(n_rows, 2, device=x.device, generator=generator)
 
-    def __call__(self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> BatchLoss:
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(n_rows, *shape, device=x.device, generator=generator)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.empty(n_rows, *shape, device=x.device).normal_(generator=generator)
+
+        draws = [normal(network.architecture.n_latents)]
+        if self.settings.masked_fraction:
+            draws.append(uniform(2))
+        if self.settings.noisier_fraction:
+            draws += [uniform(1), normal(x.shape[1])]
+        return tuple(draws)
+
+    def __call__(
+        self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...], free_nats: Tensor
+    ) -> BatchLoss:
         """The loss of standardized spectra x and errors x_err, with shape (B, C).
 
-        ``draws`` are the rows for these spectra of what `draw` made.
+        ``draws`` are the rows for these spectra of what `draw` made; ``free_nats`` is a number.
         """
-        noise, *chance = draws
-        seen = shown_elements(chance[0], self.settings.masked_fraction, x.shape[1]) if chance else None
-        shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
+        settings, (noise, *more) = self.settings, draws
+        seen = None
+        if settings.noisier_fraction:
+            *more, chance, epsilon = more
+            x, x_err = noisier(x, x_err, chance, epsilon, settings.noisier_fraction)
+        shown = x_err
+        if settings.masked_fraction:
+            seen = shown_elements(more[0], settings.masked_fraction, x.shape[1])
+            shown = torch.where(seen, x_err, torch.inf)
         posterior, reconstruction = network(x, shown, noise)
         kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
         nll = self.mean(reconstruction.nll(x, x_err, seen))
-        cost = nll + kl_per_latent.clamp(min=self.settings.free_nats).sum()
+        cost = nll + torch.maximum(kl_per_latent, free_nats).sum()
         return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
+
+
+def noisier(
+    x: Tensor, x_err: Tensor, chance: Tensor, epsilon: Tensor, noisier_fraction: float
+) -> tuple[Tensor, Tensor]:
+    """Spectra and errors with noise added to a share of them, with shape (B, C).
+
+    Parameters
+    ----------
+    x, x_err
+        Spectra and errors, with shape (B, C).
+    chance
+        Uniform random numbers in [0, 1), with shape (B, 1): which, and how much.
+    epsilon
+        Standard normal random numbers, with shape (B, C).
+    noisier_fraction
+        The share.
+    """
+    k = torch.where(chance < noisier_fraction, MOST_NOISE / noisier_fraction * chance, 0)
+    return x + k * x_err * epsilon, x_err * (1 + k.square()).sqrt()
 
 
 def shown_elements(chance: Tensor, masked_fraction: float, n_coefficients: int) -> Tensor:

@@ -53,10 +53,14 @@ class TrainingSettings:
         Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights; 0: never.
     free_nats
         A latent whose mean KL over a batch is below this many nats is not pulled further towards the prior (free bits,
-        Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses; 0: the paper's loss.
+        Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses before it has found its use; 0: the
+        paper's loss.  They fall to 0 by the middle of training: a latent that has nothing to tell by then may go.
     masked_fraction
         Share of the training spectra of which the encoder sees a part only: one band, or the lower orders of both; for
         networks that need errors.
+    noisier_fraction
+        Share of the training spectra to which noise is added, with errors to match: up to 1.5 times that which they have
+        (`xpscale.training.loss`).
     network
         Name of the architecture: a key of `xpscale.model.architectures.ARCHITECTURES`.
     n_latents, hidden
@@ -88,7 +92,8 @@ class TrainingSettings:
     max_gradient_norm: float = 10.0
     free_nats: float = 0.7
     masked_fraction: float = 0.1
-    network: str = "noise_aware"
+    noisier_fraction: float = 0.5
+    network: str = "iterative"
     n_latents: int = 6
     hidden: tuple[int, ...] = (160, 160, 160)
     keep: str = "best"
@@ -114,7 +119,8 @@ class TrainingSettings:
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         for name in ("weight_decay", "max_gradient_norm", "free_nats", "patience"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]")
+        for name in ("masked_fraction", "noisier_fraction"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         _known(self.network, ARCHITECTURES, "network")
         needs_errors = ARCHITECTURES[self.network].needs_errors
         _require(
@@ -142,6 +148,10 @@ class TrainingSettings:
             return _half_cosine(self.learning_rate, math.floor(epoch) % self.restart_epochs / self.restart_epochs)
         rise = min(1.0, (epoch + 0.01) / min(1.0, self.epochs / 2))
         return rise * _half_cosine(self.learning_rate, epoch / self.epochs)
+
+    def free_nats_at(self, epoch: float) -> float:
+        """The free nats of a latent when ``epoch`` epochs (a fraction inside an epoch) have been done."""
+        return self.free_nats * max(0.0, 1 - 2 * epoch / self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
@@ -213,6 +223,7 @@ LAROCHE2024 = TrainingSettings(
     max_gradient_norm=0.0,
     free_nats=0.0,
     masked_fraction=0.0,
+    noisier_fraction=0.0,
     network="scatter_vae",
     hidden=(90, 70, 50, 30, 10),
     keep="last",
