@@ -36,7 +36,8 @@ PAPER = {
 SETTINGS = TrainingSettings(epochs=3, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 KINDS = {
     "paper": replace(SETTINGS, **PAPER),  # batch normalization over both processes
-    "streamed": replace(SETTINGS, max_rows=1500, epochs=4, learning_rate=1e-2),
+    # in so few steps the default network's loss depends on the order of the batches by more than is allowed here
+    "streamed": replace(SETTINGS, max_rows=1500, epochs=4, learning_rate=1e-2, network="noise_aware"),
 }
 
 

@@ -78,3 +78,8 @@ def test_the_default_schedule_rises_and_ends_at_zero():
     assert 0.98 < max(rates) <= 1
     assert rates[-1] < 1e-3
     assert np.diff(rates[10:]).max() < 0
+
+
+def test_free_nats_fall_to_zero_by_the_middle():
+    settings = TrainingSettings(epochs=10, free_nats=0.6)
+    assert [settings.free_nats_at(epoch) for epoch in (0, 2.5, 5, 9)] == pytest.approx([0.6, 0.3, 0, 0])

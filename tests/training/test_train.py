@@ -227,6 +227,17 @@ def test_held_out_pixels_are_never_seen(reader, tmp_path):
     assert other.card.metrics["held_out_loss"] != one.card.metrics["held_out_loss"]
 
 
+@pytest.mark.parametrize(("epoch", "count"), [(0, True), (SETTINGS.epochs // 2, False)])
+def test_free_nats_count_until_the_middle_of_training(reader, epoch, count):
+    data = load_training_data(reader, SETTINGS)
+    trainers = [Trainer(replace(SETTINGS, free_nats=nats), 12, torch.device("cpu")) for nats in (0.0, 5.0)]
+    for trainer in trainers:
+        trainer.epoch = epoch
+        trainer.train_epoch(data.training, data.held_out)
+    without, with_them = (trainer.weights.vector for trainer in trainers)
+    assert torch.equal(without, with_them) is not count
+
+
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}, {"max_gradient_norm": 0.5}])
 def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
     data = load_training_data(reader, SETTINGS)
