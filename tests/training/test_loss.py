@@ -7,7 +7,6 @@ from xpscale.model.architectures import build
 from xpscale.training.loss import MOST_NOISE, Objective, noisier, shown_elements
 from xpscale.training.settings import PRESETS, TrainingSettings
 
-
 NOTHING = torch.tensor(0.0)
 
 
