@@ -29,7 +29,7 @@ from xpscale.training.together import train_together
 PAPER = {
     "network": "scatter_vae",
     "masked_fraction": 0.0,
-    "noisier_fraction": 0.0,
+    "added_noise": 0.0,
     "free_nats": 0.0,
     "hidden": (16, 8),
 }

@@ -55,6 +55,8 @@ class Scores:
         The same in the bin where it is farthest from 1.
     scatter_ratio, scatter_ratio_range
         Predicted over planted scatter: median over coefficients, and the range of nine tenths of them; NaN on real stars.
+    scatter_within
+        Coefficients of which it is within 10 % of the planted one, of how many.
     alpha_mcc
         See `xpscale.evaluate.labels`; NaN without labels.
     encoded_per_s
@@ -76,6 +78,7 @@ class Scores:
     worst_colour_bin: float
     scatter_ratio: float
     scatter_ratio_range: tuple[float, float]
+    scatter_within: tuple[int, int]
     alpha_mcc: float
     encoded_per_s: float
     trained_per_s: float
@@ -129,6 +132,7 @@ def score(
         worst_colour_bin=by_colour(drawn.residuals, batch).worst,
         scatter_ratio=float(middle),
         scatter_ratio_range=(float(low), float(high)),
+        scatter_within=(int((np.abs(known - 1) <= 0.1).sum()), len(known)),
         alpha_mcc=alpha_mcc,
         encoded_per_s=encoded_per_s(model, batch),
         trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
@@ -173,6 +177,7 @@ HEADS: dict[str, Callable[[Scores], str]] = {
     "scatter / planted": lambda s: (
         f"{s.scatter_ratio:.2f} ({s.scatter_ratio_range[0]:.2f} to {s.scatter_ratio_range[1]:.2f})"
     ),
+    "within 10 %": lambda s: "{} of {}".format(*s.scatter_within) if s.scatter_within[1] else "nan",
     "alpha MCC": lambda s: f"{s.alpha_mcc:.2f}",
     "encoded/s": lambda s: f"{s.encoded_per_s:,.0f}",
     "trained/s": lambda s: f"{s.trained_per_s:,.0f}",

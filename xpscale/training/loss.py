@@ -9,11 +9,13 @@ Of a share of the spectra, chosen anew in every epoch, the encoder is shown a pa
 same part: a valid bound for a spectrum that has no more.  A third of them lack BP, a third RP, a third the orders from a
 random one on, as truncation by ``n_relevant_bases`` leaves them.
 
-To another share noise is added, of k times the errors that they have, with epsilon ~ N(0, 1) and k uniform in (0, 1.5)::
+Before that, noise is added to all, anew in every epoch: k times the errors that they have, with epsilon ~ N(0, 1) and k
+uniform between 0 and `TrainingSettings.added_noise`, one for each spectrum::
 
     x <- x + k sigma epsilon,      sigma <- sigma sqrt(1 + k^2)
 
-They are then the spectra of fainter stars, as true as those that were measured: what a small sample lacks most.
+These are the spectra that fainter stars would have, as true as those that were measured, and never the same twice: an
+encoder cannot learn them by heart.
 """
 
 from __future__ import annotations
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["BatchLoss", "Objective"]
-
-MOST_NOISE = 1.5
-"""Most noise that is added to a spectrum, in units of its errors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +73,7 @@ class Objective:
         draws = [normal(network.architecture.n_latents)]
         if self.settings.masked_fraction:
             draws.append(uniform(2))
-        if self.settings.noisier_fraction:
+        if self.settings.added_noise:
             draws += [uniform(1), normal(x.shape[1])]
         return tuple(draws)
 
@@ -87,9 +86,9 @@ class Objective:
         """
         settings, (noise, *more) = self.settings, draws
         seen = None
-        if settings.noisier_fraction:
-            *more, chance, epsilon = more
-            x, x_err = noisier(x, x_err, chance, epsilon, settings.noisier_fraction)
+        if settings.added_noise:
+            *more, share, epsilon = more
+            x, x_err = noisier(x, x_err, settings.added_noise * share, epsilon)
         shown = x_err
         if settings.masked_fraction:
             seen = shown_elements(more[0], settings.masked_fraction, x.shape[1])
@@ -101,23 +100,18 @@ class Objective:
         return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
 
 
-def noisier(
-    x: Tensor, x_err: Tensor, chance: Tensor, epsilon: Tensor, noisier_fraction: float
-) -> tuple[Tensor, Tensor]:
-    """Spectra and errors with noise added to a share of them, with shape (B, C).
+def noisier(x: Tensor, x_err: Tensor, k: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectra with more noise, and their errors, with shape (B, C).
 
     Parameters
     ----------
     x, x_err
         Spectra and errors, with shape (B, C).
-    chance
-        Uniform random numbers in [0, 1), with shape (B, 1): which, and how much.
+    k
+        The noise to add in units of the errors, with shape (B, 1).
     epsilon
         Standard normal random numbers, with shape (B, C).
-    noisier_fraction
-        The share.
     """
-    k = torch.where(chance < noisier_fraction, MOST_NOISE / noisier_fraction * chance, 0)
     return x + k * x_err * epsilon, x_err * (1 + k.square()).sqrt()
 
 

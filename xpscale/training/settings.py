@@ -58,9 +58,9 @@ class TrainingSettings:
     masked_fraction
         Share of the training spectra of which the encoder sees a part only: one band, or the lower orders of both; for
         networks that need errors.
-    noisier_fraction
-        Share of the training spectra to which noise is added, with errors to match: up to 1.5 times that which they have
-        (`xpscale.training.loss`).
+    added_noise
+        Noise of up to this many times its errors is added to every training spectrum, with errors to match
+        (`xpscale.training.loss`); 0: none.
     network
         Name of the architecture: a key of `xpscale.model.architectures.ARCHITECTURES`.
     n_latents, hidden
@@ -85,14 +85,14 @@ class TrainingSettings:
 
     epochs: int = 100
     batch_size: int = 128
-    learning_rate: float = 4e-3
+    learning_rate: float = 3e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
     max_gradient_norm: float = 10.0
     free_nats: float = 0.7
     masked_fraction: float = 0.1
-    noisier_fraction: float = 0.5
+    added_noise: float = 1.5
     network: str = "iterative"
     n_latents: int = 6
     hidden: tuple[int, ...] = (160, 160, 160)
@@ -117,10 +117,9 @@ class TrainingSettings:
         _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("weight_decay", "max_gradient_norm", "free_nats", "patience"):
+        for name in ("weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("masked_fraction", "noisier_fraction"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        _require(0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]")
         _known(self.network, ARCHITECTURES, "network")
         needs_errors = ARCHITECTURES[self.network].needs_errors
         _require(
@@ -223,7 +222,7 @@ LAROCHE2024 = TrainingSettings(
     max_gradient_norm=0.0,
     free_nats=0.0,
     masked_fraction=0.0,
-    noisier_fraction=0.0,
+    added_noise=0.0,
     network="scatter_vae",
     hidden=(90, 70, 50, 30, 10),
     keep="last",
