@@ -56,9 +56,9 @@ class EpochMetrics:
     learning_rate
         Of its last step.
     loss, nll, kl
-        Means over the training rows while the weights moved and with each batch's own normalization (so they can lie
-        above the held-out loss), nats per spectrum, ``loss = nll + kl``: the paper's
-        loss, whatever `TrainingSettings.free_nats`.
+        Means over the training rows as they were trained on, nats per spectrum, ``loss = nll + kl``: the paper's loss,
+        whatever `TrainingSettings.free_nats`.  The weights moved meanwhile, and the rows had noise added and parts hidden,
+        so that they lie far above the held-out loss where there is added noise.
     held_out
         The loss on held-out rows after the epoch.
     seconds
