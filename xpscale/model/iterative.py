@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import NoiseAwareVAE, measured_elements
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, Architecture, LatentPosterior
 
@@ -63,7 +64,7 @@ class IterativeVAE(NoiseAwareVAE):
         log_var = log_var.clamp(*LATENT_LOG_VAR_BOUNDS)
         guess = self.decode(mean)
         width = (self.errors_shown(x_err).square() + guess.scatter.square()).sqrt()
-        off = ((x - guess.mean) / width).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL).asinh()
-        h = self.second_look(torch.cat([torch.where(seen, off, 0), first, h], -1))
+        off = ((x - guess.mean) / width).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
+        h = self.second_look(torch.cat([torch.where(seen, asinh(off), 0), first, h], -1))
         d, e = self.correction(h).chunk(2, -1)
         return LatentPosterior(mean + (log_var / 2).exp() * d, (log_var + e).clamp(*LATENT_LOG_VAR_BOUNDS))

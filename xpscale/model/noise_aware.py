@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.nn import asinh
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
     Architecture,
@@ -131,7 +132,7 @@ class NoiseAwareVAE(NetworkModule):
 
     def last_layer(self, x: Tensor, x_err: Tensor) -> Tensor:
         """The encoder's last layer, with shape (B, W), of what `measured_elements` found."""
-        h: Tensor = self.encoder(torch.cat([x.asinh(), (self.errors_shown(x_err).log() + 2) / 2], -1))
+        h: Tensor = self.encoder(torch.cat([asinh(x), (self.errors_shown(x_err).log() + 2) / 2], -1))
         return h
 
     def errors_shown(self, x_err: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import SCATTER_FLOOR, measured_elements
 from xpscale.model.scatter_vae import (
     LATENT_LOG_VAR_BOUNDS,
@@ -100,7 +101,7 @@ class TransformerVAE(NetworkModule):
         Elements that are not finite, or have no usable error, are no tokens.
         """
         seen, x, x_err = measured_elements(x, x_err)
-        tokens = self.measured(torch.stack([x.asinh(), (x_err.log() + 2) / 2], -1)) + self.which[1:]  # (B, C, W)
+        tokens = self.measured(torch.stack([asinh(x), (x_err.log() + 2) / 2], -1)) + self.which[1:]  # (B, C, W)
         tokens = torch.cat([self.which[:1].expand(x.shape[0], 1, -1), tokens], 1)
         there = functional.pad(seen, (1, 0), value=True)[:, None, None]  # the summary always is
         for block in self.blocks:

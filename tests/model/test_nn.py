@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+import torch
+
+from xpscale.model.nn import asinh
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_asinh_is_asinh(dtype):
+    size = np.concatenate([[0.0], 10 ** np.linspace(-30, 18, 20_000)])
+    x = torch.tensor(np.concatenate([-size[::-1], size])).to(dtype)
+    exact = np.arcsinh(x.double().numpy())
+    with torch.inference_mode():
+        found = asinh(x)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.numpy(), exact, rtol=3e-7 if dtype == torch.float32 else 1e-15)
+    assert (found.signbit() == x.signbit()).all()
+
+
+def test_asinh_of_anything_is_finite_unless_it_is_not_a_number():
+    with torch.inference_mode():
+        found = asinh(torch.tensor([1e30, -torch.inf, torch.nan]))
+    assert found[0] == found[0] > 40
+    assert found[1] < -40
+    assert found[2].isnan()
+
+
+def test_asinh_has_the_derivative_of_asinh():
+    x = torch.tensor([-3.0, 0.0, 0.5], requires_grad=True)
+    (slope,) = torch.autograd.grad(asinh(x).sum(), x)
+    torch.testing.assert_close(slope, 1 / (1 + x.detach() ** 2).sqrt())
