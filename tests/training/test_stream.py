@@ -226,13 +226,17 @@ print(peak_memory())
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
-    """Five times the rows at 880 bytes: held in memory, 280 MB more; streamed, nothing to speak of."""
+    """Five times the rows at 880 bytes: held in memory, 280 MB more; streamed, nothing to speak of.
+
+    The smaller peak of two runs is taken: how many windows meet in memory depends on what else the machine does.
+    """
     spectra, peaks = planted(20_000, 110), []
     for n_pieces in (4, 20):
         store = str(tmp_path / f"store-{n_pieces}")
         skies = (planted(20_000, 2, seed=i) for i in range(n_pieces))
         pieces = ((f"p{i}", replace(spectra, source_id=s.source_id, ra=s.ra, dec=s.dec)) for i, s in enumerate(skies))
         build_store(pieces, store, n_bp=55, attributes={"origin": "planted"}, max_rows=10_000)
-        script = [sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}")]
-        peaks.append(int(subprocess.run(script, capture_output=True, check=True, timeout=300).stdout))
+        scripts = ([sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}-{i}")] for i in range(2))
+        runs = [subprocess.run(script, capture_output=True, check=True, timeout=300) for script in scripts]
+        peaks.append(min(int(run.stdout) for run in runs))
     assert peaks[1] < peaks[0] + 80e6, peaks
