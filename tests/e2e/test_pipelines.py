@@ -11,6 +11,8 @@ import pytest
 import xpscale as xps
 from pipelines import compare_models, infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
+from xpscale.demo import library as apogee
+from xpscale.demo.library import load_library
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
@@ -18,6 +20,7 @@ from xpscale.testing.universe import Universe
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ROOT / "pipelines" / "settings"
 DATA = Path(os.environ.get("XPSCALE_DATA", ROOT / "../shared/data"))
+LIBRARY = DATA / "apogee_library.parquet"
 
 
 def test_recipes_make_a_catalogue(tmp_path, capsys):
@@ -44,11 +47,16 @@ def _toml(value):
     return "{}" if value == {} else str(value)
 
 
+def require_library():
+    if not (LIBRARY.is_file() and importlib.util.find_spec("sklearn")):
+        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {LIBRARY}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stars", ["library", "universe"])
 def test_models_are_compared(stars, tmp_path):
-    if stars == "library" and not ((DATA / "apogee_library.parquet").is_file() and importlib.util.find_spec("sklearn")):
-        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {DATA / 'apogee_library.parquet'}")
+    if stars == "library":
+        require_library()
     settings, few = (SETTINGS / "compare_models.toml").read_text(), tmp_path / "few.toml"
     models, ablations = settings.split('[ablations."encoder does not see errors"]')[0], settings.split("[quick]")[1]
     few.write_text(f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}")
@@ -71,10 +79,12 @@ def test_models_are_compared(stars, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_library_is_also_taken_uncut(tmp_path):
-    if not ((DATA / "apogee_library.parquet").is_file() and importlib.util.find_spec("sklearn")):
-        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {DATA / 'apogee_library.parquet'}")
+def test_the_library_is_also_taken_uncut(tmp_path, monkeypatch):
+    require_library()
+    libraries = []
+    monkeypatch.setattr(apogee, "load_library", lambda *words: libraries.append(load_library(*words)) or libraries[-1])
     compare_models.main(["--data", str(DATA), "--out", str(tmp_path), "--quick", "--only", "uncut"])
+    assert [library.n_rejected["magnitude_off"] for library in libraries] == [0]
     (only,) = json.loads((tmp_path / "uncut" / "scores.json").read_text())
     assert only["name"] == "default"
     assert only["loss"] < 100

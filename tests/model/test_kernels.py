@@ -24,10 +24,8 @@ def test_gelu_is_exact_to_the_last_digits_of_float32(bias):
 
 
 def test_gelu_passes_on_what_is_not_a_number():
-    found = gelu([np.nan, np.inf, -np.inf, 1], 0)
-    assert np.isnan(found[0])
-    assert not np.isfinite(found[:3]).any()  # of infinity torch's own makes NaN or infinity, by the processor
-    assert np.isfinite(found[3])
+    # of infinity torch's own makes NaN or infinity, by the processor
+    np.testing.assert_array_equal(gelu([np.nan, np.inf, -np.inf], 0), [np.nan, np.inf, np.nan])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

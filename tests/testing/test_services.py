@@ -73,7 +73,7 @@ def test_asking_whether_a_port_is_free_is_in_nobodys_way():
         thread.start()
     try:
         for _ in range(1000):
-            with socket.create_server((HOST, port), reuse_port=False):  # sets SO_REUSEADDR, as servers do
+            with socket.create_server((HOST, port)):  # sets SO_REUSEADDR, as servers do
                 assert not is_free(port)
     finally:
         is_over.set()

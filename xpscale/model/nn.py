@@ -1,4 +1,4 @@
-"""Stacks of linear layers, and their exact folding for inference.
+"""Stacks of linear layers, their exact folding for inference, and a quick asinh.
 
 Letters in shapes: B spectra of a batch, I and O the widths of a layer's input and output.
 """

@@ -64,9 +64,15 @@ def style() -> Iterator[None]:
 
 
 def save(fig: Figure, out: str | Path) -> None:
-    """Write a figure, in our settings, which also hold for what matplotlib only makes while it draws."""
+    """Write a figure, in our settings, which also hold for what matplotlib only makes while it draws.
+
+    pyplot, which keeps every figure it has made, then forgets this one.
+    """
+    from matplotlib.pyplot import close
+
     with style():
         fig.savefig(out)
+    close(fig)
 
 
 def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]:

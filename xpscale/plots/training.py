@@ -46,7 +46,7 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
         ax.plot(epoch, columns[term], color=colour, lw=0.8, alpha=0.7)
         ax.plot(epoch, columns[f"held_out_{term}"], color=colour, lw=1.8, label=LABELS[term])
     ax.plot([], [], color="0.4", lw=1.8, label="thick: held-out stars")
-    ax.plot([], [], color="0.4", lw=0.8, label="thin: training stars, with the noise added")
+    ax.plot([], [], color="0.4", lw=0.8, label="thin: training stars, as trained on")
     _frame(ax, columns)
     ax.set(xlabel="epoch", ylabel=r"nats per spectrum, without $\frac{C}{2}\ln 2\pi$")
     ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))  # curves may be anywhere inside

@@ -84,15 +84,14 @@ class Objective:
 
         ``draws`` are the rows for these spectra of what `draw` made; ``free_nats`` is a number.
         """
-        settings, (noise, *more) = self.settings, draws
-        seen = None
-        if settings.added_noise:
-            *more, share, epsilon = more
-            x, x_err = noisier(x, x_err, settings.added_noise * share, epsilon)
-        shown = x_err
+        settings, left = self.settings, iter(draws)
+        noise, seen = next(left), None
         if settings.masked_fraction:
-            seen = shown_elements(more[0], settings.masked_fraction, x.shape[1])
-            shown = torch.where(seen, x_err, torch.inf)
+            seen = shown_elements(next(left), settings.masked_fraction, x.shape[1])
+        if settings.added_noise:
+            share, epsilon = left
+            x, x_err = noisier(x, x_err, settings.added_noise * share, epsilon)
+        shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
         posterior, reconstruction = network(x, shown, noise)
         kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
         nll = self.mean(reconstruction.nll(x, x_err, seen))
