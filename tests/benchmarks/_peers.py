@@ -1,6 +1,6 @@
 """Other engines at the same work: Parquet or HATS in, the catalogue's columns out, each as its manual says to do it.
 
-All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 2,048, one torch thread), kept in the
+All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 4,096, one torch thread), kept in the
 process; what differs is how rows are read, handed on, spread and written.  "As its users have it" LSDB and Ray Data run
 the network as it was trained and write with their own options.  They read what `write_rows` wrote and
 write the columns of both products into one table, in the encodings of `xpscale.catalog.sink` where the engine's writer takes

@@ -29,7 +29,7 @@ import torch
 import xpscale as xps
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference import task as task_module
-from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
 from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.model.checkpoint import ModelCard, TrainedModel
 from xpscale.model.density import TrainingDensity
@@ -233,8 +233,8 @@ def _print_forward(model: TrainedModel) -> None:
     generator = torch.Generator().manual_seed(0)
     variants = {
         "as trained": lambda: (network.decode(network.encode(b).sample(generator)) for b in x.split(1_024)),
-        "folded": lambda: (folded.decode(folded.encode(b).mean) for b in x.split(2_048)),
-        "folded, latents": lambda: (folded.encode(b) for b in x.split(2_048)),
+        "folded": lambda: (folded.decode(folded.encode(b).mean) for b in x.split(CPU_MICRO_BATCH)),
+        "folded, latents": lambda: (folded.encode(b) for b in x.split(CPU_MICRO_BATCH)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     with torch.inference_mode():

@@ -134,6 +134,7 @@ def test_devices_that_are_not_there_are_named():
 def test_a_full_device_gets_fewer_rows_at_once_and_the_numbers_stay(spectra, model, caplog):
     expected = ScatterVAEEncoder(model, OUTPUTS, "cpu")(spectra)
     encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    encoder.micro_batch = 2048
     network, seen = encoder.lanes.on_device.network, []
     encode = network.encode
 
@@ -158,6 +159,7 @@ def test_a_full_device_gets_fewer_rows_at_once_and_the_numbers_stay(spectra, mod
 
 
 def test_micro_batches_on_their_way_come_back_in_order(spectra, model, monkeypatch):
+    monkeypatch.setattr("xpscale.inference.encoder.CPU_MICRO_BATCH", 1000)
     expected = ScatterVAEEncoder(model, OUTPUTS, "cpu")(spectra)
     monkeypatch.setattr(Lane, "depth", 1)
     encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
