@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["all_finite", "density_rows", "fit_rows", "gelu_rows", "leaves_range", "standardize_rows", "unscale_rows"]
 
 # fused multiply-adds and sums in any order; NaN and infinity keep their meaning
-_jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"})
+jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"})
 
 _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300
@@ -24,16 +24,16 @@ _SMALLEST, _LARGEST = 1e-300, 1e300
 # Phi(x) - 1/2 = x P(x^2) / Q(x^2) for |x| < 5.6, to 1e-8: a least-squares fit of degrees 5 and 5, weighted until the largest
 # error could not fall.  Beyond, Phi is 0 or 1 to the precision of float32.
 _F = np.float32
-_P0, _P1, _P2, _P3, _P4, _P5 = (
+_P0, _P1, _P2, _P3, _P4, _P5 = PHI_P = tuple(
     _F(c) for c in (3.98942222e-01, 3.43760962e-02, 4.70725890e-03, 1.73850610e-04, 6.35652709e-06, 2.21452996e-08)
 )
-_Q1, _Q2, _Q3, _Q4, _Q5 = (
+_Q1, _Q2, _Q3, _Q4, _Q5 = PHI_Q = tuple(
     _F(c) for c in (2.52833808e-01, 2.89400817e-02, 1.91297768e-03, 7.51018598e-05, 1.18021124e-06)
 )
 _HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), _F(5.6)
 
 
-@_jit
+@jit
 def gelu_rows(h, bias):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi; float32 (O, B) and (O,).
 
@@ -51,7 +51,7 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
             h[i, j] = x * (_HALF + y * p / q if x > -_END else _ZERO)
 
 
-@_jit
+@jit
 def all_finite(values, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``out``, bool (N,): whether all elements of a row of values (N, C), float32, are finite."""
     n, c = values.shape
@@ -62,7 +62,7 @@ def all_finite(values, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
         out[i] = total == _ZERO
 
 
-@_jit
+@jit
 def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``out = (values / G - shift) / width``; values and out float32 (N, C), flux (N,), shift and width float64 (C,)."""
     n, c = values.shape
@@ -73,7 +73,7 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
             out[i, j] = (values[i, j] * per_flux - shift[j]) * per_width[j]
 
 
-@_jit
+@jit
 def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``out``, bool (N,): whether any element of a row of x (N, C) is below ``lower`` or above ``upper``, both (C,)."""
     n, c = x.shape
@@ -84,7 +84,7 @@ def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]  # noqa:
         out[i] = found > 0
 
 
-@_jit
+@jit
 def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``out``, float32 (N,): what ``cells``, float32 (n, n), has where columns 0 and n_bp of x lie; 0 off the grid."""
     n_cells = cells.shape[0]
@@ -97,7 +97,7 @@ def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-de
             out[i] = _ZERO
 
 
-@_jit
+@jit
 def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``coefficients = (mean d + m) G`` and ``widths = scatter d G``; all float32 (N, C) but flux (N,), m and d (C,)."""
     n, c = mean.shape
@@ -108,7 +108,7 @@ def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # ty
             widths[i, j] = scatter[i, j] * width[j] * g
 
 
-@_jit
+@jit
 def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`).
 
@@ -146,7 +146,7 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound
         reduced_chi2[i] = chi2 / c if bad == 0 else np.nan
 
 
-@_jit
+@jit
 def _log_of_product(w):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """``sum(log(w))`` of positive numbers."""
     total = 0.0

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction, ScatterVAE
 from xpscale.training.batches import Batch, Order
+from xpscale.training.by_hand import GradientByHand
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
@@ -103,6 +104,12 @@ class Trainer:
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
+        is_plain = (
+            device.type == "cpu" and processes.n == 1 and settings.precision == "float32" and not settings.compile
+        )
+        self.by_hand = (
+            GradientByHand(self.network, self.weights) if is_plain and type(self.network) is ScatterVAE else None
+        )
         self.free_nats = torch.zeros((), device=device)  # of the step
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
@@ -235,13 +242,20 @@ class Trainer:
 
     def _move(self, x: Tensor, x_err: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
         """Move the weights."""
-        loss = self.loss(self.trained, x, x_err, draws, self.free_nats)
-        gradient = self.processes.average(self.weights.gradient(loss.cost))
+        terms, gradient = self._gradient(x, x_err, draws)
         norm, limit = gradient.norm(), self.settings.max_gradient_norm
         self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient
         self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # then it does nothing
         self.optimizer.step()
-        return loss.terms, norm
+        return terms, norm
+
+    def _gradient(self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The batch's mean nll and kl, with shape (2,), and the gradient of its cost."""
+        if self.by_hand and len(x) > 1:
+            x, x_err, _, noise = self.objective.data(x, x_err, draws)  # its network is shown all elements
+            return self.by_hand(x, x_err, noise, float(self.free_nats))
+        loss = self.loss(self.trained, x, x_err, draws, self.free_nats)
+        return loss.terms, self.processes.average(self.weights.gradient(loss.cost))
 
     def _require_finite(self) -> None:
         """Look at the loss of the last step.

@@ -84,6 +84,16 @@ class Objective:
 
         ``draws`` are the rows for these spectra of what `draw` made; ``free_nats`` is a number.
         """
+        x, x_err, seen, noise = self.data(x, x_err, draws)
+        shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
+        posterior, reconstruction = network(x, shown, noise)
+        kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
+        nll = self.mean(reconstruction.nll(x, x_err, seen))
+        cost = nll + torch.maximum(kl_per_latent, free_nats).sum()
+        return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
+
+    def data(self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Spectra and errors as they are trained on, which elements are shown, if not all, and the noise to draw z by."""
         settings, left = self.settings, iter(draws)
         noise, seen = next(left), None
         if settings.masked_fraction:
@@ -91,12 +101,7 @@ class Objective:
         if settings.added_noise:
             share, epsilon = left
             x, x_err = noisier(x, x_err, settings.added_noise * share, epsilon)
-        shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
-        posterior, reconstruction = network(x, shown, noise)
-        kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
-        nll = self.mean(reconstruction.nll(x, x_err, seen))
-        cost = nll + torch.maximum(kl_per_latent, free_nats).sum()
-        return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
+        return x, x_err, seen, noise
 
 
 def noisier(x: Tensor, x_err: Tensor, k: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,171 @@
+"""The training step of the paper's network on a CPU, with its gradient written out.
+
+A network of 67 thousand numbers in 15 layers is so small that autograd's nodes, views and temporary arrays take half of a
+step with a thousand spectra.  Here a step is some fifty matrix products and, between two of them, one compiled pass over
+activations that are kept feature-major, (width, B) (`xpscale.training.step_kernels`).  Gradients are written where the
+optimiser reads them.  With a layer h -> GELU(gain n + shift), n = normalize(W h + b)::
+
+    d_a   = gradient of GELU and normalization, from that of the layer's output      (`normalized_gelu_gradient`)
+    d_W   = d_a h^T          d_b = 0          d_h = W^T d_a
+
+b adds to the mean that is subtracted again: its gradient is zero, here exactly, in torch but for rounding.  The loss is that
+of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).  ``design/010-training-at-scale.md`` has the rates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
+
+if TYPE_CHECKING:
+    from xpscale.training.flat import FlatParameters
+
+__all__ = ["GradientByHand"]
+
+_LOWER, _UPPER = map(np.float32, LATENT_LOG_VAR_BOUNDS)
+
+
+class GradientByHand:
+    """The loss of batches under a `ScatterVAE` in training, and its gradient, on a CPU and in float32.
+
+    Parameters
+    ----------
+    network
+        The network, which is as after a step of torch's: running means of its batch normalization go on.
+    weights
+        Its parameters as one vector.
+    """
+
+    def __init__(self, network: ScatterVAE, weights: FlatParameters) -> None:
+        self.gradient = torch.zeros_like(weights.vector.detach())
+        pieces = torch.split(self.gradient, [p.numel() for p in weights.parameters])
+        self._d = {id(p): d.view_as(p) for p, d in zip(weights.parameters, pieces, strict=True)}
+        self.encoder = self._layers(network.encoder)
+        self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
+        self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
+        self.counts: list[Any] = [m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
+
+    def _layers(self, stack: nn.Sequential) -> list[_Linear]:
+        return [self._layer(layer) for layer in stack]
+
+    def _layer(self, layer: nn.Module) -> _Linear:
+        if isinstance(layer, nn.Linear):
+            return _Linear(layer, self._d)
+        return _NormalizedGelu(layer[0], layer[1], self._d)  # type: ignore[index]
+
+    def __call__(self, x: Tensor, x_err: Tensor, noise: Tensor, free_nats: float) -> tuple[Tensor, Tensor]:
+        """The mean nll and kl, with shape (2,), and the gradient of the cost as one vector, good until the next call.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized spectra and errors, with shape (B, C), B > 1.
+        noise
+            Standard normal numbers to draw latents by, with shape (B, L).
+        free_nats
+            The kl of a latent that costs nothing.
+        """
+        from xpscale.training.step_kernels import draw, draw_gradient, likelihood
+
+        torch._foreach_add_(self.counts, 1)
+        h = x.T
+        for layer in self.encoder:
+            h = layer(h)
+        latents = self.latent_mean(h), self.latent_log_var(h)  # (L, B) each
+        z, width, kl = torch.empty_like(latents[0]), torch.empty_like(latents[0]), np.empty(len(latents[0]), np.float32)
+        drawn = (*_arrays(*latents, noise), _LOWER, _UPPER, width.numpy())
+        draw(*drawn, z.numpy(), kl)
+
+        mean, scatter = self._decoded(self.mean, z), self._decoded(self.scatter, z).sigmoid_()
+        d_mean, d_logit = torch.empty_like(mean), torch.empty_like(mean)
+        nll = likelihood(*_arrays(x, x_err, mean, scatter, d_mean, d_logit))
+
+        d_z = self._back_to_z(self.mean, d_mean) + self._back_to_z(self.scatter, d_logit)
+        draw_gradient(d_z.numpy(), *drawn, (kl > free_nats).astype(np.float32))
+        d_latent_mean, d_latent_log_var = latents
+        d = self.latent_mean.back(d_latent_mean) + self.latent_log_var.back(d_latent_log_var)
+        for layer in reversed(self.encoder):
+            d = layer.back(d, to_input=layer is not self.encoder[0])
+        return torch.tensor([nll, kl.sum()], dtype=torch.float32), self.gradient
+
+    @staticmethod
+    def _decoded(layers: list[_Linear], h: Tensor) -> Tensor:
+        """The decoder's output, row by row: (B, C)."""
+        *inner, last = layers
+        for layer in inner:
+            h = layer(h)
+        return last.rows(h)
+
+    @staticmethod
+    def _back_to_z(layers: list[_Linear], d: Tensor) -> Tensor:
+        """The gradient of z, with shape (L, B), given that of the decoder's output, with shape (B, C)."""
+        d = d.T
+        for layer in reversed(layers):
+            d = layer.back(d)
+        return d
+
+
+class _Linear:
+    """h -> W h + b, with shape (O, B)."""
+
+    def __init__(self, linear: nn.Linear, gradients: dict[int, Tensor]) -> None:
+        self.weight, self.bias = linear.weight.detach(), linear.bias.detach()
+        self.weight_t, self.bias_column = self.weight.T, self.bias[:, None]
+        self.d_weight, self.d_bias = gradients[id(linear.weight)], gradients[id(linear.bias)]
+        self.h = self.weight  # what went in last
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.h = h
+        return torch.addmm(self.bias_column, self.weight, h)
+
+    def rows(self, h: Tensor) -> Tensor:
+        """The same, as (B, O) in memory."""
+        self.h = h
+        return torch.addmm(self.bias, h.T, self.weight_t)
+
+    def back(self, d: Tensor, to_input: bool = True) -> Tensor:
+        """Set the gradients of the weights, given that of the result, and return that of h."""
+        torch.sum(d, 1, out=self.d_bias)
+        return self._through_weight(d, to_input)
+
+    def _through_weight(self, d: Tensor, to_input: bool) -> Tensor:
+        torch.mm(d, self.h.T, out=self.d_weight)
+        return torch.mm(self.weight_t, d) if to_input else d
+
+
+class _NormalizedGelu(_Linear):
+    """h -> GELU(BatchNorm(W h + b))."""
+
+    def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d, gradients: dict[int, Tensor]) -> None:
+        super().__init__(linear, gradients)
+        self.eps, momentum = np.float32(norm.eps), np.float32(norm.momentum)
+        self.gain, self.shift = _arrays(norm.weight.detach(), norm.bias.detach())
+        self.fixed = self.bias.numpy(), self.gain, self.shift, self.eps, momentum
+        self.running = _arrays(norm.running_mean, norm.running_var)  # type: ignore[arg-type]
+        self.d_gain, self.d_shift = _arrays(gradients[id(norm.weight)], gradients[id(norm.bias)])
+
+    def __call__(self, h: Tensor) -> Tensor:
+        from xpscale.training.step_kernels import normalized_gelu
+
+        self.h, normal = h, torch.mm(self.weight, h)
+        out, slope, variance = torch.empty_like(normal), torch.empty_like(normal), torch.empty(len(normal))
+        self.normal, self.slope, self.variance = _arrays(normal, slope, variance)
+        normalized_gelu(self.normal, *self.fixed, *self.running, self.variance, out.numpy(), self.slope)
+        return out
+
+    def back(self, d: Tensor, to_input: bool = True) -> Tensor:
+        from xpscale.training.step_kernels import normalized_gelu_gradient
+
+        d = d.contiguous()
+        given = d.numpy(), self.normal, self.slope, self.gain, self.variance
+        normalized_gelu_gradient(*given, self.eps, self.d_gain, self.d_shift)
+        return self._through_weight(d, to_input)
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.numpy() for tensor in tensors]
