@@ -12,7 +12,18 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-__all__ = ["all_finite", "density_rows", "fit_rows", "gelu_rows", "leaves_range", "standardize_rows", "unscale_rows"]
+__all__ = [
+    "PHI_P",
+    "PHI_Q",
+    "all_finite",
+    "density_rows",
+    "fit_rows",
+    "gelu_rows",
+    "jit",
+    "leaves_range",
+    "standardize_rows",
+    "unscale_rows",
+]
 
 # fused multiply-adds and sums in any order; NaN and infinity keep their meaning
 jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"})

@@ -87,7 +87,7 @@ class GradientByHand:
 
         d_z = self._back_to_z(self.mean, d_mean) + self._back_to_z(self.scatter, d_logit)
         draw_gradient(d_z.numpy(), *drawn, (kl > free_nats).astype(np.float32))
-        d_latent_mean, d_latent_log_var = latents
+        d_latent_mean, d_latent_log_var = latents  # in their places
         d = self.latent_mean.back(d_latent_mean) + self.latent_log_var.back(d_latent_log_var)
         for layer in reversed(self.encoder):
             d = layer.back(d, to_input=layer is not self.encoder[0])

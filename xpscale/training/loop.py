@@ -105,11 +105,11 @@ class Trainer:
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
         is_plain = (
-            device.type == "cpu" and processes.n == 1 and settings.precision == "float32" and not settings.compile
+            device.type == "cpu" and processes.n == 1 and (settings.precision, settings.compile) == ("float32", False)
         )
-        self.by_hand = (
-            GradientByHand(self.network, self.weights) if is_plain and type(self.network) is ScatterVAE else None
-        )
+        self.by_hand: GradientByHand | None = None
+        if is_plain and type(self.network) is ScatterVAE:
+            self.by_hand = GradientByHand(self.network, self.weights)
         self.free_nats = torch.zeros((), device=device)  # of the step
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)

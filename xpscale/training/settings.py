@@ -71,7 +71,8 @@ class TrainingSettings:
     precision
         ``"float32"``, or ``"bf16"``: matrix products in bfloat16, the loss and the held-out loss in float32.
     compile
-        Whether the step is compiled by ``torch.compile``: minutes once, then faster.
+        Whether the step is compiled by ``torch.compile``: minutes once, then faster; but not so for the paper's network
+        on a CPU, whose step is written out (`xpscale.training.by_hand`).
     held_out_fraction, split_seed
         Share of the sky never trained on, and which.
     max_rows
