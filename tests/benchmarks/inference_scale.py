@@ -1,15 +1,15 @@
 """Millions of sources through two Dask workers, latents only: their rate, and their memory, flat and below what the plan said.
 
 The store's partitions are full (262,144 rows) and hold the same spectra at other positions under other identifiers.  Workers
-run all partitions once to warm up, then ``ROUNDS`` times.  ``$XPSCALE_BENCH_MILLIONS`` (1,10) says how many sources; ten
-million take 9 GB of disk.
+run all partitions once to warm up, then ``$XPSCALE_BENCH_ROUNDS`` (3) times.  ``$XPSCALE_BENCH_MILLIONS`` (1,10) says how
+many sources; ten million take 9 GB of disk.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 import xpscale as xps
-from tests.benchmarks.inference import LATENTS, infer, random_model
+from tests.benchmarks.inference import LATENTS, infer, random_model, timed
 from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.inference.run import RunReport
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
@@ -32,7 +32,6 @@ from xpscale.testing.universe import Universe
 from xpscale.types import Part, SpectraBatch
 
 MILLIONS = os.environ.get("XPSCALE_BENCH_MILLIONS", "1,10")
-ROUNDS = 5
 ORDER = 2  # 192 partitions
 POSITION_ORDER = 20
 
@@ -45,21 +44,24 @@ def main() -> None:
     for millions in map(float, MILLIONS.split(",")):
         with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
             store = tiled_store(Storage(f"{folder}/store"), round(millions * 1e6 / DEFAULT_MAX_ROWS))
-            rates, report = _measure(store, Path(folder) / "out")
+            rates, report = _measure(store, Path(folder))
         memory = f"{report.peak_memory / 1e6:20,.0f} {report.plan.projected_memory / 1e6:13,.0f}"
         print(f"{store.n_rows:12,} {median(rates):10,.0f} {min(rates):10,.0f} {max(rates):10,.0f} {memory}", flush=True)
 
 
-def _measure(store: SpectraStore, out: Path) -> tuple[list[float], RunReport]:
+def _measure(store: SpectraStore, folder: Path) -> tuple[list[float], RunReport]:
     """Sources a second of every round, and what the last one reported."""
     model = random_model(store, store.partitions[:1])
-    rates = []
+    reports = []
     with local_cluster(2, TASKS_AT_ONCE) as client:
-        for number in range(1 + ROUNDS):
-            clock = time.perf_counter()
-            report = infer(store, model, out / str(number), DaskExecutor(client), LATENTS)
-            rates.append(store.n_rows / (time.perf_counter() - clock))
-    return rates[1:], report
+
+        def run(out: Path) -> None:
+            reports.append(infer(store, model, out, DaskExecutor(client), LATENTS))
+
+        run(folder / "warm-up")
+        shutil.rmtree(folder / "warm-up")
+        seconds = timed({"xpscale": run}, folder)["xpscale"]
+    return [store.n_rows / wall for wall, _ in seconds], reports[-1]
 
 
 def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:

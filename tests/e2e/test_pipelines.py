@@ -12,7 +12,6 @@ import xpscale as xps
 from pipelines import compare_models, infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
 from xpscale.demo import library as apogee
-from xpscale.demo.library import load_library
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
@@ -81,8 +80,8 @@ def test_models_are_compared(stars, tmp_path):
 @pytest.mark.slow
 def test_the_library_is_also_taken_uncut(tmp_path, monkeypatch):
     require_library()
-    libraries = []
-    monkeypatch.setattr(apogee, "load_library", lambda *words: libraries.append(load_library(*words)) or libraries[-1])
+    libraries, original = [], apogee.load_library
+    monkeypatch.setattr(apogee, "load_library", lambda *words: libraries.append(original(*words)) or libraries[-1])
     compare_models.main(["--data", str(DATA), "--out", str(tmp_path), "--quick", "--only", "uncut"])
     assert [library.n_rejected["magnitude_off"] for library in libraries] == [0]
     (only,) = json.loads((tmp_path / "uncut" / "scores.json").read_text())

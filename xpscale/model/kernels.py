@@ -21,6 +21,7 @@ __all__ = [
     "gelu_rows",
     "jit",
     "leaves_range",
+    "log_of_product",
     "standardize_rows",
     "unscale_rows",
 ]
@@ -152,13 +153,13 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound
             off = np.float64(x[i, j]) - mean[i, j]
             chi2 += off * off / w[j]
         usable[i], at_bound[i] = bad == 0, high > 0
-        log_w = _log_of_product(w) if bad == 0 else np.nan
+        log_w = log_of_product(w) if bad == 0 else np.nan
         nll[i] = (chi2 + log_w) / 2
         reduced_chi2[i] = chi2 / c if bad == 0 else np.nan
 
 
 @jit
-def _log_of_product(w):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def log_of_product(w):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """``sum(log(w))`` of positive numbers."""
     total = 0.0
     for start in range(0, len(w), _GROUP):

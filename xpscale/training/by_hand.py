@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
+from xpscale.training.step_kernels import draw, draw_gradient, likelihood, normalized_gelu, normalized_gelu_gradient
 
 if TYPE_CHECKING:
     from xpscale.training.flat import FlatParameters
@@ -43,8 +44,8 @@ class GradientByHand:
 
     def __init__(self, network: ScatterVAE, weights: FlatParameters) -> None:
         self.gradient = torch.zeros_like(weights.vector.detach())
-        pieces = torch.split(self.gradient, [p.numel() for p in weights.parameters])
-        self._d = {id(p): d.view_as(p) for p, d in zip(weights.parameters, pieces, strict=True)}
+        pieces = weights.pieces(self.gradient)
+        self._d = {id(parameter): d for parameter, d in zip(weights.parameters, pieces, strict=True)}
         self.encoder = self._layers(network.encoder)
         self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
         self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
@@ -70,8 +71,6 @@ class GradientByHand:
         free_nats
             The kl of a latent that costs nothing.
         """
-        from xpscale.training.step_kernels import draw, draw_gradient, likelihood
-
         torch._foreach_add_(self.counts, 1)
         h = x.T
         for layer in self.encoder:
@@ -150,8 +149,6 @@ class _NormalizedGelu(_Linear):
         self.d_gain, self.d_shift = _arrays(gradients[id(norm.weight)], gradients[id(norm.bias)])
 
     def __call__(self, h: Tensor) -> Tensor:
-        from xpscale.training.step_kernels import normalized_gelu
-
         self.h, normal = h, torch.mm(self.weight, h)
         out, slope, variance = torch.empty_like(normal), torch.empty_like(normal), torch.empty(len(normal))
         self.normal, self.slope, self.variance = _arrays(normal, slope, variance)
@@ -159,8 +156,6 @@ class _NormalizedGelu(_Linear):
         return out
 
     def back(self, d: Tensor, to_input: bool = True) -> Tensor:
-        from xpscale.training.step_kernels import normalized_gelu_gradient
-
         d = d.contiguous()
         given = d.numpy(), self.normal, self.slope, self.gain, self.variance
         normalized_gelu_gradient(*given, self.eps, self.d_gain, self.d_shift)

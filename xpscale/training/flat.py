@@ -25,9 +25,14 @@ class FlatParameters:
     def __init__(self, network: nn.Module) -> None:
         self.parameters = list(network.parameters())
         self.vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters]))
+        for parameter, values in zip(self.parameters, self.pieces(self.vector.detach()), strict=True):
+            parameter.data = values
+
+    def pieces(self, vector: Tensor) -> list[Tensor]:
+        """A vector of the same length as views with the parameters' shapes, in their order."""
         sizes = [parameter.numel() for parameter in self.parameters]
-        for parameter, values in zip(self.parameters, torch.split(self.vector.detach(), sizes), strict=True):
-            parameter.data = values.view_as(parameter)
+        split = torch.split(vector, sizes)
+        return [values.view_as(parameter) for values, parameter in zip(split, self.parameters, strict=True)]
 
     def gradient(self, cost: Tensor) -> Tensor:
         """The gradient of a cost, as one vector."""

@@ -14,7 +14,6 @@ from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
 from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction, ScatterVAE
 from xpscale.training.batches import Batch, Order
-from xpscale.training.by_hand import GradientByHand
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
@@ -23,6 +22,7 @@ from xpscale.training.replay import Replayed
 
 if TYPE_CHECKING:
     from xpscale.training.batches import Rows, TrainingRows
+    from xpscale.training.by_hand import GradientByHand
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["Progress", "Trainer"]
@@ -104,11 +104,11 @@ class Trainer:
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
-        is_plain = (
-            device.type == "cpu" and processes.n == 1 and (settings.precision, settings.compile) == ("float32", False)
-        )
         self.by_hand: GradientByHand | None = None
-        if is_plain and type(self.network) is ScatterVAE:
+        is_torchs = device.type != "cpu" or processes.n > 1 or settings.compile or settings.precision != "float32"
+        if type(self.network) is ScatterVAE and not is_torchs:
+            from xpscale.training.by_hand import GradientByHand
+
             self.by_hand = GradientByHand(self.network, self.weights)
         self.free_nats = torch.zeros((), device=device)  # of the step
         self._prepare()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpscale.model.kernels import PHI_P, PHI_Q, jit
+from xpscale.model.kernels import PHI_P, PHI_Q, jit, log_of_product
 
 __all__ = ["draw", "draw_gradient", "likelihood", "normalized_gelu", "normalized_gelu_gradient"]
 
@@ -19,7 +19,6 @@ _Q1, _Q2, _Q3, _Q4, _Q5 = PHI_Q
 # of the derivatives dP/ds and dQ/ds
 _R0, _R1, _R2, _R3, _R4 = (_F(n * c) for n, c in enumerate(PHI_P[1:], 1))
 _S0, _S1, _S2, _S3, _S4 = (_F(n * c) for n, c in enumerate(PHI_Q, 1))
-_GROUP = 8  # factors of a product whose logarithm is taken at once
 
 
 @jit
@@ -156,7 +155,7 @@ def likelihood(x, x_err, mean, scatter, d_mean, d_logit):  # type: ignore[no-unt
 
         r = (x - mean) / w       d_mean = -r / B       d_logit = scatter^2 (1 - scatter) (1 / w - r^2) / B
 
-    The logit is what scatter is the sigmoid of; the logarithm is taken of products of 8 w, in float64.
+    The logit is what scatter is the sigmoid of.
 
     Parameters
     ----------
@@ -174,10 +173,5 @@ def likelihood(x, x_err, mean, scatter, d_mean, d_logit):  # type: ignore[no-unt
             r = off * per_w
             chi2 += off * r
             d_mean[i, j], d_logit[i, j] = -k * r, k * s * s * (_ONE - s) * (per_w - r * r)
-        total += chi2
-        for start in range(0, c, _GROUP):
-            product = 1.0
-            for j in range(start, min(start + _GROUP, c)):
-                product *= np.float64(w[j])
-            total += np.log(product)
+        total += chi2 + log_of_product(w)
     return total / (2 * n)
