@@ -1,6 +1,7 @@
 """The step of the paper's network by hand, against torch's gradients in float64."""
 
 import copy
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,33 @@ def test_a_bias_that_the_normalization_takes_back_does_not_move():
     named = dict(zip((name for name, _ in network.named_parameters()), weights.pieces(gradient), strict=True))
     assert not named["encoder.0.0.bias"].any()
     assert named["encoder.0.1.bias"].all()
+
+
+def test_the_second_thread_changes_no_bit():
+    """Many steps beside each other, and the same steps one after the other."""
+    found = []
+    for one_after_the_other in (False, True):
+        network = network_at_work()
+        by_hand = GradientByHand(network, FlatParameters(network))
+        if one_after_the_other:
+            by_hand.beside = at_once
+        noise = torch.randn(1024, 6, generator=torch.Generator().manual_seed(4))
+        found.append([by_hand(*data(1024), noise, 0.1)[1].clone() for _ in range(20)])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+
+
+def at_once(work, *arguments):
+    done = Future()
+    done.set_result(work(*arguments))
+    return done
+
+
+def test_what_fails_in_the_second_thread_stops_the_step():
+    network = network_at_work()
+    by_hand = GradientByHand(network, FlatParameters(network))
+    by_hand.scatter[0].weight = torch.ones(10, 7)
+    with pytest.raises(RuntimeError, match="shape"):
+        by_hand(*data(8), torch.zeros(8, 6), 0.0)
 
 
 def rows(n):

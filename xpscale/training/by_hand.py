@@ -9,11 +9,16 @@ optimiser reads them.  With a layer h -> GELU(gain n + shift), n = normalize(W h
     d_W   = d_a h^T          d_b = 0          d_h = W^T d_a
 
 b adds to the mean that is subtracted again: its gradient is zero, here exactly, in torch but for rounding.  The loss is that
-of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).  ``design/010-training-at-scale.md`` has the rates.
+of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).
+
+A second thread takes the scatter's decoder while the first takes the mean's, and the encoder's d_W while the first goes on
+with d_h.  Each number is computed by one thread, so its bits do not depend on how many cores there are.
+``design/010-training-at-scale.md`` has the rates.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +54,7 @@ class GradientByHand:
         self.encoder = self._layers(network.encoder)
         self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
         self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
+        self.beside = ThreadPoolExecutor(1).submit
         self.counts: list[Any] = [m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
 
     def _layers(self, stack: nn.Sequential) -> list[_Linear]:
@@ -80,16 +86,24 @@ class GradientByHand:
         drawn = (*_arrays(*latents, noise), _LOWER, _UPPER, width.numpy())
         draw(*drawn, z.numpy(), kl)
 
-        mean, scatter = self._decoded(self.mean, z), self._decoded(self.scatter, z).sigmoid_()
+        logit = self.beside(self._decoded, self.scatter, z)
+        mean, scatter = self._decoded(self.mean, z), logit.result().sigmoid_()
         d_mean, d_logit = torch.empty_like(mean), torch.empty_like(mean)
         nll = likelihood(*_arrays(x, x_err, mean, scatter, d_mean, d_logit))
 
-        d_z = self._back_to_z(self.mean, d_mean) + self._back_to_z(self.scatter, d_logit)
+        d_z_of_scatter = self.beside(self._back_to_z, self.scatter, d_logit)
+        d_z = self._back_to_z(self.mean, d_mean) + d_z_of_scatter.result()
         draw_gradient(d_z.numpy(), *drawn, (kl > free_nats).astype(np.float32))
         d_latent_mean, d_latent_log_var = latents  # in their places
-        d = self.latent_mean.back(d_latent_mean) + self.latent_log_var.back(d_latent_log_var)
+        d_h = self.latent_mean.back(d_latent_mean) + self.latent_log_var.back(d_latent_log_var)
+        products = []
         for layer in reversed(self.encoder):
-            d = layer.back(d, to_input=layer is not self.encoder[0])
+            d = layer.before(d_h)
+            products.append(self.beside(layer.multiply, d))
+            if layer is not self.encoder[0]:
+                d_h = layer.through(d)
+        for product in products:
+            product.result()
         return torch.tensor([nll, kl.sum()], dtype=torch.float32), self.gradient
 
     @staticmethod
@@ -127,14 +141,24 @@ class _Linear:
         self.h = h
         return torch.addmm(self.bias, h.T, self.weight_t)
 
-    def back(self, d: Tensor, to_input: bool = True) -> Tensor:
-        """Set the gradients of the weights, given that of the result, and return that of h."""
-        torch.sum(d, 1, out=self.d_bias)
-        return self._through_weight(d, to_input)
+    def back(self, d: Tensor) -> Tensor:
+        """Set the gradients of the parameters, given that of the result, and return that of h."""
+        d = self.before(d)
+        self.multiply(d)
+        return self.through(d)
 
-    def _through_weight(self, d: Tensor, to_input: bool) -> Tensor:
+    def before(self, d: Tensor) -> Tensor:
+        """The gradient of W h + b, given that of the result; sets those of all parameters but W."""
+        torch.sum(d, 1, out=self.d_bias)
+        return d
+
+    def multiply(self, d: Tensor) -> None:
+        """Set the gradient of W, given that of W h + b."""
         torch.mm(d, self.h.T, out=self.d_weight)
-        return torch.mm(self.weight_t, d) if to_input else d
+
+    def through(self, d: Tensor) -> Tensor:
+        """The gradient of h, given that of W h + b."""
+        return torch.mm(self.weight_t, d)
 
 
 class _NormalizedGelu(_Linear):
@@ -155,11 +179,11 @@ class _NormalizedGelu(_Linear):
         normalized_gelu(self.normal, *self.fixed, *self.running, self.variance, out.numpy(), self.slope)
         return out
 
-    def back(self, d: Tensor, to_input: bool = True) -> Tensor:
+    def before(self, d: Tensor) -> Tensor:
         d = d.contiguous()
         given = d.numpy(), self.normal, self.slope, self.gain, self.variance
         normalized_gelu_gradient(*given, self.eps, self.d_gain, self.d_shift)
-        return self._through_weight(d, to_input)
+        return d
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
