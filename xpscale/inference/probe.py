@@ -2,20 +2,23 @@
 
 Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth, network) is in the rate.  A
 worker's first tasks are left out of it: imports, loading the model and filling caches are the start-up, counted separately.
-The parts go to a scratch place beside the catalogue, ``CATALOG.probe-XXXXXXXX``, which is removed (a probe that is killed
-leaves it behind).
+The parts go to a scratch place beside the catalogue, ``CATALOG.probe/XXXXXXXX``, which is removed.  A killed probe leaves
+it behind, for the next one: what is older than an hour there is of no probe that still runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xpscale.catalog.clean import MINIMUM_AGE_S
 from xpscale.catalog.layout import LEDGER, MODEL
 from xpscale.errors import IncompleteError, InvalidInputError
 from xpscale.runtime.attempt import Attempt
@@ -118,7 +121,9 @@ def probe(
 
     if not plan.tasks:
         raise InvalidInputError("there is nothing to probe: the plan has no tasks")
-    scratch = Storage(f"{plan.catalog.url}.probe-{uuid.uuid4().hex[:8]}")
+    scratches = Storage(f"{plan.catalog.url}.probe")
+    _remove_left_behind(scratches)
+    scratch = scratches / uuid.uuid4().hex[:8]
     clock = time.perf_counter() if since is None else since
     reports: list[TaskReport] = []
     arrived: list[float] = []
@@ -201,3 +206,16 @@ def _remove(scratch: Storage) -> None:
     scratch.delete(*scratch.list())
     if scratch.is_local:
         shutil.rmtree(scratch.url, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another probe's is there, too
+            Path(scratch.url).parent.rmdir()
+
+
+def _remove_left_behind(scratches: Storage) -> None:
+    """Remove the scratch places in which nothing was written for `MINIMUM_AGE_S`."""
+    latest: dict[str, float] = {}
+    for key, (_, written) in scratches.objects().items():
+        name = key.partition("/")[0]
+        latest[name] = max(written, latest.get(name, 0.0))
+    for name, written in latest.items():
+        if time.time() - written > MINIMUM_AGE_S:
+            _remove(scratches / name)
