@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 import xpscale as xps
 from tests.benchmarks.inference import LATENTS, infer, random_model, timed
@@ -70,7 +71,7 @@ def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
 
     def write(number: int) -> list[Part]:
         pixel = Pixel(ORDER, number)
-        return list(write_partition(storage, pixel, _moved(batch, pixel)))
+        return list(write_partition(storage, pixel, moved(batch, pixel)))
 
     with ThreadPoolExecutor() as threads:
         parts = [part for written in threads.map(write, range(max(n_partitions, 1))) for part in written]
@@ -80,12 +81,17 @@ def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
     return xps.open_store(storage)
 
 
-def _moved(batch: SpectraBatch, pixel: Pixel) -> SpectraBatch:
+def moved(batch: SpectraBatch, pixel: Pixel) -> SpectraBatch:
     """The same spectra with positions in a pixel."""
-    index = np.sort(np.random.default_rng(pixel.number).integers(*pixel.range_at(POSITION_ORDER), len(batch)))
+    index = positions(pixel, len(batch))
     ra, dec = pixel_centers_deg(index, POSITION_ORDER)
     source_id = (index >> 2 * (POSITION_ORDER - MAX_ORDER) << SOURCE_ID_SHIFT) + np.arange(len(batch))
     return replace(batch, source_id=source_id, ra=ra, dec=dec)
+
+
+def positions(pixel: Pixel, n: int) -> NDArray[np.int64]:
+    """Pixels of `POSITION_ORDER` inside a larger one, ascending, with shape (n,)."""
+    return np.sort(np.random.default_rng(pixel.number).integers(*pixel.range_at(POSITION_ORDER), n))
 
 
 if __name__ == "__main__":
