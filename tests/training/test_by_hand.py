@@ -85,7 +85,15 @@ def test_a_bias_that_the_normalization_takes_back_does_not_move():
     assert named["encoder.0.1.bias"].all()
 
 
-def test_the_second_thread_changes_no_bit():
+@pytest.fixture
+def one_torch_thread():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def test_the_second_thread_changes_no_bit(one_torch_thread):
     """Many steps beside each other, and the same steps one after the other."""
     found = []
     for one_after_the_other in (False, True):

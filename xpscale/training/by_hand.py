@@ -12,7 +12,8 @@ b adds to the mean that is subtracted again: its gradient is zero, here exactly,
 of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).
 
 A second thread takes the scatter's decoder while the first takes the mean's, and the encoder's d_W while the first goes on
-with d_h.  Each number is computed by one thread, so its bits do not depend on how many cores there are.
+with d_h.  Each number is computed by one thread (`xpscale.training.train` gives the first one torch thread, too), so its bits
+do not depend on how many cores there are.
 ``design/010-training-at-scale.md`` has the rates.
 """
 
@@ -54,7 +55,7 @@ class GradientByHand:
         self.encoder = self._layers(network.encoder)
         self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
         self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
-        self.beside = ThreadPoolExecutor(1).submit
+        self.beside = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)).submit
         self.counts: list[Any] = [m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
 
     def _layers(self, stack: nn.Sequential) -> list[_Linear]:
