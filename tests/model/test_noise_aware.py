@@ -8,12 +8,14 @@ from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import build
 from xpscale.model.checkpoint import ModelCard, TrainedModel
 from xpscale.model.density import TrainingDensity
+from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture
+from xpscale.model.scatter_vae import Architecture, Reconstruction
 from xpscale.schema import Flag
 from xpscale.training.batches import Rows
 from xpscale.training.loop import Trainer
+from xpscale.training.loss import Objective
 from xpscale.training.settings import TrainingSettings
 
 N_COEFFICIENTS = 12
@@ -133,6 +135,35 @@ def test_a_second_look_sees_what_the_decoder_makes_of_the_first():
     torch.nn.init.constant_(network.spectrum.bias[:N_COEFFICIENTS], 3.0)
     after = network.encode(x, x_err)
     assert (after.mean - before.mean).abs().min(1).values.median() > 1e-3
+
+
+class SumOfTwo(IterativeVAE):
+    """A decoder that is given: all elements are the sum of both latents, with a scatter of 0.6."""
+
+    def decode(self, z):
+        mean = z.sum(1, keepdim=True).expand(-1, N_COEFFICIENTS)
+        return Reconstruction(mean, torch.full_like(mean, 0.6))
+
+
+def test_latents_that_are_told_together_are_correlated_as_they_should_be():
+    """With w = 0.6^2 + 0.8^2 = 1 the exact posterior has the precision 1 + N_COEFFICIENTS (1 1 / 1 1)."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network = SumOfTwo(Architecture(N_COEFFICIENTS, 2, (16, 16), "iterative"))
+    objective = Objective(TrainingSettings(network="iterative", masked_fraction=0.0, added_noise=0.0))
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    x_err = torch.full((256, N_COEFFICIENTS), 0.8)
+    for _ in range(300):
+        x = network.decode(torch.randn(256, 2)).mean + torch.randn(256, N_COEFFICIENTS)
+        optimizer.zero_grad()
+        objective(network, x, x_err, (torch.randn(256, 2),), torch.zeros(())).cost.backward()
+        optimizer.step()
+    with torch.no_grad():
+        posterior = network.encode(x, x_err)
+    exact = torch.linalg.inv(torch.eye(2) + N_COEFFICIENTS)
+    correlation = (posterior.factor @ posterior.factor.mT)[:, 0, 1]
+    assert correlation.median() == pytest.approx(float(exact[0, 1] / exact[0, 0]), abs=0.03)
+    assert posterior.log_var.exp().median() == pytest.approx(float(exact[0, 0]), rel=0.1)
 
 
 def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):

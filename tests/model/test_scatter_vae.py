@@ -1,6 +1,6 @@
 import torch
 from small_models import random_network
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from xpscale.model.folding import fold
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, Architecture, LatentPosterior, Reconstruction, ScatterVAE
@@ -26,6 +26,22 @@ def test_loss_is_the_negative_evidence_lower_bound_without_its_constant():
     expected = kl_divergence(Normal(mu, (log_var / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(LatentPosterior(mu, log_var).kl_per_latent(), expected)
     torch.testing.assert_close(LatentPosterior(mu, log_var).kl(), expected.sum(1))
+
+
+def test_correlated_latents_are_drawn_and_judged_as_the_gaussian_they_are():
+    torch.manual_seed(1)
+    mean, log_var = torch.randn(2, 3, 4, dtype=torch.float64)
+    factor = torch.nn.functional.normalize(torch.randn(3, 4, 4, dtype=torch.float64).tril(-1) + torch.eye(4), dim=-1)
+    posterior = LatentPosterior(mean, log_var, factor)
+    gaussian = MultivariateNormal(mean, scale_tril=(log_var / 2).exp()[:, :, None] * factor)
+    torch.testing.assert_close(gaussian.variance, log_var.exp())  # what a catalogue has is of each latent alone
+    prior = MultivariateNormal(torch.zeros(4).double(), torch.eye(4).double())
+    torch.testing.assert_close(posterior.kl(), kl_divergence(gaussian, prior))
+    assert (posterior.kl_per_latent() >= 0).all()
+    draws = torch.stack([posterior.sample(generator(seed)) for seed in range(20_000)])
+    torch.testing.assert_close(draws.mean(0), mean, atol=0.05, rtol=0)
+    for row in range(3):
+        torch.testing.assert_close(draws[:, row].T.cov(), gaussian.covariance_matrix[row], atol=0.1, rtol=0.05)
 
 
 def test_reduced_chi2_is_one_for_residuals_of_the_predicted_width():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.iterative import IterativeVAE
-from xpscale.model.scatter_vae import NetworkModule, Reconstruction
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
 
 __all__ = ["VARIANTS", "register_variants"]
 
@@ -20,6 +20,15 @@ class Blind(IterativeVAE):
     def errors_shown(self, x_err: Tensor) -> Tensor:
         """exp(-2), the middle of the range, where there is an error."""
         return torch.where(x_err < 1e3, torch.full_like(x_err, 0.135), x_err)
+
+
+class Uncorrelated(IterativeVAE):
+    """The latents are independent of each other, given a spectrum."""
+
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
+        """Means and variances alone."""
+        posterior = super().encode(x, x_err)
+        return LatentPosterior(posterior.mean, posterior.log_var)
 
 
 class SigmoidScatter(IterativeVAE):
@@ -47,6 +56,7 @@ class BatchNormalized(IterativeVAE):
 
 VARIANTS: dict[str, type[NetworkModule]] = {
     "blind": Blind,
+    "uncorrelated": Uncorrelated,
     "sigmoid_scatter": SigmoidScatter,
     "batch_normalized": BatchNormalized,
 }

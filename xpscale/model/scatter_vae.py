@@ -93,10 +93,22 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatentPosterior:
-    """The Gaussian z | x of a batch: ``mean`` and ``log_var`` (natural log of the variance), with shape (B, L)."""
+    """The Gaussian z | x of a batch, of each spectrum with its own covariance::
+
+        z = mu + exp(log_var / 2) R epsilon,      epsilon ~ N(0, 1)
+
+    Parameters
+    ----------
+    mean, log_var
+        mu and the natural log of the variance of each latent, with shape (B, L).
+    factor
+        R, the Cholesky factor of the latents' correlation matrix, with shape (B, L, L): lower triangular, rows of length
+        one.  Without it they are uncorrelated.
+    """
 
     mean: Tensor
     log_var: Tensor
+    factor: Tensor | None = None
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw of z for each spectrum, with shape (B, L)."""
@@ -104,11 +116,19 @@ class LatentPosterior:
 
     def at(self, noise: Tensor) -> Tensor:
         """The draw of z that standard normal numbers, with shape (B, L), stand for."""
+        if self.factor is not None:
+            noise = (self.factor * noise[:, None]).sum(-1)
         return torch.addcmul(self.mean, torch.exp(self.log_var / 2), noise)
 
     def kl_per_latent(self) -> Tensor:
-        """Kullback-Leibler divergence from the prior in nats, with shape (B, L)."""
-        return (self.mean.square() + self.log_var.exp() - 1 - self.log_var) / 2
+        """Kullback-Leibler divergence from the prior in nats, with shape (B, L); of a latent given those before it.
+
+        ::
+
+            kl_k = (mu_k^2 + exp(log_var_k) - 1 - log_var_k) / 2 - ln R_kk
+        """
+        kl = (self.mean.square() + self.log_var.exp() - 1 - self.log_var) / 2
+        return kl if self.factor is None else kl - self.factor.diagonal(dim1=-2, dim2=-1).log()
 
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from the prior in nats, with shape (B,)."""

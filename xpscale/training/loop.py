@@ -59,8 +59,11 @@ class _HalfPrecision(NetworkModule):
         """The same as that of the network."""
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):  # every weight is used once
             posterior, decoded = self.network(x, x_err, noise)
+        factor = posterior.factor
         return (
-            LatentPosterior(posterior.mean.float(), posterior.log_var.float()),
+            LatentPosterior(
+                posterior.mean.float(), posterior.log_var.float(), None if factor is None else factor.float()
+            ),
             Reconstruction(decoded.mean.float(), decoded.scatter.float()),
         )
 
