@@ -57,7 +57,7 @@ def test_models_are_compared(stars, tmp_path):
     if stars == "library":
         require_library()
     settings, few = (SETTINGS / "compare_models.toml").read_text(), tmp_path / "few.toml"
-    models, ablations = settings.split('[ablations."encoder does not see errors"]')[0], settings.split("[quick]")[1]
+    models, ablations = settings.split('[ablations."latents uncorrelated')[0], settings.split("[quick]")[1]
     few.write_text(f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}")
     arguments = ["--data", str(DATA), "--out", str(tmp_path), "--settings", str(few), "--quick", "--only", stars]
     compare_models.main(arguments)

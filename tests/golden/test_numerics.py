@@ -77,7 +77,10 @@ def test_the_contract_holds(case, device):
     model, batch = case
     encoder = ScatterVAEEncoder(model, OUTPUTS, device)
     assert not broken(largest(model, batch, encoder), MAX_DEVIATION)
-    assert not broken(largest(model, hostile_rows(batch, 20_000), encoder), MAX_DEVIATION_HOSTILE)
+    n_hostile = (
+        4_000 if model.network.architecture.name == "transformer" else 20_000
+    )  # which takes 30 times as long a row
+    assert not broken(largest(model, hostile_rows(batch, n_hostile), encoder), MAX_DEVIATION_HOSTILE)
 
 
 @pytest.mark.parametrize(("n_bits", "sigmas"), [(10, 0.3), (7, 2)], ids=["TF32", "bfloat16"])

@@ -102,8 +102,17 @@ def test_noise_is_new_for_every_batch_and_known_to_encoder_and_likelihood(spectr
     objective, seeded = Objective(settings), generator(3)
     first, second = (objective.draw(network, spectra[0], 64, seeded) for _ in range(2))
     assert not torch.equal(first[-1], second[-1])
-    z, share, epsilon = first
+    z, k, epsilon = first
+    assert k.min() >= 0
+    assert 1.8 < k.max() <= 2.0
     by_hand = Objective(TrainingSettings(masked_fraction=0.0, added_noise=0.0))(
-        network, *noisier(*spectra, 2.0 * share, epsilon), (z,), NOTHING
+        network, *noisier(*spectra, k, epsilon), (z,), NOTHING
     )
     assert torch.equal(objective(network, *spectra, first, NOTHING).terms, by_hand.terms)
+
+
+def test_noise_falls_as_training_ends(spectra):
+    network, settings = build(TrainingSettings().architecture(110)), TrainingSettings(added_noise=2.0)
+    first, late = (Objective(settings).draw(network, spectra[0], 64, generator(3), epoch) for epoch in (0.0, 75.0))
+    torch.testing.assert_close(late[-2], first[-2] / 2)
+    assert torch.equal(late[-1], first[-1])

@@ -80,6 +80,11 @@ def test_the_default_schedule_rises_and_ends_at_zero():
     assert np.diff(rates[10:]).max() < 0
 
 
+def test_added_noise_is_gone_at_the_end():
+    settings = TrainingSettings(epochs=10, added_noise=1.5)
+    assert [settings.added_noise_at(epoch) for epoch in (0, 5, 7.5, 10)] == pytest.approx([1.5, 1.5, 0.75, 0])
+
+
 def test_free_nats_fall_to_zero_by_the_middle():
     settings = TrainingSettings(epochs=10, free_nats=0.6)
     assert [settings.free_nats_at(epoch) for epoch in (0, 2.5, 5, 9)] == pytest.approx([0.6, 0.3, 0, 0])

@@ -191,8 +191,7 @@ class Trainer:
         self.network.train()
         self.n_batches = self.order.n_batches(len(training))
         for batch in training.batches(self.order, self.epoch, self.batch):
-            free_nats = self.settings.free_nats_at(self._epochs_done(batch.number))
-            terms, norm = self.step(batch, self._learning_rate(batch.number), free_nats)
+            terms, norm = self.step(batch, self._learning_rate(batch.number), self._epochs_done(batch.number))
             self._require_finite()  # of the step before this one: a GPU is at work meanwhile
             self._last = batch, torch.isfinite(terms.sum() + norm)
             self.totals += torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
@@ -225,13 +224,13 @@ class Trainer:
     def _epochs_done(self, batch: int) -> float:
         return self.epoch + batch / self.n_batches
 
-    def step(self, batch: Batch, learning_rate: float, free_nats: float = 0.0) -> tuple[Tensor, Tensor]:
+    def step(self, batch: Batch, learning_rate: float, epoch: float = 0.0) -> tuple[Tensor, Tensor]:
         """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good until the next step.
 
-        No weight is changed if the norm is not finite.
+        Free nats and added noise are those after ``epoch`` epochs.  No weight is changed if the norm is not finite.
         """
         x, x_err = batch.rows.x, batch.rows.x_err
-        draws = self.objective.draw(self.network, x, batch.n_rows, self.generator)
+        draws = self.objective.draw(self.network, x, batch.n_rows, self.generator, epoch)
         if self.processes.n > 1:
             draws = tuple(values[slice(*batch.mine)] for values in draws)
         for group in self.optimizer.param_groups:
@@ -239,7 +238,7 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
-        self.free_nats.fill_(free_nats)
+        self.free_nats.fill_(self.settings.free_nats_at(epoch))
         terms, norm = self._moved(x, x_err, *draws)
         return terms, norm
 

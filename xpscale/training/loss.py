@@ -10,7 +10,7 @@ same part: a valid bound for a spectrum that has no more.  A third of them lack 
 random one on, as truncation by ``n_relevant_bases`` leaves them.
 
 Before that, noise is added to all, anew in every epoch: k times the errors that they have, with epsilon ~ N(0, 1) and k
-uniform between 0 and `TrainingSettings.added_noise`, one for each spectrum::
+uniform between 0 and `TrainingSettings.added_noise_at` the time, one for each spectrum::
 
     x <- x + k sigma epsilon,      sigma <- sigma sqrt(1 + k^2)
 
@@ -57,8 +57,12 @@ class Objective:
         self.settings = settings
         self.mean = mean or (lambda values: values.mean(0))
 
-    def draw(self, network: NetworkModule, x: Tensor, n_rows: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Everything random that a batch of ``n_rows`` spectra like x needs: tensors with a row for each spectrum.
+    def draw(
+        self, network: NetworkModule, x: Tensor, n_rows: int, generator: torch.Generator, epoch: float = 0.0
+    ) -> tuple[Tensor, ...]:
+        """Everything random that a batch of ``n_rows`` spectra like x needs, when ``epoch`` epochs have been done.
+
+        Tensors with a row for each spectrum.
 
         Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
         that the loss can be compiled and replayed.
@@ -74,7 +78,7 @@ class Objective:
         if self.settings.masked_fraction:
             draws.append(uniform(2))
         if self.settings.added_noise:
-            draws += [uniform(1), normal(x.shape[1])]
+            draws += [self.settings.added_noise_at(epoch) * uniform(1), normal(x.shape[1])]
         return tuple(draws)
 
     def __call__(
@@ -99,8 +103,7 @@ class Objective:
         if settings.masked_fraction:
             seen = shown_elements(next(left), settings.masked_fraction, x.shape[1])
         if settings.added_noise:
-            share, epsilon = left
-            x, x_err = noisier(x, x_err, settings.added_noise * share, epsilon)
+            x, x_err = noisier(x, x_err, *left)
         return x, x_err, seen, noise
 
 

@@ -60,7 +60,8 @@ class TrainingSettings:
         networks that need errors.
     added_noise
         Noise of up to this many times its errors is added to every training spectrum, with errors to match
-        (`xpscale.training.loss`); 0: none.
+        (`xpscale.training.loss`); 0: none.  From the middle of training it falls to 0 at the end: scatter that noise hides
+        is learnt from the spectra as they are.
     network
         Name of the architecture: a key of `xpscale.model.architectures.ARCHITECTURES`.
     n_latents, hidden
@@ -152,6 +153,10 @@ class TrainingSettings:
     def free_nats_at(self, epoch: float) -> float:
         """The free nats of a latent when ``epoch`` epochs (a fraction inside an epoch) have been done."""
         return self.free_nats * max(0.0, 1 - 2 * epoch / self.epochs)
+
+    def added_noise_at(self, epoch: float) -> float:
+        """The noise added to spectra when ``epoch`` epochs (a fraction inside an epoch) have been done."""
+        return self.added_noise * min(1.0, 2 * (1 - epoch / self.epochs))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
