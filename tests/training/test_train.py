@@ -238,6 +238,20 @@ def test_free_nats_count_until_the_middle_of_training(reader, epoch, count):
     assert torch.equal(without, with_them) is not count
 
 
+def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
+    """In the last epoch: its draws are the largest factors that noise was added with."""
+    data = load_training_data(reader, SETTINGS)
+    trainer, largest = Trainer(replace(SETTINGS, added_noise=3.0), 12, torch.device("cpu")), []
+    trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.objective.data
+    monkeypatch.setattr(
+        trainer.objective, "data", lambda x, e, d: largest.append(d[-2].max().item()) or data_of(x, e, d)
+    )
+    trainer.train_epoch(data.training, data.held_out)
+    first, *_, last = largest
+    assert 0.8 < first / (3.0 * 2 / SETTINGS.epochs) <= 1
+    assert last < 2 * first / len(largest)
+
+
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}, {"max_gradient_norm": 0.5}])
 def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
     data = load_training_data(reader, SETTINGS)
