@@ -1,7 +1,6 @@
 """The step of the paper's network by hand, against torch's gradients in float64."""
 
 import copy
-from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import nn
 
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
 from xpscale.training.batches import Batch, Rows
-from xpscale.training.by_hand import GradientByHand
+from xpscale.training.by_hand import GradientByHand, at_once
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loop import Trainer
 from xpscale.training.loss import Objective
@@ -104,12 +103,6 @@ def test_the_second_thread_changes_no_bit(one_torch_thread):
         noise = torch.randn(1024, 6, generator=torch.Generator().manual_seed(4))
         found.append([by_hand(*data(1024), noise, 0.1)[1].clone() for _ in range(20)])
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
-
-
-def at_once(work, *arguments):
-    done = Future()
-    done.set_result(work(*arguments))
-    return done
 
 
 def test_what_fails_in_the_second_thread_stops_the_step():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from xpscale.errors import InvalidInputError, PermanentError
+from xpscale.runtime.cpus import n_cpus
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ Patience = Annotated[
 
 PATIENCE_S = 60.0
 
-N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+N_CPUS = n_cpus()
 
 
 @contextlib.contextmanager

@@ -11,15 +11,16 @@ optimiser reads them.  With a layer h -> GELU(gain n + shift), n = normalize(W h
 b adds to the mean that is subtracted again: its gradient is zero, here exactly, in torch but for rounding.  The loss is that
 of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).
 
-A second thread takes the scatter's decoder while the first takes the mean's, and the encoder's d_W while the first goes on
-with d_h.  Each number is computed by one thread (`xpscale.training.train` gives the first one torch thread, too), so its bits
-do not depend on how many cores there are.
+Where there are two cores, a second thread takes the scatter's decoder while the first takes the mean's, and the encoder's d_W
+while the first goes on with d_h.  Each number is computed by one thread (`xpscale.training.train` gives the first one torch
+thread, too), so its bits do not depend on how many cores there are.
 ``design/010-training-at-scale.md`` has the rates.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
+from xpscale.runtime.cpus import n_cpus
 from xpscale.training.step_kernels import draw, draw_gradient, likelihood, normalized_gelu, normalized_gelu_gradient
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ class GradientByHand:
         self.encoder = self._layers(network.encoder)
         self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
         self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
-        self.beside = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)).submit
+        self.beside: Callable[..., Future[Any]] = at_once
+        if n_cpus() > 1:
+            self.beside = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)).submit
         self.counts: list[Any] = [m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
 
     def _layers(self, stack: nn.Sequential) -> list[_Linear]:
@@ -87,8 +91,8 @@ class GradientByHand:
         drawn = (*_arrays(*latents, noise), _LOWER, _UPPER, width.numpy())
         draw(*drawn, z.numpy(), kl)
 
-        logit = self.beside(self._decoded, self.scatter, z)
-        mean, scatter = self._decoded(self.mean, z), logit.result().sigmoid_()
+        decoded = self.beside(lambda: self._decoded(self.scatter, z).sigmoid_())
+        mean, scatter = self._decoded(self.mean, z), decoded.result()
         d_mean, d_logit = torch.empty_like(mean), torch.empty_like(mean)
         nll = likelihood(*_arrays(x, x_err, mean, scatter, d_mean, d_logit))
 
@@ -97,12 +101,13 @@ class GradientByHand:
         draw_gradient(d_z.numpy(), *drawn, (kl > free_nats).astype(np.float32))
         d_latent_mean, d_latent_log_var = latents  # in their places
         d_h = self.latent_mean.back(d_latent_mean) + self.latent_log_var.back(d_latent_log_var)
+        first, *others = self.encoder
         products = []
-        for layer in reversed(self.encoder):
+        for layer in reversed(others):
             d = layer.before(d_h)
             products.append(self.beside(layer.multiply, d))
-            if layer is not self.encoder[0]:
-                d_h = layer.through(d)
+            d_h = layer.through(d)
+        first.multiply(first.before(d_h))
         for product in products:
             product.result()
         return torch.tensor([nll, kl.sum()], dtype=torch.float32), self.gradient
@@ -185,6 +190,13 @@ class _NormalizedGelu(_Linear):
         given = d.numpy(), self.normal, self.slope, self.gain, self.variance
         normalized_gelu_gradient(*given, self.eps, self.d_gain, self.d_shift)
         return d
+
+
+def at_once(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Do work where it would be handed to another thread."""
+    done: Future[Any] = Future()
+    done.set_result(work(*arguments))
+    return done
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,8 @@ class Trainer:
         began, n_done = time.perf_counter(), 0
         self.network.train()
         self.n_batches = self.order.n_batches(len(training))
-        for batch in training.batches(self.order, self.epoch, self.batch):
+        batches = training.batches(self.order, self.epoch, self.batch)
+        for batch in _ahead(batches, self.by_hand.beside) if self.by_hand else batches:
             terms, norm = self.step(batch, self._learning_rate(batch.number), self._epochs_done(batch.number))
             self._require_finite()  # of the step before this one: a GPU is at work meanwhile
             self._last = batch, torch.isfinite(terms.sum() + norm)
@@ -282,3 +284,11 @@ class Trainer:
             f"{', '.join(str(source_id) for _, source_id in worst)} (|x| up to {worst[0][0]:.3g})",
             "Look at those rows of the store; if they are sound, lower learning_rate or max_gradient_norm",
         )
+
+
+def _ahead(batches: Iterator[Batch], beside: Callable[..., Future[Any]]) -> Iterator[Batch]:
+    """The same batches; each is made while the one before it is in use."""
+    coming = beside(next, batches, None)
+    while (batch := coming.result()) is not None:
+        coming = beside(next, batches, None)
+        yield batch
