@@ -25,7 +25,7 @@ from xpscale.evaluate.held_out import split_spectra
 from xpscale.evaluate.labels import alpha_mcc, principal_components
 from xpscale.evaluate.latents import ALIVE_NATS
 from xpscale.evaluate.reconstruction import evidence, predict
-from xpscale.evaluate.report import Scores, as_records, by_colour, by_magnitude, score, table
+from xpscale.evaluate.report import Scores, as_records, by_colour, by_magnitude, scatter_lines, score, table
 from xpscale.evaluate.variants import register_variants
 from xpscale.model.scaling import normalized
 from xpscale.plots.models import calibration_by, held_out_curves, kl_per_latent
@@ -101,7 +101,7 @@ def _on_universe(out: Path, settings: dict[str, Any]) -> None:
     truth = universe.truth()
     planted = truth.scatter[np.searchsorted(truth.source_id, held_out.source_id)]
     scores = [score(name, model, held_out, planted_scatter=planted) for name, model in models.items()]
-    _write(out, models, settings, scores, held_out, "")
+    _write(out, models, settings, scores, held_out, f"Predicted over planted scatter:\n\n{scatter_lines(scores)}")
 
 
 def _all_settings(settings: dict[str, Any]) -> dict[str, TrainingSettings]:

@@ -71,6 +71,7 @@ def test_models_are_compared(stars, tmp_path):
     )  # the same model twice
     known = "alpha_mcc" if stars == "library" else "scatter_ratio"
     assert all(one[known] == one[known] for one in scores.values())
+    assert ("default: BP 0 " in (folder / "table.md").read_text()) is (stars == "universe")
     assert (folder / "table.md").read_text().count("|\n") == len(scores) + 2
     assert {path.stem for path in folder.glob("*.png")} == {
         "training", "kl", "calibration_magnitude", "calibration_colour",

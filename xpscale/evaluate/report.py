@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.types import SpectraBatch
 
-__all__ = ["MAGNITUDES", "Scores", "as_records", "by_colour", "by_magnitude", "encoded_per_s", "score", "table"]
+__all__ = [
+    "MAGNITUDES",
+    "Scores",
+    "as_records",
+    "by_colour",
+    "by_magnitude",
+    "encoded_per_s",
+    "scatter_lines",
+    "score",
+    "table",
+]
 
 MAGNITUDES = (8.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 18.0)
 """Edges of the bins of G in mag."""
@@ -57,6 +67,8 @@ class Scores:
         Predicted over planted scatter: median over coefficients, and the range of nine tenths of them; NaN on real stars.
     scatter_within
         Coefficients of which it is within 10 % of the planted one, of how many.
+    scatter_ratios
+        The same ratio of each of them, by name: ``"BP 0"``.
     alpha_mcc
         See `xpscale.evaluate.labels`; NaN without labels.
     encoded_per_s
@@ -79,6 +91,7 @@ class Scores:
     scatter_ratio: float
     scatter_ratio_range: tuple[float, float]
     scatter_within: tuple[int, int]
+    scatter_ratios: dict[str, float]
     alpha_mcc: float
     encoded_per_s: float
     trained_per_s: float
@@ -133,10 +146,15 @@ def score(
         scatter_ratio=float(middle),
         scatter_ratio_range=(float(low), float(high)),
         scatter_within=(int((np.abs(known - 1) <= 0.1).sum()), len(known)),
+        scatter_ratios={_name(j, len(ratios)): float(ratios[j]) for j in np.flatnonzero(np.isfinite(ratios)).tolist()},
         alpha_mcc=alpha_mcc,
         encoded_per_s=encoded_per_s(model, batch),
         trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
     )
+
+
+def _name(j: int, n_coefficients: int) -> str:
+    return f"{'RP' if j >= n_coefficients // 2 else 'BP'} {j % (n_coefficients // 2)}"
 
 
 def by_magnitude(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
@@ -190,6 +208,14 @@ def table(scores: Sequence[Scores]) -> str:
     heads = [head for head in HEADS if any("nan" not in row[head] for row in rows)]
     lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def scatter_lines(scores: Iterable[Scores]) -> str:
+    """Predicted over planted scatter, coefficient by coefficient, a line a model."""
+    return "\n".join(
+        f"{one.name}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in one.scatter_ratios.items())
+        for one in scores
+    )
 
 
 def as_records(scores: Iterable[Scores]) -> list[dict[str, object]]:
