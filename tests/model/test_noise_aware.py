@@ -163,7 +163,7 @@ def test_latents_that_are_told_together_are_correlated_as_they_should_be():
     exact = torch.linalg.inv(torch.eye(2) + N_COEFFICIENTS)
     correlation = (posterior.factor @ posterior.factor.mT)[:, 0, 1]
     assert correlation.median() == pytest.approx(float(exact[0, 1] / exact[0, 0]), abs=0.03)
-    assert posterior.log_var.exp().median() == pytest.approx(float(exact[0, 0]), rel=0.1)
+    assert posterior.log_var.exp().median() == pytest.approx(float(exact[0, 0]), rel=0.15)
 
 
 def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):
