@@ -174,6 +174,8 @@ def _copy(
 class _Sleeping(torch.nn.Module):
     """A network that takes the time of a fast device and answers with the same numbers for every row."""
 
+    micro_batch = DEVICE_BATCH
+
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.posterior = network.encode(torch.randn(DEVICE_BATCH, network.architecture.n_coefficients))
@@ -189,6 +191,8 @@ class _Sleeping(torch.nn.Module):
 
 class _Products(torch.nn.Module):
     """The matrix products of a folded network, of the same sizes in the same order, and nothing between them."""
+
+    micro_batch = CPU_MICRO_BATCH
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -222,8 +226,7 @@ def _with(
     """A run with another network in the place of the folded one."""
     encoder = ScatterVAEEncoder(model, outputs, "cpu")
     object.__setattr__(encoder.lanes.on_device, "network", network(encoder.lanes.on_device.network))
-    if network is _Sleeping:
-        encoder.micro_batch = DEVICE_BATCH
+    encoder.micro_batch = network.micro_batch
     real, task_module._encoder = task_module._encoder, lambda *_: encoder
     try:
         infer(store, model, out, executor, outputs)

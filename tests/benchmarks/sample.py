@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.inference_scale import POSITION_ORDER, moved, positions
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
+from xpscale.runtime.attempt import peak_memory
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.testing.universe import Universe
@@ -76,9 +76,9 @@ def _passed(cells: Cells, n: int) -> str:
     reader = Tiles(_partitions())
     n_rows = sum(partition.n_rows for partition in reader.partitions)
     with local_cluster(2) as client:
-        before, clock = _peak(), time.perf_counter()
+        before, clock = peak_memory(), time.perf_counter()
         sketch = sketch_store(reader, cells, SPLIT, n, 0, executor=DaskExecutor(client))
-        seconds, peak = time.perf_counter() - clock, _peak() - before
+        seconds, peak = time.perf_counter() - clock, peak_memory() - before
     counts = _counts_on_the_sky(reader)
     assert sketch.n_available == counts.sum()
     assert isinstance(cells, ColourMagnitudeCells) or np.array_equal(sketch.counts, counts)
@@ -114,11 +114,6 @@ def _counts_on_the_sky(reader: Tiles) -> NDArray[np.int64]:
         counts += np.bincount(positions(partition.pixel, partition.n_rows) >> shift, minlength=len(counts))
     pixels = np.arange(len(counts)) >> 2 * (SkyCells().order - SPLIT.order)
     return np.where(uniform_hash(pixels, SPLIT.seed) < SPLIT.fraction, 0, counts)
-
-
-def _peak() -> int:
-    """The largest resident set of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from xpscale.errors import IncompleteError, InvalidInputError
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.probe import calibrate, probe
 from xpscale.runtime.executors.threads import ThreadsExecutor
+from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
 
 
@@ -78,7 +79,7 @@ def test_what_a_killed_probe_left_is_removed_by_the_next(store, model, tmp_path)
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
     for name, age_s in (("killed", MINIMUM_AGE_S + 60), ("running", MINIMUM_AGE_S - 600)):
         scratch = tmp_path / "catalog.probe" / name
-        model.save(plan.catalog.__class__(str(scratch)) / MODEL)
+        model.save(Storage(str(scratch)) / MODEL)
         for path in scratch.rglob("*"):
             os.utime(path, (time.time() - age_s,) * 2)
     probe(plan, ThreadsExecutor(1), device="cpu", seconds=0)
