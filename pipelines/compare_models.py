@@ -1,11 +1,13 @@
-"""The default model, its ablations and the paper's model, side by side on real stars and on a synthetic universe.
+"""The default model, its ablations and the paper's model, side by side on real stars and on a
+synthetic universe.
 
-    python -m pipelines.compare_models --data DIR --out OUT [--quick] [--only library|uncut|universe]
+    python -m pipelines.compare_models --data DIR --out OUT [--quick] [--only
+    library|uncut|universe]
 
-DIR holds ``apogee_library.parquet``.  Every model is trained on the same stars and judged on the same held-out fifth of
-the sky.  The library is also taken uncut, with the stars whose spectra contradict their G flux.  Tables (Markdown and
-JSON) and figures go to OUT; models that are there already are not trained again.  Which models:
-pipelines/settings/compare_models.toml.
+DIR holds ``apogee_library.parquet``.  Every model is trained on the same stars and judged on the
+same held-out fifth of the sky.  The library is also taken uncut, with the stars whose spectra
+contradict their G flux.  Tables (Markdown and JSON) and figures go to OUT; models that are there
+already are not trained again.  Which models: pipelines/settings/compare_models.toml.
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ from xpscale.evaluate.held_out import split_spectra
 from xpscale.evaluate.labels import alpha_mcc, principal_components
 from xpscale.evaluate.latents import ALIVE_NATS
 from xpscale.evaluate.reconstruction import evidence, predict
-from xpscale.evaluate.report import Scores, as_records, by_colour, by_magnitude, scatter_lines, score, table
+from xpscale.evaluate.report import (
+    Scores,
+    as_records,
+    by_colour,
+    by_magnitude,
+    scatter_lines,
+    score,
+    table,
+)
 from xpscale.evaluate.variants import register_variants
 from xpscale.model.scaling import normalized
 from xpscale.plots.models import calibration_by, held_out_curves, kl_per_latent
@@ -56,7 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
         _on_library(apogee.load_library(path), path.name, options.out / "library", settings)
     if only in (None, "uncut"):
         uncut = {**settings, **settings["uncut"], "ablations": {}}
-        _on_library(apogee.load_library(path, math.inf), f"{path.name}, uncut", options.out / "uncut", uncut)
+        _on_library(
+            apogee.load_library(path, math.inf), f"{path.name}, uncut", options.out / "uncut", uncut
+        )
     if only in (None, "universe"):
         _on_universe(options.out / "universe", settings)
 
@@ -64,7 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _on_library(library: apogee.Library, origin: str, out: Path, settings: dict[str, Any]) -> None:
     batch = library.batch.take(slice(0, settings["n_stars"]))
     store = xps.build_store(
-        [("library", batch)], str(out / "store"), n_bp=55, attributes={"origin": origin, "n": len(batch)}
+        [("library", batch)],
+        str(out / "store"),
+        n_bp=55,
+        attributes={"origin": origin, "n": len(batch)},
     )
     models = _train_all(store, out, settings)
     training, held_out = split_spectra(store, next(iter(_all_settings(settings).values())).split)
@@ -78,12 +93,17 @@ def _on_library(library: apogee.Library, origin: str, out: Path, settings: dict[
             name,
             model,
             held_out,
-            alpha_mcc=separation(predict(model, training).latents, predict(model, held_out).latents),
+            alpha_mcc=separation(
+                predict(model, training).latents, predict(model, held_out).latents
+            ),
         )
         for name, model in models.items()
     ]
     raw = normalized(training), normalized(held_out)
-    baselines = {"110 coefficients": separation(*raw), "PCA-6": separation(*principal_components(*raw, 6))}
+    baselines = {
+        "110 coefficients": separation(*raw),
+        "PCA-6": separation(*principal_components(*raw, 6)),
+    }
     text = ", ".join(f"{name} {value:.2f}" for name, value in baselines.items())
     _write(out, models, settings, scores, held_out, f"alpha MCC of baselines: {text}")
 
@@ -100,21 +120,38 @@ def _on_universe(out: Path, settings: dict[str, Any]) -> None:
     _, held_out = split_spectra(store, next(iter(_all_settings(settings).values())).split)
     truth = universe.truth()
     planted = truth.scatter[np.searchsorted(truth.source_id, held_out.source_id)]
-    scores = [score(name, model, held_out, planted_scatter=planted) for name, model in models.items()]
-    _write(out, models, settings, scores, held_out, f"Predicted over planted scatter:\n\n{scatter_lines(scores)}")
+    scores = [
+        score(name, model, held_out, planted_scatter=planted) for name, model in models.items()
+    ]
+    _write(
+        out,
+        models,
+        settings,
+        scores,
+        held_out,
+        f"Predicted over planted scatter:\n\n{scatter_lines(scores)}",
+    )
 
 
 def _all_settings(settings: dict[str, Any]) -> dict[str, TrainingSettings]:
     """Training settings by the model's name: the models of full length, then the ablations."""
     common, ablations = settings["common"], {"epochs": settings["ablation_epochs"]}
     tables = {
-        **{name: {**common, "epochs": settings["epochs"], **own} for name, own in settings["models"].items()},
+        **{
+            name: {**common, "epochs": settings["epochs"], **own}
+            for name, own in settings["models"].items()
+        },
         **{name: {**common, **ablations, **own} for name, own in settings["ablations"].items()},
     }
-    return {name: TrainingSettings.from_table(one, f"{SETTINGS.name}: {name}") for name, one in tables.items()}
+    return {
+        name: TrainingSettings.from_table(one, f"{SETTINGS.name}: {name}")
+        for name, one in tables.items()
+    }
 
 
-def _train_all(store: SpectraStore, folder: Path, settings: dict[str, Any]) -> dict[str, TrainedModel]:
+def _train_all(
+    store: SpectraStore, folder: Path, settings: dict[str, Any]
+) -> dict[str, TrainedModel]:
     models = {}
     for name, training in _all_settings(settings).items():
         print(f"{folder.name}: {name}, {training.epochs} epochs", flush=True)
@@ -131,7 +168,9 @@ def _write(
     note: str,
 ) -> None:
     """The table and the figures."""
-    text = f"{len(held_out):,} held-out spectra\n\n{table(scores)}\n" + (f"\n{note}\n" if note else "")
+    text = f"{len(held_out):,} held-out spectra\n\n{table(scores)}\n" + (
+        f"\n{note}\n" if note else ""
+    )
     (folder / "table.md").write_text(text)
     (folder / "scores.json").write_text(json.dumps(as_records(scores), indent=1))
     print(f"\n{text}")
@@ -139,12 +178,19 @@ def _write(
     title = f"{folder.name}: {len(held_out):,} held-out spectra"
     residuals = {name: predict(model, held_out, seed=0).residuals for name, model in full.items()}
     figures: dict[str, Any] = {
-        "training": held_out_curves({name: str(folder / name / "history.csv") for name in full}, title),
+        "training": held_out_curves(
+            {name: str(folder / name / "history.csv") for name in full}, title
+        ),
         "kl": kl_per_latent(
-            {name: evidence(model, held_out).kl_per_latent for name, model in full.items()}, ALIVE_NATS, title
+            {name: evidence(model, held_out).kl_per_latent for name, model in full.items()},
+            ALIVE_NATS,
+            title,
         ),
     }
-    for word, quantity, binned in (("magnitude", "G [mag]", by_magnitude), ("colour", "BP − RP [mag]", by_colour)):
+    for word, quantity, binned in (
+        ("magnitude", "G [mag]", by_magnitude),
+        ("colour", "BP − RP [mag]", by_colour),
+    ):
         found = {name: binned(values, held_out) for name, values in residuals.items()}
         figures[f"calibration_{word}"] = calibration_by(
             quantity, {name: (one.edges, one.std) for name, one in found.items()}, title
@@ -155,11 +201,19 @@ def _write(
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with apogee_library.parquet")
-    parser.add_argument("--out", type=Path, required=True, help="folder for models, tables and figures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with apogee_library.parquet"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for models, tables and figures"
+    )
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="which models")
-    parser.add_argument("--quick", action="store_true", help="few stars, few epochs: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="few stars, few epochs: to see that all of it runs"
+    )
     parser.add_argument("--only", choices=("library", "uncut", "universe"), help="one of the three")
     return parser.parse_args(arguments)
 

@@ -20,7 +20,9 @@ def main(settings_file: str) -> None:
     plan = xps.plan_inference(store, model, settings.catalog, outputs=settings.outputs)
     print(plan)
     with settings.executor() as executor:
-        report = xps.run(plan, executor=executor, callbacks=[xps.TerminalProgress()], device=settings.device)
+        report = xps.run(
+            plan, executor=executor, callbacks=[xps.TerminalProgress()], device=settings.device
+        )
     snapshot = xps.commit(plan.catalog, report.manifest, "pipelines.infer_dr3")
     print(f"snapshot {snapshot.number}: {xps.open_catalog(settings.catalog)!r}")
 

@@ -22,17 +22,24 @@ def main(settings_file: str) -> None:
     """Draw the sample and train."""
     settings = load(settings_file)
     store = xps.open_spectra(settings.store)
-    training = TrainingSettings.from_toml(settings.training) if settings.training else TrainingSettings()
+    training = (
+        TrainingSettings.from_toml(settings.training) if settings.training else TrainingSettings()
+    )
     try:
         sample = load_sample(settings.sample)
     except NotFoundError:
-        sample = draw_sample(store, settings.sample_size, settings.sample_rule, training.seed, training.split)
+        sample = draw_sample(
+            store, settings.sample_size, settings.sample_rule, training.seed, training.split
+        )
         save_sample(sample, settings.sample)
     print(f"{len(sample):,} objects of {store.n_rows:,}, rule {settings.sample_rule}")
 
     def show(metrics: EpochMetrics) -> None:
         if metrics.epoch % 10 == 0:
-            print(f"epoch {metrics.epoch}: loss {metrics.loss:.2f}, held out {metrics.held_out.loss:.2f}")
+            print(
+                f"epoch {metrics.epoch}: loss {metrics.loss:.2f}, held out"
+                f" {metrics.held_out.loss:.2f}"
+            )
 
     model = xps.train(store, settings.model, training, sample=sample, on_epoch=show)
     print(f"model {model.model_id[:12]}: {settings.model}")

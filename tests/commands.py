@@ -1,4 +1,6 @@
-"""Run ``xpscale`` commands in the test's process: the entry point itself, with its exit code and both streams."""
+"""Run ``xpscale`` commands in the test's process: the entry point itself, with its exit code and
+both streams.
+"""
 
 import contextlib
 import io

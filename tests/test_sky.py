@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpscale.errors import InvalidInputError
-from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, cone_pixels, healpix_29, separation_deg, source_id_pixel
+from xpscale.sky import (
+    INDEX_ORDER,
+    MAX_ORDER,
+    Pixel,
+    cone_pixels,
+    healpix_29,
+    separation_deg,
+    source_id_pixel,
+)
 
 PIXELS = st.integers(0, INDEX_ORDER).flatmap(
     lambda order: st.builds(Pixel, st.just(order), st.integers(0, 12 * 4**order - 1))
@@ -23,9 +31,13 @@ def test_a_pixel_contains_what_lies_in_its_range(a, b):
     low, high = a.index_range
     assert (low, high) == a.range_at(INDEX_ORDER)
     assert high - low == 4 ** (INDEX_ORDER - a.order)
-    children = [Pixel(a.order + 1, 4 * a.number + i) for i in range(4)] if a.order < INDEX_ORDER else []
+    children = (
+        [Pixel(a.order + 1, 4 * a.number + i) for i in range(4)] if a.order < INDEX_ORDER else []
+    )
     assert all(a.contains(child) and not child.contains(a) for child in children)
-    assert sum(child.area_sq_deg for child in children) == pytest.approx(a.area_sq_deg if children else 0)
+    assert sum(child.area_sq_deg for child in children) == pytest.approx(
+        a.area_sq_deg if children else 0
+    )
 
 
 @pytest.mark.parametrize(("order", "number"), [(-1, 0), (30, 0), (0, 12), (3, -1), (5, 12 * 4**5)])
@@ -65,7 +77,9 @@ def test_no_position_has_no_index():
 def test_cones_leave_out_no_pixel(ra, dec, radius_deg, order, seed):
     """Brute force: points drawn inside the cone and on its rim lie in the pixels found."""
     rng = np.random.default_rng(seed)
-    distance = np.radians(radius_deg) * np.concatenate([np.sqrt(rng.random(200)), np.full(200, 1 - 1e-9)])
+    distance = np.radians(radius_deg) * np.concatenate(
+        [np.sqrt(rng.random(200)), np.full(200, 1 - 1e-9)]
+    )
     angle = rng.uniform(0, 2 * np.pi, 400)
     d0 = np.radians(dec)
     sin_dec = np.sin(d0) * np.cos(distance) + np.cos(d0) * np.sin(distance) * np.cos(angle)

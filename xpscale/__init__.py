@@ -1,4 +1,5 @@
-"""xpscale: scatter-VAE inference over every Gaia XP spectrum, from archive files to a queryable derived catalogue.
+"""xpscale: scatter-VAE inference over every Gaia XP spectrum, from archive files to a queryable
+derived catalogue.
 
 The public names are loaded when they are first used, so ``import xpscale`` costs nothing.
 """

@@ -1,4 +1,6 @@
-"""Claim a place for one piece of work: the first to say what it will hold decides, others must agree."""
+"""Claim a place for one piece of work: the first to say what it will hold decides, others must
+agree.
+"""
 
 from __future__ import annotations
 
@@ -29,26 +31,33 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
     Returns
     -------
     bool
-        True if the place was free, False if the same work was begun here before (and can be resumed).
+        True if the place was free, False if the same work was begun here before (and can be
+        resumed).
 
     Raises
     ------
     ConflictError
-        The place holds something else, or work that differs; the message lists the differences.  Nothing was written.
+        The place holds something else, or work that differs; the message lists the differences.
+        Nothing was written.
     """
     mine = json.loads(json.dumps(identity))
     theirs = read_claim(storage, key)
     # The second look: a twin may have claimed the place, and begun to write, since the first.
     if theirs is None and not storage.is_empty() and (theirs := read_claim(storage, key)) is None:
         raise ConflictError(
-            f"{storage} already holds something else: {storage.first_key()}", "Choose a path that is empty"
+            f"{storage} already holds something else: {storage.first_key()}",
+            "Choose a path that is empty",
         )
-    if theirs is None and storage.create(key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()):
+    if theirs is None and storage.create(
+        key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
+    ):
         return True
     theirs = theirs or read_claim(storage, key) or {}
     names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
     if names:
-        lines = "".join(f"\n  {name}: there {theirs.get(name)}, now {mine.get(name)}" for name in names)
+        lines = "".join(
+            f"\n  {name}: there {theirs.get(name)}, now {mine.get(name)}" for name in names
+        )
         raise ConflictError(
             f"{storage} belongs to another {what}, which differs in {len(names)} fields:{lines}\n",
             "Choose another path, or give the same input again to resume",

@@ -1,12 +1,14 @@
-"""Which column of somebody else's table is what: the names under which XP coefficients are found in the wild.
+"""Which column of somebody else's table is what: the names under which XP coefficients are found in
+the wild.
 
 ==============================================================  ======================================================
-``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)    Gaia archive, DataLink; Flatiron's and MyGaiaDB's HDF5
-``coefficients``, ``coefficient_errors``                        both bands side by side: spectra stores
-``coeff``, ``coeff_error``                                      the same: MultimodalUniverse
-``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                        one scalar column a coefficient, from 0
-``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...      one scalar column a coefficient, from 1
-``bp_1`` ..., ``bpe_1`` ...                                     the same, short
+``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)    Gaia archive, DataLink; Flatiron's
+and MyGaiaDB's HDF5 ``coefficients``, ``coefficient_errors``                        both bands side
+by side: spectra stores ``coeff``, ``coeff_error``                                      the same:
+MultimodalUniverse ``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                        one scalar column
+a coefficient, from 0 ``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...      one scalar
+column a coefficient, from 1 ``bp_1`` ..., ``bpe_1`` ...                                     the
+same, short
 ==============================================================  ======================================================
 
 Names are compared without regard to case (archive FITS tables shout).
@@ -26,18 +28,31 @@ from xpscale.errors import InvalidInputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["G_ZERO_POINT", "SourceColumns", "XpColumns", "find_source_columns", "find_xp_columns", "flux_of_magnitude"]
+__all__ = [
+    "G_ZERO_POINT",
+    "SourceColumns",
+    "XpColumns",
+    "find_source_columns",
+    "find_xp_columns",
+    "flux_of_magnitude",
+]
 
 G_ZERO_POINT = 25.6873668671
-"""Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al. 2021, A&A 649, A3)."""
+"""Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al.
+2021, A&A 649, A3).
+"""
 
 _N_BP = {110: 55, 106: 51}
-"""BP coefficients among all, where a table holds both bands in one array: DR3; DR4, whose BP basis is smaller."""
+"""BP coefficients among all, where a table holds both bands in one array: DR3; DR4, whose BP basis
+is smaller.
+"""
 
 _LONG = re.compile(
     r"(?P<e>e_)?(?:(?P<band>bp|rp|xp)_)?(?:coefficient|coeff|coef)s?(?P<error>_errors?|_err)?(?:_(?P<index>\d+))?"
 )
-_SHORT = re.compile(r"(?P<e>)(?P<band>bp|rp)(?P<error>e(?=_\d)|_errors?|_err|(?=_\d))(?:_(?P<index>\d+))?")
+_SHORT = re.compile(
+    r"(?P<e>)(?P<band>bp|rp)(?P<error>e(?=_\d)|_errors?|_err|(?=_\d))(?:_(?P<index>\d+))?"
+)
 
 
 def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,7 +62,9 @@ def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class SourceColumns:
-    """The columns of position and brightness; ``g_is_magnitude`` if there is only ``phot_g_mean_mag``."""
+    """The columns of position and brightness; ``g_is_magnitude`` if there is only
+    ``phot_g_mean_mag``.
+    """
 
     source_id: str
     ra: str
@@ -74,8 +91,9 @@ class XpColumns:
     source_id
         Identifier.
     coefficients, errors
-        One group for BP and one for RP, or one for both side by side.  A group is the name of one array column, or the
-        names of scalar columns in order.  ``errors`` is empty if the table has none.
+        One group for BP and one for RP, or one for both side by side.  A group is the name of one
+        array column, or the names of scalar columns in order.  ``errors`` is empty if the table has
+        none.
     is_scalar
         Whether groups are of scalar columns.
     """
@@ -88,18 +106,26 @@ class XpColumns:
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        return (self.source_id, *(name for group in (*self.coefficients, *self.errors) for name in group))
+        return (
+            self.source_id,
+            *(name for group in (*self.coefficients, *self.errors) for name in group),
+        )
 
     def n_bp(self, widths: tuple[int, ...]) -> int:
         """BP coefficients, given the width of each group; 0 if that cannot be told."""
         return widths[0] if len(widths) == 2 else _N_BP.get(widths[0], 0)
 
     def __str__(self) -> str:
-        groups = [group[0] if len(group) == 1 else f"{group[0]}..{group[-1]}" for group in self.coefficients]
+        groups = [
+            group[0] if len(group) == 1 else f"{group[0]}..{group[-1]}"
+            for group in self.coefficients
+        ]
         return ", ".join(groups) + ("" if self.errors else ", without errors")
 
 
-def find_source_columns(names: Iterable[str], where: str, ra: str = "ra", dec: str = "dec") -> SourceColumns | None:
+def find_source_columns(
+    names: Iterable[str], where: str, ra: str = "ra", dec: str = "dec"
+) -> SourceColumns | None:
     """The position and brightness columns among ``names``; ``None`` if the table lacks any of them.
 
     Parameters
@@ -139,23 +165,30 @@ def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
             arrays.setdefault(kind, []).append(name)
         else:
             scalars.setdefault(kind, {})[int(match["index"])] = name
-    groups: dict[tuple[bool, str], tuple[str, ...]] = {kind: _one(found, where) for kind, found in arrays.items()}
-    groups.update({kind: _in_order(found, where) for kind, found in scalars.items() if kind not in groups})
+    groups: dict[tuple[bool, str], tuple[str, ...]] = {
+        kind: _one(found, where) for kind, found in arrays.items()
+    }
+    groups.update(
+        {kind: _in_order(found, where) for kind, found in scalars.items() if kind not in groups}
+    )
     bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
     coefficients = [groups.get((False, band)) for band in bands]
     source_id = _source_id(known)
     if not source_id or None in coefficients:
         shown = ", ".join(list(known.values())[:12])
         raise InvalidInputError(
-            f"{where} has no {'XP coefficients' if source_id else 'source_id'}; its columns are {shown}"
-            f"{' ...' if len(known) > 12 else ''}",
-            "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one column a coefficient",
+            f"{where} has no {'XP coefficients' if source_id else 'source_id'}; its columns are"
+            f" {shown}{' ...' if len(known) > 12 else ''}",
+            "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one"
+            " column a coefficient",
         )
     found_errors = [groups.get((True, band)) for band in bands]
     chosen = tuple(group for group in coefficients if group is not None)
     errors = tuple(group for group in found_errors if group is not None)
     if errors and [len(group) for group in errors] != [len(group) for group in chosen]:
-        raise InvalidInputError(f"{where} has {len(chosen)} groups of coefficients, and errors for some of them only")
+        raise InvalidInputError(
+            f"{where} has {len(chosen)} groups of coefficients, and errors for some of them only"
+        )
     return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1)
 
 
@@ -163,18 +196,29 @@ def _by_lower(names: Iterable[str], where: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         if name.lower() in found:
-            raise InvalidInputError(f"{where} has the columns {found[name.lower()]} and {name}", "Remove one of them")
+            raise InvalidInputError(
+                f"{where} has the columns {found[name.lower()]} and {name}", "Remove one of them"
+            )
         found[name.lower()] = name
     return found
 
 
 def _source_id(known: Mapping[str, str]) -> str:
-    return next((known[name] for name in ("source_id", "gaia_source_id", "gaia_dr3_source_id") if name in known), "")
+    return next(
+        (
+            known[name]
+            for name in ("source_id", "gaia_source_id", "gaia_dr3_source_id")
+            if name in known
+        ),
+        "",
+    )
 
 
 def _one(names: list[str], where: str) -> tuple[str]:
     if len(names) > 1:
-        raise InvalidInputError(f"{where} has {' and '.join(names)}, which mean the same", "Remove one of them")
+        raise InvalidInputError(
+            f"{where} has {' and '.join(names)}, which mean the same", "Remove one of them"
+        )
     return (names[0],)
 
 
@@ -183,7 +227,8 @@ def _in_order(names: Mapping[int, str], where: str) -> tuple[str, ...]:
     missing = set(range(first, first + len(names))) - set(names)
     if missing or first > 1:
         raise InvalidInputError(
-            f"{where} has {len(names)} columns like {names[first]}, but not number {min(missing, default=0)}",
+            f"{where} has {len(names)} columns like {names[first]}, but not number"
+            f" {min(missing, default=0)}",
             "Scalar coefficient columns must be numbered without a gap from 0 or 1",
         )
     return tuple(names[index] for index in sorted(names))

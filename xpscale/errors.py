@@ -11,8 +11,8 @@
     │   └── IncompleteError                       exit 20   part of the work failed; the rest is kept
     └── TryAgainError       (OSError)             exit 75   the same call may go through later
 
-Each message names the file, row or key, the cause, and what to do.  The builtin second base keeps code that
-catches ``ValueError`` or ``FileNotFoundError`` working.
+Each message names the file, row or key, the cause, and what to do.  The builtin second base keeps
+code that catches ``ValueError`` or ``FileNotFoundError`` working.
 """
 
 from __future__ import annotations

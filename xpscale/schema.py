@@ -1,9 +1,10 @@
 """The columns of the derived catalogue: Arrow type, unit, UCD and meaning, in one place.
 
-A run computes `OUTPUTS` of its choice, in two products that share their rows.  ``latents`` is the main catalogue, small,
-for queries; ``spectra`` is its extension, joined on ``source_id``, with an array a source for each of ``reconstruction`` and
-``scatter`` that was chosen.  A run of latents alone has no decoder, so no ``nll`` and no ``reduced_chi2``.  Units are
-VOUnits; ``""`` is dimensionless.
+A run computes `OUTPUTS` of its choice, in two products that share their rows.  ``latents`` is the
+main catalogue, small, for queries; ``spectra`` is its extension, joined on ``source_id``, with an
+array a source for each of ``reconstruction`` and ``scatter`` that was chosen.  A run of latents
+alone has no decoder, so no ``nll`` and no ``reduced_chi2``.  Units are VOUnits; ``""`` is
+dimensionless.
 """
 
 from __future__ import annotations
@@ -48,17 +49,20 @@ class Flag(enum.IntFlag):
     """Bits of the column ``flags``; 0 means nothing to remark."""
 
     ERRORS_UNUSABLE = 1
-    """A coefficient error is missing, not finite or not positive: ``nll`` and ``reduced_chi2`` are NaN.
+    """A coefficient error is missing, not finite or not positive: ``nll`` and ``reduced_chi2`` are
+    NaN.
 
     This and the two last are only ever set in a catalogue with a reconstruction or a scatter.
     """
     OUTSIDE_TRAINING_DOMAIN = 2
-    """A standardized coefficient lies outside the range seen in training, widened by half; the model extrapolates."""
+    """A standardized coefficient lies outside the range seen in training, widened by half; the
+    model extrapolates.
+    """
     LATENT_VARIANCE_CLAMPED = 4
     """A latent log variance ran against its bound."""
     SCATTER_AT_BOUND = 8
-    """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling; networks without one never
-    set it."""
+    """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling; networks
+    without one never set it."""
     POOR_FIT = 16
     """``reduced_chi2`` is above 10: the reconstruction misses the spectrum."""
 
@@ -90,13 +94,18 @@ def checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [output for output in outputs if output not in OUTPUTS]
     if unknown or "latents" not in outputs:
-        problem = f"no output is called {unknown[0]!r}" if unknown else "the outputs must hold 'latents'"
-        raise InvalidInputError(problem, f"Give some of {','.join(OUTPUTS)}: latents, and what else is wanted")
+        problem = (
+            f"no output is called {unknown[0]!r}" if unknown else "the outputs must hold 'latents'"
+        )
+        raise InvalidInputError(
+            problem, f"Give some of {','.join(OUTPUTS)}: latents, and what else is wanted"
+        )
     return tuple(output for output in OUTPUTS if output in outputs)
 
 
 def checked_precision(precision: str) -> str:
-    """A precision of reconstructions: ``"float32"``, or the largest rounding error as a fraction of the total error.
+    """A precision of reconstructions: ``"float32"``, or the largest rounding error as a fraction of
+    the total error.
 
     Raises
     ------
@@ -109,14 +118,17 @@ def checked_precision(precision: str) -> str:
         fraction = 0.0
     if not 0 < fraction <= 0.5:
         raise InvalidInputError(
-            f"the reconstruction precision {precision!r} is neither {FULL_PRECISION!r} nor a fraction of the error",
+            f"the reconstruction precision {precision!r} is neither {FULL_PRECISION!r} nor a"
+            " fraction of the error",
             "Give float32, or a number above 0 and at most 0.5, such as 0.01",
         )
     return precision if precision == FULL_PRECISION else f"{fraction:g}"
 
 
 def products_of(outputs: Sequence[str]) -> tuple[str, ...]:
-    """The products that hold these outputs: ``latents``, and ``spectra`` for a reconstruction or a scatter."""
+    """The products that hold these outputs: ``latents``, and ``spectra`` for a reconstruction or a
+    scatter.
+    """
     return ("latents", "spectra") if len(outputs) > 1 else ("latents",)
 
 
@@ -141,7 +153,9 @@ def columns(
         To what reconstruction and scatter are rounded; from `checked_precision`.
     """
     if product not in products_of(outputs):
-        raise InvalidInputError(f"no product is called {product!r}", f"Products are {', '.join(products_of(outputs))}")
+        raise InvalidInputError(
+            f"no product is called {product!r}", f"Products are {', '.join(products_of(outputs))}"
+        )
     if product == "spectra":
         return (*_identity_columns(), *_spectra_columns(n_coefficients, outputs, precision))
     return (*_identity_columns(), *_latents_columns(n_latents, has_fit=len(outputs) > 1))
@@ -149,14 +163,26 @@ def columns(
 
 def _identity_columns() -> tuple[Column, ...]:
     return (
-        Column("_healpix_29", pa.int64(), "", "pos.healpix", "HEALPix NESTED index of order 29 of ra, dec"),
+        Column(
+            "_healpix_29",
+            pa.int64(),
+            "",
+            "pos.healpix",
+            "HEALPix NESTED index of order 29 of ra, dec",
+        ),
         Column("source_id", pa.int64(), "", "meta.id;meta.main", "Gaia DR3 source identifier"),
-        Column("ra", pa.float64(), "deg", "pos.eq.ra;meta.main", "Right ascension, ICRS, epoch J2016.0"),
-        Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "Declination, ICRS, epoch J2016.0"),
+        Column(
+            "ra", pa.float64(), "deg", "pos.eq.ra;meta.main", "Right ascension, ICRS, epoch J2016.0"
+        ),
+        Column(
+            "dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "Declination, ICRS, epoch J2016.0"
+        ),
     )
 
 
-def _spectra_columns(n_coefficients: int, outputs: Sequence[str], precision: str) -> tuple[Column, ...]:
+def _spectra_columns(
+    n_coefficients: int, outputs: Sequence[str], precision: str
+) -> tuple[Column, ...]:
     array = pa.list_(pa.field("element", pa.float32(), nullable=False), n_coefficients)
     mean, scatter = (
         "Reconstructed coefficients, BP then RP, decoded at the posterior mean",
@@ -174,11 +200,23 @@ def _spectra_columns(n_coefficients: int, outputs: Sequence[str], precision: str
 
 def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
     means = (
-        Column(f"latent_mean_{i}", pa.float32(), "", "stat.param;stat.mean", f"Posterior mean of latent {i}")
+        Column(
+            f"latent_mean_{i}",
+            pa.float32(),
+            "",
+            "stat.param;stat.mean",
+            f"Posterior mean of latent {i}",
+        )
         for i in range(n_latents)
     )
     log_vars = (
-        Column(f"latent_log_var_{i}", pa.float32(), "", "stat.variance", f"Natural log of the variance of latent {i}")
+        Column(
+            f"latent_log_var_{i}",
+            pa.float32(),
+            "",
+            "stat.variance",
+            f"Natural log of the variance of latent {i}",
+        )
         for i in range(n_latents)
     )
     fit = (
@@ -194,26 +232,45 @@ def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
             pa.float32(),
             "",
             "stat.likelihood",
-            "Negative log likelihood at the posterior mean, standardized units, without C/2 ln(2 pi)",
+            "Negative log likelihood at the posterior mean, standardized units, without C/2"
+            " ln(2 pi)",
         ),
     )
     return (
-        Column("phot_g_mean_flux", pa.float64(), "electron.s**-1", "phot.flux;em.opt", "Mean flux in the G band"),
+        Column(
+            "phot_g_mean_flux",
+            pa.float64(),
+            "electron.s**-1",
+            "phot.flux;em.opt",
+            "Mean flux in the G band",
+        ),
         *means,
         *log_vars,
         *(fit if has_fit else ()),
         Column(
-            "kl", pa.float32(), "", "stat.value", "Kullback-Leibler divergence of the posterior from the prior, nats"
+            "kl",
+            pa.float32(),
+            "",
+            "stat.value",
+            "Kullback-Leibler divergence of the posterior from the prior, nats",
         ),
-        Column("n_coefficients", pa.int16(), "", "meta.number", "Number of finite coefficients used"),
-        Column("flags", pa.int32(), "", "meta.code.qual", "Quality bits, 0 is good; see xpscale.schema.Flag"),
+        Column(
+            "n_coefficients", pa.int16(), "", "meta.number", "Number of finite coefficients used"
+        ),
+        Column(
+            "flags",
+            pa.int32(),
+            "",
+            "meta.code.qual",
+            "Quality bits, 0 is good; see xpscale.schema.Flag",
+        ),
         Column(
             "training_density",
             pa.float32(),
             "",
             "stat.probability",
-            "Training objects in this source's cell of the two leading coefficients, as a fraction of the sample per "
-            "unit area; NaN if the model does not know its training sample",
+            "Training objects in this source's cell of the two leading coefficients, as a fraction"
+            " of the sample per unit area; NaN if the model does not know its training sample",
         ),
     )
 
@@ -226,15 +283,21 @@ def schema(
     precision: str = FULL_PRECISION,
 ) -> pa.Schema:
     """The Arrow schema of a product; see `columns`."""
-    return pa.schema([column.field for column in columns(product, n_latents, n_coefficients, outputs, precision)])
+    return pa.schema(
+        [column.field for column in columns(product, n_latents, n_coefficients, outputs, precision)]
+    )
 
 
 def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
-    """The table's columns of ``target``, in its order and types; refuses missing columns and nulls."""
+    """The table's columns of ``target``, in its order and types; refuses missing columns and
+    nulls.
+    """
     missing = [name for name in target.names if name not in table.column_names]
     if missing:
         raise InvalidInputError(f"the table lacks the columns {', '.join(missing)}")
     for field in target:
         if table[field.name].null_count:
-            raise InvalidInputError(f"column {field.name} has {table[field.name].null_count} nulls, and may have none")
+            raise InvalidInputError(
+                f"column {field.name} has {table[field.name].null_count} nulls, and may have none"
+            )
     return table.select(target.names).cast(target)

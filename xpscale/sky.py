@@ -1,13 +1,14 @@
 """HEALPix pixels as integers: the sky is one integer axis.
 
-A *pixel* is NESTED HEALPix, ``Pixel(order, number)``; order k splits the sphere into 12 * 4**k pixels.  The children of a
-pixel at any deeper order are one contiguous range of numbers, so archive files, partitions and catalogue files are all
-runs of rows sorted by ``_healpix_29``.
+A *pixel* is NESTED HEALPix, ``Pixel(order, number)``; order k splits the sphere into 12 * 4**k
+pixels.  The children of a pixel at any deeper order are one contiguous range of numbers, so archive
+files, partitions and catalogue files are all runs of rows sorted by ``_healpix_29``.
 
-``source_id`` carries a level-12 pixel in its upper bits (Gaia DR3 documentation, section 20.1.1, ``gaia_source``):
-``source_id >> 35`` is the pixel at level 12, ``source_id >> 43`` at level 8, the level of the archive's file names.  It was
-assigned from an early position, so it can differ from the pixel of ``ra, dec``.  Sources where the two differ are *movers*;
-everything here is placed by position.
+``source_id`` carries a level-12 pixel in its upper bits (Gaia DR3 documentation, section 20.1.1,
+``gaia_source``): ``source_id >> 35`` is the pixel at level 12, ``source_id >> 43`` at level 8, the
+level of the archive's file names.  It was assigned from an early position, so it can differ from
+the pixel of ``ra, dec``.  Sources where the two differ are *movers*; everything here is placed by
+position.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Pixel:
 
     def __post_init__(self) -> None:
         if not 0 <= self.order <= INDEX_ORDER or not 0 <= self.number < 12 * 4**self.order:
-            raise InvalidInputError(f"no HEALPix pixel of order {self.order} has number {self.number}")
+            raise InvalidInputError(
+                f"no HEALPix pixel of order {self.order} has number {self.number}"
+            )
 
     @property
     def index_range(self) -> tuple[int, int]:
@@ -80,7 +83,10 @@ class Pixel:
 
     def contains(self, other: Pixel) -> bool:
         """Whether ``other`` is this pixel or lies inside it."""
-        return other.order >= self.order and other.number >> 2 * (other.order - self.order) == self.number
+        return (
+            other.order >= self.order
+            and other.number >> 2 * (other.order - self.order) == self.number
+        )
 
     @property
     def area_sq_deg(self) -> float:
@@ -128,7 +134,10 @@ def cone_pixels(ra: float, dec: float, radius_deg: float, order: int) -> set[int
     if radius_deg > 90:  # beyond some 137 degrees cone_search leaves out pixels that it should not
         return set(range(12 * 4**order))
     number, depth, _ = cone_search(
-        Longitude(ra, unit="deg"), Latitude(dec, unit="deg"), radius=Longitude(radius_deg, unit="deg"), depth=order
+        Longitude(ra, unit="deg"),
+        Latitude(dec, unit="deg"),
+        radius=Longitude(radius_deg, unit="deg"),
+        depth=order,
     )
     return _descendants(zip(number.tolist(), depth.tolist(), strict=True), order)
 
@@ -140,7 +149,9 @@ def _descendants(cells: Iterable[tuple[int, int]], order: int) -> set[int]:
     return found
 
 
-def separation_deg(ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float) -> NDArray[np.float64]:
+def separation_deg(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
+) -> NDArray[np.float64]:
     """Great-circle distance in degrees of positions (N,) from one point (haversine formula)."""
     a, d = np.radians(ra), np.radians(dec)
     a0, d0 = np.radians(ra0), np.radians(dec0)

@@ -54,7 +54,8 @@ class SpectraBatch:
     coefficients
         BP then RP coefficients, float32, with shape (N, C); NaN where missing.
     coefficient_errors
-        Their standard deviations, float32, with shape (N, C); ``None`` where a reader was not asked for them.
+        Their standard deviations, float32, with shape (N, C); ``None`` where a reader was not asked
+        for them.
     """
 
     source_id: NDArray[np.int64]
@@ -68,13 +69,18 @@ class SpectraBatch:
         n = len(self.source_id)
         for name in ("ra", "dec", "phot_g_mean_flux"):
             if getattr(self, name).shape != (n,):
-                raise InvalidInputError(f"{name} has shape {getattr(self, name).shape}, source_id has ({n},)")
+                raise InvalidInputError(
+                    f"{name} has shape {getattr(self, name).shape}, source_id has ({n},)"
+                )
         if self.coefficients.ndim != 2 or len(self.coefficients) != n:
-            raise InvalidInputError(f"coefficients have shape {self.coefficients.shape}, expected ({n}, C)")
+            raise InvalidInputError(
+                f"coefficients have shape {self.coefficients.shape}, expected ({n}, C)"
+            )
         errors = self.coefficient_errors
         if errors is not None and errors.shape != self.coefficients.shape:
             raise InvalidInputError(
-                f"coefficient_errors have shape {errors.shape}, coefficients {self.coefficients.shape}"
+                f"coefficient_errors have shape {errors.shape}, coefficients"
+                f" {self.coefficients.shape}"
             )
 
     def __len__(self) -> int:
@@ -179,8 +185,8 @@ class TaskStatus(enum.StrEnum):
 class TaskReport:
     """What became of one task.  ``n_in = n_out + sum(n_rejected.values())`` unless it failed.
 
-    Times are seconds of wall time inside the task; ``peak_memory`` is the worker process's peak resident set in
-    bytes; ``started`` is seconds since 1970 (UTC); ``worker`` names the process.
+    Times are seconds of wall time inside the task; ``peak_memory`` is the worker process's peak
+    resident set in bytes; ``started`` is seconds since 1970 (UTC); ``worker`` names the process.
     """
 
     task: str
@@ -211,16 +217,24 @@ class TaskReport:
         """The report that `to_json` wrote."""
         fields = json.loads(text)
         fields["status"] = TaskStatus(fields["status"])
-        fields["parts"] = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
+        fields["parts"] = tuple(
+            Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"]
+        )
         return TaskReport(**fields)
 
     def again(self) -> TaskReport:
         """The same report, as seen by a later attempt that found the work done."""
-        return replace(self, status=TaskStatus.ALREADY_WRITTEN) if self.status is TaskStatus.WRITTEN else self
+        return (
+            replace(self, status=TaskStatus.ALREADY_WRITTEN)
+            if self.status is TaskStatus.WRITTEN
+            else self
+        )
 
 
 class Stopwatch:
-    """Seconds by name, and bytes read: what the rooms that one task goes through have spent.  For one thread."""
+    """Seconds by name, and bytes read: what the rooms that one task goes through have spent.  For
+    one thread.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -264,7 +278,9 @@ class SpectraReader(Protocol):
         ...
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
-        """All rows of a partition, sorted by ``_healpix_29``; without coefficient errors if not asked for."""
+        """All rows of a partition, sorted by ``_healpix_29``; without coefficient errors if not
+        asked for.
+        """
         ...
 
 
@@ -287,6 +303,8 @@ class Sink(Protocol):
 class Executor(Protocol):
     """Runs a function over tasks and yields their reports as they come, in any order."""
 
-    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+    def run(
+        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+    ) -> Iterator[TaskReport]:
         """Reports, one a task; a function that raises makes a FAILED report, not an exception."""
         ...

@@ -1,4 +1,6 @@
-"""What differs between places: addresses, sizes, resources.  One TOML file a place, read into one frozen value."""
+"""What differs between places: addresses, sizes, resources.  One TOML file a place, read into one
+frozen value.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def load(path: str | Path) -> Settings:
     """Settings from a TOML file; every field must be there, and nothing else."""
     file = Path(path)
     if not file.is_file():
-        raise NotFoundError(f"{file} does not exist", "Take pipelines/settings/laptop.toml as a start")
+        raise NotFoundError(
+            f"{file} does not exist", "Take pipelines/settings/laptop.toml as a start"
+        )
     try:
         values = tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -81,9 +85,12 @@ def load(path: str | Path) -> Settings:
     names = {field.name for field in fields(Settings)}
     for name in values.keys() - names:
         near = difflib.get_close_matches(name, names, 1)
-        raise InvalidInputError(f"{file} has the key {name!r}", f"Did you mean {near[0]!r}?" if near else "Remove it")
+        raise InvalidInputError(
+            f"{file} has the key {name!r}", f"Did you mean {near[0]!r}?" if near else "Remove it"
+        )
     if missing := names - values.keys():
         raise InvalidInputError(
-            f"{file} lacks {', '.join(sorted(missing))}", "Add it; see pipelines/settings/laptop.toml"
+            f"{file} lacks {', '.join(sorted(missing))}",
+            "Add it; see pipelines/settings/laptop.toml",
         )
     return Settings(**values)

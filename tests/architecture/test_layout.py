@@ -1,4 +1,6 @@
-"""The documents are true: the README's tree, the glossary, the public names; and importing stays light."""
+"""The documents are true: the README's tree, the glossary, the public names; and importing stays
+light.
+"""
 
 import ast
 import doctest
@@ -13,7 +15,18 @@ import xpscale
 import xpscale.text
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "pyarrow", "zarr", "astropy", "hats", "lsdb", "duckdb", "matplotlib", "distributed", "numpy")
+HEAVY = (
+    "torch",
+    "pyarrow",
+    "zarr",
+    "astropy",
+    "hats",
+    "lsdb",
+    "duckdb",
+    "matplotlib",
+    "distributed",
+    "numpy",
+)
 
 
 def test_readme_tree_is_the_repository():
@@ -32,7 +45,9 @@ def test_glossary_names_exist():
     terms = re.findall(r"^\| (.+?) \|", (ROOT / "xpscale/GLOSSARY.md").read_text(), re.M)
     names = [name for term in terms for name in re.findall(r"`(\w+)`", term)]
     assert len(names) > 20
-    missing = [name for name in names if name not in columns and not re.search(rf"\b{name}\b", code)]
+    missing = [
+        name for name in names if name not in columns and not re.search(rf"\b{name}\b", code)
+    ]
     assert missing == []
 
 
@@ -49,7 +64,8 @@ def test_public_names_are_there_and_documented():
 
 
 @pytest.mark.parametrize(
-    "command", ["import xpscale", "import sys; sys.argv = ['xpscale', '--help']; import xpscale.cli.main"]
+    "command",
+    ["import xpscale", "import sys; sys.argv = ['xpscale', '--help']; import xpscale.cli.main"],
 )
 def test_start_up_is_light(command):
     code = f"{command}; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"

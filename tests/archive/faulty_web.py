@@ -25,13 +25,17 @@ class Fault:
     ignore_range: bool = False
     wrong_byte: bool = False
     wait: threading.Event | threading.Barrier | None = None
-    """Stand still after ``wait_after`` bytes until this is set, or until as many requests stand here."""
+    """Stand still after ``wait_after`` bytes until this is set, or until as many requests stand
+    here.
+    """
     wait_after: int = 0
 
 
 @dataclass
 class FaultyWeb:
-    """What a server was asked, what it sent, and what it is to do wrong: `once` a request, or `always`."""
+    """What a server was asked, what it sent, and what it is to do wrong: `once` a request, or
+    `always`.
+    """
 
     url: str = ""
     once: dict[str, deque] = field(default_factory=lambda: defaultdict(deque))
@@ -48,7 +52,11 @@ class FaultyWeb:
             return self.heads.get(key) or self.heads.get("*") or Fault()
         if self.once[key]:
             return self.once[key].popleft()
-        return self.always.get(key) or (self.always.get("*") if key.endswith(".gz") else None) or Fault()
+        return (
+            self.always.get(key)
+            or (self.always.get("*") if key.endswith(".gz") else None)
+            or Fault()
+        )
 
     def forget(self):
         """Count from zero, and do nothing wrong any more."""
@@ -127,7 +135,9 @@ def faulty_web(folder):
     """Serve a folder."""
     web = FaultyWeb()
     handler = type("BoundHandler", (Handler,), {"web": web})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
+    )
     server.daemon_threads = True
     thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.02))
     thread.start()

@@ -39,19 +39,28 @@ def equal(found, expected):
 
 def test_the_same_source_is_equal_in_every_format_of_the_archive(datalink):
     storage = Storage(str(datalink))
-    one = [read_spectra(storage, f"{SINGLE}.{ending}", "", NOWHERE) for ending in ("csv", "ecsv", "fits", "xml")]
+    one = [
+        read_spectra(storage, f"{SINGLE}.{ending}", "", NOWHERE)
+        for ending in ("csv", "ecsv", "fits", "xml")
+    ]
     bulk = "gaia_dr3_source_id_5937083312263887616_dl_products_csv.zip"
     assert member_names(storage, bulk) == [f"{SINGLE}.csv"]
     one.append(read_spectra(storage, bulk, f"{SINGLE}.csv", NOWHERE))
     assert all(equal(found, one[0]) for found in one)
     batch = one[0].batch
-    assert (batch.source_id.tolist(), batch.coefficients.shape, one[0].n_bp) == ([5937083312263887616], (1, 110), 55)
+    assert (batch.source_id.tolist(), batch.coefficients.shape, one[0].n_bp) == (
+        [5937083312263887616],
+        (1, 110),
+        55,
+    )
     assert batch.coefficients[0, 0] == np.float32(3325.743093963916)
     assert not one[0].found.any()
     assert np.isnan(batch.ra).all()
 
 
-@pytest.mark.parametrize(("name", "n_rows"), [("XP_CONTINUOUS_RAW", 2), ("XP_CONTINUOUS_RAW_with_missing_BP", 3)])
+@pytest.mark.parametrize(
+    ("name", "n_rows"), [("XP_CONTINUOUS_RAW", 2), ("XP_CONTINUOUS_RAW_with_missing_BP", 3)]
+)
 def test_sources_without_bp_are_told_in_every_format(datalink, name, n_rows):
     storage = Storage(str(datalink / "gaiaxpy"))
     endings = (".csv", ".ecsv", ".fits", ".xml", "_plain.xml")
@@ -89,7 +98,9 @@ def test_sources_of_every_format(tmp_path, form):
     rows, found = table.rows(np.append(ROWS.source_id[::-1], 7))
     assert found.tolist() == [True] * len(ROWS) + [False]
     for column in ("source_id", "ra", "dec", "phot_g_mean_flux"):
-        np.testing.assert_array_equal(getattr(table, column)[rows[:-1]], getattr(ROWS, column)[::-1])
+        np.testing.assert_array_equal(
+            getattr(table, column)[rows[:-1]], getattr(ROWS, column)[::-1]
+        )
 
 
 def test_a_gzipped_file_and_a_table_with_positions_of_its_own(tmp_path):
@@ -141,7 +152,8 @@ def test_what_is_not_as_it_should_be_is_refused(tmp_path):
 
     table = pq.read_table(tmp_path / "floats.parquet")
     pq.write_table(
-        table.set_column(0, "source_id", table["source_id"].cast(pa.float64(), safe=False)), tmp_path / "f.pq"
+        table.set_column(0, "source_id", table["source_id"].cast(pa.float64(), safe=False)),
+        tmp_path / "f.pq",
     )
     with pytest.raises(InvalidInputError, match="source_id is float64"):
         read_spectra(Storage(str(tmp_path)), "f.pq", "", NOWHERE)

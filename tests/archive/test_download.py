@@ -65,7 +65,9 @@ def fetch(web, to, **options):
 
 
 def assert_equal(archive, to, keys=None):
-    """The folders hold the same files with the same bytes, sums included, and nothing unfinished."""
+    """The folders hold the same files with the same bytes, sums included, and nothing
+    unfinished.
+    """
     keys = contents(archive) if keys is None else keys
     assert contents(to) == keys
     assert all((to / key).read_bytes() == (archive / key).read_bytes() for key in keys)
@@ -73,7 +75,8 @@ def assert_equal(archive, to, keys=None):
     assert not list(to.glob("*/*.part"))
 
 
-# -- what goes well ---------------------------------------------------------------------------------------------------
+# -- what goes well
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_fetch_is_the_archive_and_a_second_one_asks_for_nothing(web, archive, tmp_path):
@@ -89,7 +92,9 @@ def test_a_fetch_is_the_archive_and_a_second_one_asks_for_nothing(web, archive, 
     assert (seen[-1].n_files_done, seen[-1].n_bytes_done, seen[-1].n_bytes) == (6, size, size)
     assert_equal(archive, to)
     for folder in (XP, SOURCE):
-        assert (to / folder / "_MD5SUM.txt").read_text() == (archive / folder / "_MD5SUM.txt").read_text()
+        assert (to / folder / "_MD5SUM.txt").read_text() == (
+            archive / folder / "_MD5SUM.txt"
+        ).read_text()
     web.forget()
     again = fetch(web, to)
     assert (again.n_fetched, again.n_found, again.n_bytes) == (0, 6, 0)
@@ -147,7 +152,13 @@ def test_an_archive_without_sums_is_judged_by_sizes(archive, tmp_path, key):
     assert run_fetch(plan_fetch(str(bare), str(to))).n_found == 6
     (to / key).write_bytes((bare / key).read_bytes()[:-1])
     assert run_fetch(plan_fetch(str(bare), str(to))).n_fetched == 1
-    assert sum("nothing in there can be verified" in problem for problem in verify_archive(str(to)).problems) == 2
+    assert (
+        sum(
+            "nothing in there can be verified" in problem
+            for problem in verify_archive(str(to)).problems
+        )
+        == 2
+    )
 
 
 @pytest.mark.s3
@@ -166,7 +177,8 @@ def test_from_s3_and_on_from_a_part(archive, tmp_path, key):
         assert_equal(archive, to)
 
 
-# -- what goes wrong and comes right ----------------------------------------------------------------------------------
+# -- what goes wrong and comes right
+# ----------------------------------------------------------------------------------
 
 
 DROPS = [Fault(drop_after=5_000)] * 4
@@ -178,13 +190,19 @@ DROPS = [Fault(drop_after=5_000)] * 4
         pytest.param([*DROPS, Fault(drop_after=0), Fault(drop_after=7_000)], 1.0, 6, id="drops"),
         pytest.param([Fault(declared=1_000)], 1.0, 0, id="promises too much"),
         pytest.param([Fault(declared=-1_000)], 1.0, 1, id="promises too little"),
-        pytest.param([Fault(drop_after=5_000), Fault(ignore_range=True)], 1.0, 1, id="ignores ranges"),
+        pytest.param(
+            [Fault(drop_after=5_000), Fault(ignore_range=True)], 1.0, 1, id="ignores ranges"
+        ),
         pytest.param([Fault(wrong_byte=True)], 2.0, 0, id="wrong byte"),
-        pytest.param([Fault(drop_after=5_000), Fault(wrong_byte=True)], 2.0, 1, id="wrong byte behind a drop"),
+        pytest.param(
+            [Fault(drop_after=5_000), Fault(wrong_byte=True)], 2.0, 1, id="wrong byte behind a drop"
+        ),
         pytest.param([Fault(status=503), Fault(status=502), Fault(status=429)], 1.0, 3, id="busy"),
     ],
 )
-def test_faults_are_overcome_and_cost_no_more_than_they_must(web, archive, tmp_path, key, faults, cost, n_faults):
+def test_faults_are_overcome_and_cost_no_more_than_they_must(
+    web, archive, tmp_path, key, faults, cost, n_faults
+):
     web.once[key].extend(faults)
     assert fetch(web, tmp_path).n_faults == n_faults
     assert_equal(archive, tmp_path)
@@ -192,7 +210,9 @@ def test_faults_are_overcome_and_cost_no_more_than_they_must(web, archive, tmp_p
     assert web.sent[key] == cost * (archive / key).stat().st_size + lost
 
 
-@pytest.mark.parametrize("head", [Fault(status=405), Fault(declared=50_000), Fault(declared=-1_000)])
+@pytest.mark.parametrize(
+    "head", [Fault(status=405), Fault(declared=50_000), Fault(declared=-1_000)]
+)
 def test_sizes_may_be_wrong_or_missing(web, archive, tmp_path, head):
     web.heads["*"] = head
     plan = plan_fetch(web.url, str(tmp_path))
@@ -221,7 +241,11 @@ def test_a_part_is_gone_on_with_if_it_is_of_use(web, archive, tmp_path, key):
         (data, 0, []),
         (data + b"more", len(data), [0]),
         (data[:-1] + b"?", len(data), [0]),
-        (b"?" * 20_000, 2 * len(data) - 20_000, [20_000, 0]),  # only the whole shows that the start is wrong
+        (
+            b"?" * 20_000,
+            2 * len(data) - 20_000,
+            [20_000, 0],
+        ),  # only the whole shows that the start is wrong
     ):
         shutil.rmtree(tmp_path)
         part.parent.mkdir(parents=True)
@@ -261,7 +285,9 @@ def test_a_killed_fetch_is_resumed_without_sending_a_byte_twice(web, archive, tm
     try:
         part = tmp_path / f"{key}.part"
         give_up = time.monotonic() + 30
-        while not (part.is_file() and part.stat().st_size == 30_000 and len(contents(tmp_path)) == 5):
+        while not (
+            part.is_file() and part.stat().st_size == 30_000 and len(contents(tmp_path)) == 5
+        ):
             assert time.monotonic() < give_up, process.stderr.read()
             time.sleep(0.02)
         with pytest.raises(TryAgainError, match="another process is fetching"):
@@ -283,7 +309,8 @@ def test_a_killed_fetch_is_resumed_without_sending_a_byte_twice(web, archive, tm
     assert_equal(archive, tmp_path)
 
 
-# -- what stays wrong -------------------------------------------------------------------------------------------------
+# -- what stays wrong
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -297,7 +324,9 @@ def test_a_killed_fetch_is_resumed_without_sending_a_byte_twice(web, archive, tm
         (Fault(drop_after=9_000, ignore_range=True), TryAgainError, "4 tries in a row"),
     ],
 )
-def test_one_bad_file_is_named_and_the_others_come(web, archive, tmp_path, key, fault, error, words):
+def test_one_bad_file_is_named_and_the_others_come(
+    web, archive, tmp_path, key, fault, error, words
+):
     web.always[key] = fault
     with pytest.raises(error, match=words) as raised:
         fetch(web, tmp_path)
@@ -358,7 +387,8 @@ def test_a_place_that_cannot_be_written_ends_the_fetch(web, tmp_path, key):
         plan_fetch(web.url, str(tmp_path / "file"))
 
 
-# -- verify -----------------------------------------------------------------------------------------------------------
+# -- verify
+# --------------------------------------------------------------------------------------------------
 
 
 def test_verify_names_everything_that_is_wrong(archive, tmp_path):
@@ -366,7 +396,9 @@ def test_verify_names_everything_that_is_wrong(archive, tmp_path):
     sound = verify_archive(str(folder))
     size = sum((archive / key).stat().st_size for key in contents(archive))
     assert (sound.ok, sound.n_files, sound.n_pairs, sound.n_bytes) == (True, 6, 3, size)
-    sources, spectra = [[key for key in contents(folder) if key.startswith(table)] for table in (SOURCE, XP)]
+    sources, spectra = [
+        [key for key in contents(folder) if key.startswith(table)] for table in (SOURCE, XP)
+    ]
     flipped = folder / spectra[0]
     data = bytearray(flipped.read_bytes())
     data[100] ^= 1

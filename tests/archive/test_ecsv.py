@@ -1,4 +1,6 @@
-"""The scanner of bulk files against Python's own float, and everything that can be wrong with a row or a file."""
+"""The scanner of bulk files against Python's own float, and everything that can be wrong with a row
+or a file.
+"""
 
 import gzip
 import io
@@ -19,7 +21,9 @@ HEAD = b"# %ECSV 1.0\n# ---\n# datatype: []\nid,skipped,x,arr,tail,last\n"
 
 def read(text, *, raw=None, tail=("x",)):
     data = gzip.compress(text, mtime=0) if raw is None else raw
-    reader = EcsvReader(io.BytesIO(data), "file.csv.gz", integers=["id"], floats=list(tail), arrays=[("arr", 8)])
+    reader = EcsvReader(
+        io.BytesIO(data), "file.csv.gz", integers=["id"], floats=list(tail), arrays=[("arr", 8)]
+    )
     chunks = list(reader.chunks())
     join = lambda parts, empty: np.concatenate(parts) if parts else empty  # noqa: E731
     return (
@@ -38,26 +42,47 @@ def spellings(value):
 
 
 # the archive's magnitudes; 17 significant digits make the float64 that was printed
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12, allow_subnormal=False)
+NUMBERS = st.floats(
+    allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12, allow_subnormal=False
+)
 FIELDS = st.one_of(
     NUMBERS.flatmap(lambda v: st.tuples(spellings(v), st.just(v))),
-    st.sampled_from([("null", math.nan), ("", math.nan), ("nan", math.nan), ("NaN", math.nan), ("Infinity", math.inf)]),
+    st.sampled_from(
+        [
+            ("null", math.nan),
+            ("", math.nan),
+            ("nan", math.nan),
+            ("NaN", math.nan),
+            ("Infinity", math.inf),
+        ]
+    ),
     st.integers(-(10**15), 10**15).map(lambda i: (str(i), float(i))),
 )
 ARRAYS = st.one_of(
     st.sampled_from([("null", []), ("", []), ('"[]"', []), ('""', [])]),
     st.lists(FIELDS.filter(lambda f: f[0] != ""), min_size=1, max_size=8).map(
-        lambda fields: (f'"[{",".join(text for text, _ in fields)}]"', [value for _, value in fields])
+        lambda fields: (
+            f'"[{",".join(text for text, _ in fields)}]"',
+            [value for _, value in fields],
+        )
     ),
 )
 ROWS = st.lists(
-    st.tuples(st.integers(1, 2**63 - 1), st.sampled_from(["", '"a,b\'c"', "plain", "null"]), FIELDS, ARRAYS),
+    st.tuples(
+        st.integers(1, 2**63 - 1),
+        st.sampled_from(["", '"a,b\'c"', "plain", "null"]),
+        FIELDS,
+        ARRAYS,
+    ),
     max_size=12,
 )
 
 
 @given(
-    rows=ROWS, newline=st.sampled_from(["\n", "\r\n"]), ends=st.booleans(), chunk=st.sampled_from([64, 256, 1 << 20])
+    rows=ROWS,
+    newline=st.sampled_from(["\n", "\r\n"]),
+    ends=st.booleans(),
+    chunk=st.sampled_from([64, 256, 1 << 20]),
 )
 def test_numbers_are_those_that_python_reads(rows, newline, ends, chunk):
     body = newline.join(f'{i},{s},{x[0]},{a[0]},"[1,2]",{s}' for i, s, x, a in rows)
@@ -81,7 +106,11 @@ def test_positions_and_fluxes_are_exact(value):
         _, floats, *_ = read(HEAD + f"1,,{text},null,,".encode())
         digits = text.strip("-").replace(".", "").lstrip("0")
         exact = len(digits) <= 19 and len(text.partition(".")[2]) <= 22
-        assert floats[0, 0] == float(text) if exact else floats[0, 0] == pytest.approx(float(text), rel=4e-16)
+        assert (
+            floats[0, 0] == float(text)
+            if exact
+            else floats[0, 0] == pytest.approx(float(text), rel=4e-16)
+        )
 
 
 DIGITS = st.from_regex(r"\A-?[0-9]{1,22}(\.[0-9]{0,26})?(E-?[0-9]{1,2})?\Z")
@@ -89,7 +118,9 @@ DIGITS = st.from_regex(r"\A-?[0-9]{1,22}(\.[0-9]{0,26})?(E-?[0-9]{1,2})?\Z")
 
 @given(st.lists(DIGITS, min_size=1, max_size=8), st.booleans())
 def test_however_many_digits_a_number_has(texts, is_array_alone):
-    *_, arrays, lengths = read(HEAD + f'1,,2,"[{",".join(texts)}]",,{"" if is_array_alone else "x" * 99}\n'.encode())
+    *_, arrays, lengths = read(
+        HEAD + f'1,,2,"[{",".join(texts)}]",,{"" if is_array_alone else "x" * 99}\n'.encode()
+    )
     assert lengths.tolist() == [len(texts)]
     with np.errstate(over="ignore"):
         expected = np.array([float(text) for text in texts]).astype(np.float32)
@@ -130,7 +161,9 @@ def test_bad_rows_are_named(row, says, chunk, monkeypatch):
     assert says in str(raised.value)
 
 
-WHOLE = gzip.compress(HEAD + b"".join(b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in range(1, 4000)), mtime=0)
+WHOLE = gzip.compress(
+    HEAD + b"".join(b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in range(1, 4000)), mtime=0
+)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +193,17 @@ def test_damaged_files_are_refused(raw, says):
 def test_several_gzip_members_are_one_file(padding, chunk, monkeypatch):
     monkeypatch.setattr(ecsv, "CHUNK_BYTES", chunk)
     rows = [b'%d,"a",2.5,"[1,2]",x,y\n' % i for i in range(4000, 4100)]
-    members = [gzip.compress(row, mtime=0) + bytes(padding) for row in rows[: 100 if padding < 10 else 2]]
+    members = [
+        gzip.compress(row, mtime=0) + bytes(padding) for row in rows[: 100 if padding < 10 else 2]
+    ]
     ids, *_ = read(b"", raw=WHOLE + bytes(padding) + b"".join(members))
     assert ids.tolist() == list(range(1, 4000 + len(members)))
 
 
 def spectrum_file(rows):
-    names = "source_id,bp_coefficients,bp_coefficient_errors,rp_coefficients,rp_coefficient_errors,tail"
+    names = (
+        "source_id,bp_coefficients,bp_coefficient_errors,rp_coefficients,rp_coefficient_errors,tail"
+    )
     return io.BytesIO(gzip.compress("\n".join([names, *rows]).encode()))
 
 

@@ -1,4 +1,6 @@
-"""The archive's files: real values against independent readers, names, pairs, MD5 sums, and the web."""
+"""The archive's files: real values against independent readers, names, pairs, MD5 sums, and the
+web.
+"""
 
 import ast
 import contextlib
@@ -32,7 +34,9 @@ def test_every_number_of_the_real_files_is_what_pandas_reads(real_archive):
     for pair in archive.pairs:
         with open_file(archive.storage, pair.spectra) as stream:
             parsed = parse_spectra(stream, pair.spectra.name)
-        table = pd.read_csv(real_archive / pair.spectra.name, comment="#", dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            real_archive / pair.spectra.name, comment="#", dtype=str, keep_default_na=False
+        )
         assert parsed.source_id.tolist() == table["source_id"].astype("int64").tolist()
         for what in ("coefficients", "coefficient_errors"):
             for band, columns in (("bp", slice(0, parsed.n_bp)), ("rp", slice(parsed.n_bp, None))):
@@ -62,7 +66,10 @@ def test_one_real_file_is_what_astropy_reads(real_archive):
     pair = next(pair for pair in archive.pairs if pair.key.startswith("614517-614573"))
     wanted = ["source_id", "bp_coefficients", "rp_coefficients"]
     table = Table.read(
-        real_archive / pair.spectra.name, format="ascii.ecsv", fill_values=("null", "0"), include_names=wanted
+        real_archive / pair.spectra.name,
+        format="ascii.ecsv",
+        fill_values=("null", "0"),
+        include_names=wanted,
     )
     with open_file(archive.storage, pair.spectra) as stream:
         parsed = parse_spectra(stream, "x")
@@ -97,16 +104,26 @@ def test_pairs_digest_and_keys_follow_the_files(small, tmp_path):
     sums.write_text(re.sub("^.", lambda m: "0" if m[0] != "0" else "1", sums.read_text(), count=1))
     changed = open_archive(str(path))
     assert changed.digest != archive.digest
-    assert [a.key == b.key for a, b in zip(changed.pairs, archive.pairs, strict=True)] == [False, True, True]
+    assert [a.key == b.key for a, b in zip(changed.pairs, archive.pairs, strict=True)] == [
+        False,
+        True,
+        True,
+    ]
     for folder in ("gaia_source", "xp_continuous_mean_spectrum"):
         (path / folder / "_MD5SUM.txt").unlink()
     bare = open_archive(str(path))
     assert {pair.sources.md5 for pair in bare.pairs} == {""}
-    name = path / bare.pairs[1].spectra.name  # without sums, the CRC-32 at the end tells a file from one of equal size
+    name = (
+        path / bare.pairs[1].spectra.name
+    )  # without sums, the CRC-32 at the end tells a file from one of equal size
     data = name.read_bytes()
     name.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
     changed = open_archive(str(path))
-    assert [a.key == b.key for a, b in zip(changed.pairs, bare.pairs, strict=True)] == [True, False, True]
+    assert [a.key == b.key for a, b in zip(changed.pairs, bare.pairs, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_what_was_verified_is_not_hashed_again_until_it_is_touched(small, tmp_path, monkeypatch):
@@ -121,7 +138,11 @@ def test_what_was_verified_is_not_hashed_again_until_it_is_touched(small, tmp_pa
     sums = path / "gaia_source/_MD5SUM.txt"
     sums.write_text(re.sub("^.", lambda m: "0" if m[0] != "0" else "1", sums.read_text(), count=1))
     (path / archive.pairs[1].sources.name).touch()
-    assert [pair.sources.is_verified for pair in open_archive(str(path)).pairs] == [False, False, True]
+    assert [pair.sources.is_verified for pair in open_archive(str(path)).pairs] == [
+        False,
+        False,
+        True,
+    ]
 
     def read(file):
         with verified_stream(archive.storage, file) as stream:
@@ -193,7 +214,9 @@ class Web(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Web, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Web, directory=str(folder))
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -208,14 +231,21 @@ def test_an_archive_on_the_web_is_listed_by_its_md5_sums_and_read_in_blocks(smal
     monkeypatch.setattr(reading, "BLOCK_BYTES", 10_007)
     with serving(small.url) as url:
         archive, local = open_archive(url), open_archive(small.url)
-        strip = lambda pairs: [(p.spectra.name, p.spectra.md5, p.sources.name, p.sources.md5) for p in pairs]  # noqa: E731
+        strip = lambda pairs: [  # noqa: E731
+            (p.spectra.name, p.spectra.md5, p.sources.name, p.sources.md5) for p in pairs
+        ]
         assert strip(archive.pairs) == strip(local.pairs)
         pair = archive.pairs[1]
         here_file = local.pairs[1].spectra
-        with verified_stream(archive.storage, pair.spectra) as there, open_file(local.storage, here_file) as here:
+        with (
+            verified_stream(archive.storage, pair.spectra) as there,
+            open_file(local.storage, here_file) as here,
+        ):
             remote, expected = parse_spectra(there, "x"), parse_spectra(here, "x")
         assert np.array_equal(remote.coefficients, expected.coefficients)
-        gone = FilePair(files.ArchiveFile("xp_continuous_mean_spectrum/gone", 0, 1, 0, ""), pair.sources)
+        gone = FilePair(
+            files.ArchiveFile("xp_continuous_mean_spectrum/gone", 0, 1, 0, ""), pair.sources
+        )
         with pytest.raises(InvalidInputError, match="gone does not exist"):
             open_file(archive.storage, gone.spectra)
     with pytest.raises((TryAgainError, NotFoundError)):

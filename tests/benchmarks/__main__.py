@@ -1,4 +1,6 @@
-"""``python -m tests.benchmarks [NAME...]``: run benchmarks by name; all of them if none is given."""
+"""``python -m tests.benchmarks [NAME...]``: run benchmarks by name; all of them if none is
+given.
+"""
 
 import importlib
 import pkgutil
@@ -9,7 +11,11 @@ import tests.benchmarks
 
 def run() -> None:
     """Run what the command line names."""
-    known = sorted(m.name for m in pkgutil.iter_modules(tests.benchmarks.__path__) if not m.name.startswith("_"))
+    known = sorted(
+        m.name
+        for m in pkgutil.iter_modules(tests.benchmarks.__path__)
+        if not m.name.startswith("_")
+    )
     names = sys.argv[1:] or known
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(known)}")

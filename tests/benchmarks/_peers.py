@@ -1,11 +1,12 @@
-"""Other engines at the same work: Parquet or HATS in, the catalogue's columns out, each as its manual says to do it.
+"""Other engines at the same work: Parquet or HATS in, the catalogue's columns out, each as its
+manual says to do it.
 
-All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 4,096, one torch thread), kept in the
-process; what differs is how rows are read, handed on, spread and written.  "As its users have it" LSDB and Ray Data run
-the network as it was trained and write with their own options.  They read what `write_rows` wrote and
-write the columns of both products into one table, in the encodings of `xpscale.catalog.sink` where the engine's writer takes
-them (Daft's takes a codec only).  The allocator is as each engine leaves it.
-"""
+All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 4,096,
+one torch thread), kept in the process; what differs is how rows are read, handed on, spread and
+written.  "As its users have it" LSDB and Ray Data run the network as it was trained and write with
+their own options.  They read what `write_rows` wrote and write the columns of both products into
+one table, in the encodings of `xpscale.catalog.sink` where the engine's writer takes them (Daft's
+takes a codec only).  The allocator is as each engine leaves it."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ Variants = dict[str, Callable[[Path], None]]
 
 @dataclass(frozen=True)
 class Work:
-    """What every engine is given: Parquet files, the folder of a model, the columns to write, room for files of its own."""
+    """What every engine is given: Parquet files, the folder of a model, the columns to write, room
+    for files of its own.
+    """
 
     files: list[Path]
     model: str
@@ -69,7 +72,9 @@ def write_rows(store: SpectraStore, folder: Path) -> list[Path]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, row_group_size=ROW_GROUP_SIZE, **_write_options(table.schema, "spectra"))
+    pq.write_table(
+        table, path, row_group_size=ROW_GROUP_SIZE, **_write_options(table.schema, "spectra")
+    )
 
 
 @lru_cache(maxsize=2)
@@ -90,14 +95,24 @@ def encode(table: pa.Table, model: str, is_folded: bool = True) -> pa.Table:
     return _encoder(model, is_folded)(SpectraBatch(**columns))
 
 
-def encode_frame(frame: pd.DataFrame, model: str, index: str | None = None, is_folded: bool = True) -> pd.DataFrame:
+def encode_frame(
+    frame: pd.DataFrame, model: str, index: str | None = None, is_folded: bool = True
+) -> pd.DataFrame:
     """From a pandas frame of Arrow columns to another, one of them as index."""
-    return _frame(encode(pa.Table.from_pandas(frame, preserve_index=False), model, is_folded), index)
+    return _frame(
+        encode(pa.Table.from_pandas(frame, preserve_index=False), model, is_folded), index
+    )
 
 
 def _frame(table: pa.Table, index: str | None = None) -> pd.DataFrame:
-    """The frame of a table; its lists may hold nulls, as LSDB takes no others for the same on both sides of a call."""
-    lists = {field.name: pa.list_(pa.float32(), field.type.list_size) for field in table.schema if field.name in LISTS}
+    """The frame of a table; its lists may hold nulls, as LSDB takes no others for the same on both
+    sides of a call.
+    """
+    lists = {
+        field.name: pa.list_(pa.float32(), field.type.list_size)
+        for field in table.schema
+        if field.name in LISTS
+    }
     fields = [field.with_type(lists.get(field.name, field.type)) for field in table.schema]
     frame = table.cast(pa.schema(fields)).to_pandas(types_mapper=pd.ArrowDtype)
     return frame.set_index(index) if index else frame
@@ -119,7 +134,12 @@ def _plain_cluster(stack: ExitStack) -> Client:
     """Dask as it comes, two workers of one thread."""
     from distributed import Client, LocalCluster
 
-    settings = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    settings = {
+        "threads_per_worker": 1,
+        "memory_limit": 0,
+        "dashboard_address": ":0",
+        "silence_logs": logging.CRITICAL,
+    }
     cluster = LocalCluster(N_WORKERS, **settings)
     return stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
 
@@ -133,13 +153,17 @@ def dask(work: Work, stack: ExitStack) -> Variants:
 
     def delayed(out: Path) -> None:
         out.mkdir()
-        tasks = [dask.delayed(convert_file, pure=False)(file, out, work.model) for file in work.files]
+        tasks = [
+            dask.delayed(convert_file, pure=False)(file, out, work.model) for file in work.files
+        ]
         client.gather(client.compute(tasks))
 
     def frame(out: Path) -> None:
         rows = dd.read_parquet([str(file) for file in work.files], dtype_backend="pyarrow")
         done = rows.map_partitions(encode_frame, work.model, meta=_frame(work.schema.empty_table()))
-        files = done.to_parquet(str(out), schema=work.schema, write_index=False, compute=False, **work.options)
+        files = done.to_parquet(
+            str(out), schema=work.schema, write_index=False, compute=False, **work.options
+        )
         client.compute(files).result()
 
     mapped = {"Dask client.map": lambda out: map_files(work, client, out)}
@@ -147,7 +171,9 @@ def dask(work: Work, stack: ExitStack) -> Variants:
 
 
 def lsdb(work: Work, stack: ExitStack) -> Variants:
-    """``map_partitions`` and ``write_catalog``, with zstd at level 1; and with its own 15, as it comes."""
+    """``map_partitions`` and ``write_catalog``, with zstd at level 1; and with its own 15, as it
+    comes.
+    """
     import lsdb
 
     client, index = _plain_cluster(stack), "_healpix_29"
@@ -157,7 +183,9 @@ def lsdb(work: Work, stack: ExitStack) -> Variants:
         rows, ra_column="ra", dec_column="dec", partition_rows=ROW_GROUP_SIZE, margin_threshold=None
     )
     codec = {"compression": "zstd", "compression_level": 1}
-    catalog.write_catalog(work.room / "hats", catalog_name="rows", write_table_kwargs=codec, **saved)
+    catalog.write_catalog(
+        work.room / "hats", catalog_name="rows", write_table_kwargs=codec, **saved
+    )
 
     def run(out: Path, is_ours: bool) -> None:
         with client.as_current():
@@ -167,7 +195,10 @@ def lsdb(work: Work, stack: ExitStack) -> Variants:
             options = {"write_table_kwargs": work.options} if is_ours else {}
             done.write_catalog(out, catalog_name="latents", **options, **saved)
 
-    return {"LSDB": lambda out: run(out, True), "LSDB, as its users have it": lambda out: run(out, False)}
+    return {
+        "LSDB": lambda out: run(out, True),
+        "LSDB, as its users have it": lambda out: run(out, False),
+    }
 
 
 def daft(work: Work, _: ExitStack) -> Variants:
@@ -178,12 +209,16 @@ def daft(work: Work, _: ExitStack) -> Variants:
 
     @daft.func.batch(return_dtype=daft.DataType.struct(kinds), unnest=True, batch_size=BATCH_SIZE)
     def encoded(*columns: daft.Series) -> daft.Series:
-        rows = pa.table({name: column.to_arrow() for name, column in zip(COLUMNS, columns, strict=True)})
+        rows = pa.table(
+            {name: column.to_arrow() for name, column in zip(COLUMNS, columns, strict=True)}
+        )
         return daft.Series.from_arrow(encode(rows, work.model).to_struct_array())
 
     def run(out: Path) -> None:
         rows = daft.read_parquet([str(file) for file in work.files])
-        rows.select(encoded(*(daft.col(name) for name in COLUMNS))).write_parquet(str(out), compression="zstd")
+        rows.select(encoded(*(daft.col(name) for name in COLUMNS))).write_parquet(
+            str(out), compression="zstd"
+        )
 
     return {"Daft": run}
 
@@ -191,11 +226,16 @@ def daft(work: Work, _: ExitStack) -> Variants:
 def ray(work: Work, stack: ExitStack) -> Variants:
     """``map_batches`` with tasks: actors would hold the two CPUs that reading and writing need.
 
-    Ray's newer reader, its default, puts all of these files into one task, which leaves a CPU idle: the older one is used.
-    """
+    Ray's newer reader, its default, puts all of these files into one task, which leaves a CPU idle:
+    the older one is used."""
     import ray
 
-    ray.init(num_cpus=N_WORKERS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        num_cpus=N_WORKERS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     stack.callback(ray.shutdown)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.use_datasource_v2 = False
@@ -203,7 +243,12 @@ def ray(work: Work, stack: ExitStack) -> Variants:
 
     def run(out: Path, is_ours: bool) -> None:
         rows = ray.data.read_parquet([str(file) for file in work.files])
-        done = rows.map_batches(encode, fn_args=[work.model, is_ours], batch_format="pyarrow", batch_size=BATCH_SIZE)
+        done = rows.map_batches(
+            encode, fn_args=[work.model, is_ours], batch_format="pyarrow", batch_size=BATCH_SIZE
+        )
         done.write_parquet(str(out), **(work.options if is_ours else {}))
 
-    return {"Ray Data": lambda out: run(out, True), "Ray Data, as its users have it": lambda out: run(out, False)}
+    return {
+        "Ray Data": lambda out: run(out, True),
+        "Ray Data, as its users have it": lambda out: run(out, False),
+    }

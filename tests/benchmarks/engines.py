@@ -1,13 +1,16 @@
-"""xpscale against the engines that people would take: the same rows, the same encoder, the same columns, on two cores.
+"""xpscale against the engines that people would take: the same rows, the same encoder, the same
+columns, on two cores.
 
-xpscale reads its store and writes its two products; what the others do is in `tests.benchmarks._peers`.  The reference script
-is that of `tests.benchmarks.inference`: fewer columns, ``.npy`` out.  Engines start outside of the timed part.  Each has a run
-to warm up, after which its output must hold every source once, with the columns and latents that the encoder gives
-for it.  Rounds are interleaved, medians; ratios are of a round.  CPU time is of all processes, idle ones too.
+xpscale reads its store and writes its two products; what the others do is in
+`tests.benchmarks._peers`.  The reference script is that of `tests.benchmarks.inference`: fewer
+columns, ``.npy`` out.  Engines start outside of the timed part.  Each has a run to warm up, after
+which its output must hold every source once, with the columns and latents that the encoder gives
+for it.  Rounds are interleaved, medians; ratios are of a round.  CPU time is of all processes, idle
+ones too.
 
-What is not installed is skipped (``pip install 'xpscale[bench]'``).  What raises, or lacks rows, is named and makes the exit
-code 1; the rest goes on.  ``XPSCALE_BENCH_SOURCES`` (1,048,576) and ``XPSCALE_BENCH_ROUNDS`` (2) say how long it takes.
-"""
+What is not installed is skipped (``pip install 'xpscale[bench]'``).  What raises, or lacks rows, is
+named and makes the exit code 1; the rest goes on.  ``XPSCALE_BENCH_SOURCES`` (1,048,576) and
+``XPSCALE_BENCH_ROUNDS`` (2) say how long it takes."""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def main() -> None:
         store, model = prepare(folder)
         model.save(str(folder / "model"))
         encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
-        expected = pa.concat_tables(encoder(store.read(partition)) for partition in store.partitions)
+        expected = pa.concat_tables(
+            encoder(store.read(partition)) for partition in store.partitions
+        )
         files = _peers.write_rows(store, folder / "rows")
         work = _peers.Work(files, str(folder / "model"), expected.schema, folder)
         with ExitStack() as stack:
@@ -88,9 +93,15 @@ def _variants(
 
 
 def _attempt(
-    name: str, variants: _peers.Variants, out: Path, failed: list[str], expected: pa.Table | None = None
+    name: str,
+    variants: _peers.Variants,
+    out: Path,
+    failed: list[str],
+    expected: pa.Table | None = None,
 ) -> tuple[float, float] | None:
-    """Wall and CPU seconds of a run, whose output is checked and removed; one that fails is not run again."""
+    """Wall and CPU seconds of a run, whose output is checked and removed; one that fails is not run
+    again.
+    """
     clock, cpu = time.perf_counter(), _cpu_s()
     try:
         variants[name](out)
@@ -113,19 +124,33 @@ def _fail(name: str, error: Exception, failed: list[str]) -> None:
 
 def _check(out: Path, expected: pa.Table) -> None:
     """Every source once, with the columns that are expected and the numbers in some of them."""
-    if (out / "latents.npy").exists():  # the reference script's arrays, in the store's order, without identifiers
-        np.testing.assert_allclose(np.load(out / "latents.npy")[:, 0], expected["latent_mean_0"], atol=TOLERANCE)
+    if (
+        out / "latents.npy"
+    ).exists():  # the reference script's arrays, in the store's order, without identifiers
+        np.testing.assert_allclose(
+            np.load(out / "latents.npy")[:, 0], expected["latent_mean_0"], atol=TOLERANCE
+        )
         return
-    schemas = {path: pq.read_schema(path) for path in out.rglob("*.parquet") if path.name != "data_thumbnail.parquet"}
-    if missing := set(expected.schema.names).difference(*(schema.names for schema in schemas.values())):
+    schemas = {
+        path: pq.read_schema(path)
+        for path in out.rglob("*.parquet")
+        if path.name != "data_thumbnail.parquet"
+    }
+    if missing := set(expected.schema.names).difference(
+        *(schema.names for schema in schemas.values())
+    ):
         raise ValueError(f"the output lacks the columns {', '.join(sorted(missing))}")
     wanted = expected.sort_by("source_id")
     for column in ("latent_mean_0", "scatter"):
         paths = [path for path, schema in schemas.items() if column in schema.names]
-        tables = [pq.read_table(path, columns=["source_id", column], partitioning=None) for path in paths]
+        tables = [
+            pq.read_table(path, columns=["source_id", column], partitioning=None) for path in paths
+        ]
         found = pa.concat_tables(tables, promote_options="permissive").sort_by("source_id")
         if not np.array_equal(found["source_id"], wanted["source_id"]):
-            raise ValueError(f"{len(found)} rows of {column}, not the {len(wanted)} sources once each")
+            raise ValueError(
+                f"{len(found)} rows of {column}, not the {len(wanted)} sources once each"
+            )
         values, right = (_first(table[column]) for table in (found, wanted))
         np.testing.assert_allclose(values, right, rtol=TOLERANCE, atol=TOLERANCE, err_msg=column)
 
@@ -151,9 +176,15 @@ def _timed(variants: _peers.Variants, folder: Path, failed: list[str]) -> dict[s
 
 
 def _print(seconds: dict[str, np.ndarray]) -> None:
-    print(f"\n{', '.join(OUTPUTS)}: {N_SOURCES:,} sources, medians of {ROUNDS} rounds (lowest to highest)")
+    print(
+        f"\n{', '.join(OUTPUTS)}: {N_SOURCES:,} sources, medians of {ROUNDS} rounds (lowest to"
+        " highest)"
+    )
     ratios = [ours for ours in OURS if ours in seconds]
-    print(f"{'':30} {'sources/s':>10} {'CPU us/source':>14}" + "".join(f"  {ours + ' / it':>29}" for ours in ratios))
+    print(
+        f"{'':30} {'sources/s':>10} {'CPU us/source':>14}"
+        + "".join(f"  {ours + ' / it':>29}" for ours in ratios)
+    )
     for name, values in seconds.items():
         wall, cpu = np.median(values, axis=0)
         each = "".join(f"  {_spread(values[:, 0] / seconds[ours][:, 0]):>29}" for ours in ratios)

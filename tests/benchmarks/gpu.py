@@ -1,9 +1,11 @@
-"""One GPU: the forward against what its memory and its arithmetic allow, copies beside it, and whole runs.
+"""One GPU: the forward against what its memory and its arithmetic allow, copies beside it, and
+whole runs.
 
-All through the product's own classes: `OnDevice` is the forward, a `Lane` the overlap, `ScatterVAEEncoder` the whole, and
-`xpscale.run` on Dask workers that share the GPU the run.  *Floors*: the bytes that a fused network would have to read and write
-in the device's memory at the bandwidth that a copy reaches there, and its multiplications and additions at the rate of a
-large float32 matrix product (no TF32).  Without a GPU it says so and does nothing.
+All through the product's own classes: `OnDevice` is the forward, a `Lane` the overlap,
+`ScatterVAEEncoder` the whole, and `xpscale.run` on Dask workers that share the GPU the run.
+*Floors*: the bytes that a fused network would have to read and write in the device's memory at the
+bandwidth that a copy reaches there, and its multiplications and additions at the rate of a large
+float32 matrix product (no TF32).  Without a GPU it says so and does nothing.
 
 A run has a million sources for each worker, in ``$TMPDIR``; a worker for each CPU core is the most.
 """
@@ -50,7 +52,9 @@ def main() -> None:
         print("skipped: no GPU")
         return
     n_cpus = os.cpu_count() or 1
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {n_cpus} CPU cores", flush=True)
+    print(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {n_cpus} CPU cores", flush=True
+    )
     with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
         store = tiled_store(Storage(f"{folder}/store"), 1)
         model = random_model(store, store.partitions)
@@ -87,13 +91,19 @@ def _arithmetic() -> float:
 
 
 def _forward(encoder: ScatterVAEEncoder, bandwidth: float, arithmetic: float) -> None:
-    """The forward on rows that are on the device already: as it is, as one CUDA graph, and compiled."""
+    """The forward on rows that are on the device already: as it is, as one CUDA graph, and
+    compiled.
+    """
     print(f"\n{', '.join(encoder.outputs)}: forward of rows on the device, million sources/s")
     on_device, folded = encoder.lanes.on_device, encoder.lanes.on_device.network
     parts = [folded.encoder, *((folded.mean, folded.scatter) if on_device.decodes else ())]  # type: ignore[attr-defined]
-    n_flops = sum(2 * values.numel() for part in parts for values in part.parameters() if values.ndim == 2)
+    n_flops = sum(
+        2 * values.numel() for part in parts for values in part.parameters() if values.ndim == 2
+    )
     compiled = torch.compile(on_device.results)  # it cannot take inference mode
-    print("| micro-batch | as it is | CUDA graph | torch.compile | floor by memory | by arithmetic |")
+    print(
+        "| micro-batch | as it is | CUDA graph | torch.compile | floor by memory | by arithmetic |"
+    )
     print("|---|---|---|---|---|---|")
     for n in MICRO_BATCHES:
         x = torch.randn(n, encoder.model.n_coefficients, device="cuda")
@@ -101,13 +111,23 @@ def _forward(encoder: ScatterVAEEncoder, bandwidth: float, arithmetic: float) ->
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             on_device(x, None)
-        ways = partial(on_device, x, None), graph.replay, torch.no_grad()(partial(compiled, x, None))
-        rates = [*(n / _median_s(way, 20) for way in ways), n / n_values / FLOAT32 * bandwidth, arithmetic / n_flops]
+        ways = (
+            partial(on_device, x, None),
+            graph.replay,
+            torch.no_grad()(partial(compiled, x, None)),
+        )
+        rates = [
+            *(n / _median_s(way, 20) for way in ways),
+            n / n_values / FLOAT32 * bandwidth,
+            arithmetic / n_flops,
+        ]
         print(f"| {n:,} | " + " | ".join(f"{rate / 1e6:,.0f}" for rate in rates) + " |", flush=True)
 
 
 def _lane(encoder: ScatterVAEEncoder) -> None:
-    """Host to device, forward, device to host, by one thread: with micro-batches on their way, and one after the other."""
+    """Host to device, forward, device to host, by one thread: with micro-batches on their way, and
+    one after the other.
+    """
     print(f"\n{', '.join(encoder.outputs)}: to the device, forward and back, million sources/s")
     print("| micro-batch | overlapped | one after the other |")
     print("|---|---|---|")
@@ -139,13 +159,20 @@ def _encoder(encoder: ScatterVAEEncoder, store: SpectraStore) -> None:
         watch, clock = Stopwatch(), time.perf_counter()
         encoder(batch, watch)
         seconds = time.perf_counter() - clock
-        split = ", ".join(f"{name.removesuffix('_s')} {share / seconds:.0%}" for name, share in watch.seconds.items())
-        print(f"| {encoder.micro_batch:,} | {len(batch) / seconds / 1e6:.2f} | {split} |", flush=True)
+        split = ", ".join(
+            f"{name.removesuffix('_s')} {share / seconds:.0%}"
+            for name, share in watch.seconds.items()
+        )
+        print(
+            f"| {encoder.micro_batch:,} | {len(batch) / seconds / 1e6:.2f} | {split} |", flush=True
+        )
     encoder.micro_batch = ours
 
 
 def _runs(folder: Path, model: TrainedModel, n_workers: int) -> None:
-    """Whole runs, from the store to parts of the catalogue, by workers that share the GPU; and without it."""
+    """Whole runs, from the store to parts of the catalogue, by workers that share the GPU; and
+    without it.
+    """
     store = tiled_store(Storage(f"{folder}/store"), n_workers * PARTITIONS_PER_WORKER)
     with local_cluster(n_workers, TASKS_AT_ONCE) as client:
         executor = DaskExecutor(client)
@@ -153,7 +180,12 @@ def _runs(folder: Path, model: TrainedModel, n_workers: int) -> None:
             _run(folder, store, model, executor, LATENTS, device)  # imports and contexts
             for outputs in (LATENTS, OUTPUTS):
                 report, seconds = _run(folder, store, model, executor, outputs, device)
-                cells = (", ".join(outputs), n_workers, device, f"{store.n_rows / seconds / 1e6:.2f}")
+                cells = (
+                    ", ".join(outputs),
+                    n_workers,
+                    device,
+                    f"{store.n_rows / seconds / 1e6:.2f}",
+                )
                 memory, spent = f"{report.peak_memory / 1e9:.2f} GB", in_words(report.record.split)
                 print("| " + " | ".join(map(str, (*cells, memory, spent))) + " |", flush=True)
 
@@ -174,7 +206,9 @@ def _run(
 
 
 def _median_s(work: Callable[[], object], n_calls: int = 1) -> float:
-    """Median wall seconds of one of ``n_calls`` calls in a row, after one round that does not count."""
+    """Median wall seconds of one of ``n_calls`` calls in a row, after one round that does not
+    count.
+    """
     seconds = []
     for _ in range(ROUNDS + 1):
         torch.cuda.synchronize()

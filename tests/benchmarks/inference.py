@@ -1,11 +1,14 @@
-"""Inference end to end against a bare copy of the same bytes, and against what people do today; one command, minutes.
+"""Inference end to end against a bare copy of the same bytes, and against what people do today; one
+command, minutes.
 
-``copy`` reads and decodes the same store and writes the same parts, encoded by the same writer, with no model between; it is
-overlapped as xpscale is: the same number of tasks at once.  ``emulated device``: everything xpscale does, but the network is a
-sleep of n / 20 million seconds.  ``matrix products alone``: everything xpscale does, but in the network nothing is done between
-its products; no quicker GELU can pass that on a CPU.  ``reference script`` does what the released code does: whole arrays, the
-unfolded network with gradients on, ``.npy`` out.  Rounds are interleaved; medians, each a ratio to the copy of its own round.
-CPU time is of all processes and does not see what else the machine does.
+``copy`` reads and decodes the same store and writes the same parts, encoded by the same writer,
+with no model between; it is overlapped as xpscale is: the same number of tasks at once.  ``emulated
+device``: everything xpscale does, but the network is a sleep of n / 20 million seconds.  ``matrix
+products alone``: everything xpscale does, but in the network nothing is done between its products;
+no quicker GELU can pass that on a CPU.  ``reference script`` does what the released code does:
+whole arrays, the unfolded network with gradients on, ``.npy`` out.  Rounds are interleaved;
+medians, each a ratio to the copy of its own round. CPU time is of all processes and does not see
+what else the machine does.
 
 ``XPSCALE_BENCH_SOURCES`` (1,048,576) and ``XPSCALE_BENCH_ROUNDS`` (3) say how long it takes.
 """
@@ -67,11 +70,15 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
-    """A store of a synthetic universe and a network of the paper's shape, with random weights, scaled on it."""
+    """A store of a synthetic universe and a network of the paper's shape, with random weights,
+    scaled on it.
+    """
     universe = Universe(N_SOURCES, seed=1)
     pieces = ((f"piece-{i}", batch) for i, batch in enumerate(universe.batches()))
     attributes = {"origin": "universe"}
-    store = xps.build_store(pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=DEFAULT_MAX_ROWS)
+    store = xps.build_store(
+        pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=DEFAULT_MAX_ROWS
+    )
     return store, random_model(store, store.partitions)
 
 
@@ -81,33 +88,47 @@ def random_model(store: SpectraStore, partitions: Sequence[xps.types.Partition])
     network = ScatterVAE(Architecture())
     scaling = Scaling.fit(store.read(partition) for partition in partitions)
     some = (scaling.standardize(store.read(partition))[0] for partition in partitions[:4])
-    return TrainedModel.create(network, scaling, TrainingDensity.fit(some, 110), ModelCard(network.architecture))
+    return TrainedModel.create(
+        network, scaling, TrainingDensity.fit(some, 110), ModelCard(network.architecture)
+    )
 
 
 def _measure(
     folder: Path, store: SpectraStore, model: TrainedModel, outputs: tuple[str, ...]
 ) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of every variant and round."""
-    tables = {partition.key: _table(store, model, partition, outputs) for partition in store.partitions}
+    tables = {
+        partition.key: _table(store, model, partition, outputs) for partition in store.partitions
+    }
     threads = ThreadsExecutor(TASKS_AT_ONCE)
     with local_cluster(2, TASKS_AT_ONCE) as client:
         executor = xps.DaskExecutor(client)
         variants: dict[str, Callable[[Path], object]] = {
             "copy, overlapped": lambda out: _copy(store, model, outputs, tables, out),
-            "xpscale, emulated device": lambda out: _with(_Sleeping, store, model, out, threads, outputs),
-            "xpscale, matrix products alone": lambda out: _with(_Products, store, model, out, threads, outputs),
+            "xpscale, emulated device": lambda out: _with(
+                _Sleeping, store, model, out, threads, outputs
+            ),
+            "xpscale, matrix products alone": lambda out: _with(
+                _Products, store, model, out, threads, outputs
+            ),
             "xpscale, one process": lambda out: infer(store, model, out, threads, outputs),
             "xpscale, 2 Dask workers": lambda out: infer(store, model, out, executor, outputs),
         }
         if outputs == OUTPUTS:
             variants["reference script"] = lambda out: _reference(store, model, out)
-        infer(store, model, folder / "warm-up", executor, outputs)  # imports and model loads in the workers
+        infer(
+            store, model, folder / "warm-up", executor, outputs
+        )  # imports and model loads in the workers
         shutil.rmtree(folder / "warm-up")
         return timed(variants, folder)
 
 
-def timed(variants: dict[str, Callable[[Path], object]], folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Wall and CPU seconds of each variant, `ROUNDS` times in turn, each into a place of its own that is then removed."""
+def timed(
+    variants: dict[str, Callable[[Path], object]], folder: Path
+) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU seconds of each variant, `ROUNDS` times in turn, each into a place of its own
+    that is then removed.
+    """
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for _ in range(ROUNDS):
         for name, variant in variants.items():
@@ -141,14 +162,19 @@ def _cpu_s() -> float:
 
 
 def _table(
-    store: SpectraStore, model: TrainedModel, partition: xps.types.Partition, outputs: tuple[str, ...]
+    store: SpectraStore,
+    model: TrainedModel,
+    partition: xps.types.Partition,
+    outputs: tuple[str, ...],
 ) -> pa.Table:
     return ScatterVAEEncoder(model, outputs, "cpu")(store.read(partition))
 
 
 @dataclass(frozen=True)
 class _Copy:
-    """The function of a task without the model: its rows are read, and rows of the same number and kind written."""
+    """The function of a task without the model: its rows are read, and rows of the same number and
+    kind written.
+    """
 
     store: SpectraStore
     sink: ParquetSink
@@ -156,15 +182,25 @@ class _Copy:
     errors: bool
 
     def __call__(self, task: xps.inference.plan.InferenceTask) -> TaskReport:
-        parts, start, table = self.sink.open(task.partition.pixel), 0, self.tables[task.partition.key]
-        for batch in row_blocks(self.store, task.partition, ROW_GROUP_SIZE, errors=self.errors, watch=Stopwatch()):
+        parts, start, table = (
+            self.sink.open(task.partition.pixel),
+            0,
+            self.tables[task.partition.key],
+        )
+        for batch in row_blocks(
+            self.store, task.partition, ROW_GROUP_SIZE, errors=self.errors, watch=Stopwatch()
+        ):
             parts.append(table.slice(start, len(batch)))
             start += len(batch)
         return TaskReport(task.key, TaskStatus.WRITTEN, parts.finish())
 
 
 def _copy(
-    store: SpectraStore, model: TrainedModel, outputs: tuple[str, ...], tables: dict[str, pa.Table], out: Path
+    store: SpectraStore,
+    model: TrainedModel,
+    outputs: tuple[str, ...],
+    tables: dict[str, pa.Table],
+    out: Path,
 ) -> None:
     sink = ParquetSink(Storage(str(out)), model.n_latents, model.n_coefficients, outputs)
     tasks = xps.plan_inference(store, model, str(out), outputs=outputs).tasks
@@ -172,13 +208,17 @@ def _copy(
 
 
 class _Sleeping(torch.nn.Module):
-    """A network that takes the time of a fast device and answers with the same numbers for every row."""
+    """A network that takes the time of a fast device and answers with the same numbers for every
+    row.
+    """
 
     micro_batch = DEVICE_BATCH
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
-        self.posterior = network.encode(torch.randn(DEVICE_BATCH, network.architecture.n_coefficients))
+        self.posterior = network.encode(
+            torch.randn(DEVICE_BATCH, network.architecture.n_coefficients)
+        )
         self.decoded = network.decode(self.posterior.mean)
 
     def encode(self, x: torch.Tensor, x_err: torch.Tensor | None = None) -> LatentPosterior:
@@ -190,7 +230,9 @@ class _Sleeping(torch.nn.Module):
 
 
 class _Products(torch.nn.Module):
-    """The matrix products of a folded network, of the same sizes in the same order, and nothing between them."""
+    """The matrix products of a folded network, of the same sizes in the same order, and nothing
+    between them.
+    """
 
     micro_batch = CPU_MICRO_BATCH
 
@@ -206,7 +248,9 @@ class _Products(torch.nn.Module):
         return LatentPosterior(mean.T, log_var.T)
 
     def decode(self, z: torch.Tensor) -> Reconstruction:
-        return Reconstruction(*(_product(inner, z.T).T @ last.T for *inner, last in (self.mean, self.scatter)))
+        return Reconstruction(
+            *(_product(inner, z.T).T @ last.T for *inner, last in (self.mean, self.scatter))
+        )
 
 
 def _product(weights: list[torch.Tensor], h: torch.Tensor) -> torch.Tensor:
@@ -235,7 +279,9 @@ def _with(
 
 
 def _reference(store: SpectraStore, model: TrainedModel, out: Path) -> None:
-    """The released script's way: whole arrays, what memory can hold, through the network as trained, gradients kept."""
+    """The released script's way: whole arrays, what memory can hold, through the network as
+    trained, gradients kept.
+    """
     out.mkdir()
     torch.set_num_threads(2)
     batches = [store.read(partition) for partition in store.partitions]
@@ -246,10 +292,15 @@ def _reference(store: SpectraStore, model: TrainedModel, out: Path) -> None:
     for rows in x.split(REFERENCE_ROWS):
         posterior = network.encode(rows)
         decoded = network.decode(posterior.sample(torch.Generator().manual_seed(0)))
-        pieces.append([values.detach().numpy() for values in (posterior.mean, decoded.mean, decoded.scatter)])
+        pieces.append(
+            [values.detach().numpy() for values in (posterior.mean, decoded.mean, decoded.scatter)]
+        )
     network.requires_grad_(False)
     latents, mean, scatter = map(np.concatenate, zip(*pieces, strict=True))
-    mean, scatter = (mean * model.scaling.std + model.scaling.mean) * flux, scatter * model.scaling.std * flux
+    mean, scatter = (
+        (mean * model.scaling.std + model.scaling.mean) * flux,
+        scatter * model.scaling.std * flux,
+    )
     for name, values in (("latents", latents), ("mean", mean), ("scatter", scatter)):
         np.save(out / f"{name}.npy", values.astype(np.float32))
     torch.set_num_threads(1)
@@ -261,7 +312,9 @@ def _print_forward(model: TrainedModel) -> None:
     x, folded, network = torch.randn(65_536, 110), fold(model.network), model.network.eval()
     generator = torch.Generator().manual_seed(0)
     variants = {
-        "as trained": lambda: (network.decode(network.encode(b).sample(generator)) for b in x.split(1_024)),
+        "as trained": lambda: (
+            network.decode(network.encode(b).sample(generator)) for b in x.split(1_024)
+        ),
         "folded": lambda: (folded.decode(folded.encode(b).mean) for b in x.split(CPU_MICRO_BATCH)),
         "folded, latents": lambda: (folded.encode(b) for b in x.split(CPU_MICRO_BATCH)),
     }
@@ -270,7 +323,9 @@ def _print_forward(model: TrainedModel) -> None:
         for _ in range(2 * ROUNDS + 1):
             for name, variant in variants.items():
                 clock = time.process_time()
-                deque(variant(), maxlen=0)  # results are not kept: pages for them would cost more than the network
+                deque(
+                    variant(), maxlen=0
+                )  # results are not kept: pages for them would cost more than the network
                 seconds[name].append(time.process_time() - clock)
     print(f"{'forward alone, 1 thread':28} {'CPU us/source':>14} {'/ as trained':>13}")
     reference = np.array(seconds["as trained"])
@@ -280,7 +335,9 @@ def _print_forward(model: TrainedModel) -> None:
 
 
 def _print(outputs: tuple[str, ...], seconds: dict[str, list[tuple[float, float]]]) -> None:
-    wall, cpu = (np.array([[pair[i] for pair in values] for values in seconds.values()]) for i in range(2))
+    wall, cpu = (
+        np.array([[pair[i] for pair in values] for values in seconds.values()]) for i in range(2)
+    )
     print(f"\n{', '.join(outputs)}: {N_SOURCES:,} sources, medians of {ROUNDS} rounds")
     print(f"{'':32} {'sources/s':>10} {'rate / copy':>12} {'CPU us/source':>14} {'copy / CPU':>11}")
     for name, w, c in zip(seconds, wall, cpu, strict=True):

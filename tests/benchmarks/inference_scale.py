@@ -1,9 +1,9 @@
-"""Millions of sources through two Dask workers, latents only: their rate, and their memory, flat and below what the plan said.
+"""Millions of sources through two Dask workers, latents only: their rate, and their memory, flat
+and below what the plan said.
 
-The store's partitions are full (262,144 rows) and hold the same spectra at other positions under other identifiers.  Workers
-run all partitions once to warm up, then ``$XPSCALE_BENCH_ROUNDS`` (3) times.  ``$XPSCALE_BENCH_MILLIONS`` (1,10) says how
-many sources; ten million take 9 GB of disk.
-"""
+The store's partitions are full (262,144 rows) and hold the same spectra at other positions under
+other identifiers.  Workers run all partitions once to warm up, then ``$XPSCALE_BENCH_ROUNDS`` (3)
+times.  ``$XPSCALE_BENCH_MILLIONS`` (1,10) says how many sources; ten million take 9 GB of disk."""
 
 from __future__ import annotations
 
@@ -40,14 +40,21 @@ POSITION_ORDER = 20
 def main() -> None:
     """Print the table."""
     print(
-        f"{'sources':>12} {'sources/s':>10} {'least':>10} {'most':>10} {'peak of a worker MB':>20} {'projected MB':>13}"
+        f"{'sources':>12} {'sources/s':>10} {'least':>10} {'most':>10} {'peak of a worker MB':>20}"
+        f" {'projected MB':>13}"
     )
     for millions in map(float, MILLIONS.split(",")):
         with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder:
-            store = tiled_store(Storage(f"{folder}/store"), round(millions * 1e6 / DEFAULT_MAX_ROWS))
+            store = tiled_store(
+                Storage(f"{folder}/store"), round(millions * 1e6 / DEFAULT_MAX_ROWS)
+            )
             rates, report = _measure(store, Path(folder))
         memory = f"{report.peak_memory / 1e6:20,.0f} {report.plan.projected_memory / 1e6:13,.0f}"
-        print(f"{store.n_rows:12,} {median(rates):10,.0f} {min(rates):10,.0f} {max(rates):10,.0f} {memory}", flush=True)
+        print(
+            f"{store.n_rows:12,} {median(rates):10,.0f} {min(rates):10,.0f} {max(rates):10,.0f}"
+            f" {memory}",
+            flush=True,
+        )
 
 
 def _measure(store: SpectraStore, folder: Path) -> tuple[list[float], RunReport]:
@@ -74,9 +81,14 @@ def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
         return list(write_partition(storage, pixel, moved(batch, pixel)))
 
     with ThreadPoolExecutor() as threads:
-        parts = [part for written in threads.map(write, range(max(n_partitions, 1))) for part in written]
+        parts = [
+            part for written in threads.map(write, range(max(n_partitions, 1))) for part in written
+        ]
     seal_store(
-        storage, parts, {}, {"origin": "tiles of a universe", "n_bp": 55, "n_coefficients": batch.n_coefficients}
+        storage,
+        parts,
+        {},
+        {"origin": "tiles of a universe", "n_bp": 55, "n_coefficients": batch.n_coefficients},
     )
     return xps.open_store(storage)
 
@@ -85,7 +97,9 @@ def moved(batch: SpectraBatch, pixel: Pixel) -> SpectraBatch:
     """The same spectra with positions in a pixel."""
     index = positions(pixel, len(batch))
     ra, dec = pixel_centers_deg(index, POSITION_ORDER)
-    source_id = (index >> 2 * (POSITION_ORDER - MAX_ORDER) << SOURCE_ID_SHIFT) + np.arange(len(batch))
+    source_id = (index >> 2 * (POSITION_ORDER - MAX_ORDER) << SOURCE_ID_SHIFT) + np.arange(
+        len(batch)
+    )
     return replace(batch, source_id=source_id, ra=ra, dec=dec)
 
 

@@ -1,15 +1,16 @@
 """Ingest of one file pair against decompressing it, and against pandas and astropy.
 
-The files have the archive's weight: 20,000 spectra of 38 kB of text (17 kB compressed, 2 x 1,485 correlations with all their
-digits), and eight GaiaSource rows for each.  Floors: gunzip (``isal.igzip``, its text thrown away) of the spectrum file
-alone, and of both files.  ``ingest`` is the whole task of a file pair: decompress both with their CRC-32, parse, join, sort
-out, sort, write; of files whose MD5 sums ``archive fetch`` or ``verify`` have noted, and of others, whose MD5 is taken on the
-way.  The others parse the four array columns of the spectrum file, with no join and nothing written: of a slice of
-its rows, gunzipped before and counted with gunzip's own share of the time.
+The files have the archive's weight: 20,000 spectra of 38 kB of text (17 kB compressed, 2 x 1,485
+correlations with all their digits), and eight GaiaSource rows for each.  Floors: gunzip
+(``isal.igzip``, its text thrown away) of the spectrum file alone, and of both files.  ``ingest`` is
+the whole task of a file pair: decompress both with their CRC-32, parse, join, sort out, sort,
+write; of files whose MD5 sums ``archive fetch`` or ``verify`` have noted, and of others, whose MD5
+is taken on the way.  The others parse the four array columns of the spectrum file, with no join and
+nothing written: of a slice of its rows, gunzipped before and counted with gunzip's own share of the
+time.
 
-Medians of the rounds, each as a ratio to the floor of its own round.  CPU time is of all threads: what counts where every
-core has a file of its own.
-"""
+Medians of the rounds, each as a ratio to the floor of its own round.  CPU time is of all threads:
+what counts where every core has a file of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ from xpscale.testing.archive_bulk import write_bulk_archive
 N_SOURCES = 20_000
 N_SLICE = 1_000
 ROUNDS = 3
-COLUMNS = [f"{band}_{what}" for band in ("bp", "rp") for what in ("coefficients", "coefficient_errors")]
+COLUMNS = [
+    f"{band}_{what}" for band in ("bp", "rp") for what in ("coefficients", "coefficient_errors")
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Bench:
 
     def ingest(self, *, is_verified: bool, correlations: bool = False) -> None:
         """Stage the pair's rows."""
-        files = (replace(file, is_verified=is_verified) for file in (self.pair.spectra, self.pair.sources))
+        files = (
+            replace(file, is_verified=is_verified)
+            for file in (self.pair.spectra, self.pair.sources)
+        )
         store = self.folder / "store"
         task = StageFile(Storage(str(store)), Storage(str(self.folder / "archive")), correlations)
         if task(FilePair(*files)).n_in != N_SOURCES:
@@ -106,10 +112,14 @@ def main() -> None:
     print(f"{'':26} {'rows/s':>8}   wall, CPU / gunzip spectra   wall, CPU / gunzip both")
     for name, times in seconds.items():
         spent = np.array(times)
-        ratios = [np.median(spent / np.array(seconds[floor])[: len(spent)], axis=0) for floor in (xp, both)]
+        ratios = [
+            np.median(spent / np.array(seconds[floor])[: len(spent)], axis=0)
+            for floor in (xp, both)
+        ]
         rate = N_SOURCES / np.median(spent[:, 0])
         print(
-            f"{name:26} {rate:8,.0f} {ratios[0][0]:15.2f} {ratios[0][1]:5.2f} {ratios[1][0]:22.2f} {ratios[1][1]:5.2f}"
+            f"{name:26} {rate:8,.0f} {ratios[0][0]:15.2f} {ratios[0][1]:5.2f} {ratios[1][0]:22.2f}"
+            f" {ratios[1][1]:5.2f}"
         )
     print(f"* of {N_SLICE:,} rows, spectra only, neither joined nor written")
 

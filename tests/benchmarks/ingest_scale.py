@@ -1,9 +1,10 @@
-"""A synthetic ingest on two worker processes: its rate, and whether memory stays flat while the rows go through.
+"""A synthetic ingest on two worker processes: its rate, and whether memory stays flat while the
+rows go through.
 
-``XPSCALE_BENCH_SOURCES`` says how many sources (200,000 if not set); ``XPSCALE_BENCH_ARCHIVE`` names an archive that is there
-already.  The files have no correlations text and two GaiaSource rows for each spectrum, so that a row is a seventh of the
-real one, on disk, too: this is about memory and about all that is not gunzip.
-"""
+``XPSCALE_BENCH_SOURCES`` says how many sources (200,000 if not set); ``XPSCALE_BENCH_ARCHIVE``
+names an archive that is there already.  The files have no correlations text and two GaiaSource rows
+for each spectrum, so that a row is a seventh of the real one, on disk, too: this is about memory
+and about all that is not gunzip."""
 
 from __future__ import annotations
 
@@ -50,8 +51,13 @@ def main() -> None:
             n_sources = int(os.environ.get("XPSCALE_BENCH_SOURCES", 200_000))
             n_files = max(2, n_sources // 62_500)
             clock = time.perf_counter()
-            write_bulk_archive(archive, n_sources, n_files=n_files, correlations="none", rows_a_spectrum=2, seed=5)
-            print(f"{n_sources:,} sources in {n_files} file pairs, written in {time.perf_counter() - clock:.0f} s")
+            write_bulk_archive(
+                archive, n_sources, n_files=n_files, correlations="none", rows_a_spectrum=2, seed=5
+            )
+            print(
+                f"{n_sources:,} sources in {n_files} file pairs, written in"
+                f" {time.perf_counter() - clock:.0f} s"
+            )
         watch = Watch()
         with local_cluster(N_WORKERS) as client:
             plan = plan_ingest(archive, str(Path(folder) / "store"))
@@ -63,9 +69,17 @@ def main() -> None:
                 last = max(1, len(ended) * quarter // 4)
                 n = int(rows[:last].sum())
                 peak = size(float(peaks[:last].max()))
-                print(f"{stage:17} {n:10,} {times[last - 1]:6.0f} {n / times[last - 1]:10,.0f} {peak:>17}")
+                print(
+                    f"{stage:17} {n:10,} {times[last - 1]:6.0f} {n / times[last - 1]:10,.0f}"
+                    f" {peak:>17}"
+                )
         clock = time.perf_counter()
         found = check_store(store)
-        print(f"{store}, {size(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ", end="")
+        print(
+            f"{store}, {size(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ",
+            end="",
+        )
         print(f"checked in {time.perf_counter() - clock:.0f} s")
-        print({name: store.report[name] for name in ("n_read", "n_written", "n_rejected", "n_movers")})
+        print(
+            {name: store.report[name] for name in ("n_read", "n_written", "n_rejected", "n_movers")}
+        )

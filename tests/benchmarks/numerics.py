@@ -1,10 +1,11 @@
-"""The numerics contract as a table: how far float32, TF32 and bfloat16 are from float64, on genuine and on hostile rows.
+"""The numerics contract as a table: how far float32, TF32 and bfloat16 are from float64, on genuine
+and on hostile rows.
 
-Genuine are the 2,051 usable spectra of the archive's mirror and 32,388 of APOGEE stars, where ``$XPSCALE_DATA`` or
-../shared/data has them; the published weights, their scaling fitted on the APOGEE stars.  TF32 and bfloat16 are emulated:
-what goes into matrix products is rounded to 10 and 7 bits of mantissa.  Where there is a GPU, so are its numbers: as xpscale
-uses it, and with TF32 switched on behind the encoder's back.
-"""
+Genuine are the 2,051 usable spectra of the archive's mirror and 32,388 of APOGEE stars, where
+``$XPSCALE_DATA`` or ../shared/data has them; the published weights, their scaling fitted on the
+APOGEE stars.  TF32 and bfloat16 are emulated: what goes into matrix products is rounded to 10 and 7
+bits of mantissa.  Where there is a GPU, so are its numbers: as xpscale uses it, and with TF32
+switched on behind the encoder's back."""
 
 from __future__ import annotations
 
@@ -60,18 +61,30 @@ def main() -> None:
         table["TF32, GPU"] = _deviations(model, on_gpu, both)
         torch.set_float32_matmul_precision("highest")
     print(
-        ", ".join(f"{name}: {len(batch):,} rows" for name, batch in rows.items()) + f"; TF32, bfloat16: {len(both):,}\n"
+        ", ".join(f"{name}: {len(batch):,} rows" for name, batch in rows.items())
+        + f"; TF32, bfloat16: {len(both):,}\n"
     )
-    print(f"| {'column':18} | {'unit':26} | " + " | ".join(f"{name:>17}" for name in table) + " | contract | hostile |")
+    print(
+        f"| {'column':18} | {'unit':26} | "
+        + " | ".join(f"{name:>17}" for name in table)
+        + " | contract | hostile |"
+    )
     print("|---" * (len(table) + 4) + "|")
     for column, unit in UNITS.items():
-        cells = [f"{found[column].max():.1e} ({np.percentile(found[column], 99):.1e})" for found in table.values()]
+        cells = [
+            f"{found[column].max():.1e} ({np.percentile(found[column], 99):.1e})"
+            for found in table.values()
+        ]
         limits = f"{MAX_DEVIATION[column]:.0e} | {MAX_DEVIATION_HOSTILE.get(column, np.nan):.0e}"
         print(f"| {column:18} | {unit:26} | " + " | ".join(cells) + f" | {limits} |")
 
 
-def _deviations(model: TrainedModel, encoder: ScatterVAEEncoder, batch: SpectraBatch) -> dict[str, np.ndarray]:
-    return deviations(column_arrays(encoder(batch)), exact_columns(model, batch), batch.coefficient_errors)
+def _deviations(
+    model: TrainedModel, encoder: ScatterVAEEncoder, batch: SpectraBatch
+) -> dict[str, np.ndarray]:
+    return deviations(
+        column_arrays(encoder(batch)), exact_columns(model, batch), batch.coefficient_errors
+    )
 
 
 def _library() -> SpectraBatch:

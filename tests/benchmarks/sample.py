@@ -1,9 +1,11 @@
-"""Samples of all of DR3, in one pass: time, and the memory of the process that merges what two workers count.
+"""Samples of all of DR3, in one pass: time, and the memory of the process that merges what two
+workers count.
 
-The rows are stand-ins: as many as DR3 has spectra, in DR3's partitions, each with a position and an identifier of its own, the
-spectra those of a synthetic universe over and over; nothing is read from a disk.  The pass, its cells, keys and merges are
-those of ``xpscale sample``.  *Bound* is what ``design/009-samples.md`` allows; *peak* is the resident set beyond that before
-the pass.  Counts are compared with the rows that were made, and each rule's weights with what they stand for.
+The rows are stand-ins: as many as DR3 has spectra, in DR3's partitions, each with a position and an
+identifier of its own, the spectra those of a synthetic universe over and over; nothing is read from
+a disk.  The pass, its cells, keys and merges are those of ``xpscale sample``.  *Bound* is what
+``design/009-samples.md`` allows; *peak* is the resident set beyond that before the pass.  Counts
+are compared with the rows that were made, and each rule's weights with what they stand for.
 
 ``$XPSCALE_BENCH_SOURCES`` (219,197,643) says of how many sources.
 """
@@ -67,7 +69,9 @@ def _spectra() -> SpectraBatch:
 def main() -> None:
     """Print the tables."""
     for cells, n in DRAWS:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # its peak is its own
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn")
+        ) as process:  # its peak is its own
             print(process.submit(_passed, cells, n).result(), flush=True)
 
 
@@ -84,8 +88,8 @@ def _passed(cells: Cells, n: int) -> str:
     assert isinstance(cells, ColourMagnitudeCells) or np.array_equal(sketch.counts, counts)
     bound = 16 * cells.n_cells + 4 * KEPT.itemsize * int((OVERSAMPLING + 1) * n + cells.n_cells)
     lines = [
-        f"{n:,} of {n_rows:,} by {cells.by}: {seconds:.0f} s, {n_rows / seconds / 1e6:.2f} million a second; "
-        f"{len(sketch.kept):,} kept, peak {size(peak)}, bound {size(bound)}"
+        f"{n:,} of {n_rows:,} by {cells.by}: {seconds:.0f} s, {n_rows / seconds / 1e6:.2f} million"
+        f" a second; {len(sketch.kept):,} kept, peak {size(peak)}, bound {size(bound)}"
     ]
     for rule in RULES:
         clock = time.perf_counter()
@@ -93,8 +97,9 @@ def _passed(cells: Cells, n: int) -> str:
         sample = draw_from_sketch(sketch, reader, n, rule, 0, SPLIT, cells, **options)
         drawn_from = sketch.counts[sketch.counts >= max(sample.plan.min_count, 1)].sum()
         lines.append(
-            f"    {rule:10} {len(sample):,} in {time.perf_counter() - clock:.1f} s; their weights add up to "
-            f"{sample.weight.sum() / drawn_from:.4f} of what they stand for, {sample.plan.n_limited:,} cells limited"
+            f"    {rule:10} {len(sample):,} in {time.perf_counter() - clock:.1f} s; their weights"
+            f" add up to {sample.weight.sum() / drawn_from:.4f} of what they stand for,"
+            f" {sample.plan.n_limited:,} cells limited"
         )
     return "\n".join(lines)
 
@@ -111,7 +116,9 @@ def _counts_on_the_sky(reader: Tiles) -> NDArray[np.int64]:
     shift = 2 * (POSITION_ORDER - SkyCells().order)
     counts = np.zeros(SkyCells().n_cells, np.int64)
     for partition in reader.partitions:
-        counts += np.bincount(positions(partition.pixel, partition.n_rows) >> shift, minlength=len(counts))
+        counts += np.bincount(
+            positions(partition.pixel, partition.n_rows) >> shift, minlength=len(counts)
+        )
     pixels = np.arange(len(counts)) >> 2 * (SkyCells().order - SPLIT.order)
     return np.where(uniform_hash(pixels, SPLIT.seed) < SPLIT.fraction, 0, counts)
 

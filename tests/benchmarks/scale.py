@@ -1,12 +1,14 @@
-"""A run of all partitions of DR3 with stand-in work, on a real Dask scheduler and real worker processes; and its planning.
+"""A run of all partitions of DR3 with stand-in work, on a real Dask scheduler and real worker
+processes; and its planning.
 
-Everything is real but the encoding: plan, ledger, window, reports, record, progress; a task sleeps for as long as its
-sources would take.  *Overhead* is wall time beyond the exact schedule of those sleeps (handed out in order to whoever is
-free), as a share of it; *a task* is wall time of the run in which tasks take no time, over their number.  Memory is the
-resident set of client and scheduler (separate processes) after each quarter of the tasks.
+Everything is real but the encoding: plan, ledger, window, reports, record, progress; a task sleeps
+for as long as its sources would take.  *Overhead* is wall time beyond the exact schedule of those
+sleeps (handed out in order to whoever is free), as a share of it; *a task* is wall time of the run
+in which tasks take no time, over their number.  Memory is the resident set of client and scheduler
+(separate processes) after each quarter of the tasks.
 
-``$XPSCALE_BENCH_WORKERS`` (16), ``$XPSCALE_BENCH_RATES``: sources a second of a worker, for a run each (100,000: a CPU worker).
-"""
+``$XPSCALE_BENCH_WORKERS`` (16), ``$XPSCALE_BENCH_RATES``: sources a second of a worker, for a run
+each (100,000: a CPU worker)."""
 
 from __future__ import annotations
 
@@ -62,14 +64,23 @@ class StandIn:
         seconds = task.partition.n_rows / self.sources_per_s
         time.sleep(seconds)
         n_rows = task.partition.n_rows
-        return TaskReport(task.key, TaskStatus.EMPTY, n_in=n_rows, n_rejected={"stand_in": n_rows}, forward_s=seconds)
+        return TaskReport(
+            task.key,
+            TaskStatus.EMPTY,
+            n_in=n_rows,
+            n_rejected={"stand_in": n_rows},
+            forward_s=seconds,
+        )
 
 
 class Memory:
     """Notes the resident sets of client and scheduler after each quarter of the tasks."""
 
     def __init__(self, cluster: DaskProcesses, n_tasks: int) -> None:
-        self.processes = {"client": psutil.Process(), "scheduler": psutil.Process(cluster.scheduler_pid)}
+        self.processes = {
+            "client": psutil.Process(),
+            "scheduler": psutil.Process(cluster.scheduler_pid),
+        }
         self.at = {max(1, n_tasks * quarter // 4) for quarter in range(5)}
         self.n, self.seen = 0, dict[int, dict[str, int]]()
 
@@ -77,7 +88,9 @@ class Memory:
         """Hear one event."""
         self.n += isinstance(event, TaskEnded)
         if isinstance(event, TaskEnded) and self.n in self.at:
-            self.seen[self.n] = {name: process.memory_info().rss for name, process in self.processes.items()}
+            self.seen[self.n] = {
+                name: process.memory_info().rss for name, process in self.processes.items()
+            }
 
 
 def dr3_partitions() -> tuple[Partition, ...]:
@@ -101,21 +114,34 @@ def main() -> None:
     partitions = dr3_partitions()
     tasks = [StandInTask(partition) for partition in partitions]
     print(f"{len(tasks):,} tasks, {N_SOURCES:,} sources, {N_WORKERS} workers\n")
-    with tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder, dask_processes(N_WORKERS, folder) as cluster:
+    with (
+        tempfile.TemporaryDirectory(prefix="xpscale-bench-") as folder,
+        dask_processes(N_WORKERS, folder) as cluster,
+    ):
         _run(cluster, tasks[:100], np.inf, Path(folder) / "warm-up")
-        print(f"{'sources/s of a worker':>22} {'schedule s':>11} {'wall s':>8} {'overhead':>9} {'ms a task':>10}")
+        print(
+            f"{'sources/s of a worker':>22} {'schedule s':>11} {'wall s':>8} {'overhead':>9}"
+            f" {'ms a task':>10}"
+        )
         for i, rate in enumerate((np.inf, *map(float, RATES.split(",")))):
             wall_s, memory = _run(cluster, tasks, rate, Path(folder) / f"run-{i}")
             least_s = schedule_s([partition.n_rows / rate for partition in partitions], N_WORKERS)
             share = f"{wall_s / least_s - 1:9.1%}" if least_s else " " * 9
-            print(f"{rate:22,.0f} {least_s:11.1f} {wall_s:8.1f} {share} {(wall_s - least_s) / len(tasks) * 1e3:10.2f}")
+            print(
+                f"{rate:22,.0f} {least_s:11.1f} {wall_s:8.1f} {share}"
+                f" {(wall_s - least_s) / len(tasks) * 1e3:10.2f}"
+            )
             for n, seen in memory.seen.items():
                 print(
-                    " " * 8 + f"after {n:5,} tasks: " + ", ".join(f"{name} {size(rss)}" for name, rss in seen.items())
+                    " " * 8
+                    + f"after {n:5,} tasks: "
+                    + ", ".join(f"{name} {size(rss)}" for name, rss in seen.items())
                 )
 
 
-def _run(cluster: DaskProcesses, tasks: list[StandInTask], rate: float, place: Path) -> tuple[float, Memory]:
+def _run(
+    cluster: DaskProcesses, tasks: list[StandInTask], rate: float, place: Path
+) -> tuple[float, Memory]:
     storage, memory = Storage(str(place)), Memory(cluster, len(tasks))
     callbacks = [History(storage), TerminalProgress(io.StringIO()), memory]
     with connect(cluster.address) as client:

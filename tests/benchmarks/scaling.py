@@ -1,7 +1,8 @@
 """The scaling law against runs on one and on two workers.
 
-A probe gives the rate r of a worker while all are busy; the law of `xpscale.inference.scaling_law` makes of it the wall time of
-the tasks of a run on the same, by then warm workers (no start-up, no publishing), which then is measured.
+A probe gives the rate r of a worker while all are busy; the law of `xpscale.inference.scaling_law`
+makes of it the wall time of the tasks of a run on the same, by then warm workers (no start-up, no
+publishing), which then is measured.
 
 ``$XPSCALE_BENCH_SOURCES`` (400,000), ``$XPSCALE_BENCH_ROUNDS``.
 """
@@ -31,7 +32,10 @@ def main() -> None:
         prepare(str(place / "store"), str(place / "model"), N_SOURCES, max_rows=30_000)
         store, model = xps.open_store(str(place / "store")), xps.load_model(str(place / "model"))
         print(f"{N_SOURCES:,} sources, all outputs\n")
-        print(f"{'workers':>7} {'r, sources/s':>13} {'law s':>7} {'run s':>7} {'law / run':>10} {'load':>5}")
+        print(
+            f"{'workers':>7} {'r, sources/s':>13} {'law s':>7} {'run s':>7} {'law / run':>10}"
+            f" {'load':>5}"
+        )
         for i in range(2 * ROUNDS):
             n_workers = 1 + i % 2
             plan = xps.plan_inference(store, model, str(place / f"catalog-{i}"))
@@ -40,13 +44,16 @@ def main() -> None:
                 found = probe(plan, executor, device="cpu", seconds=3)
                 largest = max(task.partition.n_rows for task in plan.tasks)
                 load = Load(plan.n_rows, len(plan.tasks), largest, found.bytes_in, found.bytes_out)
-                law_s = forecast(load, Cluster(found.worker_sources_per_s, workers_per_node=n_workers)).seconds
+                law_s = forecast(
+                    load, Cluster(found.worker_sources_per_s, workers_per_node=n_workers)
+                ).seconds
                 clock = time.perf_counter()
                 assert xps.run(plan, executor=executor, device="cpu").is_complete
                 run_s = time.perf_counter() - clock
             rate = found.worker_sources_per_s
             print(
-                f"{n_workers:7} {rate:13,.0f} {law_s:7.1f} {run_s:7.1f} {law_s / run_s:10.2f} {os.getloadavg()[0]:5.1f}"
+                f"{n_workers:7} {rate:13,.0f} {law_s:7.1f} {run_s:7.1f} {law_s / run_s:10.2f}"
+                f" {os.getloadavg()[0]:5.1f}"
             )
 
 

@@ -1,10 +1,11 @@
-"""Training in memory: our loop against one written the released code's way, same rows, network, loss and batch size.
+"""Training in memory: our loop against one written the released code's way, same rows, network,
+loss and batch size.
 
-The released way (`research`: the audit of the code): numpy arrays in, batches copied to tensors as they are served, all rows
-permuted at the end of every epoch, with a list of all pairs that nothing reads, three numbers fetched from the device every
-step, and AdamW as torch has it by default.  Both run epoch by epoch, in turn: on one core, on two, and on a GPU if there is
-one.  The released way has a torch thread a core, ours one, as in ``xpscale train``.
-"""
+The released way (`research`: the audit of the code): numpy arrays in, batches copied to tensors as
+they are served, all rows permuted at the end of every epoch, with a list of all pairs that nothing
+reads, three numbers fetched from the device every step, and AdamW as torch has it by default.  Both
+run epoch by epoch, in turn: on one core, on two, and on a GPU if there is one.  The released way
+has a torch thread a core, ours one, as in ``xpscale train``."""
 
 from __future__ import annotations
 
@@ -69,20 +70,30 @@ class ReferenceLoop:
             z = mu + torch.exp(0.5 * log_var) * torch.randn_like(mu)
             decoded = self.network.decode(z)
             weight = 1 / (x_err**2 + decoded.scatter**2)
-            mse = torch.mean(torch.sum(0.5 * (x - decoded.mean) ** 2 * weight - 0.5 * torch.log(weight), dim=1))
+            mse = torch.mean(
+                torch.sum(0.5 * (x - decoded.mean) ** 2 * weight - 0.5 * torch.log(weight), dim=1)
+            )
             kld = torch.mean(-0.5 * torch.sum(1 + log_var - mu**2 - torch.exp(log_var), dim=1))
             loss = mse + kld
             loss.backward()
             self.optimizer.step()
-            total, mse_total, kld_total = total + loss.item(), mse_total + mse.item(), kld_total + kld.item()
+            total, mse_total, kld_total = (
+                total + loss.item(),
+                mse_total + mse.item(),
+                kld_total + kld.item(),
+            )
         return total / n_batches
 
 
 class OurLoop:
     """One epoch at a time of `Trainer`, without the held-out loss."""
 
-    def __init__(self, x: np.ndarray, x_err: np.ndarray, settings: TrainingSettings, device: str) -> None:
-        self.rows = Rows(torch.from_numpy(x), torch.from_numpy(x_err), np.arange(len(x))).to(torch.device(device))
+    def __init__(
+        self, x: np.ndarray, x_err: np.ndarray, settings: TrainingSettings, device: str
+    ) -> None:
+        self.rows = Rows(torch.from_numpy(x), torch.from_numpy(x_err), np.arange(len(x))).to(
+            torch.device(device)
+        )
         self.batch_size = settings.batch_size
         self.nothing = self.rows.take(np.arange(0))
         self.trainer = Trainer(settings, x.shape[1], torch.device(device))
@@ -97,12 +108,16 @@ Loops = dict[str, ReferenceLoop | OurLoop]
 
 
 def main() -> None:
-    """Print spectra a second, medians over interleaved epochs, and the ratio to the released way."""
+    """Print spectra a second, medians over interleaved epochs, and the ratio to the released
+    way.
+    """
     x, x_err = _spectra()
     seconds = {}
     for n in N_CORES:
         with _cores(n):
-            loops = _loops(x, x_err, "cpu")  # their threads stay on the cores that they are started on
+            loops = _loops(
+                x, x_err, "cpu"
+            )  # their threads stay on the cores that they are started on
             seconds[f"{n} core{'s' * (n > 1)}"] = _measure(loops, n)
     if torch.cuda.is_available():
         seconds[torch.cuda.get_device_name()] = _measure(_loops(x, x_err, "cuda"), 1)
@@ -123,9 +138,13 @@ def _loops(x: np.ndarray, x_err: np.ndarray, device: str) -> Loops:
         RELEASED: ReferenceLoop(x.copy(), x_err.copy(), device),
         "laroche2024": OurLoop(x, x_err, paper, device),
         "laroche2024, compiled": OurLoop(x, x_err, replace(paper, compile=True), device),
-        "default preset's network": OurLoop(x, x_err, replace(PRESETS["default"], batch_size=BATCH_SIZE), device),
+        "default preset's network": OurLoop(
+            x, x_err, replace(PRESETS["default"], batch_size=BATCH_SIZE), device
+        ),
         "default preset": OurLoop(x, x_err, PRESETS["default"], device),
-        "default preset, compiled": OurLoop(x, x_err, replace(PRESETS["default"], compile=True), device),
+        "default preset, compiled": OurLoop(
+            x, x_err, replace(PRESETS["default"], compile=True), device
+        ),
     }
 
 
@@ -165,7 +184,9 @@ def _threads(n: int) -> Iterator[None]:
 def _spectra() -> tuple[np.ndarray, np.ndarray]:
     """Standardized spectra of six latents, float32, with shape (N_ROWS, 110)."""
     rng = np.random.default_rng(0)
-    x = np.tanh(rng.normal(size=(N_ROWS, 6)) @ rng.normal(size=(6, 110)) / 2) + 0.1 * rng.normal(size=(N_ROWS, 110))
+    x = np.tanh(rng.normal(size=(N_ROWS, 6)) @ rng.normal(size=(6, 110)) / 2) + 0.1 * rng.normal(
+        size=(N_ROWS, 110)
+    )
     return x.astype(np.float32), np.full((N_ROWS, 110), 0.1, np.float32)
 
 

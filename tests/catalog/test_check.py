@@ -37,7 +37,11 @@ def test_a_sound_catalogue_has_no_problems(published: Storage, deep: bool):
     report = check(published, deep=deep)
     assert json.loads(report.to_json())["ok"] is True
     assert report.problems == ()
-    assert (report.n_parts, report.n_rows, report.snapshot) == (2 * len(PIXELS), len(PIXELS) * ROWS, 1)
+    assert (report.n_parts, report.n_rows, report.snapshot) == (
+        2 * len(PIXELS),
+        len(PIXELS) * ROWS,
+        1,
+    )
 
 
 def test_one_flipped_byte(published: Storage):
@@ -55,9 +59,14 @@ def test_missing_truncated_stray(published: Storage, deep: bool):
     data = published.read(KEY)
     published.replace(KEY, data[:-1])
     published.delete(part_key("latents", PIXELS[0]))
-    assert any(f"{len(data) - 1} bytes" in problem for problem in problems_naming(published, KEY, deep))
+    assert any(
+        f"{len(data) - 1} bytes" in problem for problem in problems_naming(published, KEY, deep)
+    )
     assert any("stray" in problem for problem in problems_naming(published, stray, deep))
-    assert any("missing" in problem for problem in problems_naming(published, part_key("latents", PIXELS[0]), deep))
+    assert any(
+        "missing" in problem
+        for problem in problems_naming(published, part_key("latents", PIXELS[0]), deep)
+    )
 
 
 def test_swapped_parts(published: Storage):
@@ -90,7 +99,9 @@ def publish_with(storage: Storage, table: pa.Table) -> None:
     ],
 )
 def test_rows_that_are_wrong_though_every_hash_agrees(storage: Storage, change, said: str):
-    publish_with(storage, conform(change(random_table(PIXELS[1])), product_schema("spectra", 6, 110)))
+    publish_with(
+        storage, conform(change(random_table(PIXELS[1])), product_schema("spectra", 6, 110))
+    )
     assert any(said in problem for problem in problems_naming(storage, KEY, deep=True))
     assert not any("sha256" in problem for problem in check(storage).problems)
 
@@ -122,7 +133,9 @@ def test_another_schema_in_as_many_bytes(published: Storage, deep: bool):
 
 def test_a_part_without_the_rows_it_was_said_to_have_is_not_published(storage: Storage):
     with pytest.raises(PermanentError, match=f"{KEY} has 399 rows, its manifest says 400"):
-        publish_with(storage, conform(random_table(PIXELS[1], 399), product_schema("spectra", 6, 110)))
+        publish_with(
+            storage, conform(random_table(PIXELS[1], 399), product_schema("spectra", 6, 110))
+        )
 
 
 def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
@@ -134,7 +147,10 @@ def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
     assert any("the HATS metadata describe manifest 0" in problem for problem in report.problems)
     assert any("run.json says model_id is model-2" in problem for problem in report.problems)
     published.delete("latents/dataset/_common_metadata")
-    assert any(p == "HATS: _common_metadata file does not exist." for p in check(published, deep=False).problems)
+    assert any(
+        p == "HATS: _common_metadata file does not exist."
+        for p in check(published, deep=False).problems
+    )
 
 
 def test_info(published: Storage, tmp_path):

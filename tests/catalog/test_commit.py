@@ -17,7 +17,13 @@ from xpscale.catalog.identity import claim
 from xpscale.catalog.layout import COLLECTION, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
 from xpscale.catalog.snapshots import current, read_manifest, snapshots
-from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError, PermanentError
+from xpscale.errors import (
+    ConflictError,
+    IncompleteError,
+    InvalidInputError,
+    NotFoundError,
+    PermanentError,
+)
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
 
@@ -27,7 +33,13 @@ def test_a_manifest_does_not_depend_on_the_history(storage: Storage):
     manifest = build_manifest(storage, reports)
     failed = [TaskReport(r.task, TaskStatus.FAILED, error="worker lost") for r in reports]
     again = [r.again() for r in reports]
-    for history in (reversed(reports), [*failed, *reports], [*reports, *failed], [*again, *reports], again):
+    for history in (
+        reversed(reports),
+        [*failed, *reports],
+        [*reports, *failed],
+        [*again, *reports],
+        again,
+    ):
         assert build_manifest(storage, history).to_json() == manifest.to_json()
     assert (manifest.n_in, manifest.n_out, manifest.n_rejected) == (
         len(PIXELS) * ROWS + 1,
@@ -44,7 +56,10 @@ def test_unfinished_runs_are_not_published(storage: Storage):
         build_manifest(storage, [*reports, bad])
     assert "4 of 6 tasks are done, 1 failed, 1 have no report" in str(refused.value)
     assert "Norder=9/Npix=7: quarantined: footer is truncated" in str(refused.value)
-    empty = [TaskReport(f"t{i}", TaskStatus.EMPTY, n_in=2, n_rejected={"missing BP": 2}) for i in range(2)]
+    empty = [
+        TaskReport(f"t{i}", TaskStatus.EMPTY, n_in=2, n_rejected={"missing BP": 2})
+        for i in range(2)
+    ]
     assert build_manifest(storage, [*reports, *empty]).n_rejected == {"missing BP": 5}
     with pytest.raises(InvalidInputError, match="7 tasks were reported, but the run has 6"):
         build_manifest(storage, [*reports, *empty, replace(empty[0], task="t3")])
@@ -104,7 +119,8 @@ def test_commit_refuses_parts_that_changed(storage: Storage, damage: str):
 def test_a_damaged_manifest_is_not_read(storage: Storage):
     snapshot = commit(storage, build_manifest(storage, fill(storage)))
     storage.replace(
-        snapshot.manifest_key, storage.read(snapshot.manifest_key).replace(b'"n_rows": 400', b'"n_rows": 401')
+        snapshot.manifest_key,
+        storage.read(snapshot.manifest_key).replace(b'"n_rows": 400', b'"n_rows": 401'),
     )
     with pytest.raises(PermanentError, match="damaged"):
         read_manifest(storage, snapshot)
@@ -147,7 +163,9 @@ def test_processes_that_commit_the_same_get_one_snapshot(storage: Storage):
 
 def other_manifest(manifest: Manifest) -> Manifest:
     """Of the same run and parts, with another account of what was rejected."""
-    return replace(manifest, n_in=manifest.n_in + 1, n_rejected={**manifest.n_rejected, "no G flux": 1})
+    return replace(
+        manifest, n_in=manifest.n_in + 1, n_rejected={**manifest.n_rejected, "no G flux": 1}
+    )
 
 
 def test_of_two_different_manifests_one_is_published(storage: Storage, monkeypatch):
@@ -171,7 +189,9 @@ def test_of_two_different_manifests_one_is_published(storage: Storage, monkeypat
     assert check(storage).ok
 
 
-def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(storage: Storage, monkeypatch):
+def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(
+    storage: Storage, monkeypatch
+):
     manifest = build_manifest(storage, fill(storage))
 
     class Killed(BaseException):
@@ -195,7 +215,9 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(storage
     while True:
         left = len(seen)
         for key in storage.list():
-            if not key.startswith(("latents/dataset/Norder", "spectra/dataset/Norder", "_xpscale/run")):
+            if not key.startswith(
+                ("latents/dataset/Norder", "spectra/dataset/Norder", "_xpscale/run")
+            ):
                 storage.delete(key)
         try:
             commit(storage, manifest, "at last")
@@ -204,7 +226,8 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(storage
             there = set(storage.list())
             if "latents/hats.properties" in there:  # no reader opens a catalogue before it is whole
                 assert {
-                    f"latents/{name}" for name in ("partition_info.csv", "skymap.fits", "dataset/_metadata")
+                    f"latents/{name}"
+                    for name in ("partition_info.csv", "skymap.fits", "dataset/_metadata")
                 } <= there
             assert len(there) >= 24 or COLLECTION not in there
             left = 100

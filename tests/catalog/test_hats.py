@@ -38,7 +38,9 @@ def test_valid_hats_with_provenance(published: Storage):
         assert properties["total_rows"] == len(PIXELS) * ROWS
         assert properties["xpscale_model_id"] == "model-1"
         assert properties["xpscale_input_digest"] == "in-1"
-        assert properties["xpscale_manifest"] == hats.hats_manifest(published, ("latents", "spectra"))
+        assert properties["xpscale_manifest"] == hats.hats_manifest(
+            published, ("latents", "spectra")
+        )
         assert "ESA/Gaia/DPAC" in properties["obs_copyright"]
         assert "ad9607" in properties["bib_reference_url"]
         assert CONTENT_KEY in pq.read_schema(f"{folder}/dataset/_common_metadata").metadata
@@ -66,11 +68,19 @@ def see_with_lsdb(storage: Storage) -> None:
     assert "latent_log_var_0" not in catalog.columns  # not a default column
     radius = float(np.quantile(separation_deg(ra, dec, ra[0], dec[0]), 0.2))
     cone = catalog.cone_search(ra[0], dec[0], radius * 3600)
-    expected = np.sort(table["source_id"].to_numpy()[separation_deg(ra, dec, ra[0], dec[0]) <= radius])
+    expected = np.sort(
+        table["source_id"].to_numpy()[separation_deg(ra, dec, ra[0], dec[0]) <= radius]
+    )
     assert np.array_equal(np.sort(cone.compute()["source_id"].to_numpy()), expected)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Right catalog does not have a margin cache")  # the same rows need none
-        joined = cone.load_extension("spectra", columns=["reconstruction"]).query("flags > 100").compute()
+        warnings.filterwarnings(
+            "ignore", "Right catalog does not have a margin cache"
+        )  # the same rows need none
+        joined = (
+            cone.load_extension("spectra", columns=["reconstruction"])
+            .query("flags > 100")
+            .compute()
+        )
     assert 0 < len(joined) < len(expected)
     row = table.to_pandas().set_index("source_id").loc[joined["source_id"].iloc[0]]
     assert np.array_equal(joined["reconstruction"].iloc[0], row["reconstruction"])
@@ -82,18 +92,29 @@ def test_lsdb_opens_it(published: Storage):
 
 def test_duckdb_polars_and_astropy_open_it(published: Storage):
     table = random_table(PIXELS[1])
-    source_id, spectrum = table["source_id"][7].as_py(), np.array(table["reconstruction"][7].as_py(), np.float32)
+    source_id, spectrum = (
+        table["source_id"][7].as_py(),
+        np.array(table["reconstruction"][7].as_py(), np.float32),
+    )
     glob = f"{published}/{{}}/dataset/Norder=*/Dir=*/*.parquet"
     found = duckdb.execute(
-        f"SELECT ra, reconstruction FROM read_parquet('{glob.format('latents')}') AS l JOIN "
-        f"read_parquet('{glob.format('spectra')}') AS s USING (source_id, ra) WHERE source_id = {source_id}"
+        f"SELECT ra, reconstruction FROM read_parquet('{glob.format('latents')}') AS l JOIN"
+        f" read_parquet('{glob.format('spectra')}') AS s USING (source_id, ra) WHERE source_id ="
+        f" {source_id}"
     ).fetchall()
     assert found[0][0] == table["ra"][7].as_py()
     assert np.array_equal(np.float32(found[0][1]), spectrum)
-    frame = pl.scan_parquet(glob.format("spectra")).filter(pl.col("source_id") == source_id).collect()
+    frame = (
+        pl.scan_parquet(glob.format("spectra")).filter(pl.col("source_id") == source_id).collect()
+    )
     assert np.array_equal(frame["reconstruction"].to_numpy()[0], spectrum)
-    assert pl.scan_parquet(glob.format("latents")).select(pl.len()).collect().item() == len(PIXELS) * ROWS
-    part = Table.read(f"{published}/spectra/dataset/Norder=3/Dir=0/Npix=200.parquet", format="parquet.votable")
+    assert (
+        pl.scan_parquet(glob.format("latents")).select(pl.len()).collect().item()
+        == len(PIXELS) * ROWS
+    )
+    part = Table.read(
+        f"{published}/spectra/dataset/Norder=3/Dir=0/Npix=200.parquet", format="parquet.votable"
+    )
     assert part["scatter"].shape == (ROWS, C)
     assert part["scatter"].unit.to_string() == "electron / s"
 
@@ -106,9 +127,9 @@ def test_latents_alone_make_a_plain_collection(storage: Storage):
     assert not storage.list("spectra")
     assert not storage.exists("spectra.properties")
     everything = lsdb.open_catalog(storage.url, columns="all")
-    assert set(everything.columns) == {column.name for column in columns("latents", L, C, ("latents",))} - {
-        "_healpix_29"
-    }
+    assert set(everything.columns) == {
+        column.name for column in columns("latents", L, C, ("latents",))
+    } - {"_healpix_29"}
 
 
 def test_a_stray_part_never_enters_the_metadata(storage: Storage):
@@ -116,9 +137,15 @@ def test_a_stray_part_never_enters_the_metadata(storage: Storage):
     last = reports[-1]
     gone = TaskReport(last.task, TaskStatus.EMPTY, n_in=ROWS, n_rejected={"missing BP": ROWS})
     commit(storage, build_manifest(storage, [*reports[:-1], gone]))
-    assert pq.read_metadata(f"{storage}/latents/dataset/_metadata").num_rows == (len(PIXELS) - 1) * ROWS
+    assert (
+        pq.read_metadata(f"{storage}/latents/dataset/_metadata").num_rows
+        == (len(PIXELS) - 1) * ROWS
+    )
     problems = check(storage).problems
-    assert all(any(part.key in problem and "stray" in problem for problem in problems) for part in last.parts)
+    assert all(
+        any(part.key in problem and "stray" in problem for problem in problems)
+        for part in last.parts
+    )
 
 
 @pytest.mark.s3
@@ -134,4 +161,6 @@ def test_on_s3(tmp_path):
         see_with_lsdb(storage)
         key = manifest.parts[3].key
         storage.delete(key)
-        assert any(f"{key} is missing" in problem for problem in check(storage, deep=False).problems)
+        assert any(
+            f"{key} is missing" in problem for problem in check(storage, deep=False).problems
+        )

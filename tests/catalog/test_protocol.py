@@ -1,7 +1,8 @@
-"""The commit protocol as a state machine: workers, commits and cleaners whose every access to storage may be the next one.
+"""The commit protocol as a state machine: workers, commits and cleaners whose every access to
+storage may be the next one.
 
-Each actor is a thread that stands still before each of its accesses until hypothesis lets it go on, or kills it there.
-"""
+Each actor is a thread that stands still before each of its accesses until hypothesis lets it go on,
+or kills it there."""
 
 import os
 import tempfile
@@ -68,7 +69,9 @@ class Actor:
             raise Killed
 
     def step(self, dies=False):
-        """Let it do one access, or die instead; it stands before the next one, or has ended, when this returns."""
+        """Let it do one access, or die instead; it stands before the next one, or has ended, when
+        this returns.
+        """
         self._dies = dies
         self._go.release()
         self._stands.acquire()
@@ -122,7 +125,9 @@ class Protocol(RuleBasedStateMachine):
         self.storage = Storage(f"{self.folder.name}/catalog")
         who = identity(n_tasks=len(TASKS))
         claim(self.storage, who)
-        self.sink = ParquetSink(self.storage, who.n_latents, who.n_coefficients, who.outputs, who.precision)
+        self.sink = ParquetSink(
+            self.storage, who.n_latents, who.n_coefficients, who.outputs, who.precision
+        )
         self.ledger = Ledger(self.storage / LEDGER)
         self.actors, self.crashed_commit = [], False
 
@@ -136,7 +141,11 @@ class Protocol(RuleBasedStateMachine):
     def publish(self):
         """Commit what is done, without what is not."""
         done = self.ledger.finished()
-        left_out = [TaskReport(p.key, TaskStatus.QUARANTINED, error="bad") for p in TASKS if p.key not in done]
+        left_out = [
+            TaskReport(p.key, TaskStatus.QUARANTINED, error="bad")
+            for p in TASKS
+            if p.key not in done
+        ]
         manifest = build_manifest(self.storage, [*done.values(), *left_out], skip_damaged=True)
         return commit(self.storage, manifest)
 
@@ -188,15 +197,17 @@ class Protocol(RuleBasedStateMachine):
             assert len({part.key for part in manifest.parts}) == len(manifest.parts)
 
     def teardown(self):
-        """All go on to their ends; then one run more publishes everything, once, and leaves nothing behind."""
+        """All go on to their ends; then one run more publishes everything, once, and leaves nothing
+        behind.
+        """
         while standing := self.standing():
             for actor in standing:
                 actor.step()
         for actor in self.actors:
             error = actor.result.exception()
-            assert error is None or (actor.name == "commit" and isinstance(error, (ConflictError, IncompleteError))), (
-                error
-            )
+            assert error is None or (
+                actor.name == "commit" and isinstance(error, (ConflictError, IncompleteError))
+            ), error
         if numbers(self.storage) and not self.crashed_commit:
             newest = read_manifest(self.storage, snapshots(self.storage)[-1])
             assert hats.hats_manifest(self.storage, newest.identity.products) == newest.digest

@@ -33,7 +33,11 @@ def test_parts_hold_what_came_in(storage: Storage, n: int):
     ]
     for part, product in zip(parts, ("latents", "spectra"), strict=True):
         data = storage.read(part.key)
-        assert (part.n_rows, part.n_bytes, part.sha256) == (n, len(data), hashlib.sha256(data).hexdigest())
+        assert (part.n_rows, part.n_bytes, part.sha256) == (
+            n,
+            len(data),
+            hashlib.sha256(data).hexdigest(),
+        )
         found = pq.read_table(pa.BufferReader(data))
         assert found.schema.equals(product_schema(product, L, C), check_metadata=True)
         assert found.equals(table.select(found.column_names).cast(found.schema))
@@ -64,15 +68,24 @@ def test_equal_tables_make_equal_bytes(cuts: list[int]):
     sliced = pa.concat_tables([random_table(PIXEL, 7), whole]).combine_chunks().slice(7)
     for product in ("latents", "spectra"):
         target = product_schema(product, L, C)
-        hashes = {hashlib.sha256(encode(conform(t, target), product)).digest() for t in (whole, pieces, sliced)}
+        hashes = {
+            hashlib.sha256(encode(conform(t, target), product)).digest()
+            for t in (whole, pieces, sliced)
+        }
         assert len(hashes) == 1
 
 
 def test_encodings(storage: Storage):
     n = ROW_GROUP_SIZE + 10
     table = random_table(PIXEL, n)
-    latents, spectra = (pq.ParquetFile(f"{storage}/{part.key}").metadata for part in sink_of(storage).put(PIXEL, table))
-    assert [latents.row_group(i).num_rows for i in range(latents.num_row_groups)] == [ROW_GROUP_SIZE, 10]
+    latents, spectra = (
+        pq.ParquetFile(f"{storage}/{part.key}").metadata
+        for part in sink_of(storage).put(PIXEL, table)
+    )
+    assert [latents.row_group(i).num_rows for i in range(latents.num_row_groups)] == [
+        ROW_GROUP_SIZE,
+        10,
+    ]
     for metadata in (latents, spectra):
         for i in range(metadata.num_columns):
             column = metadata.row_group(0).column(i)
@@ -123,7 +136,9 @@ def test_rows_out_of_place_are_refused_before_anything_is_written(storage: Stora
 
 
 def test_astropy_sees_units_ucds_and_arrays(storage: Storage):
-    for part, product in zip(sink_of(storage).put(PIXEL, random_table(PIXEL, 20)), ("latents", "spectra"), strict=True):
+    for part, product in zip(
+        sink_of(storage).put(PIXEL, random_table(PIXEL, 20)), ("latents", "spectra"), strict=True
+    ):
         found = Table.read(f"{storage}/{part.key}", format="parquet.votable")
         for column in columns(product, L, C):
             assert found[column.name].meta["ucd"] == column.ucd
@@ -142,9 +157,13 @@ def test_the_votable_is_valid_by_astropy():
 
     for product in ("latents", "spectra"):
         document = votable(product, columns(product, L, C))
-        parsed = astropy_votable.parse(BytesIO(document), verify="exception")  # raises on any deviation
+        parsed = astropy_votable.parse(
+            BytesIO(document), verify="exception"
+        )  # raises on any deviation
         fields = parsed.get_first_table().fields
-        assert [field.name for field in fields] == [column.name for column in columns(product, L, C)]
+        assert [field.name for field in fields] == [
+            column.name for column in columns(product, L, C)
+        ]
         assert {field.ref for field in fields if field.name in ("ra", "dec")} == {"icrs"}
 
 

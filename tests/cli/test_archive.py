@@ -20,17 +20,26 @@ def test_fetch_verify_ingest(tmp_path):
         rest = done("archive", "fetch", web.url, to)
         assert "2 are there" in rest.err
         assert "2 were there and right" in rest.err
-        assert "nothing to do: all 4 files are there and right" in done("archive", "fetch", web.url, to).err
+        assert (
+            "nothing to do: all 4 files are there and right"
+            in done("archive", "fetch", web.url, to).err
+        )
     assert "4 files, 2 pairs" in done("archive", "verify", to).out
     found = json.loads(done("archive", "verify", to, "--json").out)
     assert (found["ok"], found["n_pairs"], found["problems"]) == (True, 2, [])
     done("ingest", to, tmp_path / "store", "--workers", 0)
-    assert json.loads(done("store", "check", tmp_path / "store", "--json").out)["n_written"] == written.n_rows
+    assert (
+        json.loads(done("store", "check", tmp_path / "store", "--json").out)["n_written"]
+        == written.n_rows
+    )
 
 
 def test_what_is_wrong_is_named_with_its_exit_code(tmp_path):
     write_archive(Universe(200, seed=3), str(tmp_path / "archive"), n_files=2)
-    key = sorted(path.relative_to(tmp_path / "archive").as_posix() for path in (tmp_path / "archive").glob("*/*.gz"))[0]
+    key = sorted(
+        path.relative_to(tmp_path / "archive").as_posix()
+        for path in (tmp_path / "archive").glob("*/*.gz")
+    )[0]
     to = tmp_path / "to"
     with faulty_web(tmp_path / "archive") as web:
         web.always[key] = Fault(wrong_byte=True)
@@ -46,5 +55,7 @@ def test_what_is_wrong_is_named_with_its_exit_code(tmp_path):
         for option, words in (("9-1", "no range of pixels"), ("all", "no range of pixels")):
             result = xpscale("archive", "fetch", web.url, to, "--files", option)
             assert (result.code, words in result.err) == (2, True)
-        assert "no table 'rvs'" in xpscale("archive", "fetch", web.url, to, "--tables", "xp,rvs").err
+        assert (
+            "no table 'rvs'" in xpscale("archive", "fetch", web.url, to, "--tables", "xp,rvs").err
+        )
     assert xpscale("archive", "verify", tmp_path / "nowhere").code == 3

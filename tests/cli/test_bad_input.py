@@ -17,7 +17,9 @@ from xpscale.testing.universe import Universe
 
 
 def refused(result, error, *words):
-    """The command ended with the error's exit code and said all the words, in few lines and without a traceback."""
+    """The command ended with the error's exit code and said all the words, in few lines and without
+    a traceback.
+    """
     assert result.code == error.exit_code, result
     assert "Traceback" not in result.err
     for word in words:
@@ -42,24 +44,35 @@ def save_model(store_url, folder, n_coefficients=110):
         scaling = Scaling([0.0] * n_coefficients, [1.0] * n_coefficients)
     network = ScatterVAE(Architecture(n_coefficients))
     card = ModelCard(network.architecture)
-    TrainedModel.create(network, scaling, TrainingDensity.unknown(n_coefficients), card).save(str(folder))
+    TrainedModel.create(network, scaling, TrainingDensity.unknown(n_coefficients), card).save(
+        str(folder)
+    )
     return folder
 
 
 @pytest.mark.parametrize(
     ("defect", "error", "words"),
     [
-        ({"truncated_file": True}, InvalidInputError, ("truncated", "XpContinuousMeanSpectrum_", "Download")),
+        (
+            {"truncated_file": True},
+            InvalidInputError,
+            ("truncated", "XpContinuousMeanSpectrum_", "Download"),
+        ),
         ({"wrong_md5": True}, InvalidInputError, ("MD5", "_MD5SUM.txt says")),
         ({"missing_source_file": True}, NotFoundError, ("lacks GaiaSource_",)),
         ({"foreign_file": True}, InvalidInputError, ("no column", "XpContinuousMeanSpectrum_")),
     ],
 )
 def test_damaged_archive(tmp_path, defect, error, words):
-    write_archive(Universe(1_000, seed=2), str(tmp_path / "archive"), n_files=4, defects=Defects(**defect))
+    write_archive(
+        Universe(1_000, seed=2), str(tmp_path / "archive"), n_files=4, defects=Defects(**defect)
+    )
     result = xpscale("ingest", tmp_path / "archive", tmp_path / "store", "--workers", 0)
     refused(result, error, *words)
-    assert xpscale("store", "check", tmp_path / "store").code in (2, 3)  # nobody can take it for a store
+    assert xpscale("store", "check", tmp_path / "store").code in (
+        2,
+        3,
+    )  # nobody can take it for a store
 
 
 def test_no_archive(tmp_path):
@@ -74,7 +87,12 @@ def test_store_of_another_format_version(store, tmp_path):
         content = json.loads(sound)
         content["attributes"]["format_version"] = 99
         root.write_text(json.dumps(content))
-        refused(xpscale("store", "info", store), InvalidInputError, "format version 99", "reads version 1")
+        refused(
+            xpscale("store", "info", store),
+            InvalidInputError,
+            "format version 99",
+            "reads version 1",
+        )
     finally:
         root.write_text(sound)
 
@@ -90,7 +108,11 @@ def test_catalogue_path_that_holds_something_else(store, tmp_path):
     model = save_model(store, tmp_path / "model")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("\\begin{document}")
-    refused(xpscale("infer", store, model, tmp_path / "mine", "--workers", 0), ConflictError, "thesis.tex")
+    refused(
+        xpscale("infer", store, model, tmp_path / "mine", "--workers", 0),
+        ConflictError,
+        "thesis.tex",
+    )
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
@@ -98,7 +120,12 @@ def test_catalogue_of_another_model(store, tmp_path):
     first, second = save_model(store, tmp_path / "first"), save_model(store, tmp_path / "second")
     done("infer", store, first, tmp_path / "catalog", "--workers", 0)
     result = xpscale("infer", store, second, tmp_path / "catalog", "--workers", 0)
-    refused(result, ConflictError, "model_id", json.loads(done("model", "info", second, "--json").out)["model_id"])
+    refused(
+        result,
+        ConflictError,
+        "model_id",
+        json.loads(done("model", "info", second, "--json").out)["model_id"],
+    )
     assert len(done("catalog", "log", tmp_path / "catalog").out.splitlines()) == 1
 
 
@@ -136,7 +163,9 @@ def test_training_on_what_cannot_be_trained_on(store, tmp_path, published_weight
     foreign = xpscale("train", store, tmp_path / "model", "--sample", tmp_path / "s.parquet")
     refused(foreign, InvalidInputError, "drawn from another store", "Draw a sample from this store")
     np.savez(tmp_path / "norm.npz", mu=np.zeros(110), sig=np.where(np.arange(110) == 7, 0.0, 1.0))
-    flat = xpscale("model", "import", published_weights, tmp_path / "model", "--scaling", tmp_path / "norm.npz")
+    flat = xpscale(
+        "model", "import", published_weights, tmp_path / "model", "--scaling", tmp_path / "norm.npz"
+    )
     refused(flat, InvalidInputError, "coefficient 7 is mean 0.0, std 0.0", "mend the scaling file")
     assert not (tmp_path / "model").exists()
 
@@ -150,7 +179,9 @@ def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):
     assert not (tmp_path / "catalog").exists()
 
 
-@pytest.mark.parametrize("words", [("store", "chek", "x"), ("infer",), ("ingest", "a", "b", "--max-rows", "many")])
+@pytest.mark.parametrize(
+    "words", [("store", "chek", "x"), ("infer",), ("ingest", "a", "b", "--max-rows", "many")]
+)
 def test_mistakes_in_the_command_are_explained(words):
     result = xpscale(*words)
     assert result.code == 2

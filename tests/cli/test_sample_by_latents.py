@@ -23,7 +23,9 @@ def world(tmp_path_factory):
     store = ingested(folder, 1)
     (folder / "s.toml").write_text("epochs = 2\nbatch_size = 64\nhidden = [16]\nn_latents = 3")
     done("train", store, folder / "model", "--settings", folder / "s.toml")
-    done("infer", store, folder / "model", folder / "catalog", "--workers", 0, "--outputs", "latents")
+    done(
+        "infer", store, folder / "model", folder / "catalog", "--workers", 0, "--outputs", "latents"
+    )
     return folder
 
 
@@ -31,11 +33,24 @@ def test_the_latents_of_a_catalogue_are_those_of_its_model(world):
     drawn = {}
     for source in ("model", "catalog"):
         output = world / f"{source}.parquet"
-        words = ("-n", 200, "--rule", "flattened", "--by", "latents", f"--{source}", world / source, "-o", output)
+        words = (
+            "-n",
+            200,
+            "--rule",
+            "flattened",
+            "--by",
+            "latents",
+            f"--{source}",
+            world / source,
+            "-o",
+            output,
+        )
         done("sample", world / "store", *words)
         drawn[source] = load_sample(str(output))
     plans = [sample.plan for sample in drawn.values()]
-    assert len(set(plans[0].cell) ^ set(plans[1].cell)) <= 2  # a source may lie on the edge of a cell
+    assert (
+        len(set(plans[0].cell) ^ set(plans[1].cell)) <= 2
+    )  # a source may lie on the edge of a cell
     assert len(plans[0].cell) > 4
     assert len(np.intersect1d(*(sample.source_id for sample in drawn.values()))) > 190
     assert plans[0].n_available == plans[1].n_available
@@ -43,14 +58,30 @@ def test_the_latents_of_a_catalogue_are_those_of_its_model(world):
 
 def test_a_catalogue_of_another_store_is_refused(world, tmp_path):
     other = ingested(tmp_path, 2)
-    result = xpscale("sample", other, "-n", 99, "--by", "latents", "--catalog", world / "catalog", "-o", tmp_path / "s")
+    result = xpscale(
+        "sample",
+        other,
+        "-n",
+        99,
+        "--by",
+        "latents",
+        "--catalog",
+        world / "catalog",
+        "-o",
+        tmp_path / "s",
+    )
     assert result.code == xps.errors.InvalidInputError.exit_code
     assert "catalog was made from another store" in result.err
     assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
-    "words", [("--by", "latents"), ("--catalog", "c"), ("--by", "latents", "--model", "m", "--catalog", "c")]
+    "words",
+    [
+        ("--by", "latents"),
+        ("--catalog", "c"),
+        ("--by", "latents", "--model", "m", "--catalog", "c"),
+    ],
 )
 def test_whose_latents_must_be_said(world, words, tmp_path):
     result = xpscale("sample", world / "store", "-n", 99, *words, "-o", tmp_path / "s")

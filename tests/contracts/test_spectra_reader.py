@@ -1,4 +1,6 @@
-"""Every kind of spectra keeps the reader contract: the Zarr store, and Parquet in all shapes, here and on S3."""
+"""Every kind of spectra keeps the reader contract: the Zarr store, and Parquet in all shapes, here
+and on S3.
+"""
 
 import itertools
 
@@ -21,7 +23,13 @@ ROWS.ra[100:103], ROWS.dec[100:103] = ROWS.ra[100], ROWS.dec[100]  # one place, 
 
 
 def make_store(url):
-    return build_store([("all", ROWS)], url, n_bp=55, attributes={"release": "synthetic", "origin": "u"}, max_rows=40)
+    return build_store(
+        [("all", ROWS)],
+        url,
+        n_bp=55,
+        attributes={"release": "synthetic", "origin": "u"},
+        max_rows=40,
+    )
 
 
 @pytest.fixture(scope="module")

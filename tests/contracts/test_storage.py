@@ -20,7 +20,10 @@ class TestLocalStorage(StorageContract):
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    with seaweedfs(tmp_path_factory.mktemp("weed"), ("first", "xpscale")) as service, service.apply():
+    with (
+        seaweedfs(tmp_path_factory.mktemp("weed"), ("first", "xpscale")) as service,
+        service.apply(),
+    ):
         yield service
 
 

@@ -1,4 +1,6 @@
-"""Recovery of coefficients: the batched posterior is the textbook's, and the prior is learnt from the stars."""
+"""Recovery of coefficients: the batched posterior is the textbook's, and the prior is learnt from
+the stars.
+"""
 
 import numpy as np
 import pytest
@@ -38,9 +40,17 @@ def test_posterior_is_that_of_a_linear_gaussian_model(design, stars):
     found = recover(flux[:3], design, prior)
     for y, mean, variance in zip(flux[:3], found.mean, found.variance, strict=True):
         noise = (prior.rho * y.max()) ** 2 * np.eye(N_WAVELENGTHS)
-        gain = prior.covariance @ design.T @ np.linalg.inv(design @ prior.covariance @ design.T + noise)
-        assert np.allclose(mean, prior.mean + gain @ (y - design @ prior.mean), rtol=1e-6, atol=1e-9)
-        assert np.allclose(variance, np.diag(prior.covariance - gain @ design @ prior.covariance), rtol=1e-6)
+        gain = (
+            prior.covariance
+            @ design.T
+            @ np.linalg.inv(design @ prior.covariance @ design.T + noise)
+        )
+        assert np.allclose(
+            mean, prior.mean + gain @ (y - design @ prior.mean), rtol=1e-6, atol=1e-9
+        )
+        assert np.allclose(
+            variance, np.diag(prior.covariance - gain @ design @ prior.covariance), rtol=1e-6
+        )
 
 
 def test_learning_beats_the_first_prior_and_finds_the_rounding(design, stars):
@@ -55,7 +65,9 @@ def test_learning_beats_the_first_prior_and_finds_the_rounding(design, stars):
     found = recover(flux, design, learnt)
     assert np.median(found.reduced_chi2) == pytest.approx(1 - 110 / N_WAVELENGTHS, abs=0.2)
     z = (found.mean - truth) / np.sqrt(found.variance)
-    assert 0.3 < np.median(z.std(axis=0)) < 1.1  # few steps leave the prior wide: cautious, never too sure
+    assert (
+        0.3 < np.median(z.std(axis=0)) < 1.1
+    )  # few steps leave the prior wide: cautious, never too sure
 
 
 def test_a_spectrum_that_is_none_fits_badly(design, stars):

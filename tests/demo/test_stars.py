@@ -1,4 +1,6 @@
-"""The demo's stars: genuine spectra come back, and the coefficients are near the archive's where those are known."""
+"""The demo's stars: genuine spectra come back, and the coefficients are near the archive's where
+those are known.
+"""
 
 import csv
 import gzip
@@ -30,7 +32,9 @@ def library():
 @pytest.fixture(scope="module")
 def some_stars():
     told = []
-    found = module.demo_stars(limit=4_000, progress=lambda what, fraction: told.append((what, fraction)))
+    found = module.demo_stars(
+        limit=4_000, progress=lambda what, fraction: told.append((what, fraction))
+    )
     assert told[0][1] == 0.0
     assert told[-1][1] == 1.0
     return found
@@ -47,7 +51,9 @@ def test_rows_reconcile_and_are_usable(some_stars):
     assert labels["source_id"].to_numpy().tolist() == batch.source_id.tolist()
     assert np.isfinite(batch.coefficients).all()
     assert (batch.coefficient_errors > 0).all()
-    assert np.array_equal(healpix_29(batch.ra, batch.dec) >> 34, source_id_pixel(batch.source_id, 12))
+    assert np.array_equal(
+        healpix_29(batch.ra, batch.dec) >> 34, source_id_pixel(batch.source_id, 12)
+    )
     teff, g_mag = labels["teff"].to_numpy(), labels["g_mag"].to_numpy()
     assert 3_000 < teff.min() < teff.max() < 20_000
     assert np.allclose(-2.5 * np.log10(batch.phot_g_mean_flux) + 25.6873668671, g_mag, atol=1e-4)
@@ -104,7 +110,12 @@ def test_stars_with_genuine_coefficients_come_out_near_them(library):
     for i, source_id in enumerate(batch.source_id.tolist()):
         row = genuine[source_id]
         true, error = (
-            np.concatenate([np.array(row[f"{band}_{what}"].strip("[]").split(","), float) for band in ("bp", "rp")])
+            np.concatenate(
+                [
+                    np.array(row[f"{band}_{what}"].strip("[]").split(","), float)
+                    for band in ("bp", "rp")
+                ]
+            )
             for what in ("coefficients", "coefficient_errors")
         )
         off = batch.coefficients[i] - true

@@ -1,4 +1,6 @@
-"""What deploy/README.md says works: a scheduler and workers started by hand, and ``xpscale infer --scheduler``."""
+"""What deploy/README.md says works: a scheduler and workers started by hand, and ``xpscale infer
+--scheduler``.
+"""
 
 import json
 
@@ -13,7 +15,9 @@ from xpscale.testing.universe import Universe
 
 @pytest.mark.parametrize("well_set", [True, False])
 def test_infer_on_workers_that_run_somewhere(tmp_path, well_set):
-    archive, store, model, catalog = (str(tmp_path / name) for name in ("archive", "store", "model", "catalog"))
+    archive, store, model, catalog = (
+        str(tmp_path / name) for name in ("archive", "store", "model", "catalog")
+    )
     write_archive(Universe(1_500, seed=5), archive, n_files=2)
     environment = worker_environment if well_set else {"MALLOC_TRIM_THRESHOLD_": "65536"}
     with dask_processes(2, tmp_path, resources="GPU=1", environment=environment) as cluster:

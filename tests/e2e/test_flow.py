@@ -33,7 +33,9 @@ def universe():
 
 
 def test_archive_to_answers(place, universe, tmp_path):
-    archive, store, model, catalog = (f"{place}/{name}" for name in ("archive", "store", "model", "catalog"))
+    archive, store, model, catalog = (
+        f"{place}/{name}" for name in ("archive", "store", "model", "catalog")
+    )
     written = write_archive(universe, archive, n_files=3, defects=DEFECTS)
 
     done("ingest", archive, store, "--max-rows", 400, "--workers", 2)
@@ -57,7 +59,10 @@ def test_archive_to_answers(place, universe, tmp_path):
     assert json.loads(done("catalog", "check", catalog, "--json").out)["ok"]
     assert "nothing to do" in done("infer", store, model, catalog).err
     assert "nothing to do" in done("ingest", archive, store, "--max-rows", 400, "--workers", 0).err
-    assert "nothing to do" in done("train", store, model, "--sample", sample, "--epochs", 3, "--device", "cpu").err
+    assert (
+        "nothing to do"
+        in done("train", store, model, "--sample", sample, "--epochs", 3, "--device", "cpu").err
+    )
 
     answers_are_right(catalog, universe, tmp_path)
 
@@ -70,9 +75,13 @@ def answers_are_right(catalog, universe, tmp_path):
     assert np.isin(table["source_id"].to_numpy(), truth.source_id).all()
 
     star = table.slice(17, 1).to_pylist()[0]
-    found = done("query", catalog, "--cone", f"{star['ra']},{star['dec']},0.001", "--columns", "source_id").out
+    found = done(
+        "query", catalog, "--cone", f"{star['ra']},{star['dec']},0.001", "--columns", "source_id"
+    ).out
     assert str(star["source_id"]) in found.splitlines()
-    answer = done("query", catalog, "--ids", f"{star['source_id']},42", "--columns", "source_id,latent_mean_0")
+    answer = done(
+        "query", catalog, "--ids", f"{star['source_id']},42", "--columns", "source_id,latent_mean_0"
+    )
     assert "1 of 2 ids are not in this catalogue: 42" in answer.err
     row = next(csv.DictReader(io.StringIO(answer.out)))
     assert float(row["latent_mean_0"]) == pytest.approx(star["latent_mean_0"], rel=1e-6)

@@ -1,4 +1,6 @@
-"""The recipes run as they stand, one after the other, from one settings file; and the files they ship are sound."""
+"""The recipes run as they stand, one after the other, from one settings file; and the files they
+ship are sound.
+"""
 
 import importlib.util
 import json
@@ -25,7 +27,12 @@ LIBRARY = DATA / "apogee_library.parquet"
 def test_recipes_make_a_catalogue(tmp_path, capsys):
     write_archive(Universe(2_000, seed=7), str(tmp_path / "archive"), n_files=2)
     (tmp_path / "training.toml").write_text("[training]\nepochs = 2\n")
-    changes = {"workers": 0, "max_rows": 500, "sample_size": 800, "training": str(tmp_path / "training.toml")}
+    changes = {
+        "workers": 0,
+        "max_rows": 500,
+        "sample_size": 800,
+        "training": str(tmp_path / "training.toml"),
+    }
     values = {**tomllib.loads((SETTINGS / "laptop.toml").read_text()), **changes}
     for name in ("archive", "store", "sample", "model", "catalog"):
         values[name] = str(tmp_path / name)
@@ -57,9 +64,24 @@ def test_models_are_compared(stars, tmp_path):
     if stars == "library":
         require_library()
     settings, few = (SETTINGS / "compare_models.toml").read_text(), tmp_path / "few.toml"
-    models, ablations = settings.split('[ablations."latents uncorrelated')[0], settings.split("[quick]")[1]
-    few.write_text(f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}")
-    arguments = ["--data", str(DATA), "--out", str(tmp_path), "--settings", str(few), "--quick", "--only", stars]
+    models, ablations = (
+        settings.split('[ablations."latents uncorrelated')[0],
+        settings.split("[quick]")[1],
+    )
+    few.write_text(
+        f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}"
+    )
+    arguments = [
+        "--data",
+        str(DATA),
+        "--out",
+        str(tmp_path),
+        "--settings",
+        str(few),
+        "--quick",
+        "--only",
+        stars,
+    ]
     compare_models.main(arguments)
     folder = tmp_path / stars
     made = {str(path): path.stat().st_mtime_ns for path in folder.glob("*/card.json")}
@@ -82,7 +104,9 @@ def test_models_are_compared(stars, tmp_path):
 def test_the_library_is_also_taken_uncut(tmp_path, monkeypatch):
     require_library()
     libraries, original = [], apogee.load_library
-    monkeypatch.setattr(apogee, "load_library", lambda *words: libraries.append(original(*words)) or libraries[-1])
+    monkeypatch.setattr(
+        apogee, "load_library", lambda *words: libraries.append(original(*words)) or libraries[-1]
+    )
     compare_models.main(["--data", str(DATA), "--out", str(tmp_path), "--quick", "--only", "uncut"])
     assert [library.n_rejected["magnitude_off"] for library in libraries] == [0]
     (only,) = json.loads((tmp_path / "uncut" / "scores.json").read_text())
@@ -96,6 +120,8 @@ def test_shipped_settings_load(name):
 
 
 def test_a_typo_in_settings_is_named(tmp_path):
-    (tmp_path / "settings.toml").write_text((SETTINGS / "laptop.toml").read_text().replace("max_rows", "max_row"))
+    (tmp_path / "settings.toml").write_text(
+        (SETTINGS / "laptop.toml").read_text().replace("max_rows", "max_row")
+    )
     with pytest.raises(InvalidInputError, match=r"max_row.*Did you mean 'max_rows'"):
         load(tmp_path / "settings.toml")

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from xpscale.evaluate.labels import alpha_mcc, is_alpha_giant, is_high_alpha, mcc, principal_components
+from xpscale.evaluate.labels import (
+    alpha_mcc,
+    is_alpha_giant,
+    is_high_alpha,
+    mcc,
+    principal_components,
+)
 
 RNG = np.random.default_rng(1)
 
@@ -21,8 +27,12 @@ def test_the_sample_and_the_line_are_the_stated_ones():
     labels = stars(3000)
     chosen, high = is_alpha_giant(labels), is_high_alpha(labels)
     for i in range(0, 3000, 7):
-        teff, logg, fe_h, alpha_m = (labels[name][i] for name in ("teff", "logg", "fe_h", "alpha_m"))
-        assert chosen[i] == (0 < logg < 3.5 and teff < 5200 and fe_h > -1.2 and not np.isnan(alpha_m))
+        teff, logg, fe_h, alpha_m = (
+            labels[name][i] for name in ("teff", "logg", "fe_h", "alpha_m")
+        )
+        assert chosen[i] == (
+            0 < logg < 3.5 and teff < 5200 and fe_h > -1.2 and not np.isnan(alpha_m)
+        )
         assert high[i] == (alpha_m > 0.12 - 0.11 * min(fe_h, 0))
 
 

@@ -46,14 +46,19 @@ def test_correlated_likelihood_is_that_of_the_multivariate_normal():
     free = np.zeros((20, 6)), np.zeros((20, 3))  # bands of 4 and 3 coefficients
     tensors = (torch.from_numpy(getattr(found, name)) for name in ("mean", "scatter", "x", "x_err"))
     mean, scatter, x, x_err = tensors
-    np.testing.assert_allclose(correlated_nll(found, *free), Reconstruction(mean, scatter).nll(x, x_err), rtol=1e-5)
+    np.testing.assert_allclose(
+        correlated_nll(found, *free), Reconstruction(mean, scatter).nll(x, x_err), rtol=1e-5
+    )
 
     bp, rp = RNG.uniform(-0.3, 0.3, (20, 6)), RNG.uniform(-0.3, 0.3, (20, 3))
     full = np.zeros((20, 7, 7))
     full[:, :4, :4], full[:, 4:, 4:] = correlation_matrices(bp), correlation_matrices(rp)
     assert full[0, 2, 1] == full[0, 1, 2] == bp[0, 2]  # (1,0), (2,0), (2,1)
     error = found.x_err.astype(float)
-    covariance = error[:, :, None] * full * error[:, None, :] + np.eye(7) * found.scatter.astype(float)[:, None] ** 2
+    covariance = (
+        error[:, :, None] * full * error[:, None, :]
+        + np.eye(7) * found.scatter.astype(float)[:, None] ** 2
+    )
     normal = torch.distributions.MultivariateNormal(mean.double(), torch.from_numpy(covariance))
     expected = -normal.log_prob(x.double()).numpy() - 7 / 2 * np.log(2 * np.pi)
     np.testing.assert_allclose(correlated_nll(found, bp, rp), expected, rtol=1e-6)

@@ -1,7 +1,8 @@
-"""The numerics contract, on the real encoder: float32 and the exact erf stay as close to float64 as design/007 says.
+"""The numerics contract, on the real encoder: float32 and the exact erf stay as close to float64 as
+design/007 says.
 
-And what must not be used would break it: TF32 and bfloat16 are emulated by rounding what goes into matrix products.
-"""
+And what must not be used would break it: TF32 and bfloat16 are emulated by rounding what goes into
+matrix products."""
 
 import os
 from pathlib import Path
@@ -34,9 +35,14 @@ def published_on_real_rows():
     names = ("source_id", "phot_g_mean_flux", "coefficients", "coefficient_errors")
     table = pq.read_table(LIBRARY, columns=list(names))
     source_id, flux = (table[name].to_numpy() for name in names[:2])
-    c, e = (table[name].combine_chunks().flatten().to_numpy().reshape(len(table), -1) for name in names[2:])
+    c, e = (
+        table[name].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        for name in names[2:]
+    )
     nowhere = np.zeros(len(table))
-    batch = SpectraBatch(source_id, nowhere, nowhere, flux.astype(float), c.astype("f4"), e.astype("f4"))
+    batch = SpectraBatch(
+        source_id, nowhere, nowhere, flux.astype(float), c.astype("f4"), e.astype("f4")
+    )
     batch = batch.take(trainable_rows(batch))
     return import_published(WEIGHTS, Scaling.fit([batch])), batch.take(slice(0, None, 4))
 
@@ -53,13 +59,19 @@ def random_on_made_up_rows(name):
             buffer.uniform_(0.3, 2.0)
     scaling = Scaling.fit([batch])
     card = ModelCard(network.architecture)
-    return TrainedModel.create(network, scaling, TrainingDensity.unknown(batch.n_coefficients), card), batch
+    return TrainedModel.create(
+        network, scaling, TrainingDensity.unknown(batch.n_coefficients), card
+    ), batch
 
 
 @pytest.fixture(scope="module", params=["published", *ARCHITECTURES])
 def case(request):
     """A model and spectra for it."""
-    return published_on_real_rows() if request.param == "published" else random_on_made_up_rows(request.param)
+    return (
+        published_on_real_rows()
+        if request.param == "published"
+        else random_on_made_up_rows(request.param)
+    )
 
 
 def largest(model, batch, encoder):
@@ -70,7 +82,9 @@ def largest(model, batch, encoder):
 
 def broken(found, limits):
     assert set(limits) <= set(found)
-    return {name: value for name, value in found.items() if name in limits and not value <= limits[name]}
+    return {
+        name: value for name, value in found.items() if name in limits and not value <= limits[name]
+    }
 
 
 def test_the_contract_holds(case, device):
@@ -80,7 +94,9 @@ def test_the_contract_holds(case, device):
     n_hostile = (
         4_000 if model.network.architecture.name == "transformer" else 20_000
     )  # which takes 30 times as long a row
-    assert not broken(largest(model, hostile_rows(batch, n_hostile), encoder), MAX_DEVIATION_HOSTILE)
+    assert not broken(
+        largest(model, hostile_rows(batch, n_hostile), encoder), MAX_DEVIATION_HOSTILE
+    )
 
 
 @pytest.mark.parametrize(("n_bits", "sigmas"), [(10, 0.3), (7, 2)], ids=["TF32", "bfloat16"])
@@ -89,7 +105,9 @@ def test_fewer_bits_would_break_it(n_bits, sigmas):
     encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
     with rounded_products(n_bits):
         found = largest(model, batch, encoder)
-    assert {"latent_mean", "latent_log_var", "reconstruction", "kl"} <= set(broken(found, MAX_DEVIATION))
+    assert {"latent_mean", "latent_log_var", "reconstruction", "kl"} <= set(
+        broken(found, MAX_DEVIATION)
+    )
     assert found["latent_mean_sigmas"] > sigmas
 
 

@@ -1,9 +1,9 @@
 """The published weights give the published numbers.
 
-``golden.npz`` holds float32 outputs of the reference code from another CPU.  Its own rounding moves them up to 2.4e-5 from
-the float64 result, so "equal to 1e-6" is asked where it can hold on every machine: element by element against the
-reference formula evaluated *here*, and in the root mean square against the stored outputs.
-"""
+``golden.npz`` holds float32 outputs of the reference code from another CPU.  Its own rounding moves
+them up to 2.4e-5 from the float64 result, so "equal to 1e-6" is asked where it can hold on every
+machine: element by element against the reference formula evaluated *here*, and in the root mean
+square against the stored outputs."""
 
 import os
 from pathlib import Path
@@ -50,7 +50,9 @@ def outputs(network, x, x_err):
 
 def reference_outputs(x):
     """The authors' forward pass, spelled out over their own state dict."""
-    s = torch.load(PUBLISHED / "weight.pt", map_location="cpu", weights_only=True)["model_state_dict"]
+    s = torch.load(PUBLISHED / "weight.pt", map_location="cpu", weights_only=True)[
+        "model_state_dict"
+    ]
 
     def linear(h, key):
         return F.linear(h, s[f"{key}.weight"], s[f"{key}.bias"])
@@ -59,7 +61,11 @@ def reference_outputs(x):
         norm = f"{key}.1"
         h = linear(h, f"{key}.0")
         moments = s[f"{norm}.running_mean"], s[f"{norm}.running_var"]
-        return F.gelu(F.batch_norm(h, *moments, s[f"{norm}.weight"], s[f"{norm}.bias"], training=False, eps=1e-5))
+        return F.gelu(
+            F.batch_norm(
+                h, *moments, s[f"{norm}.weight"], s[f"{norm}.bias"], training=False, eps=1e-5
+            )
+        )
 
     def up(z, part):
         h = linear(z, f"{part}.0")
@@ -80,7 +86,10 @@ def reference_outputs(x):
 
 
 def test_the_published_weights_compute_the_reference_formula(network, golden):
-    found, reference = outputs(network, golden["x"], golden["x_err"]), reference_outputs(golden["x"])
+    found, reference = (
+        outputs(network, golden["x"], golden["x_err"]),
+        reference_outputs(golden["x"]),
+    )
     for name in OUTPUTS:
         assert (found[name] - reference[name]).abs().max() <= 1e-6, name
 
@@ -90,9 +99,15 @@ def test_the_published_weights_give_the_stored_outputs(network, golden, capsys):
     for name in OUTPUTS:
         difference = (found[name] - golden[name]).abs().double()
         with capsys.disabled():
-            print(f"\n{name}: max {difference.max():.2e}, rms {difference.square().mean().sqrt():.2e}", end="")
+            print(
+                f"\n{name}: max {difference.max():.2e}, rms"
+                f" {difference.square().mean().sqrt():.2e}",
+                end="",
+            )
         assert difference.square().mean().sqrt() <= 1e-6, name
-        assert difference.max() <= 3e-5, name  # the stored numbers' own distance from float64, and a little
+        assert difference.max() <= 3e-5, (
+            name
+        )  # the stored numbers' own distance from float64, and a little
     for name in ("nll_at_mean", "kl"):
         assert abs(found[name].item() / golden[name].item() - 1) <= 1e-6, name
 
@@ -101,7 +116,9 @@ def test_folding_changes_rounding_only(network, golden):
     x, x_err = golden["x"], golden["x_err"]
     plain, folded = outputs(network, x, x_err), outputs(fold(network), x, x_err)
     folded_64 = outputs(fold(network, torch.float64), x.double(), x_err.double())
-    plain_64 = outputs(load_published_network(PUBLISHED / "weight.pt").double(), x.double(), x_err.double())
+    plain_64 = outputs(
+        load_published_network(PUBLISHED / "weight.pt").double(), x.double(), x_err.double()
+    )
     for name in OUTPUTS:
         assert (folded[name] - plain[name]).abs().max() < 1e-4, name
         assert (folded_64[name] - plain_64[name]).abs().max() < 1e-10, name

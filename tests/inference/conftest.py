@@ -1,4 +1,6 @@
-"""A spectra store of a small universe, an untrained model scaled on it, and a catalogue made without disturbance."""
+"""A spectra store of a small universe, an untrained model scaled on it, and a catalogue made
+without disturbance.
+"""
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ def model_of(batches, seed=0, change=lambda network: None):
                 buffer.uniform_(0.05, 0.5)
         change(network)
     scaling = Scaling.fit(batches)
-    density = TrainingDensity.fit([scaling.standardize(batch)[0] for batch in batches], batches[0].n_coefficients)
+    density = TrainingDensity.fit(
+        [scaling.standardize(batch)[0] for batch in batches], batches[0].n_coefficients
+    )
     return TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
 
 

@@ -1,4 +1,6 @@
-"""The encoder against the unfolded network and formulas written out in float64; every flag; what a row costs."""
+"""The encoder against the unfolded network and formulas written out in float64; every flag; what a
+row costs.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,11 +26,15 @@ def matrix(table, prefix, n=None):
 
 
 def close(got, expected, rtol=1e-5, atol=1e-5):
-    np.testing.assert_allclose(np.asarray(got, float), np.asarray(expected, float), rtol=rtol, atol=atol)
+    np.testing.assert_allclose(
+        np.asarray(got, float), np.asarray(expected, float), rtol=rtol, atol=atol
+    )
 
 
 def test_columns_are_those_of_the_equations(spectra, model):
-    batch = spectra.take(np.random.default_rng(0).permutation(len(spectra))[:3_000])  # more than one micro-batch
+    batch = spectra.take(
+        np.random.default_rng(0).permutation(len(spectra))[:3_000]
+    )  # more than one micro-batch
     table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
     for product in ("latents", "spectra"):
         conform(table, product_schema(product, 6, 110))
@@ -67,7 +73,12 @@ def test_rows_do_not_depend_on_their_neighbours(spectra, model):
     for name in whole.column_names:
         left, right = whole.take([0, 7, 2_500])[name], alone[name]
         if pa.types.is_nested(left.type):
-            close(matrix(pa.table({name: left}), name), matrix(pa.table({name: right}), name), rtol=1e-4, atol=1e-2)
+            close(
+                matrix(pa.table({name: left}), name),
+                matrix(pa.table({name: right}), name),
+                rtol=1e-4,
+                atol=1e-2,
+            )
         else:
             close(left, right, rtol=1e-4)
     assert len(encoder(spectra.take(slice(0)))) == 0
@@ -79,7 +90,11 @@ def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, m
     everything = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
     encoder = ScatterVAEEncoder(model, outputs, "cpu")
     table = encoder(replace(batch, coefficient_errors=None) if outputs == ("latents",) else batch)
-    expected = {name for product in products_of(outputs) for name in product_schema(product, 6, 110, outputs).names}
+    expected = {
+        name
+        for product in products_of(outputs)
+        for name in product_schema(product, 6, 110, outputs).names
+    }
     assert set(table.column_names) == expected
     assert encoder.has_fit == ("nll" in expected) == (len(outputs) > 1)
     for name in expected - {"flags"}:
@@ -118,7 +133,9 @@ def test_flags_of_the_network_at_its_bounds(flag, spectra, model, make_model):
         if flag is Flag.LATENT_VARIANCE_CLAMPED:
             network.latent_log_var.bias[2] = 100.0
         else:
-            [layer for layer in network.scatter.modules() if isinstance(layer, torch.nn.Linear)][-1].bias[40] = 100.0
+            [layer for layer in network.scatter.modules() if isinstance(layer, torch.nn.Linear)][
+                -1
+            ].bias[40] = 100.0
 
     batch = spectra.take(slice(20))
     assert not (flags(model, batch) & flag).any()
@@ -171,7 +188,9 @@ def test_micro_batches_on_their_way_come_back_in_order(spectra, model, monkeypat
 def test_a_fit_with_wild_errors_is_the_formula(spectra, model):
     batch = spectra.take(slice(200))
     x, x_err = model.scaling.standardize(batch)
-    x_err *= np.float32(10) ** np.random.default_rng(1).integers(-14, 12, x_err.shape).astype(np.float32)
+    x_err *= np.float32(10) ** np.random.default_rng(1).integers(-14, 12, x_err.shape).astype(
+        np.float32
+    )
     s = np.random.default_rng(2).uniform(0, 1, x.shape).astype(np.float32) ** 40
     nll, chi2 = np.empty((2, len(x)), np.float32)
     usable, at_bound = np.empty((2, len(x)), bool)

@@ -1,4 +1,6 @@
-"""What only a GPU can show of inference; every test is skipped without one.  Its numbers: tests/golden/test_numerics.py."""
+"""What only a GPU can show of inference; every test is skipped without one.  Its numbers:
+tests/golden/test_numerics.py.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,7 +40,9 @@ def test_overlapped_micro_batches_of_several_threads_are_those_of_one(gpu, model
     with ThreadPoolExecutor(4) as threads:  # more than there are lanes
         for table in threads.map(encoder, [many] * 8):
             assert table.equals(alone)
-    pieces = [encoder(many.take(slice(start, start + 1_000))) for start in (0, 70_000, len(many) - 1_000)]
+    pieces = [
+        encoder(many.take(slice(start, start + 1_000))) for start in (0, 70_000, len(many) - 1_000)
+    ]
     for start, piece in zip((0, 70_000, len(many) - 1_000), pieces, strict=True):
         for name in ("latent_mean_0", "latent_log_var_5", "nll"):
             expected = alone[name].to_numpy()[start : start + 1_000]
@@ -72,4 +76,6 @@ def test_a_run_of_workers_that_share_a_gpu(gpu, store, model, reference, tmp_pat
     with local_cluster(2, 2) as client:
         report = run(plan, executor=DaskExecutor(client), device=gpu)
     assert report.is_complete
-    assert {key: r.n_out for key, r in report.reports.items()} == {key: r.n_out for key, r in reference.reports.items()}
+    assert {key: r.n_out for key, r in report.reports.items()} == {
+        key: r.n_out for key, r in reference.reports.items()
+    }

@@ -61,7 +61,9 @@ def test_requests_are_those_that_are_made(outputs, store, model, tmp_path, monke
     made = []
     for name in ("read", "read_range", "size"):
         real = getattr(Storage, name)
-        counted = lambda self, key, *rest, real=real: made.append((self.url, key)) or real(self, key, *rest)  # noqa: E731
+        counted = lambda self, key, *rest, real=real: (  # noqa: E731
+            made.append((self.url, key)) or real(self, key, *rest)
+        )
         monkeypatch.setattr(Storage, name, counted)
     plan = plan_inference(store, model, str(tmp_path / "catalog"), outputs=outputs)
     made.clear()
@@ -74,10 +76,14 @@ def test_requests_are_those_that_are_made(outputs, store, model, tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("outputs", [OUTPUTS, ("latents",)])
 def test_workers_stay_within_a_projection_that_is_not_idle(outputs, model, tmp_path_factory):
-    """Partitions as large as a row group and more, in workers with as many tasks at once as the plan counts on."""
+    """Partitions as large as a row group and more, in workers with as many tasks at once as the
+    plan counts on.
+    """
     folder = tmp_path_factory.mktemp("memory")
     pieces = [("all", Universe(160_000, seed=3).spectra())]
-    large = build_store(pieces, str(folder / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=100_000)
+    large = build_store(
+        pieces, str(folder / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=100_000
+    )
     plan = plan_inference(large, model, str(folder / "catalog"), outputs=outputs)
     with local_cluster(1, TASKS_AT_ONCE) as client:
         report = run(plan, executor=DaskExecutor(client), device="cpu")

@@ -18,7 +18,9 @@ from xpscale.types import TaskReport, TaskStatus
 
 
 def schedule(offsets, n_later, rows=500, seconds=0.5, first_s=1.5):
-    """Reports, and when they came, of workers with two places that begin at their offsets and never wait."""
+    """Reports, and when they came, of workers with two places that begin at their offsets and never
+    wait.
+    """
     reports, arrived = [], []
     for number, offset in enumerate(offsets):
         for place in range(2):
@@ -70,7 +72,11 @@ def test_a_task_that_fails_stops_the_probe(store, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr("xpscale.inference.task._encoder", broken)
     with pytest.raises(IncompleteError, match=r"the probe's task .* this row is broken"):
-        probe(plan_inference(store, model, str(tmp_path / "catalog")), ThreadsExecutor(1), device="cpu")
+        probe(
+            plan_inference(store, model, str(tmp_path / "catalog")),
+            ThreadsExecutor(1),
+            device="cpu",
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,7 +95,9 @@ def test_what_a_killed_probe_left_is_removed_by_the_next(store, model, tmp_path)
 def test_plan_prints_what_the_probe_measured(store, model, tmp_path):
     model.save(str(tmp_path / "model"))
     catalog = tmp_path / "catalog"
-    printed = done("plan", store.storage.url, tmp_path / "model", catalog, "--workers", 0, "--probe", "--json")
+    printed = done(
+        "plan", store.storage.url, tmp_path / "model", catalog, "--workers", 0, "--probe", "--json"
+    )
     numbers = json.loads(printed.out)
     rate = numbers["probe"]["worker_sources_per_s"] * numbers["probe"]["n_workers"]
     assert numbers["projected_s"] > numbers["n_rows"] / rate

@@ -16,7 +16,11 @@ WIDTHS = st.floats(0, 2.0**100, width=32)
 
 
 @settings(max_examples=200, deadline=None)
-@given(arrays(np.float32, 20, elements=FLOATS), arrays(np.float32, 20, elements=WIDTHS), st.floats(1e-6, 0.5))
+@given(
+    arrays(np.float32, 20, elements=FLOATS),
+    arrays(np.float32, 20, elements=WIDTHS),
+    st.floats(1e-6, 0.5),
+)
 @example(np.float32([1e30, -7, 3e-39, 5]), np.float32([1e-38, 0, 1e-45, 2**-126]), 0.01)
 def test_the_bound_holds_for_any_numbers(values, width, fraction):
     error = np.abs(round_within(values, width, fraction).astype(float) - values)
@@ -24,7 +28,10 @@ def test_the_bound_holds_for_any_numbers(values, width, fraction):
 
 
 def test_spectra_are_within_the_bound_and_smaller(spectra, model, tmp_path):
-    exact, rounded = (ScatterVAEEncoder(model, OUTPUTS, "cpu", precision)(spectra) for precision in ("float32", "0.01"))
+    exact, rounded = (
+        ScatterVAEEncoder(model, OUTPUTS, "cpu", precision)(spectra)
+        for precision in ("float32", "0.01")
+    )
     m, s, m1, s1 = (
         table[name].combine_chunks().flatten().to_numpy().astype(float)
         for table in (exact, rounded)
@@ -36,5 +43,8 @@ def test_spectra_are_within_the_bound_and_smaller(spectra, model, tmp_path):
     assert (s1 > 0).all()
     others = [name for name in exact.column_names if name not in ("reconstruction", "scatter")]
     assert rounded.select(others).equals(exact.select(others))
-    sizes = [len(encode(conform(table, product_schema("spectra", 6, 110)), "spectra")) for table in (exact, rounded)]
+    sizes = [
+        len(encode(conform(table, product_schema("spectra", 6, 110)), "spectra"))
+        for table in (exact, rounded)
+    ]
     assert sizes[1] < 0.6 * sizes[0]

@@ -1,4 +1,6 @@
-"""Plan and run: the same catalogue from every executor and after every interruption, rejected rows counted, limits kept."""
+"""Plan and run: the same catalogue from every executor and after every interruption, rejected rows
+counted, limits kept.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ def manifest_of(catalog):
     return build_manifest(storage, Ledger(storage / "_xpscale").finished().values())
 
 
-def test_worker_processes_make_the_same_manifest_within_the_projected_memory(store, model, reference, tmp_path):
+def test_worker_processes_make_the_same_manifest_within_the_projected_memory(
+    store, model, reference, tmp_path
+):
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
     with local_cluster(2) as client:
         report = run(plan, executor=DaskExecutor(client))
@@ -44,8 +48,12 @@ def test_worker_processes_make_the_same_manifest_within_the_projected_memory(sto
     assert len({r.worker for r in report.reports.values()}) == 2
     assert 2e8 < report.peak_memory <= plan.projected_memory
     assert report.seconds["forward_s"] > 0
-    # what is imported at the first use is in the first task's wall time, but is not taken for its work
-    assert max(r.encode_s for r in report.reports.values()) < max(r.wall_s for r in report.reports.values()) / 2
+    # what is imported at the first use is in the first task's wall time, but is not taken for its
+    # work
+    assert (
+        max(r.encode_s for r in report.reports.values())
+        < max(r.wall_s for r in report.reports.values()) / 2
+    )
 
 
 def test_every_source_is_there_once_and_sorted(store, spectra, reference):
@@ -61,7 +69,11 @@ def test_every_source_is_there_once_and_sorted(store, spectra, reference):
 
 def test_a_second_run_does_nothing_and_says_so(store, model, reference):
     catalog = Path(reference.plan.catalog.url)
-    before = {path: path.stat().st_mtime_ns for path in catalog.rglob("*") if path.is_file() and path.suffix != ".npz"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in catalog.rglob("*")
+        if path.is_file() and path.suffix != ".npz"
+    }
     again = run(plan_inference(store, model, str(catalog)))
     assert {r.status for r in again.reports.values()} == {TaskStatus.ALREADY_WRITTEN}
     assert again.n_new == 0
@@ -76,11 +88,17 @@ class Spoilt:
 
     def __init__(self, store):
         self.store = store
-        self.partitions, self.n_coefficients, self.digest = store.partitions[:3], store.n_coefficients, "spoilt"
+        self.partitions, self.n_coefficients, self.digest = (
+            store.partitions[:3],
+            store.n_coefficients,
+            "spoilt",
+        )
 
     def read(self, partition, *, errors=True):
         rows = self.store.read(partition)
-        batch = SpectraBatch(*(getattr(rows, name).copy() for name in SpectraBatch.__dataclass_fields__))
+        batch = SpectraBatch(
+            *(getattr(rows, name).copy() for name in SpectraBatch.__dataclass_fields__)
+        )
         if partition == self.partitions[0]:
             batch.coefficients[0, 5] = np.nan
             batch.coefficients[1, 7] = np.inf
@@ -95,16 +113,27 @@ def test_rows_that_cannot_be_encoded_are_rejected_by_reason(store, model, tmp_pa
     report = run(plan_inference(spoilt, model, str(tmp_path / "c")))
     first, empty, good = (report.reports[partition.pixel.key] for partition in spoilt.partitions)
     assert first.n_rejected == {"non_finite_coefficients": 2, "no_g_flux": 2}
-    assert (first.n_in, first.n_out) == (spoilt.partitions[0].n_rows, spoilt.partitions[0].n_rows - 4)
-    assert (empty.status, empty.parts, empty.n_rejected["no_g_flux"]) == (TaskStatus.EMPTY, (), empty.n_in)
+    assert (first.n_in, first.n_out) == (
+        spoilt.partitions[0].n_rows,
+        spoilt.partitions[0].n_rows - 4,
+    )
+    assert (empty.status, empty.parts, empty.n_rejected["no_g_flux"]) == (
+        TaskStatus.EMPTY,
+        (),
+        empty.n_in,
+    )
     assert good.n_rejected == {}
     manifest = report.manifest
     assert manifest.n_in == sum(p.n_rows for p in spoilt.partitions)
-    assert manifest.n_out == first.n_out + good.n_out == sum(p.n_rows for p in manifest.of("latents"))
+    assert (
+        manifest.n_out == first.n_out + good.n_out == sum(p.n_rows for p in manifest.of("latents"))
+    )
     assert run_status(str(tmp_path / "c")).n_rejected == dict(manifest.n_rejected)
 
 
-def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(store, model, reference, tmp_path):
+def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(
+    store, model, reference, tmp_path
+):
     class Broken(type(store)):
         def blocks(self, partition, n_rows, **kwargs):
             if partition == self.partitions[4]:
@@ -123,7 +152,9 @@ def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(stor
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again(store, model, reference, tmp_path):
-    """kill -9 of the command and all its workers, at random moments of its run; then the same command once more."""
+    """kill -9 of the command and all its workers, at random moments of its run; then the same
+    command once more.
+    """
     model.save(str(tmp_path / "model"))
     where = tmp_path / "catalog"
     start = "from xpscale.cli.main import main; main()"
@@ -152,21 +183,33 @@ def test_killed_at_any_moment_and_run_again(store, model, reference, tmp_path):
     assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
 
 
-def test_other_runs_are_kept_out_with_the_differences_named(store, model, make_model, spectra, reference):
+def test_other_runs_are_kept_out_with_the_differences_named(
+    store, model, make_model, spectra, reference
+):
     url = reference.plan.catalog.url
     other = make_model([spectra], seed=1)
-    with pytest.raises(ConflictError, match=f"model_id: there {model.model_id}, now {other.model_id}"):
+    with pytest.raises(
+        ConflictError, match=f"model_id: there {model.model_id}, now {other.model_id}"
+    ):
         run(plan_inference(store, other, url))
     with pytest.raises(ConflictError, match="input_digest: there"):
-        run(plan_inference(replace(store, attributes={**store.attributes, "digest": "0" * 64}), model, url))
+        run(
+            plan_inference(
+                replace(store, attributes={**store.attributes, "digest": "0" * 64}), model, url
+            )
+        )
     with pytest.raises(ConflictError, match="outputs"):
         run(plan_inference(store, model, url, outputs=["latents"]))
 
 
-def test_plans_that_cannot_be_are_refused_before_anything_is_written(store, model, make_model, spectra, tmp_path):
+def test_plans_that_cannot_be_are_refused_before_anything_is_written(
+    store, model, make_model, spectra, tmp_path
+):
     place = str(tmp_path / "c")
     narrow = replace(
-        spectra, coefficients=spectra.coefficients[:, :100], coefficient_errors=spectra.coefficient_errors[:, :100]
+        spectra,
+        coefficients=spectra.coefficients[:, :100],
+        coefficient_errors=spectra.coefficient_errors[:, :100],
     )
     with pytest.raises(InvalidInputError, match="takes 100 coefficients, the store has 110"):
         plan_inference(store, make_model([narrow]), place)
@@ -180,7 +223,9 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(store, mode
     with pytest.raises(InvalidInputError, match="neither 'float32' nor a fraction"):
         plan_inference(store, model, place, precision="float16")
     plan = plan_inference(store, model, place)
-    with pytest.raises(PlanError, match=r"3 workers need up to [\d.]+ GB of memory, and 1 GB are available"):
+    with pytest.raises(
+        PlanError, match=r"3 workers need up to [\d.]+ GB of memory, and 1 GB are available"
+    ):
         plan.check_memory(3, 10**9)
     plan.check_memory(3, 10**12)
     assert not Path(place).exists()
@@ -195,7 +240,9 @@ def test_a_plan_says_what_it_will_do(store, model, tmp_path):
     assert "2 CPU workers" in plan.describe(2)
 
 
-def test_tasks_that_overlap_in_one_process_make_the_same_manifest(store, model, reference, tmp_path):
+def test_tasks_that_overlap_in_one_process_make_the_same_manifest(
+    store, model, reference, tmp_path
+):
     report = run(plan_inference(store, model, str(tmp_path / "c")), executor=ThreadsExecutor(3))
     assert report.manifest.to_json() == reference.manifest.to_json()
     alive = []
@@ -220,4 +267,8 @@ def test_the_largest_tasks_are_done_first(store, model, tmp_path):
 
     asked = []
     run(plan_inference(store, model, str(tmp_path / "catalog")), executor=Watched())
-    assert asked == sorted((partition.n_rows for partition in store.partitions), reverse=True) != asked[::-1]
+    assert (
+        asked
+        == sorted((partition.n_rows for partition in store.partitions), reverse=True)
+        != asked[::-1]
+    )

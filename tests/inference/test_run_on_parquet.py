@@ -33,7 +33,9 @@ def test_a_plain_folder_gives_the_same_parts_on_workers(store, spectra, model, r
     reader = open_parquet(str(tmp_path / "plain"), max_rows=200)
     assert reader.read_factor > 3
     with local_cluster(2) as client:
-        report = run(plan_inference(reader, model, str(tmp_path / "catalog")), executor=DaskExecutor(client))
+        report = run(
+            plan_inference(reader, model, str(tmp_path / "catalog")), executor=DaskExecutor(client)
+        )
     assert parts_of(report) == parts_of(reference)
 
 
@@ -50,7 +52,9 @@ def test_the_commands_take_parquet_where_they_take_a_store(store, spectra, model
     assert sorted(rows.source_id) == sorted(spectra.source_id.tolist())
     flux = dict(zip(spectra.source_id.tolist(), spectra.phot_g_mean_flux, strict=True))
     np.testing.assert_allclose(rows.phot_g_mean_flux, rows.source_id.map(flux), rtol=1e-12)
-    again = xpscale("infer", folder, tmp_path / "model", catalog, "--workers", 0, "--outputs", "latents")
+    again = xpscale(
+        "infer", folder, tmp_path / "model", catalog, "--workers", 0, "--outputs", "latents"
+    )
     assert "nothing to do" in again.err
 
 
@@ -60,5 +64,15 @@ def test_sample_and_train_take_parquet(spectra, tmp_path):
     write_parquet_files(shuffled, str(folder), "fixed", n_files=2)
     said = done("sample", folder, "-n", 500, "-o", tmp_path / "sample.parquet").err
     assert re.search(r"so that each row is read \d+ times; 'xpscale ingest", said)
-    done("train", folder, tmp_path / "model", "--sample", tmp_path / "sample.parquet", "--epochs", 1, "--device", "cpu")
+    done(
+        "train",
+        folder,
+        tmp_path / "model",
+        "--sample",
+        tmp_path / "sample.parquet",
+        "--epochs",
+        1,
+        "--device",
+        "cpu",
+    )
     assert (tmp_path / "model").exists()

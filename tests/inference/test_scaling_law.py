@@ -35,7 +35,10 @@ def test_the_law_is_the_schedule_to_within_a_task(seed, n_workers, n_tasks, rate
     found = forecast(load, Cluster(rate, workers_per_node=n_workers, start_up_s=5, publish_s=2))
     exact = makespan(rows / rate, n_workers)
     assert found.seconds - 7 >= n_tasks * SCHEDULING_S - 1e-9
-    assert abs(max(exact, n_tasks * SCHEDULING_S) - (found.seconds - 7)) <= 1.01 * load.largest / rate + 1e-9
+    assert (
+        abs(max(exact, n_tasks * SCHEDULING_S) - (found.seconds - 7))
+        <= 1.01 * load.largest / rate + 1e-9
+    )
 
 
 @pytest.mark.parametrize("n_workers", [2, 8, 16, 128])
@@ -44,7 +47,10 @@ def test_workers_run_out_of_the_tasks_of_dr3_together(n_workers):
     counts = np.repeat(by_density // 4, 4)
     counts[::4] += by_density % 4
     rows = np.array([partition.n_rows for partition in adaptive_partitions(counts)])
-    found = forecast(Load(int(rows.sum()), len(rows), int(rows.max()), 0, 0), Cluster(1e3, workers_per_node=n_workers))
+    found = forecast(
+        Load(int(rows.sum()), len(rows), int(rows.max()), 0, 0),
+        Cluster(1e3, workers_per_node=n_workers),
+    )
     assert found.seconds <= makespan(rows / 1e3, n_workers) < 1.01 * found.seconds
 
 
@@ -62,7 +68,10 @@ def test_what_bounds_it_is_named(name, limits, rate):
     load = Load(219_197_643, 1_872, 262_144, 500, 100)
     if name.endswith("writes"):
         limits = {**limits, "worker_sources_per_s": 1e6}
-    found = forecast(load, Cluster(**{"worker_sources_per_s": 50_000, "n_nodes": 8, "workers_per_node": 16, **limits}))
+    found = forecast(
+        load,
+        Cluster(**{"worker_sources_per_s": 50_000, "n_nodes": 8, "workers_per_node": 16, **limits}),
+    )
     assert (found.bound_by, found.sources_per_s) == (name, pytest.approx(rate))
     assert found.work_s == pytest.approx(219_197_643 / rate)
 
@@ -88,7 +97,11 @@ def test_the_largest_task_and_the_scheduler_can_bound_it_too():
 def test_prices_add_up():
     prices = Prices("EUR", 0.5, 0.09, 0.01, 0.02, 5, 0.4)
     cost = Cost.of(prices, worker_s=7_200, bytes_in=1e12, bytes_out=1e11, n_put=2_000, n_get=10_000)
-    assert (cost.workers, cost.egress, cost.ingress) == (pytest.approx(1), pytest.approx(90), pytest.approx(1))
+    assert (cost.workers, cost.egress, cost.ingress) == (
+        pytest.approx(1),
+        pytest.approx(90),
+        pytest.approx(1),
+    )
     assert (cost.requests, cost.storage_month) == (pytest.approx(14), pytest.approx(2))
     assert cost.total == cost.to_dict()["total"] == pytest.approx(106)
     assert str(cost).startswith("106.00 EUR: workers 1.00, egress 90.00")

@@ -1,4 +1,6 @@
-"""`xpscale status` from elsewhere: another process that knows the catalogue's URL and nothing else."""
+"""`xpscale status` from elsewhere: another process that knows the catalogue's URL and nothing
+else.
+"""
 
 import json
 
@@ -37,9 +39,18 @@ def test_a_run_on_s3_is_seen_from_its_url_alone(store, model, tmp_path):
         after = json.loads(done("status", url, "--json").out)
         text = done("status", url).out
     start, middle = onlooker.seen
-    assert (start["n_done"], start["is_over"], start["n_workers"], start["split"]["workers"]) == (0, False, 2, [])
+    assert (start["n_done"], start["is_over"], start["n_workers"], start["split"]["workers"]) == (
+        0,
+        False,
+        2,
+        [],
+    )
     assert onlooker.at <= middle["n_done"] < len(plan.tasks)
-    assert (middle["is_over"], middle["run"], middle["n_tasks"]) == (False, start["run"], len(plan.tasks))
+    assert (middle["is_over"], middle["run"], middle["n_tasks"]) == (
+        False,
+        start["run"],
+        len(plan.tasks),
+    )
     assert (after["is_over"], after["n_left"], after["n_in"]) == (True, 0, plan.n_rows)
     assert after["news_s"] < 60
     assert after["sources_per_s"] > 0

@@ -1,4 +1,6 @@
-"""``--correlations``: kept as they stand in the archive, row by row; never read or written without being asked for."""
+"""``--correlations``: kept as they stand in the archive, row by row; never read or written without
+being asked for.
+"""
 
 import gzip
 import shutil
@@ -19,23 +21,33 @@ BANDS = ("bp", "rp")
 
 
 def archive_rows(folder):
-    """``(line number, fields)`` of every row of every spectrum file, read the slow and plain way."""
+    """``(line number, fields)`` of every row of every spectrum file, read the slow and plain
+    way.
+    """
     import csv
 
     for path in sorted((Path(folder) / "xp_continuous_mean_spectrum").glob("*.csv.gz")):
         text = gzip.decompress(path.read_bytes()).decode()
-        yield path, list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+        yield (
+            path,
+            list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))),
+        )
 
 
 def array(text):
-    return np.array([np.nan if v.lower() in ("nan", "null") else v for v in text.strip("[]").split(",")], np.float64)
+    return np.array(
+        [np.nan if v.lower() in ("nan", "null") else v for v in text.strip("[]").split(",")],
+        np.float64,
+    )
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """An archive of 160 sources whose first file lacks some correlations, and its store."""
     folder = tmp_path_factory.mktemp("correlations")
-    write_archive(Universe(160, seed=2), str(folder / "archive"), n_files=2, correlations=True, md5=False)
+    write_archive(
+        Universe(160, seed=2), str(folder / "archive"), n_files=2, correlations=True, md5=False
+    )
     path, rows = next(archive_rows(folder / "archive"))
     text = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
     first = next(i for i, line in enumerate(text) if not line.startswith("#")) + 1
@@ -55,7 +67,9 @@ def made(tmp_path_factory):
 def test_every_value_is_where_it_belongs(made):
     archive, store, spoilt = made
     expected = {
-        int(row["source_id"]): tuple(array(row[f"{band}_coefficient_correlations"]) for band in BANDS)
+        int(row["source_id"]): tuple(
+            array(row[f"{band}_coefficient_correlations"]) for band in BANDS
+        )
         for _, rows in archive_rows(archive)
         for row in rows
     }
@@ -85,7 +99,9 @@ def test_the_rest_of_the_store_does_not_change(made, tmp_path):
         order = np.argsort(rows.source_id), np.argsort(same.source_id)
         assert np.array_equal(rows.coefficients[order[0]], same.coefficients[order[1]])
     with pytest.raises(ConflictError, match="correlations"):
-        run_ingest(plan_ingest(str(archive), str(tmp_path / "plain"), max_rows=60, correlations=True))
+        run_ingest(
+            plan_ingest(str(archive), str(tmp_path / "plain"), max_rows=60, correlations=True)
+        )
 
 
 def test_check_covers_them(made, tmp_path):
@@ -105,7 +121,9 @@ def test_worker_processes_make_the_same_bytes(made, tmp_path, two_processes):
 
 def test_where_there_are_none_the_message_says_so(tmp_path):
     write_archive(Universe(40, seed=2), str(tmp_path / "archive"), n_files=1)
-    result = xpscale("ingest", tmp_path / "archive", tmp_path / "store", "--correlations", "--workers", 0)
+    result = xpscale(
+        "ingest", tmp_path / "archive", tmp_path / "store", "--correlations", "--workers", 0
+    )
     assert result.code == InvalidInputError.exit_code
     assert "40 bad_correlations" in result.err
 
@@ -115,7 +133,11 @@ def test_a_wrong_number_of_them_is_a_damaged_file(made, tmp_path):
     path, rows = list(archive_rows(archive))[1]
     text = gzip.decompress(path.read_bytes()).decode()
     old = rows[0]["rp_coefficient_correlations"]
-    path.write_bytes(gzip.compress(text.replace(old, f"[0.5,{old.strip('[]')}]", 1).encode(), mtime=0))
-    with pytest.raises(InvalidInputError, match=r"row 1 has 1486 (bp|rp)_coefficient_correlations, not 1485"):
+    path.write_bytes(
+        gzip.compress(text.replace(old, f"[0.5,{old.strip('[]')}]", 1).encode(), mtime=0)
+    )
+    with pytest.raises(
+        InvalidInputError, match=r"row 1 has 1486 (bp|rp)_coefficient_correlations, not 1485"
+    ):
         run_ingest(plan_ingest(str(archive), str(tmp_path / "store"), correlations=True))
     assert run_ingest(plan_ingest(str(archive), str(tmp_path / "plain")))[1]

@@ -1,4 +1,6 @@
-"""Whatever door the rows come through, the store is the same; every row is accounted for; nothing is guessed."""
+"""Whatever door the rows come through, the store is the same; every row is accounted for; nothing
+is guessed.
+"""
 
 import dataclasses
 import json
@@ -40,7 +42,9 @@ def sources(tmp_path):
 def datalink_folder(folder, form, n_files=3):
     folder.mkdir()
     for number, rows in enumerate(np.array_split(np.arange(len(ROWS)), n_files)):
-        (folder / f"XP_CONTINUOUS_COMBINED_{number}.{form}").write_bytes(spectra_bytes(ROWS.take(rows), form))
+        (folder / f"XP_CONTINUOUS_COMBINED_{number}.{form}").write_bytes(
+            spectra_bytes(ROWS.take(rows), form)
+        )
     (folder / "XP_SAMPLED_COMBINED.csv").write_text("source_id,flux\n1,2\n")
     (folder / "README.md").write_text("what I asked for")
     return str(folder)
@@ -54,7 +58,9 @@ def ingest(source, store, **options):
 
 @pytest.mark.parametrize("form", ["csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet"])
 def test_tables_without_positions_are_joined(form, expected, sources, tmp_path):
-    plan = plan_ingest(datalink_folder(tmp_path / "in", form), str(tmp_path / "store"), sources=sources)
+    plan = plan_ingest(
+        datalink_folder(tmp_path / "in", form), str(tmp_path / "store"), sources=sources
+    )
     named = {"vot": "VOTable", "zip": "zip", "parquet": "Parquet"}.get(form, form.upper())
     assert f"3 {named}, " in str(plan)
     assert f"positions from {sources}" in str(plan)
@@ -88,7 +94,9 @@ def test_hdf5_copies_find_their_sources_beside_them(expected, sources, tmp_path)
 
 def test_a_single_file_and_worker_processes(expected, tmp_path, sources, two_processes):
     (tmp_path / "one.fits").write_bytes(spectra_bytes(ROWS, "fits"))
-    assert ingest(tmp_path / "one.fits", tmp_path / "one", sources=sources).digest == expected.digest
+    assert (
+        ingest(tmp_path / "one.fits", tmp_path / "one", sources=sources).digest == expected.digest
+    )
     write_parquet_files(ROWS, str(tmp_path / "plain"), n_files=3)
     plan = plan_ingest(str(tmp_path / "plain"), str(tmp_path / "store"), max_rows=MAX_ROWS)
     store, is_new = run_ingest(plan, executor=two_processes)
@@ -98,7 +106,9 @@ def test_a_single_file_and_worker_processes(expected, tmp_path, sources, two_pro
 
 def spoilt_rows():
     """Five rows with faults, one of them twice."""
-    batch = dataclasses.replace(ROWS, **{f.name: getattr(ROWS, f.name).copy() for f in dataclasses.fields(ROWS)})
+    batch = dataclasses.replace(
+        ROWS, **{f.name: getattr(ROWS, f.name).copy() for f in dataclasses.fields(ROWS)}
+    )
     batch.coefficients[0, :55] = batch.coefficient_errors[0, :55] = np.nan
     batch.coefficients[1, 60] = np.nan
     batch.coefficient_errors[2, 3] = -1
@@ -107,7 +117,13 @@ def spoilt_rows():
     return batch.take(np.append(np.arange(len(batch)), 9))
 
 
-FAULTS = {"missing_bp": 1, "non_finite_coefficients": 1, "bad_errors": 1, "no_g_flux": 1, "no_position": 1}
+FAULTS = {
+    "missing_bp": 1,
+    "non_finite_coefficients": 1,
+    "bad_errors": 1,
+    "no_g_flux": 1,
+    "no_position": 1,
+}
 
 
 @pytest.mark.parametrize("shape", ["list", "fixed", "scalars"])
@@ -125,8 +141,12 @@ def test_table_rows_are_accounted_for(form, tmp_path):
     rows = spoilt_rows()
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / f"xp.{form}").write_bytes(spectra_bytes(rows, form))
-    (tmp_path / "in" / "sources.csv").write_bytes(source_table_bytes(rows.take(slice(0, 236)), "csv"))
-    report = ingest(tmp_path / "in", tmp_path / "store", sources=str(tmp_path / "in" / "sources.csv")).report
+    (tmp_path / "in" / "sources.csv").write_bytes(
+        source_table_bytes(rows.take(slice(0, 236)), "csv")
+    )
+    report = ingest(
+        tmp_path / "in", tmp_path / "store", sources=str(tmp_path / "in" / "sources.csv")
+    ).report
     assert report["n_rejected"] == {**FAULTS, "duplicate_source_id": 1, "no_gaia_source": 4}
     assert report["n_read"] == report["n_written"] + sum(report["n_rejected"].values()) == 241
 
@@ -137,7 +157,9 @@ def test_real_products_all_at_once(tmp_path):
     ids = [5937083312263887616, 5853498713190525696, 5762406957886626816, 5405570973190252288]
     lines = [f"{source_id},{10 * i},{-5 * i},{1000.5 + i}" for i, source_id in enumerate(ids)]
     (tmp_path / "s.csv").write_text("\n".join(["source_id,ra,dec,phot_g_mean_flux", *lines]) + "\n")
-    result = done("ingest", folder, tmp_path / "store", "--sources", tmp_path / "s.csv", "--workers", 0)
+    result = done(
+        "ingest", folder, tmp_path / "store", "--sources", tmp_path / "s.csv", "--workers", 0
+    )
     assert "3 CSV, 3 ECSV, 3 FITS, 5 VOTable, 1 zip" in result.err
     report = json.loads((tmp_path / "store" / "_xpscale" / "report.json").read_text())
     assert report["n_rejected"] == {"duplicate_source_id": 22, "missing_bp": 5}
@@ -158,7 +180,17 @@ def test_a_damaged_file_is_named_and_the_others_are_kept(expected, sources, tmp_
     datalink_folder(folder, "fits")
     whole = (folder / "XP_CONTINUOUS_COMBINED_1.fits").read_bytes()
     (folder / "XP_CONTINUOUS_COMBINED_1.fits").write_bytes(whole[:9_000])
-    result = xpscale("ingest", folder, tmp_path / "store", "--sources", sources, "--workers", 0, "--max-rows", MAX_ROWS)
+    result = xpscale(
+        "ingest",
+        folder,
+        tmp_path / "store",
+        "--sources",
+        sources,
+        "--workers",
+        0,
+        "--max-rows",
+        MAX_ROWS,
+    )
     assert result.code != 0
     assert "XP_CONTINUOUS_COMBINED_1.fits" in result.err
     (folder / "XP_CONTINUOUS_COMBINED_1.fits").write_bytes(whole)
@@ -180,7 +212,9 @@ def test_damaged_parquet_is_named(tmp_path):
 def test_other_content_is_not_taken_for_the_same(tmp_path, sources):
     folder, store = datalink_folder(tmp_path / "in", "csv"), tmp_path / "store"
     ingest(folder, store, sources=sources)
-    (tmp_path / "in" / "XP_CONTINUOUS_COMBINED_0.csv").write_bytes(spectra_bytes(ROWS.take(slice(0, 70)), "csv"))
+    (tmp_path / "in" / "XP_CONTINUOUS_COMBINED_0.csv").write_bytes(
+        spectra_bytes(ROWS.take(slice(0, 70)), "csv")
+    )
     with pytest.raises(ConflictError, match="have changed since"):
         ingest(folder, store, sources=sources)
 
@@ -201,7 +235,9 @@ def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources, real_arch
     refused(mixed, InvalidInputError, "Parquet files and others")
     write_parquet_files(ROWS, str(tmp_path / "plain"))
     (tmp_path / "plain" / "part-001.parquet").write_bytes(source_table_bytes(ROWS, "parquet"))
-    refused(tmp_path / "plain", InvalidInputError, r"part-001\.parquet has no column bp_coefficient")
+    refused(
+        tmp_path / "plain", InvalidInputError, r"part-001\.parquet has no column bp_coefficient"
+    )
     refused(sources, InvalidInputError, "no XP coefficients")
 
 
@@ -215,7 +251,9 @@ def test_doors_on_s3(expected, tmp_path):
             rows = ROWS.take(slice(number * 80, number * 80 + 80))
             storage.replace(f"xp {number}.{form}", spectra_bytes(rows, form))
         Storage("s3://xpscale/s").replace("sources.vot", source_table_bytes(ROWS, "vot"))
-        store = ingest("s3://xpscale/in", "s3://xpscale/store", sources="s3://xpscale/s/sources.vot")
+        store = ingest(
+            "s3://xpscale/in", "s3://xpscale/store", sources="s3://xpscale/s/sources.vot"
+        )
         assert store.digest == expected.digest
         write_parquet_files(ROWS, "s3://xpscale/plain", "scalars", n_files=2)
         assert ingest("s3://xpscale/plain", "s3://xpscale/store-2").digest == expected.digest

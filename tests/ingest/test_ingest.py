@@ -1,4 +1,6 @@
-"""Archive to store: every row accounted for, the same store from every executor and after every interruption."""
+"""Archive to store: every row accounted for, the same store from every executor and after every
+interruption.
+"""
 
 import hashlib
 import json
@@ -48,7 +50,11 @@ def test_the_real_archive(real_archive, tmp_path):
     store, is_new = run_ingest(plan_ingest(str(real_archive), str(tmp_path / "store")))
     report = store.report
     assert is_new
-    assert (report["n_read"], report["n_written"], report["n_rejected"]) == (2_052, 2_051, {"missing_bp": 1})
+    assert (report["n_read"], report["n_written"], report["n_rejected"]) == (
+        2_052,
+        2_051,
+        {"missing_bp": 1},
+    )
     assert report["n_movers"] > 0
     assert check_store(store).ok
     before = contents(tmp_path)
@@ -72,11 +78,17 @@ def test_every_defect_is_counted_under_its_reason(spoilt, reference, universe):
     assert report["n_written"] == 1_200 - 2 - 3 - 4 - 11 == store.n_rows
     for file in report["files"]:
         name = file["name"].rsplit("_", 1)[-1].removesuffix(".csv.gz")
-        assert file["n_read"] == spoilt.rows[name] == file["n_written"] + sum(file["n_rejected"].values())
+        assert (
+            file["n_read"]
+            == spoilt.rows[name]
+            == file["n_written"] + sum(file["n_rejected"].values())
+        )
     for key in ("n_read", "n_written", "n_movers"):
         assert report[key] == sum(file[key] for file in report["files"])
     assert check_store(store).ok
-    assert not [key for key in contents(reference) if "staging" in key or "ledger" in key or "failed" in key]
+    assert not [
+        key for key in contents(reference) if "staging" in key or "ledger" in key or "failed" in key
+    ]
 
     written = SpectraBatch.concatenate(store.read(p) for p in store.partitions)
     lost = {i for name in ("missing_bp", "missing_source", "missing_flux", "not_finite", "not_positive")
@@ -109,7 +121,9 @@ def test_worker_processes_make_the_same_bytes(spoilt, reference, tmp_path, two_p
 
 
 def same_partitions(store, reference):
-    """Equal digests: of all objects of all partitions; attributes say other sizes, for the web does not tell any."""
+    """Equal digests: of all objects of all partitions; attributes say other sizes, for the web does
+    not tell any.
+    """
     assert store.digest == open_store(str(reference)).digest
     assert {**store.report, "files": []} == {**open_store(str(reference)).report, "files": []}
     assert check_store(store).ok
@@ -158,7 +172,8 @@ def killed_ingest(archive, store, n_writes):
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
-# 1 claim, 3 a file (rows, index, report), 1 digest, then 13 or 14 a partition, then the seal and the clean-up
+# 1 claim, 3 a file (rows, index, report), 1 digest, then 13 or 14 a partition, then the seal and
+# the clean-up
 @pytest.mark.parametrize("n_writes", [0, 5, 27, 173])
 def test_killed_between_any_two_writes_and_run_again(n_writes, spoilt, reference, tmp_path):
     store = tmp_path / "store"
@@ -214,7 +229,9 @@ def test_a_wrong_md5_sum_names_both(damaged, tmp_path):
     sums = archive / "xp_continuous_mean_spectrum/_MD5SUM.txt"
     digest = hashlib.md5(whole).hexdigest()
     sums.write_text(sums.read_text().replace(digest, "0" * 32))
-    with pytest.raises(InvalidInputError, match=f"{file.name} has MD5 {digest}, _MD5SUM.txt says 000"):
+    with pytest.raises(
+        InvalidInputError, match=f"{file.name} has MD5 {digest}, _MD5SUM.txt says 000"
+    ):
         ingest(archive, tmp_path / "store")
 
 
@@ -232,7 +249,10 @@ def test_a_sound_file_under_another_files_name_is_refused_without_md5_sums(table
 
 def write_sums(archive):
     folder = archive / "xp_continuous_mean_spectrum"
-    lines = [f"{hashlib.md5(f.read_bytes()).hexdigest()}  {f.name}\n" for f in sorted(folder.glob("*.gz"))]
+    lines = [
+        f"{hashlib.md5(f.read_bytes()).hexdigest()}  {f.name}\n"
+        for f in sorted(folder.glob("*.gz"))
+    ]
     (folder / "_MD5SUM.txt").write_text("".join(lines))
 
 
@@ -284,7 +304,9 @@ def test_an_archive_without_a_usable_spectrum_says_why(universe, tmp_path):
     from xpscale.testing.archive_files import Defects, write_archive
     from xpscale.testing.universe import Universe
 
-    write_archive(Universe(20, seed=1), str(tmp_path / "a"), n_files=1, defects=Defects(missing_bp=20))
+    write_archive(
+        Universe(20, seed=1), str(tmp_path / "a"), n_files=1, defects=Defects(missing_bp=20)
+    )
     with pytest.raises(InvalidInputError, match="20 missing_bp"):
         ingest(tmp_path / "a", tmp_path / "store")
 
@@ -294,7 +316,11 @@ def test_a_store_of_batches_at_hand(universe, tmp_path):
     pieces = [("a", rows.take(slice(0, 700))), ("b", rows.take(slice(600, None)))]
     made = [
         build_store(
-            iter(pieces), str(tmp_path / "s"), n_bp=55, attributes={"release": "x", "origin": "y"}, max_rows=300
+            iter(pieces),
+            str(tmp_path / "s"),
+            n_bp=55,
+            attributes={"release": "x", "origin": "y"},
+            max_rows=300,
         )
         for _ in range(2)
     ]

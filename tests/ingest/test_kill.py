@@ -1,4 +1,5 @@
-"""``kill -9`` of workers and of the client at random moments: the store ends in the bytes of an undisturbed ingest.
+"""``kill -9`` of workers and of the client at random moments: the store ends in the bytes of an
+undisturbed ingest.
 
 Twenty kills in the two tests together.
 """
@@ -19,7 +20,9 @@ from xpscale.ingest.plan import plan_ingest, run_ingest
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
-pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds worker processes in /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc").is_dir(), reason="finds worker processes in /proc"
+)
 
 MAX_ROWS = 120
 
@@ -41,7 +44,9 @@ def archive(tmp_path_factory):
     """8 file pairs, so that there are moments enough, with rows to reject in them."""
     folder = str(tmp_path_factory.mktemp("kill") / "archive")
     defects = Defects(missing_bp=3, missing_source=3, duplicate=5, duplicate_across=5)
-    return write_archive(Universe(900, seed=8, mover_fraction=0.02), folder, n_files=8, defects=defects).url
+    return write_archive(
+        Universe(900, seed=8, mover_fraction=0.02), folder, n_files=8, defects=defects
+    ).url
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,9 @@ def reference(archive, tmp_path_factory):
 
 @pytest.fixture
 def start(archive, tmp_path):
-    """Starts a client with worker processes of its own; whatever is left of them ends with the test."""
+    """Starts a client with worker processes of its own; whatever is left of them ends with the
+    test.
+    """
     started = []
 
     def client(store, n_workers):
@@ -63,7 +70,12 @@ def start(archive, tmp_path):
         command = [sys.executable, str(script), archive, str(store), str(MAX_ROWS), str(n_workers)]
         with (tmp_path / "log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, start_new_session=True, text=True, env=environment()
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                text=True,
+                env=environment(),
             )
         started.append(process)
         assert process.stdout.readline() == "ready\n", (tmp_path / "log").read_text()[-2000:]
@@ -106,7 +118,9 @@ def wait_for(store, process, n):
 
 
 def kill_all(victims, n_workers, rng, start, folder, reference):
-    """Run ingests and kill the victims in turn; a store that is finished too early is compared, and another one begun."""
+    """Run ingests and kill the victims in turn; a store that is finished too early is compared, and
+    another one begun.
+    """
     killed, n_stores, process = {"worker": 0, "client": 0}, 0, None
     store = folder / "store-0"
     while victims:
@@ -135,13 +149,19 @@ def kill_all(victims, n_workers, rng, start, folder, reference):
 @pytest.mark.timeout(300)
 def test_workers_and_client_killed_on_a_cluster(reference, start, tmp_path):
     victims = ["worker", "worker", "worker", "client", "worker", "worker", "worker"]
-    assert kill_all(victims, 2, random.Random(20), start, tmp_path, reference) == {"worker": 6, "client": 1}
+    assert kill_all(victims, 2, random.Random(20), start, tmp_path, reference) == {
+        "worker": 6,
+        "client": 1,
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_client_without_workers_killed(reference, start, tmp_path):
-    assert kill_all(["client"] * 13, 0, random.Random(21), start, tmp_path, reference) == {"worker": 0, "client": 13}
+    assert kill_all(["client"] * 13, 0, random.Random(21), start, tmp_path, reference) == {
+        "worker": 0,
+        "client": 13,
+    }
 
 
 def finish(process, store, reference):

@@ -1,4 +1,6 @@
-"""The cost of an ingest before it is begun: the arithmetic, the real ranges of DR3, and what the command prints."""
+"""The cost of an ingest before it is begun: the arithmetic, the real ranges of DR3, and what the
+command prints.
+"""
 
 import csv
 import json
@@ -24,7 +26,9 @@ N_DR3 = 219_197_643
 def test_rows_are_spread_over_their_own_range_and_none_is_lost(data):
     edges = sorted({0, N_PIXELS, *data.draw(st.lists(st.integers(1, N_PIXELS - 1), max_size=5))})
     ranges = [(first, stop - 1) for first, stop in pairwise(edges)]
-    rows = np.array(data.draw(st.lists(st.integers(0, 10**6), min_size=len(ranges), max_size=len(ranges))))
+    rows = np.array(
+        data.draw(st.lists(st.integers(0, 10**6), min_size=len(ranges), max_size=len(ranges)))
+    )
     counts = pixel_counts(ranges, rows)
     for (first, last), n in zip(ranges, rows.tolist(), strict=True):
         share = counts[first : last + 1]
@@ -72,7 +76,9 @@ def test_all_of_dr3():
 def test_correlations_cost_what_they_weigh():
     ranges, rows, counts = [(0, N_PIXELS - 1)], np.array([100_000]), np.zeros(N_PIXELS, np.int64)
     counts[:1000] = 100
-    plain, heavy = (project_ingest(rows, counts, 8_192, correlations=kept) for kept in (False, True))
+    plain, heavy = (
+        project_ingest(rows, counts, 8_192, correlations=kept) for kept in (False, True)
+    )
     assert heavy.bytes_written - plain.bytes_written == 100_000 * 2 * 1485 * 4
     assert heavy.memory_stage > plain.memory_stage
     assert heavy.seconds["1"] > plain.seconds["1"]
@@ -85,7 +91,11 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(spoilt, tmp_path):
     for word in ("6 file pairs", "partitions", "of memory", "of one core", "on 64"):
         assert word in text
     numbers = json.loads(done(*command, "--json").out)
-    assert (numbers["n_files"], numbers["max_rows"], set(numbers["seconds"])) == (6, 262_144, {"1", "16", "64"})
+    assert (numbers["n_files"], numbers["max_rows"], set(numbers["seconds"])) == (
+        6,
+        262_144,
+        {"1", "16", "64"},
+    )
     assert json.loads(done(*command, "--json", "--correlations").out)["max_rows"] == 32_768
     assert list(tmp_path.iterdir()) == []
     made = xpscale("ingest", spoilt.url, tmp_path / "store", "--workers", 0, "--json")

@@ -1,4 +1,6 @@
-"""``--skip-damaged``: what cannot be read is set aside and named, the rest becomes a store, and the exit code says so."""
+"""``--skip-damaged``: what cannot be read is set aside and named, the rest becomes a store, and the
+exit code says so.
+"""
 
 import json
 import shutil
@@ -15,7 +17,9 @@ from xpscale.store.reader import open_store
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
-FILES = Defects(truncated_file=True, wrong_md5=True, missing_source_file=True, foreign_file=True, missing_bp=2)
+FILES = Defects(
+    truncated_file=True, wrong_md5=True, missing_source_file=True, foreign_file=True, missing_bp=2
+)
 REASONS = {
     "truncated_file": "is truncated",
     "wrong_md5": "_MD5SUM.txt says",
@@ -27,7 +31,9 @@ REASONS = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Seven file pairs, four of them damaged, each in its own way."""
-    return write_archive(Universe(700, seed=6), str(tmp_path_factory.mktemp("damaged")), n_files=7, defects=FILES)
+    return write_archive(
+        Universe(700, seed=6), str(tmp_path_factory.mktemp("damaged")), n_files=7, defects=FILES
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,8 @@ def test_the_rest_becomes_a_store_that_names_what_it_lacks(written, skipped):
     assert result.code == IncompleteError.exit_code == 20
     store = open_store(str(path))
     found = {
-        file["name"].rsplit("_", 1)[-1].removesuffix(".csv.gz"): file["reason"] for file in store.report["quarantined"]
+        file["name"].rsplit("_", 1)[-1].removesuffix(".csv.gz"): file["reason"]
+        for file in store.report["quarantined"]
     }
     assert set(found) == set(written.damaged.values())
     for defect, its_range in written.damaged.items():
@@ -87,15 +94,23 @@ def test_without_the_option_nothing_is_left_out(written, tmp_path):
     with pytest.raises(NotFoundError, match="lacks GaiaSource_"):
         plan_ingest(written.url, str(tmp_path / "store"))
     archive = Path(shutil.copytree(written.url, tmp_path / "archive"))
-    next((archive / "xp_continuous_mean_spectrum").glob(f"*{written.damaged['missing_source_file']}*")).unlink()
+    next(
+        (archive / "xp_continuous_mean_spectrum").glob(
+            f"*{written.damaged['missing_source_file']}*"
+        )
+    ).unlink()
     with pytest.raises(InvalidInputError, match=r"and 2 more.*--skip-damaged"):
         run_ingest(plan_ingest(str(archive), str(tmp_path / "store"), max_rows=150))
-    store, is_new = run_ingest(plan_ingest(str(archive), str(tmp_path / "store"), max_rows=150, skip_damaged=True))
+    store, is_new = run_ingest(
+        plan_ingest(str(archive), str(tmp_path / "store"), max_rows=150, skip_damaged=True)
+    )
     assert (is_new, len(store.report["quarantined"])) == (True, 3)
 
 
 def test_a_file_mended_while_partitions_are_written_is_not_half_taken(tmp_path, monkeypatch):
-    """Without MD5 sums the archive looks the same after the mending; what was set aside is remembered."""
+    """Without MD5 sums the archive looks the same after the mending; what was set aside is
+    remembered.
+    """
     archive, store = tmp_path / "archive", str(tmp_path / "store")
     write_archive(Universe(300, seed=6), str(archive), n_files=3, md5=False)
     file = sorted((archive / "gaia_source").glob("*.gz"))[1]

@@ -9,7 +9,9 @@ from xpscale.types import SpectraBatch
 
 def rows(n=3):
     ones = np.ones((n, 4), np.float32)
-    return SpectraBatch(np.arange(1, n + 1), np.full(n, 10.0), np.full(n, -5.0), np.full(n, 7.0), ones, ones.copy())
+    return SpectraBatch(
+        np.arange(1, n + 1), np.full(n, 10.0), np.full(n, -5.0), np.full(n, 7.0), ones, ones.copy()
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""An archive with every defect there is, from the command line to the report: each found, counted and named."""
+"""An archive with every defect there is, from the command line to the report: each found, counted
+and named.
+"""
 
 import json
 
@@ -30,13 +32,18 @@ FILES = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     universe = Universe(1_200, seed=9, mover_fraction=0.02)
-    return write_archive(universe, str(tmp_path_factory.mktemp("spoilt")), n_files=8, defects=DEFECTS)
+    return write_archive(
+        universe, str(tmp_path_factory.mktemp("spoilt")), n_files=8, defects=DEFECTS
+    )
 
 
 @pytest.fixture(scope="module")
 def ingested(written, tmp_path_factory):
     store = tmp_path_factory.mktemp("store") / "store"
-    return xpscale("ingest", written.url, store, "--max-rows", 150, "--workers", 0, "--skip-damaged"), store
+    return (
+        xpscale("ingest", written.url, store, "--max-rows", 150, "--workers", 0, "--skip-damaged"),
+        store,
+    )
 
 
 def test_every_defect_is_planted():
@@ -50,8 +57,14 @@ def test_every_row_is_written_or_counted_under_its_reason(written, ingested):
     # correlations are not kept here; test_correlations spoils them
     assert report["n_rejected"] == written.rejected
     assert set(report["n_rejected"]) == set(REASONS) - {"bad_correlations"}
-    assert report["n_read"] == sum(sound.values()) == report["n_written"] + sum(written.rejected.values())
-    in_files = {file["name"].rsplit("_", 1)[-1].removesuffix(".csv.gz"): file for file in report["files"]}
+    assert (
+        report["n_read"]
+        == sum(sound.values())
+        == report["n_written"] + sum(written.rejected.values())
+    )
+    in_files = {
+        file["name"].rsplit("_", 1)[-1].removesuffix(".csv.gz"): file for file in report["files"]
+    }
     assert {name: file["n_read"] for name, file in in_files.items()} == sound
     for file in in_files.values():
         assert file["n_read"] == file["n_written"] + sum(file["n_rejected"].values())
@@ -83,6 +96,8 @@ def test_verify_names_the_files_whose_bytes_are_wrong(written):
     for defect in ("truncated_file", "wrong_md5", "missing_source_file"):
         assert any(written.damaged[defect] in problem for problem in problems), problems
     verified = {
-        pair.spectra.name for pair in open_archive(written.url, allow_unpaired=True).pairs if pair.spectra.is_verified
+        pair.spectra.name
+        for pair in open_archive(written.url, allow_unpaired=True).pairs
+        if pair.spectra.is_verified
     }
     assert len(verified) == len(written.rows) - 2

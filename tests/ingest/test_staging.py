@@ -1,4 +1,6 @@
-"""Staged rows: whatever pixels an ingest chooses, each takes its own rows of every file, and all are taken once."""
+"""Staged rows: whatever pixels an ingest chooses, each takes its own rows of every file, and all
+are taken once.
+"""
 
 import numpy as np
 from hypothesis import given
@@ -15,11 +17,15 @@ def batch(positions, first_id):
     n = len(positions)
     ra, dec = np.array(positions).T
     values = np.arange(4.0 * n).astype(np.float32).reshape(n, 4) + first_id
-    return SpectraBatch(np.arange(first_id, first_id + n), ra, dec, np.ones(n), values, values + 0.5)
+    return SpectraBatch(
+        np.arange(first_id, first_id + n), ra, dec, np.ones(n), values, values + 0.5
+    )
 
 
 # a few degrees crowded, and the whole sky
-POSITIONS = st.one_of(st.tuples(st.floats(44, 47), st.floats(-1, 1)), st.tuples(st.floats(0, 360), st.floats(-90, 90)))
+POSITIONS = st.one_of(
+    st.tuples(st.floats(44, 47), st.floats(-1, 1)), st.tuples(st.floats(0, 360), st.floats(-90, 90))
+)
 FILES = st.lists(st.lists(POSITIONS, min_size=1, max_size=25), min_size=1, max_size=3)
 
 

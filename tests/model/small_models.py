@@ -17,7 +17,9 @@ def batch_of(coefficients, errors=None, flux=None):
         np.zeros(n),
         np.full(n, 100.0) if flux is None else flux,
         np.asarray(coefficients, np.float32),
-        np.ones(np.shape(coefficients), np.float32) if errors is None else np.asarray(errors, np.float32),
+        np.ones(np.shape(coefficients), np.float32)
+        if errors is None
+        else np.asarray(errors, np.float32),
     )
 
 

@@ -27,7 +27,9 @@ def test_a_saved_model_is_the_same_model(model, spectra, tmp_path):
 
 
 def test_the_id_is_of_the_content_alone(model):
-    told_otherwise = TrainedModel.create(model.network, model.scaling, model.density, replace(model.card, notes="x"))
+    told_otherwise = TrainedModel.create(
+        model.network, model.scaling, model.density, replace(model.card, notes="x")
+    )
     assert told_otherwise.model_id == model.model_id
     shifted = replace(model.scaling, mean=model.scaling.mean + 1e-12)
     other_density = replace(model.density, n_rows=model.density.n_rows + 1)
@@ -47,13 +49,17 @@ def test_decode_gives_the_archives_units(model, spectra):
     flux = spectra.phot_g_mean_flux[:, None]
     expected = (standardized.mean.numpy() * model.scaling.std + model.scaling.mean) * flux
     np.testing.assert_allclose(found.mean.numpy(), expected)
-    np.testing.assert_allclose(found.scatter.numpy(), standardized.scatter.numpy() * model.scaling.std * flux)
+    np.testing.assert_allclose(
+        found.scatter.numpy(), standardized.scatter.numpy() * model.scaling.std * flux
+    )
 
 
 def test_another_model_is_not_overwritten(model, tmp_path):
     model.save(str(tmp_path))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    other = TrainedModel.create(random_network(seed=1), model.scaling, model.density, ModelCard(SMALL))
+    other = TrainedModel.create(
+        random_network(seed=1), model.scaling, model.density, ModelCard(SMALL)
+    )
     with pytest.raises(ConflictError, match="already holds another model"):
         other.save(str(tmp_path))
     (tmp_path / CARD).unlink()  # the rest of a broken save counts too
@@ -69,7 +75,10 @@ def test_what_is_no_sound_model_is_refused_by_name(model, tmp_path):
     card, weights = (tmp_path / CARD).read_text(), (tmp_path / WEIGHTS).read_bytes()
     flipped = bytearray(weights)
     flipped[-3] ^= 1
-    for content, message in ((bytes(flipped), "not the model its card names"), (weights[:-9], "damaged")):
+    for content, message in (
+        (bytes(flipped), "not the model its card names"),
+        (weights[:-9], "damaged"),
+    ):
         (tmp_path / WEIGHTS).write_bytes(content)
         with pytest.raises(InvalidInputError, match=message):
             load_model(str(tmp_path))

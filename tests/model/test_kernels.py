@@ -16,7 +16,9 @@ def gelu(values, bias):
 
 @pytest.mark.parametrize("bias", [0.0, -0.75])
 def test_gelu_is_exact_to_the_last_digits_of_float32(bias):
-    x = np.concatenate([np.linspace(-30, 30, 600_001), [-5.6, 5.6, -1e4, 1e4, 0]]).astype(np.float32)
+    x = np.concatenate([np.linspace(-30, 30, 600_001), [-5.6, 5.6, -1e4, 1e4, 0]]).astype(
+        np.float32
+    )
     y = (x + np.float32(bias)).astype(np.float64)
     exact = y * np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in y])
     assert np.max(np.abs(gelu(x, bias) - exact) / np.maximum(1, np.abs(y))) < 2.5e-7
@@ -42,7 +44,10 @@ def test_one_bad_element_is_found_wherever_it_is(bad):
 
 def test_the_cell_is_the_one_below():
     cells = np.arange(16, dtype=np.float32).reshape(4, 4)
-    x = np.array([[-2, 0, -2], [1.99, 0, 0], [-0.01, 9, 1], [2, 0, 0], [0, 0, -2.01], [np.nan, 0, 0]], np.float32)
+    x = np.array(
+        [[-2, 0, -2], [1.99, 0, 0], [-0.01, 9, 1], [2, 0, 0], [0, 0, -2.01], [np.nan, 0, 0]],
+        np.float32,
+    )
     out = np.empty(len(x), np.float32)
     density_rows(x, 2, cells, 2.0, out)
     assert out.tolist() == [0, 14, 7, 0, 0, 0]

@@ -33,10 +33,14 @@ def network(request):
 
 
 def planted(n, seed):
-    """Spectra that one number decides, with errors from 0.01 to 3, the same for all elements of a spectrum."""
+    """Spectra that one number decides, with errors from 0.01 to 3, the same for all elements of a
+    spectrum.
+    """
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(n, 1, generator=generator)
-    pattern = torch.linspace(-1, 1, N_COEFFICIENTS).sign() * torch.linspace(0.8, 1.2, N_COEFFICIENTS)
+    pattern = torch.linspace(-1, 1, N_COEFFICIENTS).sign() * torch.linspace(
+        0.8, 1.2, N_COEFFICIENTS
+    )
     x_err = 10 ** (torch.rand(n, 1, generator=generator) * 2.5 - 2).expand(n, N_COEFFICIENTS)
     noise = torch.randn(n, N_COEFFICIENTS, generator=generator)
     return z * pattern + noise * torch.hypot(x_err, torch.tensor(0.05)), x_err.contiguous()
@@ -53,7 +57,9 @@ def trained(request):
         masked_fraction=0.3,
         learning_rate=0.01,
     )
-    torch.set_num_threads(1)  # layers this small gain nothing from two, and lose much where others compute
+    torch.set_num_threads(
+        1
+    )  # layers this small gain nothing from two, and lose much where others compute
     trainer = Trainer(settings, N_COEFFICIENTS, torch.device("cpu"))
     rows, held_out = (Rows(*planted(n, n), np.arange(n)) for n in (4000, 500))
     while not trainer.is_finished:
@@ -86,9 +92,17 @@ def test_a_missing_band_is_told_by_the_other(trained):
 
 def test_what_is_not_seen_changes_nothing(network):
     x, x_err = torch.randn(5, N_COEFFICIENTS), torch.rand(5, N_COEFFICIENTS) + 0.1
-    shown = torch.where(torch.arange(N_COEFFICIENTS) < 8, x_err, torch.inf)  # as truncation leaves it
+    shown = torch.where(
+        torch.arange(N_COEFFICIENTS) < 8, x_err, torch.inf
+    )  # as truncation leaves it
     expected = network.encode(x, shown)
-    for value, error in ((torch.nan, 1.0), (1e9, torch.inf), (0.0, torch.nan), (3.0, 0.0), (torch.inf, -1.0)):
+    for value, error in (
+        (torch.nan, 1.0),
+        (1e9, torch.inf),
+        (0.0, torch.nan),
+        (3.0, 0.0),
+        (torch.inf, -1.0),
+    ):
         changed, errors = x.clone(), x_err.clone()
         changed[:, 8:], errors[:, 8:] = value, error
         assert torch.equal(network.encode(changed, errors).mean, expected.mean)
@@ -100,7 +114,10 @@ def test_what_is_not_seen_changes_nothing(network):
 def test_training_and_inference_compute_the_same_of_each_row_alone(network):
     x, x_err = torch.randn(40, N_COEFFICIENTS), torch.rand(40, N_COEFFICIENTS) + 0.1
     noise = torch.randn(40, 2)
-    trains, (posterior, reconstruction) = network.train()(x, x_err, noise), network.eval()(x, x_err, noise)
+    trains, (posterior, reconstruction) = (
+        network.train()(x, x_err, noise),
+        network.eval()(x, x_err, noise),
+    )
     assert torch.equal(trains[0].mean, posterior.mean)
     assert torch.equal(trains[1].scatter, reconstruction.scatter)
     alone = torch.cat([network.encode(x[i : i + 1], x_err[i : i + 1]).mean for i in range(40)])
@@ -112,14 +129,18 @@ def test_a_scatter_has_a_floor_and_no_ceiling(network):
     found = network.distribution(m, torch.tensor([[-1e3, 3.0, 0.0, 0.0]]))
     assert found.scatter[0, 0] == pytest.approx(SCATTER_FLOOR, rel=0.01)
     assert found.scatter[0, 1] > 10
-    assert found.scatter[0, 2] / found.mean[0, 2] == pytest.approx(1, rel=0.01)  # e^0: relative, far off
+    assert found.scatter[0, 2] / found.mean[0, 2] == pytest.approx(
+        1, rel=0.01
+    )  # e^0: relative, far off
     assert found.mean[0, 3] == pytest.approx(np.sinh(MEAN_BOUND), rel=1e-4)
 
 
 def test_a_second_look_that_changes_nothing_leaves_the_first():
     twice, once = small("iterative"), small("noise_aware")
     shared = once.state_dict()
-    once.load_state_dict({name: values for name, values in twice.state_dict().items() if name in shared})
+    once.load_state_dict(
+        {name: values for name, values in twice.state_dict().items() if name in shared}
+    )
     x, x_err = torch.randn(50, N_COEFFICIENTS), torch.rand(50, N_COEFFICIENTS) + 0.1
     assert not torch.equal(twice.encode(x, x_err).mean, once.encode(x, x_err).mean)
     torch.nn.init.zeros_(twice.correction.weight)
@@ -146,11 +167,15 @@ class SumOfTwo(IterativeVAE):
 
 
 def test_latents_that_are_told_together_are_correlated_as_they_should_be():
-    """With w = 0.6^2 + 0.8^2 = 1 the exact posterior has the precision 1 + N_COEFFICIENTS (1 1 / 1 1)."""
+    """With w = 0.6^2 + 0.8^2 = 1 the exact posterior has the precision 1 + N_COEFFICIENTS (1 1 / 1
+    1).
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
     network = SumOfTwo(Architecture(N_COEFFICIENTS, 2, (16, 16), "iterative"))
-    objective = Objective(TrainingSettings(network="iterative", masked_fraction=0.0, added_noise=0.0))
+    objective = Objective(
+        TrainingSettings(network="iterative", masked_fraction=0.0, added_noise=0.0)
+    )
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
     x_err = torch.full((256, N_COEFFICIENTS), 0.8)
     for _ in range(300):
@@ -167,9 +192,13 @@ def test_latents_that_are_told_together_are_correlated_as_they_should_be():
 
 
 def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):
-    """Spectra up to a million standard deviations off, with errors from nearly none to far too large."""
+    """Spectra up to a million standard deviations off, with errors from nearly none to far too
+    large.
+    """
     rng = np.random.default_rng(0)
-    batch = batch_of(5 + rng.normal(size=(600, N_COEFFICIENTS)), np.full((600, N_COEFFICIENTS), 0.1))
+    batch = batch_of(
+        5 + rng.normal(size=(600, N_COEFFICIENTS)), np.full((600, N_COEFFICIENTS), 0.1)
+    )
     scaling = Scaling.fit([batch])
     density = TrainingDensity.fit([scaling.standardize(batch)[0]], N_COEFFICIENTS)
     model = TrainedModel.create(network, scaling, density, ModelCard(network.architecture))

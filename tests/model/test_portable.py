@@ -46,10 +46,14 @@ assert "numpy" not in sys.modules and "zarr" not in sys.modules
 def model_of(name):
     hidden = (16, 16) if name == "transformer" else (9, 7, 5)
     torch.manual_seed(3)
-    network = random_network() if name == "scatter_vae" else build(Architecture(12, 3, hidden, name))
+    network = (
+        random_network() if name == "scatter_vae" else build(Architecture(12, 3, hidden, name))
+    )
     rng = np.random.default_rng(5)
     scaling = Scaling(rng.normal(0.05, 0.01, 12), rng.uniform(1e-3, 1e-2, 12))
-    return TrainedModel.create(network, scaling, TrainingDensity.unknown(12), ModelCard(network.architecture))
+    return TrainedModel.create(
+        network, scaling, TrainingDensity.unknown(12), ModelCard(network.architecture)
+    )
 
 
 def spectra(n=6):
@@ -73,7 +77,10 @@ def test_it_loads_and_runs_with_torch_and_safetensors_alone(name, tmp_path):
     model.save(str(tmp_path / "m"))
     words = json.dumps([values.tolist() for values in tensors(batch)])
     ended = subprocess.run(
-        [sys.executable, "-c", ALONE, str(tmp_path / "m"), words], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", ALONE, str(tmp_path / "m"), words],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
     mean, log_var, reconstruction, scatter = map(np.array, json.loads(ended.stdout))
@@ -120,7 +127,10 @@ def test_an_exported_program_is_the_model_for_any_number_of_rows(name, tmp_path)
         posterior = model.encode(batch)
         torch.testing.assert_close(mean, posterior.mean, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(
-            reconstruction, model.decode(posterior.mean, batch.phot_g_mean_flux).mean, rtol=1e-5, atol=0
+            reconstruction,
+            model.decode(posterior.mean, batch.phot_g_mean_flux).mean,
+            rtol=1e-5,
+            atol=0,
         )
 
 
@@ -129,7 +139,9 @@ def test_an_export_that_would_differ_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(PermanentError, match="latent_mean differs from the model's by"):
         export.export_program(model)
-    bare = TrainedModel.create(random_network(), Scaling.unknown(12), TrainingDensity.unknown(12), ModelCard(SMALL))
+    bare = TrainedModel.create(
+        random_network(), Scaling.unknown(12), TrainingDensity.unknown(12), ModelCard(SMALL)
+    )
     bare.save(str(tmp_path / "bare"))
     result = xpscale("model", "export", tmp_path / "bare", "-o", tmp_path / "x.pt2")
     assert result.code == InvalidInputError.exit_code

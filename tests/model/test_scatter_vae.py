@@ -3,7 +3,13 @@ from small_models import random_network
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from xpscale.model.folding import fold
-from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, Architecture, LatentPosterior, Reconstruction, ScatterVAE
+from xpscale.model.scatter_vae import (
+    LATENT_LOG_VAR_BOUNDS,
+    Architecture,
+    LatentPosterior,
+    Reconstruction,
+    ScatterVAE,
+)
 
 
 def generator(seed=1):
@@ -20,7 +26,9 @@ def test_loss_is_the_negative_evidence_lower_bound_without_its_constant():
     x_err, scatter = torch.rand(2, 7, 110, dtype=torch.float64) + 0.01
     nll = Reconstruction(mean, scatter).nll(x, x_err)
     likelihood = Normal(mean, (x_err**2 + scatter**2).sqrt()).log_prob(x).sum(1)
-    torch.testing.assert_close(nll + 110 / 2 * torch.log(torch.tensor(2 * torch.pi)).double(), -likelihood)
+    torch.testing.assert_close(
+        nll + 110 / 2 * torch.log(torch.tensor(2 * torch.pi)).double(), -likelihood
+    )
 
     mu, log_var = torch.randn(2, 7, 6, dtype=torch.float64)
     expected = kl_divergence(Normal(mu, (log_var / 2).exp()), Normal(0.0, 1.0))
@@ -31,21 +39,31 @@ def test_loss_is_the_negative_evidence_lower_bound_without_its_constant():
 def test_correlated_latents_are_drawn_and_judged_as_the_gaussian_they_are():
     torch.manual_seed(1)
     mean, log_var = torch.randn(2, 3, 4, dtype=torch.float64)
-    factor = torch.nn.functional.normalize(torch.randn(3, 4, 4, dtype=torch.float64).tril(-1) + torch.eye(4), dim=-1)
+    factor = torch.nn.functional.normalize(
+        torch.randn(3, 4, 4, dtype=torch.float64).tril(-1) + torch.eye(4), dim=-1
+    )
     posterior = LatentPosterior(mean, log_var, factor)
     gaussian = MultivariateNormal(mean, scale_tril=(log_var / 2).exp()[:, :, None] * factor)
-    torch.testing.assert_close(gaussian.variance, log_var.exp())  # what a catalogue has is of each latent alone
+    torch.testing.assert_close(
+        gaussian.variance, log_var.exp()
+    )  # what a catalogue has is of each latent alone
     prior = MultivariateNormal(torch.zeros(4).double(), torch.eye(4).double())
     torch.testing.assert_close(posterior.kl(), kl_divergence(gaussian, prior))
     assert (posterior.kl_per_latent() >= 0).all()
     draws = torch.stack([posterior.sample(generator(seed)) for seed in range(20_000)])
     torch.testing.assert_close(draws.mean(0), mean, atol=0.05, rtol=0)
     for row in range(3):
-        torch.testing.assert_close(draws[:, row].T.cov(), gaussian.covariance_matrix[row], atol=0.1, rtol=0.05)
+        torch.testing.assert_close(
+            draws[:, row].T.cov(), gaussian.covariance_matrix[row], atol=0.1, rtol=0.05
+        )
 
 
 def test_reduced_chi2_is_one_for_residuals_of_the_predicted_width():
-    mean, scatter, x_err = torch.zeros(4000, 110), torch.full((4000, 110), 0.3), torch.full((4000, 110), 0.4)
+    mean, scatter, x_err = (
+        torch.zeros(4000, 110),
+        torch.full((4000, 110), 0.3),
+        torch.full((4000, 110), 0.4),
+    )
     x = torch.randn(mean.shape, generator=generator()) * 0.5
     assert abs(Reconstruction(mean, scatter).reduced_chi2(x, x_err).mean() - 1) < 0.01
 
@@ -55,7 +73,9 @@ def test_inference_is_deterministic_and_draws_need_a_generator(network):
     posterior = network.encode(x)
     assert torch.equal(posterior.mean, network.encode(x).mean)
     assert torch.equal(posterior.sample(generator(3)), posterior.sample(generator(3)))
-    many = LatentPosterior(posterior.mean.repeat(4000, 1, 1), posterior.log_var.repeat(4000, 1, 1)).sample(generator())
+    many = LatentPosterior(
+        posterior.mean.repeat(4000, 1, 1), posterior.log_var.repeat(4000, 1, 1)
+    ).sample(generator())
     spread = (posterior.log_var / 2).exp()
     assert ((many.mean(0) - posterior.mean).abs() < 0.1 * spread).all()
     assert ((many.std(0) / spread - 1).abs() < 0.1).all()
@@ -88,7 +108,9 @@ def test_folding_is_exact_but_for_rounding(network):
     x = torch.randn(200, 12, generator=generator()).double() * 3
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
         plain, folded = network.to(dtype), fold(network, dtype)
-        layers = [m for m in folded.modules() if isinstance(m, (torch.nn.Linear, torch.nn.BatchNorm1d))]
+        layers = [
+            m for m in folded.modules() if isinstance(m, (torch.nn.Linear, torch.nn.BatchNorm1d))
+        ]
         assert len(layers) == 4 + 3 + 3  # hidden layers and heads; the decoders lose one
         expected, found = plain.encode(x.to(dtype)), folded.encode(x.to(dtype))
         torch.testing.assert_close(found.mean, expected.mean, atol=tolerance, rtol=0)

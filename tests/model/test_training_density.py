@@ -24,7 +24,11 @@ def test_outside_is_beyond_the_widened_range_of_any_coefficient():
     x = np.array([[0, 0, 0, 0], [1, 2, 4, 8]], np.float32)
     density = TrainingDensity.fit([x], 4)
     inside, below, above = [-0.2, -0.4, 4.9, 9.9], [-0.3, 0, 0, 0], [0, 0, 0, 10.1]
-    assert density.outside(np.array([inside, below, above], np.float32)).tolist() == [False, True, True]
+    assert density.outside(np.array([inside, below, above], np.float32)).tolist() == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_an_unknown_sample_gives_nan_and_flags_nothing():

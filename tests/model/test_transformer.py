@@ -1,4 +1,6 @@
-"""A second architecture: absent tokens, and the same training, checkpoint and inference as the others."""
+"""A second architecture: absent tokens, and the same training, checkpoint and inference as the
+others.
+"""
 
 import numpy as np
 import pytest
@@ -52,7 +54,9 @@ def test_every_parameter_learns_and_every_spectrum_is_its_own(network):
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-    alone = torch.cat([network.encode(a[None], b[None]).mean for a, b in zip(x, x_err, strict=True)])
+    alone = torch.cat(
+        [network.encode(a[None], b[None]).mean for a, b in zip(x, x_err, strict=True)]
+    )
     torch.testing.assert_close(alone, posterior.mean, rtol=1e-4, atol=1e-5)
 
 
@@ -65,13 +69,17 @@ def test_widths_it_cannot_have_are_refused(hidden):
 @pytest.mark.slow
 def test_it_trains_is_saved_and_infers_through_the_same_commands(tmp_path):
     pieces = ((f"p{i}", batch) for i, batch in enumerate(Universe(1500, seed=3).batches()))
-    build_store(pieces, str(tmp_path / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=800)
+    build_store(
+        pieces, str(tmp_path / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=800
+    )
     (tmp_path / "s.toml").write_text(
         '[training]\nnetwork = "transformer"\nhidden = [16, 16]\nbatch_size = 64\nepochs = 2\n'
     )
     done("train", tmp_path / "store", tmp_path / "model", "--settings", tmp_path / "s.toml")
     rows = (tmp_path / "model" / "history.csv").read_text().splitlines()
-    held_out = [float(row.split(",")[rows[0].split(",").index("held_out_loss")]) for row in rows[1:]]
+    held_out = [
+        float(row.split(",")[rows[0].split(",").index("held_out_loss")]) for row in rows[1:]
+    ]
     assert held_out[1] < held_out[0] - 1
     done("infer", tmp_path / "store", tmp_path / "model", tmp_path / "catalog", "--workers", 0)
     table = xps.open_catalog(str(tmp_path / "catalog")).select().to_pandas()
@@ -79,6 +87,8 @@ def test_it_trains_is_saved_and_infers_through_the_same_commands(tmp_path):
     model = xps.load_model(str(tmp_path / "model"))
     store = xps.open_store(str(tmp_path / "store"))
     batch = store.read(store.partitions[0])
-    expected = dict(zip(batch.source_id.tolist(), model.encode(batch).mean[:, 0].tolist(), strict=True))
+    expected = dict(
+        zip(batch.source_id.tolist(), model.encode(batch).mean[:, 0].tolist(), strict=True)
+    )
     found = table.set_index("source_id").loc[list(expected), "latent_mean_0"]
     np.testing.assert_allclose(found, list(expected.values()), rtol=1e-4, atol=1e-4)

@@ -22,7 +22,9 @@ def test_collapsed_latents_are_named_and_left_out(table):
     assert axes.shape == (3, 3)  # 0.05**2 is below the threshold, too
     assert [ax.get_xlabel() for ax in axes[-1]] == ["latent 0", "latent 2", "latent 3"]
     note = fig.get_supxlabel()
-    assert note.startswith("3 of 6 latents are active; collapsed and left out: 1 (variance 1e-06), 4 (")
+    assert note.startswith(
+        "3 of 6 latents are active; collapsed and left out: 1 (variance 1e-06), 4 ("
+    )
     assert fig.get_suptitle() == "Latents · 500 sources · snapshot 3"
     assert CREDIT in [text.get_text() for text in fig.texts]
 
@@ -40,12 +42,18 @@ def test_colours_are_matched_by_source_id(table):
     below, above = axes[1, 0].collections[0], axes[0, 1].collections[0]
     assert len(below.get_offsets()) == 400
     assert len(above.get_offsets()) == 500
-    at = {tuple(np.round(p, 5)): v for p, v in zip(below.get_offsets(), below.get_array(), strict=True)}
+    at = {
+        tuple(np.round(p, 5)): v
+        for p, v in zip(below.get_offsets(), below.get_array(), strict=True)
+    }
     row = int(np.flatnonzero(known)[5])
     point = (table["latent_mean_0"][row].as_py(), table["latent_mean_2"][row].as_py())
     assert at[tuple(np.round(point, 5))] == ids[row] * 10.0
     labels = [ax.get_ylabel() for ax in fig.axes[9:]]
-    assert sorted(labels) == ["Teff [K]  (below the diagonal)", "[Fe/H] [dex]  (above the diagonal)"]
+    assert sorted(labels) == [
+        "Teff [K]  (below the diagonal)",
+        "[Fe/H] [dex]  (above the diagonal)",
+    ]
 
 
 def test_pairs_and_mistakes(table):
@@ -56,7 +64,10 @@ def test_pairs_and_mistakes(table):
         (lambda: latents(table, pairs=[(0, 9)]), "no latent 9"),
         (lambda: latents(table.slice(0, 1)), "1 rows"),
         (lambda: latents(table, Colour(np.ones(3), "Teff")), "3 values for 500 rows"),
-        (lambda: latents(table, Colour(np.ones(1), "Teff", np.array([1]))), "no row has a value of Teff"),
+        (
+            lambda: latents(table, Colour(np.ones(1), "Teff", np.array([1]))),
+            "no row has a value of Teff",
+        ),
     ):
         with pytest.raises(InvalidInputError, match=message):
             call()

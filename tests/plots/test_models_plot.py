@@ -7,7 +7,9 @@ HEADER = "epoch,loss,nll,kl,held_out_loss,held_out_nll,held_out_kl,held_out_medi
 
 
 def history(offset):
-    rows = [f"{e},-90,-100,10,{offset - e},{offset - e - 10},10,{offset - e - 5}" for e in range(1, 51)]
+    rows = [
+        f"{e},-90,-100,10,{offset - e},{offset - e - 10},10,{offset - e - 5}" for e in range(1, 51)
+    ]
     rows[0] = "1,9,9,0,90000,90000,0,9"
     return "\n".join([HEADER, *rows]) + "\n"
 
@@ -31,7 +33,9 @@ def test_bars_are_the_latents_in_order_and_the_legend_counts_the_living():
 
 def test_calibration_shows_all_it_was_given_around_one():
     edges = np.array([8.0, 10, 12, 14])
-    _, ax = calibration_by("G [mag]", {"ours": (edges, np.array([1.0, 1.02, np.nan])), "x": (edges, np.full(3, 1.5))})
+    _, ax = calibration_by(
+        "G [mag]", {"ours": (edges, np.array([1.0, 1.02, np.nan])), "x": (edges, np.full(3, 1.5))}
+    )
     bottom, top = ax.get_ylim()
     assert top > 1.5
     assert (bottom + top) / 2 == pytest.approx(1)

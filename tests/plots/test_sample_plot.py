@@ -47,7 +47,10 @@ def test_the_diagrams_are_the_counts_of_the_plan(store, tmp_path):
     plan = sample.plan
     _, axes = sample_density(plan)
     for name, counts in (("available", plan.available), ("drawn", plan.drawn)):
-        empty, shown = (mesh.get_array().reshape(cells.shape[::-1]).T.ravel() for mesh in axes[name].collections[:2])
+        empty, shown = (
+            mesh.get_array().reshape(cells.shape[::-1]).T.ravel()
+            for mesh in axes[name].collections[:2]
+        )
         counts = np.array(counts)
         assert shown.filled(0)[list(plan.cell)].tolist() == counts.tolist()
         assert shown.count() == (counts > 0).sum()
@@ -67,7 +70,9 @@ def test_the_maps_hold_every_object_though_their_pixels_are_coarser(store):
     order = int(axes["available"].get_title(loc="left").split("HEALPix order ")[1].split(",")[0])
     assert order < 8
     area, raster = Pixel(order, 0).area_sq_deg, axes["drawn"].images[0].get_array()
-    inside = 4 * np.pi * (180 / np.pi) ** 2 / (raster.size * np.pi / 4)  # an equal-area map: square degrees of a point
+    inside = (
+        4 * np.pi * (180 / np.pi) ** 2 / (raster.size * np.pi / 4)
+    )  # an equal-area map: square degrees of a point
     for name, counts in (("available", plan.available), ("drawn", plan.drawn)):
         image = axes[name].images[0].get_array()
         assert float(image.sum()) * inside == pytest.approx(sum(counts), rel=0.02)

@@ -27,10 +27,14 @@ PLACES = {
 @pytest.mark.parametrize("frame", ["galactic", "icrs"])
 @pytest.mark.parametrize("name", PLACES)
 def test_a_place_is_painted_where_astropy_puts_it(frame, name):
-    """One coloured pixel around a known place comes out at Mollweide's coordinates of that place."""
+    """One coloured pixel around a known place comes out at Mollweide's coordinates of that
+    place.
+    """
     place = SkyCoord(*PLACES[name], unit="deg")
     order = 5
-    pixel = healpix_29(np.array([place.ra.deg]), np.array([place.dec.deg])) >> 2 * (INDEX_ORDER - order)
+    pixel = healpix_29(np.array([place.ra.deg]), np.array([place.dec.deg])) >> 2 * (
+        INDEX_ORDER - order
+    )
     _, ax = sky(pixel, np.array([1.0]), order, label="here", frame=frame, raster=400)
     image = np.asarray(ax.images[0].get_array().filled(np.nan), float)
     rows, columns = np.nonzero(np.isfinite(image))
@@ -49,7 +53,9 @@ def test_projection_satisfies_mollweides_equations(lon, lat):
     t = np.arcsin(np.clip(y / HEIGHT, -1, 1))
     assert 2 * t + np.sin(2 * t) == pytest.approx(np.pi * np.sin(lat), abs=1e-6)
     assert (x / WIDTH) ** 2 + (y / HEIGHT) ** 2 <= 1 + 1e-9
-    assert x == pytest.approx(-WIDTH / np.pi * lon * np.cos(t), abs=1e-6)  # longitude grows to the left
+    assert x == pytest.approx(
+        -WIDTH / np.pi * lon * np.cos(t), abs=1e-6
+    )  # longitude grows to the left
 
 
 def test_galactic_axes_are_astropys():
@@ -62,7 +68,9 @@ def test_galactic_axes_are_astropys():
 def test_counts_are_a_density_with_title_and_credit(tmp_path):
     pixels = np.arange(12 * 4**2)
     counts = np.geomspace(1, 1000, len(pixels)).astype(int)
-    fig, ax = sky(pixels, counts, 2, provenance={"model_id": "7f3a12abcd", "snapshot": "12"}, raster=300)
+    fig, ax = sky(
+        pixels, counts, 2, provenance={"model_id": "7f3a12abcd", "snapshot": "12"}, raster=300
+    )
     title = ax.get_title(loc="left")
     assert f"{counts.sum():,} sources · model 7f3a12 · snapshot 12" in title
     area = 41252.96 / len(pixels)
@@ -75,11 +83,21 @@ def test_counts_are_a_density_with_title_and_credit(tmp_path):
 
 def test_medians_missing_values_and_given_axes():
     own, given_ax = plt.subplots()
-    fig, ax = sky(np.array([3, 1]), np.array([np.nan, 1.0]), 1, label="reduced chi2", n_rows=7, ax=given_ax, raster=300)
+    fig, ax = sky(
+        np.array([3, 1]),
+        np.array([np.nan, 1.0]),
+        1,
+        label="reduced chi2",
+        n_rows=7,
+        ax=given_ax,
+        raster=300,
+    )
     assert fig is own
     assert ax is given_ax
     assert "Median of reduced chi2 · 7 sources" in ax.get_title(loc="left")
-    assert np.isfinite(ax.images[0].get_array().filled(np.nan)).mean() == pytest.approx(np.pi / 4 / 48, rel=0.1)
+    assert np.isfinite(ax.images[0].get_array().filled(np.nan)).mean() == pytest.approx(
+        np.pi / 4 / 48, rel=0.1
+    )
     sky(np.empty(0, int), np.empty(0), 3, raster=100)  # an empty selection is an empty sky
     with pytest.raises(InvalidInputError, match="no frame"):
         sky(np.array([1]), np.array([1]), 1, frame="ecliptic")

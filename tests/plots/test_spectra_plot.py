@@ -27,13 +27,17 @@ class Flux:
 
 def batch(ids, coefficients, errors):
     zeros = np.zeros(len(ids))
-    return SpectraBatch(np.array(ids), zeros, zeros, zeros + 1, coefficients.astype("f4"), errors.astype("f4"))
+    return SpectraBatch(
+        np.array(ids), zeros, zeros, zeros + 1, coefficients.astype("f4"), errors.astype("f4")
+    )
 
 
 def test_residuals_are_in_units_of_error_and_scatter_together():
     mean = np.tile(np.geomspace(1e4, 0.1, 55), (2, 2)) * [[1], [3]]
     model = Coefficients(np.array([11, 22]), mean, mean * 0.03)
-    observed = batch([22, 11], mean[::-1] * 1.1, mean[::-1] * 0.04)  # another order: matched by source_id
+    observed = batch(
+        [22, 11], mean[::-1] * 1.1, mean[::-1] * 0.04
+    )  # another order: matched by source_id
     _, axes = spectra(model, observed, labels=["a dwarf", "a giant"])
     assert axes.shape == (2, 2)
     for i in range(2):

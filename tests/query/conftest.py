@@ -1,4 +1,6 @@
-"""A derived catalogue of 6,000 made-up sources with every awkward place on the sky, written by the real parts."""
+"""A derived catalogue of 6,000 made-up sources with every awkward place on the sky, written by the
+real parts.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,16 @@ class Example:
 
 
 def positions(rng):
-    """The whole sky, and crowds at both poles, at the seam ra = 0, and on a corner of HEALPix base pixels."""
+    """The whole sky, and crowds at both poles, at the seam ra = 0, and on a corner of HEALPix base
+    pixels.
+    """
     ra, dec = rng.uniform(0, 360, 4800), np.degrees(np.arcsin(rng.uniform(-1, 1, 4800)))
     for ra0, dec0 in ((0, 90), (0, -90), (0, 0), (45, 41.8103149)):
         ra = np.append(ra, (ra0 + rng.normal(0, 120 if abs(dec0) == 90 else 2, 300)) % 360)
-        dec = np.append(dec, dec0 - np.sign(dec0) * abs(rng.normal(0, 2, 300)) if dec0 else rng.normal(0, 2, 300))
+        dec = np.append(
+            dec,
+            dec0 - np.sign(dec0) * abs(rng.normal(0, 2, 300)) if dec0 else rng.normal(0, 2, 300),
+        )
     return ra, dec
 
 
@@ -56,15 +63,31 @@ def make_rows(model, rng):
     import torch
 
     decoded = model.decode(torch.from_numpy(z), flux)
-    values = {"_healpix_29": index, "source_id": source_id, "ra": ra, "dec": dec, "phot_g_mean_flux": flux}
+    values = {
+        "_healpix_29": index,
+        "source_id": source_id,
+        "ra": ra,
+        "dec": dec,
+        "phot_g_mean_flux": flux,
+    }
     values |= {f"latent_mean_{i}": z[:, i] for i in range(N_LATENTS)}
-    values |= {"reduced_chi2": rng.chisquare(20, len(ra)) / 20, "flags": rng.integers(0, 3, len(ra))}
+    values |= {
+        "reduced_chi2": rng.chisquare(20, len(ra)) / 20,
+        "flags": rng.integers(0, 3, len(ra)),
+    }
     values["reduced_chi2"][:10] = np.nan
-    values |= {"reconstruction": list(decoded.mean.numpy()), "scatter": list(decoded.scatter.numpy())}
+    values |= {
+        "reconstruction": list(decoded.mean.numpy()),
+        "scatter": list(decoded.scatter.numpy()),
+    }
     arrays = []
     for column in known():
         value = values.get(column.name, np.full(len(ra), 1))
-        arrays.append(pa.array(value, pa.list_(pa.float32()) if isinstance(value, list) else None).cast(column.type))
+        arrays.append(
+            pa.array(value, pa.list_(pa.float32()) if isinstance(value, list) else None).cast(
+                column.type
+            )
+        )
     rows = pa.Table.from_arrays(arrays, schema=pa.schema([c.field for c in known()]))
     return rows.take(np.argsort(index, kind="stable")), source_id[movers]
 
@@ -87,13 +110,22 @@ def model():
     network = ScatterVAE()
     scale = np.geomspace(0.05, 1e-5, 55)
     scaling = Scaling(np.tile(scale, 2), np.tile(scale, 2) / 3)
-    return TrainedModel.create(network, scaling, TrainingDensity.unknown(110), ModelCard(network.architecture))
+    return TrainedModel.create(
+        network, scaling, TrainingDensity.unknown(110), ModelCard(network.architecture)
+    )
 
 
 def publish(url, model, rows, outputs=OUTPUTS):
     storage = Storage(url)
     identity = RunIdentity(
-        "input", model.model_id, N_LATENTS, N_COEFFICIENTS, 84, outputs, SCHEMA_VERSION, "xpscale test"
+        "input",
+        model.model_id,
+        N_LATENTS,
+        N_COEFFICIENTS,
+        84,
+        outputs,
+        SCHEMA_VERSION,
+        "xpscale test",
     )
     claim(storage, identity)
     sink = ParquetSink(storage, N_LATENTS, N_COEFFICIENTS, outputs)

@@ -28,7 +28,9 @@ radius_of = st.floats(1e-5, 30) | st.floats(30, 180)
 
 def assert_equal(found, expected):
     """Equal tables, NaN at the same places."""
-    assert found.schema.equals(expected.schema if found.num_columns == expected.num_columns else found.schema)
+    assert found.schema.equals(
+        expected.schema if found.num_columns == expected.num_columns else found.schema
+    )
     for name in found.column_names:
         np.testing.assert_array_equal(array(found[name]), array(expected[name]))
 
@@ -42,19 +44,27 @@ def assert_equal(found, expected):
 @case(123.0, 45.0, 180.0)
 @case(0.0, 0.0, 139.0)
 def test_cone_is_what_brute_force_finds(cat, example, ra, dec, radius_deg):
-    distance = separation_deg(example.rows["ra"].to_numpy(), example.rows["dec"].to_numpy(), ra, dec)
+    distance = separation_deg(
+        example.rows["ra"].to_numpy(), example.rows["dec"].to_numpy(), ra, dec
+    )
     found = cat.cone(ra, dec, radius_deg).columns("source_id").to_table()["source_id"].to_numpy()
-    certain = np.abs(distance - radius_deg) > 1e-9  # on the rim, rounding decides; antipodal distances round most
+    certain = (
+        np.abs(distance - radius_deg) > 1e-9
+    )  # on the rim, rounding decides; antipodal distances round most
     certain &= (distance < 179.99) | (radius_deg < 179.9)
     expected = example.rows["source_id"].to_numpy()[(distance <= radius_deg) & certain]
     rim = example.rows["source_id"].to_numpy()[~certain]
-    np.testing.assert_array_equal(found[~np.isin(found, rim)], expected)  # in the order of _healpix_29, too
+    np.testing.assert_array_equal(
+        found[~np.isin(found, rim)], expected
+    )  # in the order of _healpix_29, too
 
 
 @settings(max_examples=200, deadline=None)
 @given(ra_of, dec_of, st.floats(1e-5, 180), st.floats(0, 0.999), st.floats(0, 2 * np.pi))
 def test_index_ranges_leave_nothing_out(ra, dec, radius_deg, share, angle):
-    """A position inside the cone, at any direction and share of the radius, lies in one of the ranges."""
+    """A position inside the cone, at any direction and share of the radius, lies in one of the
+    ranges.
+    """
     r, d0 = np.radians(radius_deg * share), np.radians(dec)
     d = np.arcsin(np.clip(np.sin(d0) * np.cos(r) + np.cos(d0) * np.sin(r) * np.cos(angle), -1, 1))
     a = np.arctan2(np.sin(angle) * np.sin(r) * np.cos(d0), np.cos(r) - np.sin(d0) * np.sin(d))
@@ -74,8 +84,12 @@ def test_open_reads_only_snapshot_and_manifest(example, tmp_path):
         shutil.copytree(Path(example.url, folder), tmp_path / folder)
     cat = open_catalog(str(tmp_path))
     n_parts = len(cat.manifest.of("latents"))
-    assert repr(cat) == f"6,000 rows · {n_parts} partitions · model {cat.model_id[:6]}.. · snapshot 1"
-    selection = cat.cone(10, 10, 1).where("reduced_chi2 < 1").columns("ra")  # composing reads nothing either
+    assert (
+        repr(cat) == f"6,000 rows · {n_parts} partitions · model {cat.model_id[:6]}.. · snapshot 1"
+    )
+    selection = (
+        cat.cone(10, 10, 1).where("reduced_chi2 < 1").columns("ra")
+    )  # composing reads nothing either
     with pytest.raises(NotFoundError, match="catalog check"):
         selection.to_table()
     with pytest.raises(NotFoundError, match="not an xpscale catalogue"):
@@ -95,7 +109,11 @@ def test_strays_are_never_read(example, cat, tmp_path):
 
 def test_selections_compose_and_leave_each_other_alone(cat, example):
     base = cat.cone(0, 0, 4)
-    narrow = base.where("reduced_chi2 < 1").where("dec > 0 -- a comment\n").columns("source_id", "reduced_chi2", "dec")
+    narrow = (
+        base.where("reduced_chi2 < 1")
+        .where("dec > 0 -- a comment\n")
+        .columns("source_id", "reduced_chi2", "dec")
+    )
     rows = narrow.to_table()
     assert rows.column_names == ["source_id", "reduced_chi2", "dec"]
     assert (rows["reduced_chi2"].to_numpy() < 1).all()
@@ -110,7 +128,9 @@ def test_selections_compose_and_leave_each_other_alone(cat, example):
 def test_rows_carry_what_was_written_with_units(cat, example):
     rows = cat.cone(0, 0, 180).with_spectra().to_table()
     assert_equal(rows, example.rows)
-    assert rows.schema.field("scatter").equals(example.rows.schema.field("scatter"), check_metadata=True)
+    assert rows.schema.field("scatter").equals(
+        example.rows.schema.field("scatter"), check_metadata=True
+    )
     table = cat.cone(0, 90, 1).with_spectra().to_astropy()
     assert table["ra"].unit == u.deg
     assert table["scatter"].unit == table["phot_g_mean_flux"].unit == u.electron / u.s
@@ -130,7 +150,12 @@ def test_conditions_on_arrays_join_the_spectra(cat, example):
 
 
 def test_empty_selections_are_tables_too(cat):
-    for selection in (cat.at([]), cat.cone(200, 30, 1e-5), cat.at([5]).with_spectra(), cat.where("ra > 400")):
+    for selection in (
+        cat.at([]),
+        cat.cone(200, 30, 1e-5),
+        cat.at([5]).with_spectra(),
+        cat.where("ra > 400"),
+    ):
         rows = selection.to_table()
         assert rows.num_rows == selection.count() == 0
         assert rows.schema.equals(selection.schema)
@@ -149,7 +174,10 @@ def test_empty_selections_are_tables_too(cat):
         (lambda c: c.where("1 = 1) OR (1 = 1"), "Parser Error"),
         (lambda c: c.where("ra < 1; SELECT 1"), "more than one statement"),
         (lambda c: c.where("count(*) > 1"), "aggregates"),
-        (lambda c: c.where("1 IN (SELECT count(*) FROM read_text('/etc/hostname'))"), "Permission Error"),
+        (
+            lambda c: c.where("1 IN (SELECT count(*) FROM read_text('/etc/hostname'))"),
+            "Permission Error",
+        ),
         (lambda c: c.cone(-1, 0, 1), "ra is -1.*0 to 360"),
         (lambda c: c.cone(0, 90.1, 1), "dec is 90.1.*-90 to 90"),
         (lambda c: c.cone(0, 0, 0), "radius_deg is 0.*more than 0"),
@@ -180,11 +208,14 @@ def test_parse_cone():
 def test_lookup_is_light(example):
     """Opening and one lookup import none of the heavy libraries."""
     script = (
-        "import sys; from xpscale.query.catalog import open_catalog;"
-        f"cat = open_catalog({example.url!r}); assert cat.at({example.rows['source_id'][7].as_py()}).to_table().num_rows;"
-        "print(*{'torch', 'hats', 'lsdb', 'astropy', 'gaiaxpy', 'pandas', 'distributed'} & set(sys.modules))"
+        "import sys; from xpscale.query.catalog import open_catalog;cat ="
+        f" open_catalog({example.url!r}); assert"
+        f" cat.at({example.rows['source_id'][7].as_py()}).to_table().num_rows;print(*{{'torch',"
+        " 'hats', 'lsdb', 'astropy', 'gaiaxpy', 'pandas', 'distributed'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == []
 
 

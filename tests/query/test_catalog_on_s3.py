@@ -40,7 +40,10 @@ def test_s3_is_read_only_and_gaps_are_named(remote):
     there = open_catalog(remote.url)
     part = there.manifest.of("latents")[3]
     before = remote.list()
-    for query in (f"COPY latents TO '{remote.url}/{part.key}'", f"SELECT * FROM '{remote.url}/stray.parquet'"):
+    for query in (
+        f"COPY latents TO '{remote.url}/{part.key}'",
+        f"SELECT * FROM '{remote.url}/stray.parquet'",
+    ):
         with pytest.raises(InvalidInputError):
             there.sql(query)
     assert remote.list() == before

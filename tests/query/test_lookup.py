@@ -18,7 +18,10 @@ def test_rows_come_in_the_order_asked_for(cat, example):
     rng = np.random.default_rng(0)
     ids = rng.permutation(example.rows["source_id"].to_numpy())[:50]
     absent = [17, 2**63 - 1]
-    for selection in (cat.at([*ids, *absent, *ids[:3]]), cat.at(iter([*ids.tolist(), *absent])).with_spectra()):
+    for selection in (
+        cat.at([*ids, *absent, *ids[:3]]),
+        cat.at(iter([*ids.tolist(), *absent])).with_spectra(),
+    ):
         assert selection.to_table()["source_id"].to_pylist() == ids.tolist()
         assert selection.missing.tolist() == absent
         assert selection.count() == 50
@@ -31,7 +34,9 @@ def test_movers_are_found_away_from_their_number(cat, example):
     found = cat.at(example.movers)
     parts = cat.manifest.of("latents")
     away = [
-        mover for mover in example.movers if not set(cat.at(mover).parts) & set(candidates(parts, np.array([mover])))
+        mover
+        for mover in example.movers
+        if not set(cat.at(mover).parts) & set(candidates(parts, np.array([mover])))
     ]
     assert len(away) > len(example.movers) / 2
     assert found.to_table()["source_id"].to_pylist() == example.movers.tolist()

@@ -31,7 +31,9 @@ def test_stored_and_decoded_agree(cat, latents_only):
 def test_a_catalogue_of_scatter_alone(scatter_only, cat):
     cone = open_catalog(scatter_only).cone(0, 0, 3)
     assert cone.with_spectra().to_table().column_names[-1] == "scatter"
-    np.testing.assert_allclose(reconstruct(cone).mean, reconstruct(cat.cone(0, 0, 3)).mean, rtol=1e-4)
+    np.testing.assert_allclose(
+        reconstruct(cone).mean, reconstruct(cat.cone(0, 0, 3)).mean, rtol=1e-4
+    )
     with pytest.raises(InvalidInputError, match="made without 'reconstruction'"):
         cone.columns("reconstruction")
 
@@ -57,7 +59,9 @@ def test_another_model_is_refused(example, tmp_path, latents_only, model):
     shutil.rmtree(copy / "_xpscale/model")
     torch.manual_seed(2)
     other = type(model.network)()
-    type(model).create(other, model.scaling, model.density, replace(model.card)).save(str(copy / "_xpscale/model"))
+    type(model).create(other, model.scaling, model.density, replace(model.card)).save(
+        str(copy / "_xpscale/model")
+    )
     with pytest.raises(InvalidInputError, match="but the rows are of"):
         reconstruct(open_catalog(str(copy)).at([1]))
 

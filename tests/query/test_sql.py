@@ -9,13 +9,20 @@ from xpscale.errors import InvalidInputError
 
 
 def test_aggregates_and_joins(cat, example):
-    rows = cat.sql("SELECT flags, count(*) AS n, max(ra) AS ra FROM latents GROUP BY flags ORDER BY flags").to_pydict()
+    rows = cat.sql(
+        "SELECT flags, count(*) AS n, max(ra) AS ra FROM latents GROUP BY flags ORDER BY flags"
+    ).to_pydict()
     flags, ra = example.rows["flags"].to_numpy(), example.rows["ra"].to_numpy()
     assert rows["n"] == np.bincount(flags).tolist()
     assert rows["ra"] == [ra[flags == f].max() for f in rows["flags"]]
-    joined = cat.sql("SELECT l.source_id, s.scatter[1] AS s FROM latents l JOIN spectra s USING (source_id) ORDER BY s")
+    joined = cat.sql(
+        "SELECT l.source_id, s.scatter[1] AS s FROM latents l JOIN spectra s USING (source_id)"
+        " ORDER BY s"
+    )
     assert joined["s"].to_pylist() == sorted(row[0] for row in example.rows["scatter"].to_pylist())
-    assert cat.sql("WITH a AS (FROM LATENTS SELECT ra) SELECT count(*) AS n FROM a")["n"].to_pylist() == [6000]
+    assert cat.sql("WITH a AS (FROM LATENTS SELECT ra) SELECT count(*) AS n FROM a")[
+        "n"
+    ].to_pylist() == [6000]
     assert cat.sql("SELECT 1 AS one")["one"].to_pylist() == [1]
 
 

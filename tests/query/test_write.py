@@ -59,7 +59,9 @@ def test_fits_has_units_and_provenance(selection, tmp_path, recwarn):
     with fits.open(out) as hdus:
         header, data = hdus[1].header, hdus[1].data
         units = dict(zip(data.columns.names, data.columns.units, strict=True))
-        np.testing.assert_array_equal(data["scatter"], np.array(rows["scatter"].to_pylist(), np.float32))
+        np.testing.assert_array_equal(
+            data["scatter"], np.array(rows["scatter"].to_pylist(), np.float32)
+        )
         np.testing.assert_array_equal(data["source_id"], rows["source_id"].to_numpy())
     assert (units["ra"], units["scatter"]) == ("deg", "electron/s")
     assert header["QUERY"] == selection.query
@@ -102,7 +104,9 @@ def test_a_failure_leaves_nothing(tmp_path, name):
 
 
 def test_bad_places(cat, tmp_path):
-    with pytest.raises(InvalidInputError, match=r"ends on .txt. Choose one of .parquet, .csv, .fits"):
+    with pytest.raises(
+        InvalidInputError, match=r"ends on .txt. Choose one of .parquet, .csv, .fits"
+    ):
         write(cat.at([1]), tmp_path / "a.txt")
     with pytest.raises(InvalidInputError, match="no local path"):
         write(cat.at([1]), "s3://bucket/a.csv")

@@ -1,4 +1,6 @@
-"""Tasks that do what their name says, importable by worker processes, and a cluster to run them on."""
+"""Tasks that do what their name says, importable by worker processes, and a cluster to run
+them on.
+"""
 
 import pytest
 

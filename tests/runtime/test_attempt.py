@@ -35,7 +35,15 @@ class Work:
         if self.errors:
             raise self.errors.pop(0)
         part = Part(Pixel(0, 0), f"{task.key}.parquet", 3, 10, "ab")
-        return TaskReport(task.key, TaskStatus.WRITTEN, (part,), n_in=5, n_out=3, n_rejected={"bad": 2}, read_s=1.5)
+        return TaskReport(
+            task.key,
+            TaskStatus.WRITTEN,
+            (part,),
+            n_in=5,
+            n_out=3,
+            n_rejected={"bad": 2},
+            read_s=1.5,
+        )
 
 
 @pytest.fixture
@@ -54,7 +62,11 @@ def test_a_task_is_done_once_and_recorded_before_it_counts(ledger):
     work, task = Work(), Named("Norder=1/Npix=2")
     report = Attempt(work, ledger)(task)
     assert ledger.find(task.key) == report
-    assert (report.status, report.n_out, report.peak_memory > 10**7) == (TaskStatus.WRITTEN, 3, True)
+    assert (report.status, report.n_out, report.peak_memory > 10**7) == (
+        TaskStatus.WRITTEN,
+        3,
+        True,
+    )
     assert report.wall_s > 0
     again = Attempt(work, ledger)(task)
     assert (again.status, again.parts, work.calls) == (TaskStatus.ALREADY_WRITTEN, report.parts, 1)
@@ -113,12 +125,20 @@ def test_a_stage_runs_what_is_left_and_tells_everything(ledger):
         return Work()(task)
 
     events = []
-    reports = run_stage("sort", work, tasks, SerialExecutor(), ledger, callbacks=[events.append], rows=lambda t: 10)
+    reports = run_stage(
+        "sort", work, tasks, SerialExecutor(), ledger, callbacks=[events.append], rows=lambda t: 10
+    )
     assert events[0] == RunStarted("sort", 5, 50, 1, 10, 1)
     assert [event.report.task for event in events[1:-1]] == ["t1", "t2", "t3", "t4"]
     assert all(isinstance(event, TaskEnded) for event in events[1:-1])
     assert (events[-1].n_failed, events[-1].n_left) == (1, 0)
-    assert [reports[t.key].status for t in tasks] == ["already_written", "written", "written", "quarantined", "written"]
+    assert [reports[t.key].status for t in tasks] == [
+        "already_written",
+        "written",
+        "written",
+        "quarantined",
+        "written",
+    ]
     assert list(ledger.failed()) == ["t3"]
     reports = run_stage("sort", Work(), tasks, SerialExecutor(), ledger)
     assert all(report.status.is_done for report in reports.values())
@@ -152,7 +172,9 @@ def test_progress_is_lines_where_there_is_no_terminal(ledger):
     stream = io.StringIO()
     work = Work([InvalidInputError("spoilt", "mend it")])
     progress = TerminalProgress(stream, every_s=0)
-    run_stage("sort", work, [Named("a"), Named("b")], SerialExecutor(), ledger, callbacks=[progress])
+    run_stage(
+        "sort", work, [Named("a"), Named("b")], SerialExecutor(), ledger, callbacks=[progress]
+    )
     lines = stream.getvalue().splitlines()
     assert "sort: a quarantined: spoilt. mend it" in lines
     assert lines[-1].startswith("sort: 2 of 2 tasks in")
@@ -165,6 +187,8 @@ def test_peak_memory_is_of_this_process_alone():
 
     ballast = bytearray(300_000_000)
     code = "from xpscale.runtime.attempt import peak_memory; print(peak_memory())"
-    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    child = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )
     assert peak_memory() > len(ballast)
     assert 10**7 < child < 200_000_000

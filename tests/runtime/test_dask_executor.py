@@ -88,7 +88,9 @@ def die_if_first(dask_worker):
     return dict.fromkeys(worker_environment, "")
 
 
-def test_a_worker_that_dies_when_it_is_asked_is_not_remarked_on_and_a_lost_scheduler_may_come_back(monkeypatch):
+def test_a_worker_that_dies_when_it_is_asked_is_not_remarked_on_and_a_lost_scheduler_may_come_back(
+    monkeypatch,
+):
     monkeypatch.setattr(dask_module, "_environment", die_if_first)
     with local_cluster(2) as client:
         cluster = DaskExecutor(client)
@@ -133,7 +135,9 @@ def test_stopping_half_way_leaves_nothing_running(client, tmp_path):
     assert not any(client.processing().values())
 
 
-@pytest.mark.parametrize("does", ["die once", "die twice"])  # the scheduler gives a task up after the second death
+@pytest.mark.parametrize(
+    "does", ["die once", "die twice"]
+)  # the scheduler gives a task up after the second death
 def test_workers_that_die_now_and_then_cost_nothing(does, client, tmp_path):
     client.wait_for_workers(2, timeout=60)
     reports = run(client, tmp_path, [Named(f"t{i}", does if i == 3 else "work") for i in range(12)])
@@ -144,7 +148,11 @@ def test_workers_that_die_now_and_then_cost_nothing(does, client, tmp_path):
 def test_tasks_that_always_kill_their_worker_fail_alone(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
     killers = {"t1", "t4", "t6"}
-    reports = run(client, tmp_path, [Named(f"t{i}", "die" if f"t{i}" in killers else "work") for i in range(24)])
+    reports = run(
+        client,
+        tmp_path,
+        [Named(f"t{i}", "die" if f"t{i}" in killers else "work") for i in range(24)],
+    )
     assert {task for task, report in reports.items() if not report.status.is_done} == killers
     for task in killers:
         assert "worker process died" in reports[task].error
@@ -153,7 +161,12 @@ def test_tasks_that_always_kill_their_worker_fail_alone(client, tmp_path):
 def test_tasks_that_hang_are_given_up_alone(client, tmp_path):
     """One that was queued behind it, on one worker after another, is done all the same."""
     client.wait_for_workers(2, timeout=60)
-    reports = run(client, tmp_path, [Named(f"t{i}", "hang" if i == 3 else "work") for i in range(12)], patience_s=0.5)
+    reports = run(
+        client,
+        tmp_path,
+        [Named(f"t{i}", "hang" if i == 3 else "work") for i in range(12)],
+        patience_s=0.5,
+    )
     assert {task for task, report in reports.items() if not report.status.is_done} == {"t3"}
     assert reports["t3"].status is TaskStatus.QUARANTINED
     assert "did not come back" in reports["t3"].error

@@ -1,4 +1,6 @@
-"""The split of a run's time, its record, the terminal and the metrics: one made-up run with known times, seen four ways."""
+"""The split of a run's time, its record, the terminal and the metrics: one made-up run with known
+times, seen four ways.
+"""
 
 import io
 import re
@@ -60,17 +62,25 @@ def test_the_split_is_what_was_put_in():
     a, b = TimeSplit.of(map(TaskTime.of, REPORTS[:3])).workers
     assert (a.worker, a.n_tasks, a.n_in, a.bytes_in, a.bytes_out) == ("a", 2, 200, 2_000, 1_000)
     assert (a.wall_s, a.start_up_s, a.other_s, a.idle_s, a.peak_memory) == (10, 1, 0, 1, 3 * 10**6)
-    assert (b.wall_s, b.other_s, b.idle_s) == (8, 0, 4)  # from its own first task to the end of the run
+    assert (b.wall_s, b.other_s, b.idle_s) == (
+        8,
+        0,
+        4,
+    )  # from its own first task to the end of the run
     split = record().split
     assert split.total.seconds == {**dict.fromkeys(STAGES, 0), "read": 3, "forward": 7, "write": 2}
     assert (split.total.idle_s, split.total.wall_s) == (5, 18)
     assert split.sources_per_s == pytest.approx(200 / 10 + 100 / 8)
-    assert in_words(split).endswith("idle 28% of worker time; bound by forward; 32 sources/s, 325 B/s in, 162 B/s out")
+    assert in_words(split).endswith(
+        "idle 28% of worker time; bound by forward; 32 sources/s, 325 B/s in, 162 B/s out"
+    )
     assert in_words(TimeSplit(())) == ""
 
 
 def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
-    """A worker of ten seconds: start-up, then three tasks whose write is busy all the time beside a read and a forward."""
+    """A worker of ten seconds: start-up, then three tasks whose write is busy all the time beside a
+    read and a forward.
+    """
     tasks = [report(0, "a", 0, 4, read_s=1, forward_s=0.5, write_s=1)]
     tasks += [report(i, "a", 2 * i + 2, 2, read_s=1.5, forward_s=1, write_s=1.9) for i in (1, 2, 3)]
     split = TimeSplit.of(map(TaskTime.of, tasks))
@@ -80,8 +90,13 @@ def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
         | {"start_up": 0.15, "other": 0, "idle": 0}
     )
     assert split.bound_by == "write"
-    assert "write 67%, start up 15% of worker time (stages side by side); bound by write;" in in_words(split)
-    slow_start = TimeSplit.of(map(TaskTime.of, [report(0, "a", 0, 9, read_s=1), report(1, "a", 9, 1, write_s=1.2)]))
+    assert (
+        "write 67%, start up 15% of worker time (stages side by side); bound by write;"
+        in in_words(split)
+    )
+    slow_start = TimeSplit.of(
+        map(TaskTime.of, [report(0, "a", 0, 9, read_s=1), report(1, "a", 9, 1, write_s=1.2)])
+    )
     assert bounds(slow_start) == "bound by start up, then by write"
     head, row = (re.split(r"\s{2,}", line.strip()) for line in as_table(split))
     assert dict(zip(head, row, strict=True)) == {
@@ -89,7 +104,12 @@ def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
         "read": "55%", "forward": "35%", "write": "67%", "start up": "15%", "memory": "4 MB",
     }  # fmt: skip
     many = TimeSplit.of(TaskTime.of(report(i, f"w{i:02}", 0, 1 + i, read_s=1)) for i in range(20))
-    assert [line.split()[0] for line in as_table(many)] == ["worker", *(f"w{i:02}" for i in range(16)), "all", "4"]
+    assert [line.split()[0] for line in as_table(many)] == [
+        "worker",
+        *(f"w{i:02}" for i in range(16)),
+        "all",
+        "4",
+    ]
 
 
 @given(
@@ -107,20 +127,28 @@ def test_busy_and_idle_make_up_the_worker_s_time(rows):
     end = max(task.ended for task in tasks)
     for worker in TimeSplit.of(tasks).workers:
         own = [task for task in tasks if task.worker == worker.worker]
-        seconds = {s for task in own for s in range(round(task.started - T0), round(task.ended - T0))}
+        seconds = {
+            s for task in own for s in range(round(task.started - T0), round(task.ended - T0))
+        }
         assert worker.wall_s == end - min(task.started for task in own)
         assert worker.idle_s == worker.wall_s - len(seconds)
         first_end = min(task.ended for task in own)
-        waited = [task.other_s for task in own if task.started < first_end]  # for one start-up, all at once
+        waited = [
+            task.other_s for task in own if task.started < first_end
+        ]  # for one start-up, all at once
         spent = sum(task.wall_s for task in own) - sum(waited) + max(waited)
-        assert sum(worker.seconds.values()) + worker.start_up_s + worker.other_s == pytest.approx(spent, abs=1e-2)
+        assert sum(worker.seconds.values()) + worker.start_up_s + worker.other_s == pytest.approx(
+            spent, abs=1e-2
+        )
 
 
 def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
     found = record()
     assert (len(found.tasks), found.n_failed, found.n_done_else, found.is_over) == (3, 1, 3, True)
     assert found.n_rows_left == 800 - 300 - 300
-    assert found.sources_per_s == pytest.approx(150 / 6)  # after the first task's end: half of b's task, one of a's
+    assert found.sources_per_s == pytest.approx(
+        150 / 6
+    )  # after the first task's end: half of b's task, one of a's
     assert found.left_s == pytest.approx(200 / 25)
     assert replace(found, tasks=found.tasks[:1]).sources_per_s == pytest.approx(100 / 4)
     assert RunRecord.from_json(found.to_json()) == found
@@ -139,7 +167,10 @@ def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
     assert [len(each.tasks) for each in read_records(storage)] == [2]
     early = History(storage)
     early(RunStarted("infer", 8, 800, 2, 200, 2))
-    assert [len(each.tasks) for each in read_records(storage)] == [2, 0]  # it can be seen before a task has ended
+    assert [len(each.tasks) for each in read_records(storage)] == [
+        2,
+        0,
+    ]  # it can be seen before a task has ended
     idle = History(storage)
     for event in (RunStarted("infer", 8, 800, 8, 800, 2), RunEnded("infer", 0, 0, 0.1)):
         idle(event)
@@ -167,10 +198,26 @@ def test_the_terminal_shows_each_worker_and_what_bounds_it(monkeypatch):
         progress(event)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     frame = text[text.rindex("worker  tasks") :]
-    rows = {line.split()[0]: re.split(r"\s{2,}", line.strip()) for line in frame.splitlines() if line.strip()}
+    rows = {
+        line.split()[0]: re.split(r"\s{2,}", line.strip())
+        for line in frame.splitlines()
+        if line.strip()
+    }
     stages = ["read", "forward", "write", "start up", "idle"]
     assert rows["worker"] == ["worker", "tasks", "sources/s", "in", "out", *stages, "memory"]
-    assert rows["a"] == ["a", "2", "20", "200 B/s", "100 B/s", "20%", "50%", "10%", "10%", "10%", "3 MB"]
+    assert rows["a"] == [
+        "a",
+        "2",
+        "20",
+        "200 B/s",
+        "100 B/s",
+        "20%",
+        "50%",
+        "10%",
+        "10%",
+        "10%",
+        "3 MB",
+    ]
     assert rows["b"][1:3] == ["1", "12"]
     assert rows["all"][1:3] == ["3", "32"]
     assert "bound by forward" in text
@@ -185,9 +232,17 @@ def test_lines_have_the_rate_the_split_and_the_time_left():
         progress(event)
     line = stream.getvalue().splitlines()[2]
     assert re.match(
-        r"infer: 3 of 8 tasks, [\d,]+ sources/s, 20 s left; read 17%, forward 39%, .*bound by forward", line
+        r"infer: 3 of 8 tasks, [\d,]+ sources/s, 20 s left; read 17%, forward 39%, .*bound by"
+        r" forward",
+        line,
     )
-    assert [text.split()[0] for text in stream.getvalue().splitlines()[-6:-1]] == ["worker", "a", "b", "all", "bound"]
+    assert [text.split()[0] for text in stream.getvalue().splitlines()[-6:-1]] == [
+        "worker",
+        "a",
+        "b",
+        "all",
+        "bound",
+    ]
 
 
 def scrape(port, path="/metrics"):

@@ -1,8 +1,8 @@
 """``python -m tests.services.campaign --runs 300 --seed 1``: disturbed runs, and what they made.
 
-Each run is disturbed in one way, at a random moment, on S3 or on a local disk; then the same command is run until it ends
-with 0, and the catalogue is compared with the undisturbed one.  One number seeds everything but the scheduling of processes.
-"""
+Each run is disturbed in one way, at a random moment, on S3 or on a local disk; then the same
+command is run until it ends with 0, and the catalogue is compared with the undisturbed one.  One
+number seeds everything but the scheduling of processes."""
 
 import argparse
 import contextlib
@@ -24,7 +24,9 @@ from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
 EXIT_CODES = {0, 20, 75, 130, -2, -9, -15}
-"""Documented in deploy/README.md; -9 is ours, -2 and -15 a stop before Python has begun or after all is done."""
+"""Documented in deploy/README.md; -9 is ours, -2 and -15 a stop before Python has begun or after
+all is done.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
     """Disturb one run, repeat it, compare."""
     rng = random.Random(f"{seed} {number} {kind}")
     is_local = kind in ON_DISK or (rng.random() < 0.3 and not kind.startswith(("PUT", "503", "S3")))
-    catalog = Storage(str(field.folder / f"run-{number}") if is_local else f"s3://xpscale/run-{number}")
+    catalog = Storage(
+        str(field.folder / f"run-{number}") if is_local else f"s3://xpscale/run-{number}"
+    )
     with small_disk(Path(catalog.url), ROOM) if kind in ON_DISK else contextlib.nullcontext():
         field.mend()
         before = field.n_injected
@@ -61,14 +65,29 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
         while code != 0 and n_repetitions < MOST_REPETITIONS:
             code = field.finish(field.client(catalog))
             n_repetitions += 1
-        found = verdict(field.world, catalog) if code == 0 else Verdict(problems=(f"never 0 but {code}",))
+        found = (
+            verdict(field.world, catalog)
+            if code == 0
+            else Verdict(problems=(f"never 0 but {code}",))
+        )
     if is_local:
         shutil.rmtree(catalog.url)
     n_injected = field.n_injected - before
-    return Outcome(number, kind, "disk" if is_local else "S3", n_injected, tuple(codes), n_repetitions, found, said)
+    return Outcome(
+        number,
+        kind,
+        "disk" if is_local else "S3",
+        n_injected,
+        tuple(codes),
+        n_repetitions,
+        found,
+        said,
+    )
 
 
-def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(DISTURBANCES)) -> list[Outcome]:
+def campaign(
+    field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(DISTURBANCES)
+) -> list[Outcome]:
     """As many runs of each kind, in random order."""
     order = [kinds[number % len(kinds)] for number in range(n_runs)]
     random.Random(seed).shuffle(order)
@@ -77,13 +96,20 @@ def campaign(field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tupl
         clock = time.perf_counter()
         try:
             outcome = disturbed(field, kind, number, seed)
-        except (AssertionError, XpscaleError) as error:  # of the campaign itself; the other runs can do without it
-            outcome = Outcome(number, kind, "?", 0, (), 0, Verdict(problems=(f"broken off: {error}",)))
+        except (
+            AssertionError,
+            XpscaleError,
+        ) as error:  # of the campaign itself; the other runs can do without it
+            outcome = Outcome(
+                number, kind, "?", 0, (), 0, Verdict(problems=(f"broken off: {error}",))
+            )
             field.renew_workers()
         outcomes.append(outcome)
         said = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}\n{outcome.said}"
         print(
-            f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{said}", file=sys.stderr, flush=True
+            f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{said}",
+            file=sys.stderr,
+            flush=True,
         )
     return outcomes
 
@@ -105,7 +131,10 @@ def table(outcomes: list[Outcome]) -> str:
         "identical",
     )
     lines = [head, ("---",) * len(head)]
-    kinds = {outcome.kind: None for outcome in sorted(outcomes, key=lambda o: list(DISTURBANCES).index(o.kind))}
+    kinds = {
+        outcome.kind: None
+        for outcome in sorted(outcomes, key=lambda o: list(DISTURBANCES).index(o.kind))
+    }
     for kind in [*kinds, "all"]:
         own = [outcome for outcome in outcomes if kind in (outcome.kind, "all")]
         codes = Counter(code for outcome in own for code in outcome.codes)
@@ -131,7 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", action="append", choices=list(DISTURBANCES), help="only this, may be repeated")
+    parser.add_argument(
+        "--kind", action="append", choices=list(DISTURBANCES), help="only this, may be repeated"
+    )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, field(Path(folder)) as services:
         outcomes = campaign(services, chosen.runs, chosen.seed, tuple(chosen.kind or DISTURBANCES))

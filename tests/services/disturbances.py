@@ -1,4 +1,6 @@
-"""What is done to a run: each disturbance starts a client, strikes once or more, and returns the client's exit codes."""
+"""What is done to a run: each disturbance starts a client, strikes once or more, and returns the
+client's exit codes.
+"""
 
 import os
 import random
@@ -20,7 +22,9 @@ Disturbance = Callable[[Field, random.Random, Storage], list[int]]
 
 
 def start(field: Field, rng: random.Random, catalog: Storage) -> Process:
-    """A client, at a good moment for a strike: one of the run's writes, which waits for `strike`; or just any."""
+    """A client, at a good moment for a strike: one of the run's writes, which waits for `strike`;
+    or just any.
+    """
     at_step = field.is_at_steps or rng.random() < 0.5
     field.points.arm(rng.randrange(N_STEPS) if at_step else -1, "pause")
     client = field.client(catalog)
@@ -109,8 +113,14 @@ def worker_slow(field: Field, rng: random.Random, catalog: Storage) -> list[int]
 
 
 def zombie(field: Field, rng: random.Random, catalog: Storage) -> list[int]:
-    """A worker stands still before it writes a part or a report; its task is done elsewhere; it goes on."""
-    field.points.arm(rng.randrange(4), "pause", of=rng.choice(["latents/dataset/N", "spectra/dataset/N", "/ledger/"]))
+    """A worker stands still before it writes a part or a report; its task is done elsewhere; it
+    goes on.
+    """
+    field.points.arm(
+        rng.randrange(4),
+        "pause",
+        of=rng.choice(["latents/dataset/N", "spectra/dataset/N", "/ledger/"]),
+    )
     client = field.client(catalog)
     field.wait_for_strike(client)
     code, pid = field.finish(client), field.points.reached
@@ -141,7 +151,10 @@ def put(kind: str, n: tuple[int, int] = (1, 3)) -> Disturbance:
     """A fault of the proxy, at a PUT."""
 
     def disturb(field: Field, rng: random.Random, catalog: Storage) -> list[int]:
-        seconds, before = 3.0 if kind == "hang" else rng.uniform(0.1, 2.5), field.proxy.struck.get(kind, 0)
+        seconds, before = (
+            3.0 if kind == "hang" else rng.uniform(0.1, 2.5),
+            field.proxy.struck.get(kind, 0),
+        )
         field.proxy.arm(Fault(kind, rng.randrange(N_STEPS - 2), rng.randint(*n), seconds))
         code = field.finish(field.client(catalog))
         time.sleep(seconds if kind == "held up" else 0)

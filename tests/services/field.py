@@ -1,4 +1,6 @@
-"""Where runs are disturbed: an S3 server behind a faulty proxy, a Dask cluster, clients: processes that can be killed."""
+"""Where runs are disturbed: an S3 server behind a faulty proxy, a Dask cluster, clients: processes
+that can be killed.
+"""
 
 import contextlib
 import os
@@ -23,8 +25,8 @@ PATIENCE_S = 1.0  # 15 s before there are peers: longer than a task pauses betwe
 class Field:
     """The services that runs use, and how to start one run.
 
-    ``is_at_steps``: strike at writes of the run only, so that none comes too late.  ``n_injected``: strikes so far.
-    """
+    ``is_at_steps``: strike at writes of the run only, so that none comes too late.  ``n_injected``:
+    strikes so far."""
 
     folder: Path
     world: World
@@ -42,14 +44,30 @@ class Field:
 
     def client(self, catalog: Storage) -> Process:
         """``xpscale infer``, started."""
-        arguments = ["infer", self.world.store, self.world.model, catalog.url, "--scheduler", self.cluster.address]
-        command = [sys.executable, "-m", "xpscale.testing.kill_points", *arguments, "--patience", str(PATIENCE_S)]
+        arguments = [
+            "infer",
+            self.world.store,
+            self.world.model,
+            catalog.url,
+            "--scheduler",
+            self.cluster.address,
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "xpscale.testing.kill_points",
+            *arguments,
+            "--patience",
+            str(PATIENCE_S),
+        ]
         process = Process(command, self.client_log, environment(self.points), is_warm=True)
         process.start()
         return process
 
     def finish(self, client: Process, timeout_s: float = 150.0) -> int:
-        """Wait for the end of a client, starting workers when all have ended, as a cluster manager would: its exit code."""
+        """Wait for the end of a client, starting workers when all have ended, as a cluster manager
+        would: its exit code.
+        """
         give_up = time.monotonic() + timeout_s
         while client.is_running and time.monotonic() < give_up:
             time.sleep(0.05)
@@ -87,7 +105,9 @@ class Field:
 
 
 def environment(points: KillPoints) -> dict[str, str]:
-    """Of clients and workers: they count their writes, and wait for answers for two seconds only."""
+    """Of clients and workers: they count their writes, and wait for answers for two seconds
+    only.
+    """
     return {**points.environment, "AWS_TIMEOUT": "2s"}
 
 

@@ -1,4 +1,5 @@
-"""Between every pair of steps of a run: the client dies, or stands still while another does its work.
+"""Between every pair of steps of a run: the client dies, or stands still while another does its
+work.
 
 In one process, so that no step is left out; `campaign` does the same to real processes, by sample.
 """
@@ -84,7 +85,10 @@ def test_what_a_process_killed_in_a_write_leaves_is_named_and_removed(world, tmp
     infer(world, catalog.url)
     whole = objects(catalog)
     key = next(key for key in sorted(whole) if key.startswith("latents/dataset/Norder"))
-    code = "import sys; from xpscale.storage import Storage; Storage(sys.argv[1]).create(sys.argv[2], bytes(2**30))"
+    code = (
+        "import sys; from xpscale.storage import Storage; Storage(sys.argv[1]).create(sys.argv[2],"
+        " bytes(2**30))"
+    )
     writer = subprocess.Popen([sys.executable, "-c", code, catalog.url, f"{key}.too"])
     wait_for(lambda: objects(catalog) > whole)
     writer.kill()

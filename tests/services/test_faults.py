@@ -1,4 +1,6 @@
-"""A way of each family to disturb a run, with real processes; ``python -m tests.services.campaign`` does all."""
+"""A way of each family to disturb a run, with real processes; ``python -m tests.services.campaign``
+does all.
+"""
 
 import signal
 import time
@@ -9,7 +11,12 @@ from tests.services.campaign import disturbed
 from tests.services.field import field as services
 from xpscale.storage import Storage
 
-pytestmark = [pytest.mark.s3, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
+pytestmark = [
+    pytest.mark.s3,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("services"),
+]
 
 KINDS = {
     "killed at a step": {0, -9},
@@ -61,6 +68,9 @@ def test_a_client_that_is_told_to_stop_says_how_to_go_on(field, number, tmp_path
     field.points.resume()
     assert client.wait() == 130
     said = log.read_text()[before:]
-    assert f"run the same command again to go on from here:\n  xpscale infer {field.world.store}" in said
+    assert (
+        f"run the same command again to go on from here:\n  xpscale infer {field.world.store}"
+        in said
+    )
     field.mend()
     assert field.finish(field.client(catalog)) == 0

@@ -21,10 +21,14 @@ from xpscale.store.open import open_spectra
 @pytest.mark.slow
 def test_a_cluster_that_grows_and_shrinks_under_a_run(world, tmp_path):
     """From no workers to one, two, and one other: every task is done once all the same."""
-    plan = plan_inference(open_spectra(world.store), load_model(world.model), str(tmp_path / "catalog"))
+    plan = plan_inference(
+        open_spectra(world.store), load_model(world.model), str(tmp_path / "catalog")
+    )
     sizes = iter([2, 1, 0, 1])
     with (
-        LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
 
@@ -45,14 +49,17 @@ def spoilt(world, tmp_path):
     shutil.copytree(world.store, store)
     part = next(iter(sorted(open_spectra(str(store)).partitions)))
     victim = max(
-        (path for path in (store / part.key).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+        (path for path in (store / part.key).rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
     )
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
     return str(store), part, victim, whole
 
 
-def test_a_poisoned_partition_is_left_out_named_and_added_when_it_is_mended(world, spoilt, tmp_path):
+def test_a_poisoned_partition_is_left_out_named_and_added_when_it_is_mended(
+    world, spoilt, tmp_path
+):
     store, part, victim, whole = spoilt
     command = ("infer", store, world.model, tmp_path / "catalog", "--workers", 0)
     catalog = Storage(str(tmp_path / "catalog"))
@@ -64,7 +71,11 @@ def test_a_poisoned_partition_is_left_out_named_and_added_when_it_is_mended(worl
     assert published.code == 20
     assert f"1 of 4 tasks with {part.n_rows} sources were left out" in published.err
     (left_out,) = read_manifest(catalog, current(catalog)).quarantined
-    assert (left_out.task, left_out.n_rows, bool(left_out.reason)) == (part.pixel.key, part.n_rows, True)
+    assert (left_out.task, left_out.n_rows, bool(left_out.reason)) == (
+        part.pixel.key,
+        part.n_rows,
+        True,
+    )
     assert check(catalog).ok
     assert xpscale(*command, "--skip-damaged").code == 20
     assert len(snapshots(catalog)) == 1  # the same is not published again

@@ -1,4 +1,6 @@
-"""A small run to disturb, its catalogue when nobody disturbs it, and the comparison of any other catalogue with that one."""
+"""A small run to disturb, its catalogue when nobody disturbs it, and the comparison of any other
+catalogue with that one.
+"""
 
 import json
 import os
@@ -73,16 +75,27 @@ class World:
             spectra = Universe(N_SOURCES, seed=6).spectra()
             spectra = spectra.take(healpix_29(spectra.ra, spectra.dec) >> 58 < N_PARTITIONS)
             build_store(
-                [("all", spectra)], world.store, n_bp=55, attributes={"release": "synthetic"}, max_rows=MAX_ROWS
+                [("all", spectra)],
+                world.store,
+                n_bp=55,
+                attributes={"release": "synthetic"},
+                max_rows=MAX_ROWS,
             )
-            network, scaling = ScatterVAE(Architecture(spectra.n_coefficients)).eval(), Scaling.fit([spectra])
+            network, scaling = (
+                ScatterVAE(Architecture(spectra.n_coefficients)).eval(),
+                Scaling.fit([spectra]),
+            )
             density = TrainingDensity.fit([scaling.standardize(spectra)[0]], spectra.n_coefficients)
-            TrainedModel.create(network, scaling, density, ModelCard(network.architecture)).save(world.model)
+            TrainedModel.create(network, scaling, density, ModelCard(network.architecture)).save(
+                world.model
+            )
         return world
 
 
 def rows(storage: Storage, product: str) -> Counter:
-    """How often each source is in the objects that lie in a product's folder, whoever names them."""
+    """How often each source is in the objects that lie in a product's folder, whoever names
+    them.
+    """
     found: Counter = Counter()
     for key in storage.list(f"{product}/dataset"):
         if key.endswith(".parquet"):
@@ -133,7 +146,9 @@ def verdict(world: World, catalog: Storage) -> Verdict:
         lost=sum((expected - ids).total() for ids in found.values()),
         doubled=sum((ids - expected).total() for ids in found.values()),
         strays=tuple(extra),
-        unnamed=tuple(key for key in extra if not any(line.startswith(f"{key}: ") for line in named)),
+        unnamed=tuple(
+            key for key in extra if not any(line.startswith(f"{key}: ") for line in named)
+        ),
         left=tuple(sorted(objects(catalog) ^ objects(reference))),
         problems=tuple(problem for problem in report.problems if problem not in named),
         identical=catalog.exists(manifest_key) and current(catalog).manifest_key == manifest_key,

@@ -12,7 +12,9 @@ from xpscale.testing.universe import Universe
 
 
 def make_store(url, batch, max_rows=60, change=lambda partitions: None):
-    """A sealed store of a batch; `change` may spoil the sorted rows by pixel before they are written."""
+    """A sealed store of a batch; `change` may spoil the sorted rows by pixel before they are
+    written.
+    """
     storage = Storage(str(url))
     rows = sort_by_position(batch)
     numbers = healpix_29(rows.ra, rows.dec) >> 2 * (29 - COUNT_ORDER)
@@ -22,17 +24,34 @@ def make_store(url, batch, max_rows=60, change=lambda partitions: None):
         low, high = partition.pixel.range_at(COUNT_ORDER)
         partitions[partition.pixel] = rows.take((numbers >= low) & (numbers < high))
     change(partitions)
-    parts = [part for pixel, part_rows in partitions.items() for part in write_partition(storage, pixel, part_rows)]
+    parts = [
+        part
+        for pixel, part_rows in partitions.items()
+        for part in write_partition(storage, pixel, part_rows)
+    ]
     n = sum(map(len, partitions.values()))
-    file = {"name": "f", "n_read": n + 2, "n_written": n, "n_rejected": {"missing_bp": 2}, "n_movers": 0}
+    file = {
+        "name": "f",
+        "n_read": n + 2,
+        "n_written": n,
+        "n_rejected": {"missing_bp": 2},
+        "n_movers": 0,
+    }
     report = {**{k: v for k, v in file.items() if k != "name"}, "files": [file]}
-    seal_store(storage, parts, report, {"release": "test", "origin": "test", "n_bp": 55, "n_coefficients": 110})
+    seal_store(
+        storage,
+        parts,
+        report,
+        {"release": "test", "origin": "test", "n_bp": 55, "n_coefficients": 110},
+    )
     return open_store(storage)
 
 
 @pytest.fixture(scope="session")
 def universe_rows():
-    """500 sources sorted by position; three carry the pixel of the other side of the sky in their identifiers."""
+    """500 sources sorted by position; three carry the pixel of the other side of the sky in their
+    identifiers.
+    """
     batch = Universe(500, seed=9).spectra()
     far = np.array([10, 200, 400])
     base = batch.source_id[far] >> 59

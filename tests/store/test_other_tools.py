@@ -16,7 +16,9 @@ from xpscale.testing.universe import Universe
 
 def ingested(tmp_path):
     write_archive(Universe(60, seed=3), str(tmp_path / "archive"), n_files=1, correlations=True)
-    plan = plan_ingest(str(tmp_path / "archive"), str(tmp_path / "store"), max_rows=30, correlations=True)
+    plan = plan_ingest(
+        str(tmp_path / "archive"), str(tmp_path / "store"), max_rows=30, correlations=True
+    )
     return run_ingest(plan)[0]
 
 
@@ -40,7 +42,10 @@ def test_plain_zarr_and_xarray_read_what_we_read(tmp_path):
                 assert (found["units"], found["description"]) == (spec.unit, spec.description)
             assert np.array_equal(array[:], values[spec.name])
             assert np.array_equal(variable.values, values[spec.name])
-        assert (seen.attrs["order"], seen.attrs["pixel"]) == (partition.pixel.order, partition.pixel.number)
+        assert (seen.attrs["order"], seen.attrs["pixel"]) == (
+            partition.pixel.order,
+            partition.pixel.number,
+        )
 
 
 def test_units_are_units():
@@ -53,7 +58,10 @@ def test_units_are_units():
 
 def test_the_layout_documents_every_attribute_and_no_other(tmp_path, store):
     documented = set(
-        re.findall(r"``(\w+)``", layout.__doc__.split("Attributes of the root group")[1].split("A partition")[0])
+        re.findall(
+            r"``(\w+)``",
+            layout.__doc__.split("Attributes of the root group")[1].split("A partition")[0],
+        )
     )
     made = set(zarr.open_group(ingested(tmp_path / "own").url, mode="r").attrs)
     assert documented - {"input_digest"} == made

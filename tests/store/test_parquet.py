@@ -1,4 +1,6 @@
-"""Parquet of other people: names as found in the wild, and what is refused because it would be read wrong."""
+"""Parquet of other people: names as found in the wild, and what is refused because it would be read
+wrong.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +19,18 @@ from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 
 GROUPS = {
-    "bands": ["bp_coefficients", "rp_coefficients", "bp_coefficient_errors", "rp_coefficient_errors"],
-    "shouted": ["BP_COEFFICIENTS", "RP_COEFFICIENTS", "BP_COEFFICIENT_ERRORS", "RP_COEFFICIENT_ERRORS"],
+    "bands": [
+        "bp_coefficients",
+        "rp_coefficients",
+        "bp_coefficient_errors",
+        "rp_coefficient_errors",
+    ],
+    "shouted": [
+        "BP_COEFFICIENTS",
+        "RP_COEFFICIENTS",
+        "BP_COEFFICIENT_ERRORS",
+        "RP_COEFFICIENT_ERRORS",
+    ],
     "short errors": ["bp_coefficients", "rp_coefficients", "bp_errors", "rp_errors"],
     "joined": ["coefficients", "coefficient_errors"],
     "multimodal universe": ["coeff", "coeff_error"],
@@ -45,10 +57,19 @@ def test_array_columns_are_known_by_name(names):
 )
 def test_scalar_columns_are_put_in_order_of_their_numbers(value, error, first):
     numbers = range(first, first + 12)
-    names = [form.format(band, i) for form in (error, value) for band in ("rp", "bp") for i in sorted(numbers, key=str)]
+    names = [
+        form.format(band, i)
+        for form in (error, value)
+        for band in ("rp", "bp")
+        for i in sorted(numbers, key=str)
+    ]
     found = find_xp_columns(["source_id", *names], "t")
-    assert found.coefficients == tuple(tuple(value.format(band, i) for i in numbers) for band in ("bp", "rp"))
-    assert found.errors == tuple(tuple(error.format(band, i) for i in numbers) for band in ("bp", "rp"))
+    assert found.coefficients == tuple(
+        tuple(value.format(band, i) for i in numbers) for band in ("bp", "rp")
+    )
+    assert found.errors == tuple(
+        tuple(error.format(band, i) for i in numbers) for band in ("bp", "rp")
+    )
     assert (found.is_scalar, found.n_bp((12, 12))) == (True, 12)
 
 
@@ -59,9 +80,15 @@ def test_scalar_columns_are_put_in_order_of_their_numbers(value, error, first):
         (["bp_coefficients", "rp_coefficients"], "no source_id"),
         (["source_id", "bp_coefficients"], "no XP coefficients"),
         (["source_id", "bp_coeff_0", "bp_coeff_2", "rp_coeff_0", "rp_coeff_1"], "not number 1"),
-        (["source_id", "bp_coeff_5", "bp_coeff_6", "rp_coeff_5", "rp_coeff_6"], "without a gap from 0 or 1"),
+        (
+            ["source_id", "bp_coeff_5", "bp_coeff_6", "rp_coeff_5", "rp_coeff_6"],
+            "without a gap from 0 or 1",
+        ),
         (["source_id", "bp_coefficients", "bp_coeffs", "rp_coefficients"], "mean the same"),
-        (["source_id", "bp_coefficients", "rp_coefficients", "bp_coefficient_errors"], "errors for some of them"),
+        (
+            ["source_id", "bp_coefficients", "rp_coefficients", "bp_coefficient_errors"],
+            "errors for some of them",
+        ),
         (["source_id", "SOURCE_ID", "coefficients"], "source_id and SOURCE_ID"),
     ],
 )
@@ -71,13 +98,18 @@ def test_names_that_cannot_be_told_are_refused(names, match):
 
 
 def test_the_flux_is_preferred_and_the_magnitude_converted():
-    both = find_source_columns(["source_id", "ra", "dec", "phot_g_mean_mag", "phot_g_mean_flux"], "t")
+    both = find_source_columns(
+        ["source_id", "ra", "dec", "phot_g_mean_mag", "phot_g_mean_flux"], "t"
+    )
     assert (both.g, both.g_is_magnitude) == ("phot_g_mean_flux", False)
     assert find_source_columns(["source_id", "ra", "dec"], "t") is None
-    np.testing.assert_allclose(flux_of_magnitude(np.array([25.6873668671, 20.6873668671])), [1, 100], rtol=1e-12)
+    np.testing.assert_allclose(
+        flux_of_magnitude(np.array([25.6873668671, 20.6873668671])), [1, 100], rtol=1e-12
+    )
 
 
-# -- reading ----------------------------------------------------------------------------------------------------
+# -- reading
+# --------------------------------------------------------------------------------------------------
 
 
 def write(folder, table, name="part.parquet"):
@@ -88,7 +120,9 @@ def write(folder, table, name="part.parquet"):
 
 def read_all(reader):
     batches = [reader.read(partition) for partition in reader.partitions]
-    return {int(i): row for b in batches for i, row in zip(b.source_id, b.coefficients, strict=True)}
+    return {
+        int(i): row for b in batches for i, row in zip(b.source_id, b.coefficients, strict=True)
+    }
 
 
 @pytest.mark.parametrize("shape", ["list", "fixed", "joined", "scalars"])
@@ -102,15 +136,21 @@ def test_missing_values_are_nan(tmp_path, universe_rows, shape):
     found = read_all(reader)
     for i, source_id in enumerate(rows.source_id.tolist()):
         np.testing.assert_array_equal(found[source_id], rows.coefficients[i])
-    fluxes = np.concatenate([reader.read(partition).phot_g_mean_flux for partition in reader.partitions])
+    fluxes = np.concatenate(
+        [reader.read(partition).phot_g_mean_flux for partition in reader.partitions]
+    )
     assert np.isnan(fluxes).sum() == 1
 
 
 def test_wider_types_nulls_and_extra_columns(tmp_path, universe_rows):
     table = spectra_table(universe_rows, "list", 55)
-    wide = table.set_column(4, "bp_coefficients", table["bp_coefficients"].cast(pa.large_list(pa.float64())))
+    wide = table.set_column(
+        4, "bp_coefficients", table["bp_coefficients"].cast(pa.large_list(pa.float64()))
+    )
     inner = [[None, *row[1:]] for row in wide["rp_coefficients"].to_pylist()]
-    wide = wide.set_column(5, "rp_coefficients", pa.array(inner)).append_column("note", pa.array(["x"] * len(inner)))
+    wide = wide.set_column(5, "rp_coefficients", pa.array(inner)).append_column(
+        "note", pa.array(["x"] * len(inner))
+    )
     found = read_all(open_parquet(write(tmp_path / "p", wide)))
     values = np.array([found[i] for i in universe_rows.source_id.tolist()])
     np.testing.assert_array_equal(values[:, :55], universe_rows.coefficients[:, :55])
@@ -119,7 +159,9 @@ def test_wider_types_nulls_and_extra_columns(tmp_path, universe_rows):
 
 
 def test_a_table_without_errors_says_so_and_gives_none(tmp_path, universe_rows):
-    table = spectra_table(universe_rows, "fixed", 55).drop_columns(["bp_coefficient_errors", "rp_coefficient_errors"])
+    table = spectra_table(universe_rows, "fixed", 55).drop_columns(
+        ["bp_coefficient_errors", "rp_coefficient_errors"]
+    )
     reader = open_spectra(write(tmp_path / "p", table) + "/part.parquet")
     assert "without errors" in str(reader)
     assert reader.read(reader.partitions[0]).coefficient_errors is None
@@ -140,20 +182,27 @@ def test_columns_that_would_be_read_wrong_are_refused(tmp_path, universe_rows):
     refused("1 nulls", source_id=pa.array([None, *table["source_id"].to_pylist()[1:]]))
     refused("bp_coefficients is string", bp_coefficients=pa.array(["(1, 2)"] * len(table)))
     lists = table["rp_coefficients"].to_pylist()
-    refused("row 3 has 54 values, others have 55", rp_coefficients=pa.array([*lists[:3], lists[3][:54], *lists[4:]]))
+    refused(
+        "row 3 has 54 values, others have 55",
+        rp_coefficients=pa.array([*lists[:3], lists[3][:54], *lists[4:]]),
+    )
     no_flux = table.drop_columns(["phot_g_mean_flux"])
     with pytest.raises(InvalidInputError, match="lacks one of ra, dec and phot_g_mean_flux"):
         open_parquet(write(tmp_path / "q", no_flux))
 
 
-def test_sorted_files_are_read_about_once_and_shuffled_ones_say_what_they_cost(tmp_path, universe_rows):
+def test_sorted_files_are_read_about_once_and_shuffled_ones_say_what_they_cost(
+    tmp_path, universe_rows
+):
     write_parquet_files(universe_rows, str(tmp_path / "sorted"), n_files=2, row_group_rows=25)
     shuffled = universe_rows.take(np.random.default_rng(0).permutation(len(universe_rows)))
     write_parquet_files(shuffled, str(tmp_path / "shuffled"), n_files=2, row_group_rows=25)
     sorted_reader, shuffled_reader = (
         open_parquet(str(tmp_path / name), max_rows=60) for name in ("sorted", "shuffled")
     )
-    assert [p.pixel for p in sorted_reader.partitions] == [p.pixel for p in shuffled_reader.partitions]
+    assert [p.pixel for p in sorted_reader.partitions] == [
+        p.pixel for p in shuffled_reader.partitions
+    ]
     assert sorted_reader.digest != shuffled_reader.digest
     assert sorted_reader.read_factor < 2.5 < 8 < shuffled_reader.read_factor
 
@@ -213,16 +262,23 @@ def test_nothing_there(tmp_path):
         open_spectra(tmp_path / "gone.parquet")
 
 
-# -- footprints -------------------------------------------------------------------------------------------------
+# -- footprints
+# -------------------------------------------------------------------------------------------------
 
 INDEXES = st.lists(st.integers(0, 12 * 4**INDEX_ORDER - 1), min_size=1, max_size=30)
 
 
-@given(st.lists(st.lists(INDEXES, max_size=3), min_size=1, max_size=4), st.integers(1, 20), st.integers(1, 6))
+@given(
+    st.lists(st.lists(INDEXES, max_size=3), min_size=1, max_size=4),
+    st.integers(1, 20),
+    st.integers(1, 6),
+)
 def test_no_row_group_is_forgotten(files, max_rows, most):
     original, footprints.MOST_PIXELS = footprints.MOST_PIXELS, most
     try:
-        found = [[Footprint.of(count_pixels(np.array(group))) for group in groups] for groups in files]
+        found = [
+            [Footprint.of(count_pixels(np.array(group))) for group in groups] for groups in files
+        ]
     finally:
         footprints.MOST_PIXELS = original
     assert all(len(footprint.numbers) <= max(most, 12) for groups in found for footprint in groups)
@@ -234,7 +290,12 @@ def test_no_row_group_is_forgotten(files, max_rows, most):
     reached = row_groups_by_pixel(pixels, found)
     for pixel, touching in zip(pixels, reached, strict=True):
         low, high = pixel.index_range
-        needed = {(i, j) for i, f in enumerate(files) for j, g in enumerate(f) if any(low <= x < high for x in g)}
+        needed = {
+            (i, j)
+            for i, f in enumerate(files)
+            for j, g in enumerate(f)
+            if any(low <= x < high for x in g)
+        }
         given_groups = {(i, j) for i, numbers in touching for j in numbers}
         assert needed <= given_groups
         if most >= 6 and all(len({x >> shift for x in g}) <= most for f in files for g in f):

@@ -12,7 +12,10 @@ from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 N_PIXELS = 12 * 4**COUNT_ORDER
 # few pixels, many of them neighbours
 SKIES = st.dictionaries(
-    st.one_of(st.integers(0, N_PIXELS - 1), st.integers(0, 300)), st.integers(1, 1000), min_size=0, max_size=60
+    st.one_of(st.integers(0, N_PIXELS - 1), st.integers(0, 300)),
+    st.integers(1, 1000),
+    min_size=0,
+    max_size=60,
 )
 
 

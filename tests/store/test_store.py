@@ -57,7 +57,9 @@ def test_every_array_is_one_object_and_plain_zarr_reads_it(store, universe_rows)
     assert n == 500
 
 
-def test_a_partition_of_several_chunks_is_still_one_object_an_array(tmp_path, universe_rows, monkeypatch, build):
+def test_a_partition_of_several_chunks_is_still_one_object_an_array(
+    tmp_path, universe_rows, monkeypatch, build
+):
     monkeypatch.setattr(writer, "CHUNK_ROWS", 64)
     store = build(tmp_path / "chunks", universe_rows, max_rows=10**6)
     assert max(p.n_rows for p in store.partitions) > 64
@@ -106,7 +108,9 @@ def test_rows_that_do_not_belong_are_not_written(store):
             write_partition(store.storage, where, bad)
 
 
-def test_a_store_travels_as_its_address_and_notices_when_it_is_replaced(store, tmp_path, universe_rows, build):
+def test_a_store_travels_as_its_address_and_notices_when_it_is_replaced(
+    store, tmp_path, universe_rows, build
+):
     copy = pickle.loads(pickle.dumps(store))
     assert copy.partitions == store.partitions
     assert len(pickle.dumps(store)) < 1000
@@ -137,18 +141,27 @@ DAMAGE = {
     "flipped byte": (lambda s: flip(s, "/coefficients/c/0/0"), "sha256 differs"),
     "flipped byte in metadata": (lambda s: flip(s, "/ra/zarr.json"), "sha256 differs"),
     "missing shard": (
-        lambda s: s.storage.delete(next(k for k in s.storage.list() if "/coefficient_errors/c" in k)),
+        lambda s: s.storage.delete(
+            next(k for k in s.storage.list() if "/coefficient_errors/c" in k)
+        ),
         "does not exist",
     ),
     "short object": (
-        lambda s: s.storage.replace(k := next(k for k in s.storage.list() if "/dec/c" in k), s.storage.read(k)[:-1]),
+        lambda s: s.storage.replace(
+            k := next(k for k in s.storage.list() if "/dec/c" in k), s.storage.read(k)[:-1]
+        ),
         "bytes, the store lists",
     ),
     "wrong count": (
-        lambda s: rewrite(s, "_xpscale/partitions.json", lambda v: v[0].update(n_rows=v[0]["n_rows"] + 1)),
+        lambda s: rewrite(
+            s, "_xpscale/partitions.json", lambda v: v[0].update(n_rows=v[0]["n_rows"] + 1)
+        ),
         "does not have the",
     ),
-    "partition left out": (lambda s: rewrite(s, "_xpscale/partitions.json", lambda v: v.pop()), "not list it"),
+    "partition left out": (
+        lambda s: rewrite(s, "_xpscale/partitions.json", lambda v: v.pop()),
+        "not list it",
+    ),
     "table of another store": (
         lambda s: rewrite(s, "zarr.json", lambda v: v["attributes"].update(digest="0" * 64)),
         "digest",
@@ -193,10 +206,15 @@ def spoil(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "says"), [("unsorted", "not sorted"), ("outside", "outside its pixel"), ("twice", "a source_id twice")]
+    ("kind", "says"),
+    [("unsorted", "not sorted"), ("outside", "outside its pixel"), ("twice", "a source_id twice")],
 )
-def test_rows_misplaced_on_purpose_are_found(kind, says, tmp_path, universe_rows, build, monkeypatch):
-    monkeypatch.setattr(writer.np, "diff", lambda index: np.zeros(1))  # the writer would refuse them
+def test_rows_misplaced_on_purpose_are_found(
+    kind, says, tmp_path, universe_rows, build, monkeypatch
+):
+    monkeypatch.setattr(
+        writer.np, "diff", lambda index: np.zeros(1)
+    )  # the writer would refuse them
     monkeypatch.setattr(Pixel, "index_range", property(lambda self: (0, 12 * 4**29)))
     store = build(tmp_path / "bad", universe_rows, change=spoil(kind))
     monkeypatch.undo()
@@ -242,7 +260,9 @@ def test_blocks_are_the_rows_of_a_read_and_of_plain_zarr(n_rows, tmp_path, build
         for rows in partitions.values():
             rows.phot_g_mean_flux[:CHUNK_ROWS] = 0
 
-    store = build(tmp_path / "store", Universe(200_000, seed=5).spectra(), max_rows=60_000, change=no_flux)
+    store = build(
+        tmp_path / "store", Universe(200_000, seed=5).spectra(), max_rows=60_000, change=no_flux
+    )
     (partition, *_) = sorted(store.partitions, key=lambda partition: -partition.n_rows)
     assert partition.n_rows > CHUNK_ROWS
     whole, watch, start = zarr.open_group(f"{store.url}/{partition.key}", mode="r"), Stopwatch(), 0

@@ -1,4 +1,6 @@
-"""The universe as archive files: read back by independent readers, with every defect where it is said to be."""
+"""The universe as archive files: read back by independent readers, with every defect where it is
+said to be.
+"""
 
 import csv
 import gzip
@@ -16,7 +18,9 @@ from xpscale.testing.universe import Universe
 
 csv.field_size_limit(1 << 24)
 UNIVERSE = Universe(1_500, seed=2)
-REAL = Path(os.environ.get("XPSCALE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "archive"
+REAL = (
+    Path(os.environ.get("XPSCALE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "archive"
+)
 
 
 def lines(path):
@@ -86,7 +90,9 @@ def test_columns_and_head_are_those_of_the_archive(plain):
     if not REAL.is_dir():
         pytest.skip(f"no real data at {REAL}")
     for folder in ("xp_continuous_mean_spectrum", "gaia_source"):
-        ours, real = (lines(sorted(Path(root, folder).glob("*.csv.gz"))[-1]) for root in (plain.url, REAL))
+        ours, real = (
+            lines(sorted(Path(root, folder).glob("*.csv.gz"))[-1]) for root in (plain.url, REAL)
+        )
         heads = [
             [line for line in text if line.startswith(("#   name", "#   datatype", "#   subtype"))]
             for text in (ours, real)
@@ -112,7 +118,9 @@ def test_every_row_defect_is_planted_where_it_says(tmp_path):
         "missing_bp": 2, "missing_source": 3, "missing_flux": 4, "not_finite": 5, "not_positive": 6, "duplicate": 7,
         "duplicate_across": 3, "missing_rp": 2, "missing_position": 3, "bad_coefficient": 4,
     }  # fmt: skip
-    written = write_archive(UNIVERSE, str(tmp_path), n_files=3, defects=Defects(**wanted), extra_sources=0.0)
+    written = write_archive(
+        UNIVERSE, str(tmp_path), n_files=3, defects=Defects(**wanted), extra_sources=0.0
+    )
     assert written.counts == wanted
     assert sum(written.rejected.values()) == sum(wanted.values())
     assert set(written.rejected) <= set(REASONS)
@@ -121,29 +129,51 @@ def test_every_row_defect_is_planted_where_it_says(tmp_path):
     by_id: dict[int, list[dict]] = {}
     for row in xp:
         by_id.setdefault(int(row["source_id"]), []).append(row)
-    assert {i for i, r in by_id.items() if r[0]["bp_coefficients"] == "null"} == set(written.planted["missing_bp"])
+    assert {i for i, r in by_id.items() if r[0]["bp_coefficients"] == "null"} == set(
+        written.planted["missing_bp"]
+    )
     assert {i for i, r in by_id.items() if len(r) > 1} == {
         *written.planted["duplicate"],
         *written.planted["duplicate_across"],
     }
-    assert {i for i, r in by_id.items() if r[0]["rp_coefficients"] == "null"} == set(written.planted["missing_rp"])
-    spoilt = {i for i, r in by_id.items() if "nan" in (r[0]["bp_coefficients"] + r[0]["rp_coefficients"]).lower()}
+    assert {i for i, r in by_id.items() if r[0]["rp_coefficients"] == "null"} == set(
+        written.planted["missing_rp"]
+    )
+    spoilt = {
+        i
+        for i, r in by_id.items()
+        if "nan" in (r[0]["bp_coefficients"] + r[0]["rp_coefficients"]).lower()
+    }
     assert spoilt == set(written.planted["bad_coefficient"])
     no_place = {int(row["source_id"]) for row in sources if row["ra"] == "null"}
     assert no_place == set(written.planted["missing_position"])
     errors = {
         i: np.concatenate(
-            [numbers(r[0][f"{b}_coefficient_errors"]) for b in ("bp", "rp") if r[0][f"{b}_coefficients"] != "null"]
+            [
+                numbers(r[0][f"{b}_coefficient_errors"])
+                for b in ("bp", "rp")
+                if r[0][f"{b}_coefficients"] != "null"
+            ]
         )
         for i, r in by_id.items()
     }
-    assert {i for i, e in errors.items() if not np.isfinite(e).all()} == set(written.planted["not_finite"])
+    assert {i for i, e in errors.items() if not np.isfinite(e).all()} == set(
+        written.planted["not_finite"]
+    )
     assert {i for i, e in errors.items() if (e <= 0).any()} == set(written.planted["not_positive"])
-    assert set(by_id) - {int(row["source_id"]) for row in sources} == set(written.planted["missing_source"])
+    assert set(by_id) - {int(row["source_id"]) for row in sources} == set(
+        written.planted["missing_source"]
+    )
     no_flux = {int(row["source_id"]) for row in sources if row["phot_g_mean_flux"] == "null"}
     assert no_flux == set(written.planted["missing_flux"])
-    across = [i for name in written.rows for i in {int(r["source_id"]) for r in rows(spectrum_file(tmp_path, name))}]
-    assert sorted(i for i in set(across) if across.count(i) == 2) == sorted(written.planted["duplicate_across"])
+    across = [
+        i
+        for name in written.rows
+        for i in {int(r["source_id"]) for r in rows(spectrum_file(tmp_path, name))}
+    ]
+    assert sorted(i for i in set(across) if across.count(i) == 2) == sorted(
+        written.planted["duplicate_across"]
+    )
 
 
 def spectrum_file(url, name):
@@ -151,18 +181,34 @@ def spectrum_file(url, name):
 
 
 def test_whole_files_are_damaged_as_asked(tmp_path):
-    defects = Defects(truncated_file=True, wrong_md5=True, missing_source_file=True, foreign_file=True, missing_bp=2)
+    defects = Defects(
+        truncated_file=True,
+        wrong_md5=True,
+        missing_source_file=True,
+        foreign_file=True,
+        missing_bp=2,
+    )
     written = write_archive(UNIVERSE, str(tmp_path), n_files=6, defects=defects)
-    assert sorted(written.damaged) == ["foreign_file", "missing_source_file", "truncated_file", "wrong_md5"]
+    assert sorted(written.damaged) == [
+        "foreign_file",
+        "missing_source_file",
+        "truncated_file",
+        "wrong_md5",
+    ]
     with pytest.raises(EOFError):
         lines(spectrum_file(tmp_path, written.damaged["truncated_file"]))
-    sums = dict(reversed(line.split()) for line in (tmp_path / "xp_continuous_mean_spectrum/_MD5SUM.txt").open())
+    sums = dict(
+        reversed(line.split())
+        for line in (tmp_path / "xp_continuous_mean_spectrum/_MD5SUM.txt").open()
+    )
     wrong = spectrum_file(tmp_path, written.damaged["wrong_md5"])
     assert len(rows(wrong)) == written.rows[written.damaged["wrong_md5"]]
     assert sums[wrong.name] != hashlib.md5(wrong.read_bytes()).hexdigest()
     missing = written.damaged["missing_source_file"]
     assert not (tmp_path / "gaia_source" / f"GaiaSource_{missing}.csv.gz").exists()
-    assert "bp_coefficients" not in rows(spectrum_file(tmp_path, written.damaged["foreign_file"]))[0]
+    assert (
+        "bp_coefficients" not in rows(spectrum_file(tmp_path, written.damaged["foreign_file"]))[0]
+    )
     sound = [name for name in written.rows if name not in written.damaged.values()]
     found = {
         int(r["source_id"])
@@ -182,6 +228,8 @@ def test_correlations_have_the_archives_length(tmp_path):
 
 def test_too_many_defects_are_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="too few"):
-        write_archive(UNIVERSE, str(tmp_path), n_files=1, defects=Defects(truncated_file=True, wrong_md5=True))
+        write_archive(
+            UNIVERSE, str(tmp_path), n_files=1, defects=Defects(truncated_file=True, wrong_md5=True)
+        )
     with pytest.raises(InvalidInputError, match="too small"):
         write_archive(Universe(20), str(tmp_path), n_files=2, defects=Defects(missing_bp=30))

@@ -49,7 +49,9 @@ def test_two_s3_servers_do_not_mix(tmp_path):
                 storage = Storage("s3://xpscale/a")
                 storage.create("key", service.endpoint.encode())
                 # fsspec keeps file systems by name: an old one would read from the other server
-                assert storage.filesystem.cat_file(f"{storage.path}/key") == service.endpoint.encode()
+                assert (
+                    storage.filesystem.cat_file(f"{storage.path}/key") == service.endpoint.encode()
+                )
 
 
 def test_missing_weed_is_explained(tmp_path, monkeypatch):
@@ -85,10 +87,14 @@ def test_asking_whether_a_port_is_free_is_in_nobodys_way():
 def test_dask_workers_are_processes_that_can_be_killed(tmp_path):
     from distributed import Client
 
-    with dask_processes(2, tmp_path, resources="GPU=1", environment={"XPSCALE_TEST": "seen"}) as cluster:
+    with dask_processes(
+        2, tmp_path, resources="GPU=1", environment={"XPSCALE_TEST": "seen"}
+    ) as cluster:
         scheduler, (first, second) = cluster.scheduler_pid, cluster.worker_pids
         with Client(cluster.address) as client:
-            futures = [client.submit(os.getpid, resources={"GPU": 1}, pure=False) for _ in range(20)]
+            futures = [
+                client.submit(os.getpid, resources={"GPU": 1}, pure=False) for _ in range(20)
+            ]
             assert set(client.gather(futures)) <= {first, second}
             assert client.submit(os.getenv, "XPSCALE_TEST").result() == "seen"
             assert set(client.nthreads().values()) == {1}

@@ -28,7 +28,9 @@ def test_identifiers_are_unique_ascending_and_carry_the_pixel(spectra, truth):
     assert len(spectra) == len(truth) == 20_000
     assert np.all(np.diff(spectra.source_id) > 0)
     assert np.array_equal(spectra.source_id, truth.source_id)
-    moved = healpix_29(spectra.ra, spectra.dec) >> 2 * (29 - 12) != source_id_pixel(spectra.source_id, 12)
+    moved = healpix_29(spectra.ra, spectra.dec) >> 2 * (29 - 12) != source_id_pixel(
+        spectra.source_id, 12
+    )
     assert np.array_equal(moved, truth.is_mover)
     assert 0.003 < moved.mean() < 0.007
 
@@ -36,7 +38,14 @@ def test_identifiers_are_unique_ascending_and_carry_the_pixel(spectra, truth):
 def test_rows_do_not_depend_on_chunking(universe, spectra):
     batches = list(universe.batches(rows=1_234))
     assert [len(b) for b in batches] == [1_234] * 16 + [256]
-    for name in ("source_id", "ra", "dec", "phot_g_mean_flux", "coefficients", "coefficient_errors"):
+    for name in (
+        "source_id",
+        "ra",
+        "dec",
+        "phot_g_mean_flux",
+        "coefficients",
+        "coefficient_errors",
+    ):
         joined = np.concatenate([getattr(b, name) for b in batches])
         assert np.array_equal(joined, getattr(spectra, name)), name
     again = Universe(20_000, seed=7).chunk(int(universe.cells[-1])).batch
@@ -46,12 +55,18 @@ def test_rows_do_not_depend_on_chunking(universe, spectra):
 
 
 def test_spectra_scatter_about_the_truth_as_their_errors_and_scatter_say(spectra, truth):
-    z = (spectra.coefficients - truth.coefficients) / np.hypot(spectra.coefficient_errors, truth.scatter)
+    z = (spectra.coefficients - truth.coefficients) / np.hypot(
+        spectra.coefficient_errors, truth.scatter
+    )
     assert abs(z.mean()) < 0.005
     # 20,000 draws a coefficient: the standard deviation is known to 0.5 %
     assert np.all(np.abs(z.std(axis=0) - 1) < 0.03)
-    bright = truth.labels.phot_g_mean_mag < 13  # there the scatter shows: without it z would be far from 1
-    residual = (spectra.coefficients - truth.coefficients)[bright, 0] / spectra.coefficient_errors[bright, 0]
+    bright = (
+        truth.labels.phot_g_mean_mag < 13
+    )  # there the scatter shows: without it z would be far from 1
+    residual = (spectra.coefficients - truth.coefficients)[bright, 0] / spectra.coefficient_errors[
+        bright, 0
+    ]
     assert residual.std() > 2
 
 
@@ -75,15 +90,23 @@ def test_sky_and_magnitudes_have_the_promised_shape(spectra, truth):
     labels = truth.labels
     distance_modulus = 10 - 5 * np.log10(labels.parallax)
     assert np.allclose(
-        labels.phot_g_mean_mag, labels.absolute_magnitude + labels.extinction + distance_modulus, atol=1e-3
+        labels.phot_g_mean_mag,
+        labels.absolute_magnitude + labels.extinction + distance_modulus,
+        atol=1e-3,
     )
-    assert np.corrcoef(5040 / labels.teff, truth.coefficients[:, 55] / spectra.phot_g_mean_flux)[0, 1] > 0.5
+    assert (
+        np.corrcoef(5040 / labels.teff, truth.coefficients[:, 55] / spectra.phot_g_mean_flux)[0, 1]
+        > 0.5
+    )
 
 
 def test_galactic_coordinates_agree_with_astropy():
     from astropy.coordinates import SkyCoord
 
-    ra, dec = np.array([0.0, 266.405, 192.85948, 83.6, 310.0]), np.array([0.0, -28.936, 27.12825, -5.4, 88.0])
+    ra, dec = (
+        np.array([0.0, 266.405, 192.85948, 83.6, 310.0]),
+        np.array([0.0, -28.936, 27.12825, -5.4, 88.0]),
+    )
     expected = SkyCoord(ra, dec, unit="deg").galactic
     longitude, latitude = galactic_deg(ra, dec)
     assert np.allclose(latitude, expected.b.deg, atol=1e-4)

@@ -18,7 +18,9 @@ class MemoryReader:
         self.batches = {Pixel(order, int(n)): batch.take(numbers == n) for n in np.unique(numbers)}
         self.partitions = tuple(Partition(p, len(b), p.key) for p, b in self.batches.items())
         self.n_coefficients = batch.n_coefficients
-        self.digest = hashlib.sha256(batch.source_id.tobytes() + batch.coefficients.tobytes()).hexdigest()
+        self.digest = hashlib.sha256(
+            batch.source_id.tobytes() + batch.coefficients.tobytes()
+        ).hexdigest()
 
     def read(self, partition, *, errors=True):
         return self.batches[partition.pixel]
@@ -33,14 +35,20 @@ def positions(source_id):
 
 
 def planted(n, n_coefficients=12, seed=0, n_base_pixels=12):
-    """Spectra of two latents with known scatter, in the archive's units, in some of the 12 base pixels of the sky."""
+    """Spectra of two latents with known scatter, in the archive's units, in some of the 12 base
+    pixels of the sky.
+    """
     rng = np.random.default_rng(seed)
     source_id = np.sort(rng.choice(n_base_pixels * 4**12, n, replace=False)).astype(np.int64) << 35
     ra, dec = positions(source_id)
     latents = rng.normal(size=(n, 2))
     pattern = rng.normal(size=(2, n_coefficients))
-    normalized = 0.05 + 0.01 * (np.tanh(latents @ pattern) + 0.1 * rng.normal(size=(n, n_coefficients)))
+    normalized = 0.05 + 0.01 * (
+        np.tanh(latents @ pattern) + 0.1 * rng.normal(size=(n, n_coefficients))
+    )
     flux = 10 ** rng.uniform(3, 6, n)
     errors = normalized * flux[:, None] * 0.01
     coefficients = normalized * flux[:, None] + errors * rng.normal(size=errors.shape)
-    return SpectraBatch(source_id, ra, dec, flux, coefficients.astype(np.float32), np.abs(errors).astype(np.float32))
+    return SpectraBatch(
+        source_id, ra, dec, flux, coefficients.astype(np.float32), np.abs(errors).astype(np.float32)
+    )

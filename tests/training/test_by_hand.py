@@ -41,7 +41,9 @@ def network_at_work():
 
 def gradients(network, settings, x, x_err, draws, free_nats):
     """What torch makes of a batch: the loss's terms, and the gradients of its cost."""
-    loss = Objective(settings)(network, x, x_err, tuple(draws), torch.tensor(free_nats, dtype=x.dtype))
+    loss = Objective(settings)(
+        network, x, x_err, tuple(draws), torch.tensor(free_nats, dtype=x.dtype)
+    )
     return loss.terms, torch.autograd.grad(loss.cost, list(network.parameters()))
 
 
@@ -54,7 +56,9 @@ def test_loss_gradient_and_running_moments_are_those_of_torch(n, settings, free_
     network, single = network_at_work(), network_at_work()
     exact = copy.deepcopy(network).double()
     log_var = copy.deepcopy(network).encode(x).log_var
-    assert all((log_var == bound).any() for bound in LATENT_LOG_VAR_BOUNDS)  # there is no gradient beyond them
+    assert all(
+        (log_var == bound).any() for bound in LATENT_LOG_VAR_BOUNDS
+    )  # there is no gradient beyond them
     objective = Objective(settings)
     draws = objective.draw(network, x, n, torch.Generator().manual_seed(3))
     weights = FlatParameters(network)
@@ -67,11 +71,15 @@ def test_loss_gradient_and_running_moments_are_those_of_torch(n, settings, free_
     expected_terms, expected = gradients(exact, settings, *doubles, free_nats)
     torch.testing.assert_close(terms.double(), expected_terms, rtol=2e-6, atol=0)
     pieces = weights.pieces(gradient)
-    for (name, _), found, theirs, values in zip(exact.named_parameters(), pieces, of_torch, expected, strict=True):
+    for (name, _), found, theirs, values in zip(
+        exact.named_parameters(), pieces, of_torch, expected, strict=True
+    ):
         rounding = (theirs - values).norm() + 1e-6 * values.norm()
         assert (found - values).norm() < 4 * rounding, name
     for name, values in exact.named_buffers():
-        torch.testing.assert_close(network.get_buffer(name).to(values.dtype), values, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            network.get_buffer(name).to(values.dtype), values, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_a_bias_that_the_normalization_takes_back_does_not_move():
@@ -79,7 +87,9 @@ def test_a_bias_that_the_normalization_takes_back_does_not_move():
     weights = FlatParameters(network)
     by_hand = GradientByHand(network, weights)
     _, gradient = by_hand(*data(100), torch.zeros(100, 6), 0.0)
-    named = dict(zip((name for name, _ in network.named_parameters()), weights.pieces(gradient), strict=True))
+    named = dict(
+        zip((name for name, _ in network.named_parameters()), weights.pieces(gradient), strict=True)
+    )
     assert not named["encoder.0.0.bias"].any()
     assert named["encoder.0.1.bias"].all()
 
@@ -121,13 +131,17 @@ def test_epochs_by_hand_are_those_of_torch():
     trainers = [Trainer(PAPER, 110, torch.device("cpu")) for _ in range(2)]
     assert trainers[0].by_hand
     trainers[1].by_hand = None
-    metrics = [[trainer.train_epoch(rows(2000), rows(100)) for _ in range(3)] for trainer in trainers]
+    metrics = [
+        [trainer.train_epoch(rows(2000), rows(100)) for _ in range(3)] for trainer in trainers
+    ]
     for found, expected in zip(*metrics, strict=True):
         assert found.loss == pytest.approx(expected.loss, rel=1e-4)
         assert found.held_out.loss == pytest.approx(expected.held_out.loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("changes", [{"network": "noise_aware"}, {"precision": "bf16"}, {"compile": True}])
+@pytest.mark.parametrize(
+    "changes", [{"network": "noise_aware"}, {"precision": "bf16"}, {"compile": True}]
+)
 def test_what_is_not_written_out_is_left_to_torch(changes):
     assert Trainer(replace(PAPER, **changes), 110, torch.device("cpu")).by_hand is None
 
@@ -142,9 +156,22 @@ def test_the_slope_is_that_of_gelu():
     y = torch.linspace(-8, 8, 20_001)
     h, out, slope = y[None].clone(), torch.empty(1, len(y)), torch.empty(1, len(y))
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-    gain, shift = y.std(correction=0)[None].numpy(), y.mean()[None].numpy()  # undo the normalization
+    gain, shift = (
+        y.std(correction=0)[None].numpy(),
+        y.mean()[None].numpy(),
+    )  # undo the normalization
     running = [zero.copy(), one.copy(), zero.copy()]
-    normalized_gelu(h.numpy(), zero, gain, shift, np.float32(0), np.float32(0.1), *running, out.numpy(), slope.numpy())
+    normalized_gelu(
+        h.numpy(),
+        zero,
+        gain,
+        shift,
+        np.float32(0),
+        np.float32(0.1),
+        *running,
+        out.numpy(),
+        slope.numpy(),
+    )
     exact = y.double().requires_grad_()
     value = nn.functional.gelu(exact)
     (gradient,) = torch.autograd.grad(value.sum(), exact)

@@ -16,7 +16,9 @@ def generator(seed=0):
 
 @pytest.fixture
 def spectra():
-    return torch.randn(64, 110, generator=generator(1)), torch.rand(64, 110, generator=generator(2)) + 0.05
+    return torch.randn(64, 110, generator=generator(1)), torch.rand(
+        64, 110, generator=generator(2)
+    ) + 0.05
 
 
 def test_the_papers_loss_is_the_reference_formula(spectra):
@@ -47,7 +49,10 @@ def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)  # the posterior is the prior: no latent holds anything
     objective = Objective(replace(TrainingSettings(), masked_fraction=0.0, added_noise=0.0))
-    paid, free = (objective(network, *spectra, (torch.zeros(64, 6),), torch.tensor(nats)) for nats in (0.0, 0.7))
+    paid, free = (
+        objective(network, *spectra, (torch.zeros(64, 6),), torch.tensor(nats))
+        for nats in (0.0, 0.7)
+    )
     assert free.cost.item() - paid.cost.item() == pytest.approx(6 * 0.7, rel=1e-5)
     assert torch.equal(free.terms, paid.terms)
     assert paid.terms[1] == 0
@@ -80,7 +85,8 @@ def test_hidden_elements_do_not_enter_the_likelihood(spectra):
     changed = x.clone()
     changed[:, 55:] = 100
     assert torch.equal(
-        objective(network, changed, x_err, draws, NOTHING).terms, objective(network, x, x_err, draws, NOTHING).terms
+        objective(network, changed, x_err, draws, NOTHING).terms,
+        objective(network, x, x_err, draws, NOTHING).terms,
     )
 
 
@@ -112,7 +118,13 @@ def test_noise_is_new_for_every_batch_and_known_to_encoder_and_likelihood(spectr
 
 
 def test_noise_falls_as_training_ends(spectra):
-    network, settings = build(TrainingSettings().architecture(110)), TrainingSettings(added_noise=2.0)
-    first, late = (Objective(settings).draw(network, spectra[0], 64, generator(3), epoch) for epoch in (0.0, 75.0))
+    network, settings = (
+        build(TrainingSettings().architecture(110)),
+        TrainingSettings(added_noise=2.0),
+    )
+    first, late = (
+        Objective(settings).draw(network, spectra[0], 64, generator(3), epoch)
+        for epoch in (0.0, 75.0)
+    )
     torch.testing.assert_close(late[-2], first[-2] / 2)
     assert torch.equal(late[-1], first[-1])

@@ -1,4 +1,6 @@
-"""Several processes train the same network as one: real processes, started by torchrun and on Dask workers."""
+"""Several processes train the same network as one: real processes, started by torchrun and on Dask
+workers.
+"""
 
 import csv
 import os
@@ -36,15 +38,20 @@ PAPER = {
 SETTINGS = TrainingSettings(epochs=3, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 KINDS = {
     "paper": replace(SETTINGS, **PAPER),  # batch normalization over both processes
-    # in so few steps the default network's loss depends on the order of the batches by more than is allowed here
-    "streamed": replace(SETTINGS, max_rows=1500, epochs=4, learning_rate=1e-2, network="noise_aware"),
+    # in so few steps the default network's loss depends on the order of the batches by more than is
+    # allowed here
+    "streamed": replace(
+        SETTINGS, max_rows=1500, epochs=4, learning_rate=1e-2, network="noise_aware"
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     where = str(tmp_path_factory.mktemp("parallel") / "store")
-    return build_store([("all", planted(4000))], where, n_bp=6, attributes={"origin": "planted"}, max_rows=200)
+    return build_store(
+        [("all", planted(4000))], where, n_bp=6, attributes={"origin": "planted"}, max_rows=200
+    )
 
 
 def toml(path, settings):
@@ -79,16 +86,23 @@ def losses(folder, name):
 def test_two_processes_of_torchrun_have_the_loss_of_one(store, tmp_path, kind):
     settings = KINDS[kind]
     train(store, str(tmp_path / "one"), settings)
-    command = torchrun(2, "train", store.url, tmp_path / "two", "--settings", toml(tmp_path / "s.toml", settings))
-    ended = subprocess.run([str(word) for word in command], capture_output=True, timeout=300, text=True)
+    command = torchrun(
+        2, "train", store.url, tmp_path / "two", "--settings", toml(tmp_path / "s.toml", settings)
+    )
+    ended = subprocess.run(
+        [str(word) for word in command], capture_output=True, timeout=300, text=True
+    )
     assert ended.returncode == 0, ended.stderr
     for words in (f"epoch    1/{settings.epochs}", "sources ·"):
         assert ended.stderr.count(words) == 1  # only the first process talks
-    # in memory the batches are the same, and only the order of sums differs; streams have other batches.  Biases before a
-    # batch normalization have no gradient but rounding, which Adam makes steps of: it shows when statistics are held
+    # in memory the batches are the same, and only the order of sums differs; streams have other
+    # batches.  Biases before a batch normalization have no gradient but rounding, which Adam makes
+    # steps of: it shows when statistics are held
     within = {"paper": (1e-5, 5e-3), "streamed": (0.05, 0.05)}[kind]
     for name, tolerance in zip(("loss", "held_out_loss"), within, strict=True):
-        assert losses(tmp_path / "two", name) == pytest.approx(losses(tmp_path / "one", name), rel=tolerance)
+        assert losses(tmp_path / "two", name) == pytest.approx(
+            losses(tmp_path / "one", name), rel=tolerance
+        )
     card = load_model(str(tmp_path / "two")).card
     assert card.data["n_processes"] == 2
     with pytest.raises(ConflictError, match="n_processes 2 there, 1 here"):
@@ -124,7 +138,9 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
             time.sleep(0.1)
         resumed = train_together(both, store, place, settings, checkpoint_every_s=0)
         wild = replace(settings, learning_rate=1e30, schedule="restarts")
-        with pytest.raises(PermanentError, match="not finite in epoch 1, batch 1"):  # not that the other one is gone
+        with pytest.raises(
+            PermanentError, match="not finite in epoch 1, batch 1"
+        ):  # not that the other one is gone
             train_together(both, store, str(tmp_path / "wild"), wild)
     assert resumed.model_id == model.model_id
     one = train(store, str(tmp_path / "one"), settings)

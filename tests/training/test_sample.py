@@ -123,7 +123,10 @@ def test_what_makes_no_sense_is_refused(reader, rule, options, words):
 
 def test_rules_take_from_cells_what_they_say(universe_reader):
     plans = {rule: draw_sample(universe_reader, 2_000, rule, **RULES[rule]).plan for rule in RULES}
-    available, drawn = np.array(plans["uniform"].available), {r: np.array(p.drawn) for r, p in plans.items()}
+    available, drawn = (
+        np.array(plans["uniform"].available),
+        {r: np.array(p.drawn) for r, p in plans.items()},
+    )
     assert plans["density"].n_limited == 0
     assert np.abs(drawn["uniform"] - 2_000 * available / available.sum()).max() < 1
     assert np.abs(drawn["density"] - 2_000 * available**2 / (available**2).sum()).max() < 1
@@ -134,7 +137,9 @@ def test_rules_take_from_cells_what_they_say(universe_reader):
 
 
 def test_weights_undo_the_selection(universe_reader):
-    """Weighted sums over a sample estimate those over all available objects, within their error over twelve draws."""
+    """Weighted sums over a sample estimate those over all available objects, within their error
+    over twelve draws.
+    """
     cells, split, reader = ColourMagnitudeCells(), HeldOutSplit(), universe_reader
     batch = SpectraBatch.concatenate(reader.batches.values())
     magnitude = dict(zip(batch.source_id.tolist(), colour_and_magnitude(batch)[1], strict=True))
@@ -165,7 +170,9 @@ def test_colours_are_those_of_real_stars():
     table = pq.read_table(data_path("apogee_library.parquet"))
     array = lambda name: np.array(table[name].combine_chunks().flatten()).reshape(-1, 110)  # noqa: E731
     flux = table["phot_g_mean_flux"].to_numpy()
-    batch = SpectraBatch(table["source_id"].to_numpy(), flux, flux, flux, array("coefficients"), None)
+    batch = SpectraBatch(
+        table["source_id"].to_numpy(), flux, flux, flux, array("coefficients"), None
+    )
     colour, magnitude = colour_and_magnitude(batch)
     published = np.array(table["phot_bp_mean_mag"]) - np.array(table["phot_rp_mean_mag"])
     off = np.abs(colour - published)

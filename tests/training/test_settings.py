@@ -16,7 +16,9 @@ def write(tmp_path, text):
 
 
 def test_toml_says_what_it_says(tmp_path):
-    settings = TrainingSettings.from_toml(write(tmp_path, "[training]\nepochs = 7\nlearning_rate = 1\nhidden = [8, 4]"))
+    settings = TrainingSettings.from_toml(
+        write(tmp_path, "[training]\nepochs = 7\nlearning_rate = 1\nhidden = [8, 4]")
+    )
     assert (settings.epochs, settings.learning_rate, settings.hidden) == (7, 1.0, (8, 4))
     assert TrainingSettings.from_toml(write(tmp_path, "batch_size = 64")).batch_size == 64
     preset = TrainingSettings.from_toml(write(tmp_path, 'preset = "laroche2024"\nepochs = 10'))
@@ -24,7 +26,9 @@ def test_toml_says_what_it_says(tmp_path):
 
 
 def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):
-    store = build_store([("all", planted(1500))], str(tmp_path / "store"), n_bp=6, attributes={"origin": "planted"})
+    store = build_store(
+        [("all", planted(1500))], str(tmp_path / "store"), n_bp=6, attributes={"origin": "planted"}
+    )
     done("train", store.url, tmp_path / "model", "--preset", "laroche2024", "--epochs", 1)
     card = load_model(str(tmp_path / "model")).card
     assert card.training == {**PRESETS["laroche2024"].to_dict(), "epochs": 1}
@@ -82,9 +86,13 @@ def test_the_default_schedule_rises_and_ends_at_zero():
 
 def test_added_noise_is_gone_at_the_end():
     settings = TrainingSettings(epochs=10, added_noise=1.5)
-    assert [settings.added_noise_at(epoch) for epoch in (0, 5, 7.5, 10)] == pytest.approx([1.5, 1.5, 0.75, 0])
+    assert [settings.added_noise_at(epoch) for epoch in (0, 5, 7.5, 10)] == pytest.approx(
+        [1.5, 1.5, 0.75, 0]
+    )
 
 
 def test_free_nats_fall_to_zero_by_the_middle():
     settings = TrainingSettings(epochs=10, free_nats=0.6)
-    assert [settings.free_nats_at(epoch) for epoch in (0, 2.5, 5, 9)] == pytest.approx([0.6, 0.3, 0, 0])
+    assert [settings.free_nats_at(epoch) for epoch in (0, 2.5, 5, 9)] == pytest.approx(
+        [0.6, 0.3, 0, 0]
+    )

@@ -42,7 +42,9 @@ def test_a_sketch_keeps_what_it_promises_whatever_the_order(counts, n, share, se
     level = water_level(np.ones((counts > 0).sum()), counts[counts > 0], n)
     depth = np.ceil(min(level, counts.max()))
     wanted = (rank < depth) | (key < np.uint64(min(int(share * 2**64), 2**64 - 1)))
-    expected = set(zip(cells[wanted].tolist(), key[wanted].tolist(), source_id[wanted].tolist(), strict=True))
+    expected = set(
+        zip(cells[wanted].tolist(), key[wanted].tolist(), source_id[wanted].tolist(), strict=True)
+    )
 
     def build():
         return SketchBuilder(len(counts), n, share, seed)
@@ -70,7 +72,9 @@ def test_memory_is_bounded_by_the_draw_not_by_the_store():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert kept < 8.3 * n + n + n_cells
-        assert peaks[-1] < 6e6 + 4 * (9 * n + n_cells) * KEPT.itemsize  # 6 MB: one part's arrays while it is added
+        assert (
+            peaks[-1] < 6e6 + 4 * (9 * n + n_cells) * KEPT.itemsize
+        )  # 6 MB: one part's arrays while it is added
     assert peaks[1] < 1.5 * peaks[0]
 
 
@@ -82,7 +86,11 @@ def test_water_fills_to_the_total(caps, total, seed):
     assert filled == pytest.approx(min(total, caps.sum()))
 
 
-@given(counts_of_cells, st.integers(1, 500), st.sampled_from(["uniform", "density", "flattened", "cut"]))
+@given(
+    counts_of_cells,
+    st.integers(1, 500),
+    st.sampled_from(["uniform", "density", "flattened", "cut"]),
+)
 def test_every_object_is_as_likely_as_its_rule_says(counts, n, rule):
     n = min(n, counts.sum())
     min_count = quantile_count(counts, 0.3) if rule == "cut" else 0
@@ -94,7 +102,9 @@ def test_every_object_is_as_likely_as_its_rule_says(counts, n, rule):
     assert (numbers.sum(1) == n).all()
     assert (numbers <= counts).all()
     assert (np.abs(numbers - expected) < 1 + 1e-9).all()
-    assert np.abs(numbers.mean(0) - expected).max() < 0.03  # over all random starts: the inclusion probability
+    assert (
+        np.abs(numbers.mean(0) - expected).max() < 0.03
+    )  # over all random starts: the inclusion probability
     free = (counts >= max(min_count, 1)) & (expected < counts)
     if rule == "cut":
         assert not expected[counts < min_count].any()
@@ -105,7 +115,14 @@ def test_every_object_is_as_likely_as_its_rule_says(counts, n, rule):
 
 def test_a_quantile_leaves_out_the_sparsest_cells():
     counts = np.array([10, 0, 40, 50])
-    assert [quantile_count(counts, q) for q in (0, 0.09, 0.1, 0.49, 0.5, 0.99)] == [10, 10, 40, 40, 50, 50]
+    assert [quantile_count(counts, q) for q in (0, 0.09, 0.1, 0.49, 0.5, 0.99)] == [
+        10,
+        10,
+        40,
+        40,
+        50,
+        50,
+    ]
 
 
 def test_too_little_kept_is_said_and_never_drawn():

@@ -1,4 +1,6 @@
-"""Streaming: every row once an epoch, in an order of (seed, epoch), in bounded memory, almost as well shuffled as in memory."""
+"""Streaming: every row once an epoch, in an order of (seed, epoch), in bounded memory, almost as
+well shuffled as in memory.
+"""
 
 import itertools
 import subprocess
@@ -27,14 +29,18 @@ from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.stream import design_effect, number_of_windows, window_layout
 
-SETTINGS = TrainingSettings(epochs=2, batch_size=500, n_latents=2, hidden=(8,), seed=7, max_rows=40_000)
+SETTINGS = TrainingSettings(
+    epochs=2, batch_size=500, n_latents=2, hidden=(8,), seed=7, max_rows=40_000
+)
 N_ROWS = 60_000
 NUMBERS = itertools.count()
 
 
 def make_store(url, n_rows=N_ROWS):
     spectra = planted(n_rows, n_base_pixels=3)
-    return build_store([("all", spectra)], url, n_bp=6, attributes={"origin": "planted"}, max_rows=25_000)
+    return build_store(
+        [("all", spectra)], url, n_bp=6, attributes={"origin": "planted"}, max_rows=25_000
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +68,14 @@ def test_blocks_are_the_rows_of_the_reader(store, tmp_path):
         assert max(block.n_rows for block in blocks) <= CHUNK_ROWS
         whole = [reader.read(partition) for partition in reader.partitions]
         for name in ("source_id", "coefficients", "coefficient_errors", "phot_g_mean_flux"):
-            there, here = (np.concatenate([getattr(batch, name) for batch in group]) for group in (whole, batches))
-            ids = [np.concatenate([batch.source_id for batch in group]).argsort() for group in (whole, batches)]
+            there, here = (
+                np.concatenate([getattr(batch, name) for batch in group])
+                for group in (whole, batches)
+            )
+            ids = [
+                np.concatenate([batch.source_id for batch in group]).argsort()
+                for group in (whole, batches)
+            ]
             assert np.array_equal(there[ids[0]], here[ids[1]])
     assert any(block.start for block in blocks_of(store))
 
@@ -75,11 +87,17 @@ def test_an_epoch_is_every_training_row_once_and_another_epoch_another_order(sto
     for batches in epochs:
         ids = np.concatenate([batch.rows.source_id for batch in batches])
         assert np.array_equal(np.sort(ids), np.sort(in_memory.source_id))
-        assert [batch.number for batch in batches] == list(range(order().n_batches(len(data.training))))
+        assert [batch.number for batch in batches] == list(
+            range(order().n_batches(len(data.training)))
+        )
     assert not np.array_equal(epochs[0][0].rows.source_id, epochs[1][0].rows.source_id)
     rows = epochs[0][3].rows
-    same = in_memory.take(np.array([int(np.flatnonzero(in_memory.source_id == i)[0]) for i in rows.source_id]))
-    torch.testing.assert_close(rows.x, same.x, rtol=1e-5, atol=1e-5)  # the two scalings differ in the last bits
+    same = in_memory.take(
+        np.array([int(np.flatnonzero(in_memory.source_id == i)[0]) for i in rows.source_id])
+    )
+    torch.testing.assert_close(
+        rows.x, same.x, rtol=1e-5, atol=1e-5
+    )  # the two scalings differ in the last bits
     torch.testing.assert_close(rows.x_err, same.x_err, rtol=1e-5, atol=1e-6)
 
 
@@ -99,8 +117,12 @@ def test_blocks_too_few_and_too_different_to_shuffle_are_remarked_on(store, tmp_
     assert not caplog.records
     spectra = planted(30_000, n_base_pixels=3)
     place = spectra.source_id.argsort().argsort() // 5_000  # source_id holds the HEALPix pixel
-    patchy = replace(spectra, coefficients=spectra.coefficients * (1 + place[:, None]).astype(np.float32))
-    patches = build_store([("all", patchy)], str(tmp_path / "store"), n_bp=6, attributes={}, max_rows=5_000)
+    patchy = replace(
+        spectra, coefficients=spectra.coefficients * (1 + place[:, None]).astype(np.float32)
+    )
+    patches = build_store(
+        [("all", patchy)], str(tmp_path / "store"), n_bp=6, attributes={}, max_rows=5_000
+    )
     found = load_training_data(patches, replace(SETTINGS, max_rows=20_000))
     assert found.shuffle["design_effect_mean"] > 2
     assert "raise max_rows" in caplog.text
@@ -121,7 +143,9 @@ def test_processes_share_every_row_between_them(data):
         assert all(a[1] == b[0] for a, b in itertools.pairwise(borders))
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(100, 400), st.integers(0, 5))
+@given(
+    st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(100, 400), st.integers(0, 5)
+)
 def test_no_window_is_larger_than_it_may_be(sizes, window_rows, seed):
     n_rows = np.array(sizes)
     n_windows = number_of_windows(n_rows, window_rows)
@@ -139,14 +163,18 @@ def test_a_window_too_small_for_a_block_is_refused(store):
 
 
 def test_the_design_effect_is_what_batch_means_show():
-    """Blocks that differ: the variance of batch means, over many epochs, is the predicted multiple of a perfect shuffle's."""
+    """Blocks that differ: the variance of batch means, over many epochs, is the predicted multiple
+    of a perfect shuffle's.
+    """
     rng = np.random.default_rng(0)
     n_blocks, size, n_windows, batch_size = 24, 200, 4, 50
     values = np.repeat(rng.normal(0, 1, n_blocks), size) + rng.normal(0, 1, n_blocks * size)
     values = (values - values.mean()) / values.std()
     by_block = values.reshape(n_blocks, size)
     means, n_rows = by_block.mean(1)[:, None], np.full(n_blocks, size)
-    predicted = np.mean([design_effect(means, n_rows, n_windows, batch_size, seed) for seed in range(400)])
+    predicted = np.mean(
+        [design_effect(means, n_rows, n_windows, batch_size, seed) for seed in range(400)]
+    )
     found = [
         rng.permutation(by_block[window].ravel())[:batch_size].mean()
         for seed in range(400)
@@ -166,7 +194,9 @@ def test_streaming_is_nearly_as_well_shuffled_as_memory(data):
 def test_a_model_trained_from_a_stream_is_like_one_from_memory(store, tmp_path):
     losses = {}
     for name, max_rows in (("stream", 40_000), ("memory", 10**6)):
-        model = train(store, str(tmp_path / name), replace(SETTINGS, max_rows=max_rows, learning_rate=5e-3))
+        model = train(
+            store, str(tmp_path / name), replace(SETTINGS, max_rows=max_rows, learning_rate=5e-3)
+        )
         losses[name] = model.card.metrics["held_out_loss"]
         assert ("shuffle" in model.card.data) is (name == "stream")
     assert losses["stream"] == pytest.approx(losses["memory"], abs=1.0)
@@ -199,7 +229,9 @@ def test_a_stream_from_s3_is_the_one_from_disk_and_fetches_ranges(data, store, t
         remote = make_store("s3://xpscale/stream")
         assert remote.digest == store.digest
         there = load_training_data(remote, SETTINGS)
-        for here, far in zip(data.training.batches(order(), 0), there.training.batches(order(), 0), strict=True):
+        for here, far in zip(
+            data.training.batches(order(), 0), there.training.batches(order(), 0), strict=True
+        ):
             assert np.array_equal(here.rows.source_id, far.rows.source_id)
             assert torch.equal(here.rows.x, far.rows.x)
         read = []
@@ -228,15 +260,24 @@ print(peak_memory())
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     """Five times the rows at 880 bytes: held in memory, 280 MB more; streamed, nothing to speak of.
 
-    The smaller peak of two runs is taken: how many windows meet in memory depends on what else the machine does.
-    """
+    The smaller peak of two runs is taken: how many windows meet in memory depends on what else the
+    machine does."""
     spectra, peaks = planted(20_000, 110), []
     for n_pieces in (4, 20):
         store = str(tmp_path / f"store-{n_pieces}")
         skies = (planted(20_000, 2, seed=i) for i in range(n_pieces))
-        pieces = ((f"p{i}", replace(spectra, source_id=s.source_id, ra=s.ra, dec=s.dec)) for i, s in enumerate(skies))
+        pieces = (
+            (f"p{i}", replace(spectra, source_id=s.source_id, ra=s.ra, dec=s.dec))
+            for i, s in enumerate(skies)
+        )
         build_store(pieces, store, n_bp=55, attributes={"origin": "planted"}, max_rows=10_000)
-        scripts = ([sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}-{i}")] for i in range(2))
-        runs = [subprocess.run(script, capture_output=True, check=True, timeout=300) for script in scripts]
+        scripts = (
+            [sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}-{i}")]
+            for i in range(2)
+        )
+        runs = [
+            subprocess.run(script, capture_output=True, check=True, timeout=300)
+            for script in scripts
+        ]
         peaks.append(min(int(run.stdout) for run in runs))
     assert peaks[1] < peaks[0] + 80e6, peaks

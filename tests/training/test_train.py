@@ -36,7 +36,11 @@ def finished(reader, tmp_path_factory):
 
 def test_training_learns_and_leaves_a_model(reader, finished):
     folder, model = finished
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", HISTORY, "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.json",
+        HISTORY,
+        "model.safetensors",
+    ]
     rows = history_of(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     for row in rows:
@@ -98,7 +102,9 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_source(reader):
     data = load_training_data(reader, SETTINGS)
     data.training.x[123] = 1e30  # its square overflows
     trainer = Trainer(SETTINGS, 12, torch.device("cpu"))
-    with pytest.raises(PermanentError, match=f"epoch 1, batch .*source_id {data.training.source_id[123]}, "):
+    with pytest.raises(
+        PermanentError, match=f"epoch 1, batch .*source_id {data.training.source_id[123]}, "
+    ):
         trainer.train_epoch(data.training, data.held_out)
     assert all(torch.isfinite(parameter).all() for parameter in trainer.network.parameters())
 
@@ -118,13 +124,21 @@ def test_a_loss_that_is_not_finite_is_noticed_and_nothing_is_changed(device, rea
 
 def test_rows_are_split_scaled_and_bounded(reader):
     spectra = planted(3000)
-    spectra.coefficients[5, 0], spectra.phot_g_mean_flux[6], spectra.coefficient_errors[7, 1] = np.nan, np.nan, -1
+    spectra.coefficients[5, 0], spectra.phot_g_mean_flux[6], spectra.coefficient_errors[7, 1] = (
+        np.nan,
+        np.nan,
+        -1,
+    )
     data = load_training_data(MemoryReader(spectra), SETTINGS)
     assert data.n_rejected == {"non_finite_coefficients": 1, "no_g_flux": 1, "errors_unusable": 1}
     assert len(data.training) + len(data.held_out) == 2997
     assert not set(data.training.source_id) & set(data.held_out.source_id)
-    torch.testing.assert_close(data.training.x.mean(0), torch.zeros(12), atol=1e-5, rtol=0)  # of these rows alone
-    torch.testing.assert_close(data.training.x.std(0, correction=0), torch.ones(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        data.training.x.mean(0), torch.zeros(12), atol=1e-5, rtol=0
+    )  # of these rows alone
+    torch.testing.assert_close(
+        data.training.x.std(0, correction=0), torch.ones(12), atol=1e-5, rtol=0
+    )
     assert not data.shuffle
     assert load_training_data(reader, replace(SETTINGS, max_rows=1000)).shuffle["n_windows"] > 1
     thinned = load_training_data(reader, replace(SETTINGS, max_held_out_rows=50)).held_out
@@ -173,11 +187,18 @@ train(MemoryReader(planted(3000)), {folder!r}, {settings}, checkpoint_every_s={e
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SETTINGS", "STREAMED"])
-def test_killed_at_any_step_again_and_again_it_ends_in_the_same_bits(reader, finished, tmp_path, name):
-    """Each life is killed in the middle of a step and goes on from the last checkpoint: of the step before, or older."""
+def test_killed_at_any_step_again_and_again_it_ends_in_the_same_bits(
+    reader, finished, tmp_path, name
+):
+    """Each life is killed in the middle of a step and goes on from the last checkpoint: of the step
+    before, or older.
+    """
     rng, folder = np.random.default_rng(len(name)), str(tmp_path / "killed")
     settings = {"SETTINGS": SETTINGS, "STREAMED": STREAMED}[name]
-    n_steps = round(len(load_training_data(reader, settings).training) / settings.batch_size) * settings.epochs
+    n_steps = (
+        round(len(load_training_data(reader, settings).training) / settings.batch_size)
+        * settings.epochs
+    )
     for every in (0, 0.02, 1000):
         step = int(rng.integers(1, n_steps // 4))
         values = {"step": step, "folder": folder, "settings": name, "every": every}
@@ -191,12 +212,16 @@ def test_killed_at_any_step_again_and_again_it_ends_in_the_same_bits(reader, fin
     assert train(reader, folder, settings).model_id == whole.model_id
     drop = {"seconds", "spectra_per_s"}
     places = (Path(folder), finished[0] if name == "SETTINGS" else tmp_path / "whole")
-    left, right = ([{k: row[k] for k in row if k not in drop} for row in history_of(place)] for place in places)
+    left, right = (
+        [{k: row[k] for k in row if k not in drop} for row in history_of(place)] for place in places
+    )
     assert left == right
 
 
 def test_training_stops_early_and_keeps_the_best_epoch(reader, tmp_path):
-    """A learning rate that grows worse after a few epochs: what is kept is what was best on the held-out rows."""
+    """A learning rate that grows worse after a few epochs: what is kept is what was best on the
+    held-out rows.
+    """
     settings = replace(SETTINGS, epochs=60, patience=4, learning_rate=0.05, schedule="restarts")
     model = train(reader, str(tmp_path / "m"), settings)
     losses = [row["held_out_loss"] for row in history_of(tmp_path / "m")]
@@ -206,7 +231,11 @@ def test_training_stops_early_and_keeps_the_best_epoch(reader, tmp_path):
     assert model.card.metrics["epochs_trained"] == len(losses)
     held_out = load_training_data(reader, settings).held_out
     assert held_out_loss(model.network, held_out, settings.seed).loss == pytest.approx(losses[best])
-    last = train(reader, str(tmp_path / "last"), replace(settings, keep="last", patience=0, epochs=len(losses)))
+    last = train(
+        reader,
+        str(tmp_path / "last"),
+        replace(settings, keep="last", patience=0, epochs=len(losses)),
+    )
     assert last.card.metrics["epoch"] == len(losses)
     assert held_out_loss(last.network, held_out, settings.seed).loss == pytest.approx(
         [row["held_out_loss"] for row in history_of(tmp_path / "last")][-1]
@@ -214,13 +243,16 @@ def test_training_stops_early_and_keeps_the_best_epoch(reader, tmp_path):
 
 
 def test_held_out_pixels_are_never_seen(reader, tmp_path):
-    """Spectra of held-out pixels may be anything: not a bit of weights, scaling and density changes."""
+    """Spectra of held-out pixels may be anything: not a bit of weights, scaling and density
+    changes.
+    """
     spectra = planted(3000)
     rows = SETTINGS.split.held_out(spectra)
     spectra.coefficients[rows] *= 3
     settings = replace(SETTINGS, epochs=2, keep="last")
     one, other = (
-        train(data, str(tmp_path / name), settings) for name, data in (("a", reader), ("b", MemoryReader(spectra)))
+        train(data, str(tmp_path / name), settings)
+        for name, data in (("a", reader), ("b", MemoryReader(spectra)))
     )
     assert rows.sum() > 200
     assert other.model_id == one.model_id
@@ -230,7 +262,9 @@ def test_held_out_pixels_are_never_seen(reader, tmp_path):
 @pytest.mark.parametrize(("epoch", "count"), [(0, True), (SETTINGS.epochs // 2, False)])
 def test_free_nats_count_until_the_middle_of_training(reader, epoch, count):
     data = load_training_data(reader, SETTINGS)
-    trainers = [Trainer(replace(SETTINGS, free_nats=nats), 12, torch.device("cpu")) for nats in (0.0, 5.0)]
+    trainers = [
+        Trainer(replace(SETTINGS, free_nats=nats), 12, torch.device("cpu")) for nats in (0.0, 5.0)
+    ]
     for trainer in trainers:
         trainer.epoch = epoch
         trainer.train_epoch(data.training, data.held_out)
@@ -244,7 +278,9 @@ def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
     trainer, largest = Trainer(replace(SETTINGS, added_noise=3.0), 12, torch.device("cpu")), []
     trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.objective.data
     monkeypatch.setattr(
-        trainer.objective, "data", lambda x, e, d: largest.append(d[-2].max().item()) or data_of(x, e, d)
+        trainer.objective,
+        "data",
+        lambda x, e, d: largest.append(d[-2].max().item()) or data_of(x, e, d),
     )
     trainer.train_epoch(data.training, data.held_out)
     first, *_, last = largest
@@ -252,12 +288,18 @@ def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
     assert last < 2 * first / len(largest)
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}, {"max_gradient_norm": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, {"compile": True}, {"max_gradient_norm": 0.5}]
+)
 def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
     data = load_training_data(reader, SETTINGS)
-    plain, changed = (Trainer(replace(SETTINGS, **options), 12, torch.device("cpu")) for options in ({}, changes))
+    plain, changed = (
+        Trainer(replace(SETTINGS, **options), 12, torch.device("cpu")) for options in ({}, changes)
+    )
     batch = next(data.training.batches(plain.order, 0))
-    (terms, norm), (other_terms, other_norm) = (trainer.step(batch, 1e-3) for trainer in (plain, changed))
+    (terms, norm), (other_terms, other_norm) = (
+        trainer.step(batch, 1e-3) for trainer in (plain, changed)
+    )
     tolerance = 0.03 if "precision" in changes else 1e-4
     torch.testing.assert_close(other_terms, terms, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(other_norm, norm, rtol=3 * tolerance, atol=tolerance)

@@ -13,7 +13,9 @@ from xpscale.training.settings import TrainingSettings
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 
 
-@pytest.mark.parametrize("changes", [{}, {"max_rows": 1000}, {"compile": True}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"max_rows": 1000}, {"compile": True}, {"precision": "bf16"}]
+)
 def test_a_gpu_trains_as_well_as_a_cpu(gpu, reader, tmp_path, changes):
     on_cpu = train(reader, str(tmp_path / "cpu"), SETTINGS)
     on_gpu = train(reader, str(tmp_path / "gpu"), replace(SETTINGS, **changes), device=gpu)
@@ -22,7 +24,9 @@ def test_a_gpu_trains_as_well_as_a_cpu(gpu, reader, tmp_path, changes):
 
 
 def test_a_run_goes_on_from_a_state(gpu, reader):
-    """Weights after an interruption are those without one, to the rounding of sums in another order."""
+    """Weights after an interruption are those without one, to the rounding of sums in another
+    order.
+    """
     data = load_training_data(reader, SETTINGS)
     rows = data.training.to(torch.device(gpu))
     whole, first = (Trainer(SETTINGS, 12, torch.device(gpu)) for _ in range(2))
@@ -38,7 +42,9 @@ def test_a_run_goes_on_from_a_state(gpu, reader):
     torch.testing.assert_close(second.weights.vector, whole.weights.vector, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"compile": True}, {"precision": "bf16"}, {"masked_fraction": 0.3}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"compile": True}, {"precision": "bf16"}, {"masked_fraction": 0.3}]
+)
 def test_replayed_steps_are_those_that_were_recorded(gpu, reader, changes):
     settings = replace(SETTINGS, **changes)
     data = load_training_data(reader, settings)
@@ -52,4 +58,6 @@ def test_replayed_steps_are_those_that_were_recorded(gpu, reader, changes):
     assert len(replayed._moved._records) == 2  # batches differ by a row
     assert all(replayed._moved._records.values())
     tolerance = 1e-2 if "precision" in changes else 1e-4
-    torch.testing.assert_close(replayed.weights.vector, plain.weights.vector, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        replayed.weights.vector, plain.weights.vector, rtol=tolerance, atol=tolerance
+    )

@@ -1,7 +1,7 @@
 """Compiled: decimal text to numbers.
 
-Part of `xpscale.archive._scan`, whose compiled code is kept in ``__pycache__`` and is not renewed when only this file changes:
-remove it after an edit.
+Part of `xpscale.archive._scan`, whose compiled code is kept in ``__pycache__`` and is not renewed
+when only this file changes: remove it after an edit.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ _intrinsic: Any = intrinsic
 
 
 @jit
-def byte_at(data, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """The byte at an offset; numba would wrap a signed one that is negative, which costs a third of the speed."""
+def byte_at(data, position):  # type: ignore[no-untyped-def]
+    """The byte at an offset; numba would wrap a signed one that is negative, which costs a third of
+    the speed.
+    """
     return data[np.uint64(position)]
 
 
 @_intrinsic
-def _eight_bytes(typingctx, data, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _eight_bytes(typingctx, data, position):  # type: ignore[no-untyped-def]
     """The 8 bytes at an offset, the first in the lowest place."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         array = context.make_array(signature.args[0])(context, builder, args[0])
         word = context.get_value_type(nb.uint64)
         address = builder.bitcast(builder.gep(array.data, [args[1]]), word.as_pointer())
@@ -43,18 +45,19 @@ def _eight_bytes(typingctx, data, position):  # type: ignore[no-untyped-def]  # 
 
 
 @_intrinsic
-def _n_zero_bits(typingctx, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _n_zero_bits(typingctx, word):  # type: ignore[no-untyped-def]
     """Zero bits below the lowest one that is set; 64 if none is."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.cttz(args[0], context.get_constant(nb.boolean, False))
 
     return nb.uint64(nb.uint64), generate
 
 
 @jit
-def _read_digits(data, position, stop, mantissa):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """(the mantissa with the digits at ``position`` behind it, offset of the first byte that is no digit).
+def _read_digits(data, position, stop, mantissa):  # type: ignore[no-untyped-def]
+    """(the mantissa with the digits at ``position`` behind it, offset of the first byte that is no
+    digit).
 
     Eight bytes at a time; the offset may lie up to 7 bytes behind ``stop``.
     """
@@ -64,7 +67,9 @@ def _read_digits(data, position, stop, mantissa):  # type: ignore[no-untyped-def
         n_digits = _n_zero_bits(others) >> np.uint64(3)
         if n_digits == 0:
             return mantissa, position
-        word <<= np.uint64(64) - (n_digits << np.uint64(3))  # zeros before them; then pairs, fours and all eight
+        word <<= np.uint64(64) - (
+            n_digits << np.uint64(3)
+        )  # zeros before them; then pairs, fours and all eight
         word = (word * np.uint64(2561)) >> np.uint64(8)
         word = ((word & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
         word = ((word & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
@@ -75,7 +80,7 @@ def _read_digits(data, position, stop, mantissa):  # type: ignore[no-untyped-def
 
 
 @jit
-def _is_word(data, start, stop, word):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _is_word(data, start, stop, word):  # type: ignore[no-untyped-def]
     """Whether ``data[start:stop]`` is a lower-case word, in whatever case."""
     if stop - start != len(word):
         return False
@@ -86,7 +91,7 @@ def _is_word(data, start, stop, word):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @jit
-def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]
     """``mantissa * 10**exponent``, to the nearest float64 for exponents from -22 to 0."""
     value = np.float64(mantissa)
     if exponent < -308:
@@ -99,7 +104,8 @@ def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]  # noqa: ANN001
     quotient = value / power
     if exponent < -22:
         return quotient
-    # a mantissa may have 64 bits: add the remainder over the power, from exact products (Dekker 1971, Numer. Math. 18, 224)
+    # a mantissa may have 64 bits: add the remainder over the power, from exact products (Dekker
+    # 1971, Numer. Math. 18, 224)
     lost = np.float64(np.int64(mantissa - np.uint64(value)))
     product = quotient * power
     q_high, p_high = _high_half(quotient), _high_half(power)
@@ -109,13 +115,13 @@ def _scaled(mantissa, exponent):  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 @jit
-def _high_half(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _high_half(value):  # type: ignore[no-untyped-def]
     scaled = value * 134217729.0  # 2**27 + 1
     return scaled - (scaled - value)
 
 
 @jit
-def read_number(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def read_number(data, start, stop):  # type: ignore[no-untyped-def]
     """(value, sound) of the decimal number in ``data[start:stop]``; NaN for empty, null and nan."""
     while start < stop and (data[start] == 32 or data[start] == 40 or data[start] == 91):
         start += 1
@@ -174,7 +180,7 @@ def read_number(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN
 
 
 @jit
-def read_integer(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def read_integer(data, start, stop):  # type: ignore[no-untyped-def]
     """(value, sound) of the integer in ``data[start:stop]``; 0 for empty and null."""
     if stop > start and data[stop - 1] == 13:
         stop -= 1
@@ -193,8 +199,10 @@ def read_integer(data, start, stop):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @jit
-def read_array(data, start, stop, row, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Number of elements of ``[a,b,...]`` put into ``row[:width]``, or -1 if it is no such array."""
+def read_array(data, start, stop, row, width):  # type: ignore[no-untyped-def]
+    """Number of elements of ``[a,b,...]`` put into ``row[:width]``, or -1 if it is no such
+    array.
+    """
     if _is_word(data, start, stop, b"null"):
         return 0
     while start < stop and data[start] in (32, 91, 40):
@@ -218,8 +226,9 @@ def read_array(data, start, stop, row, width):  # type: ignore[no-untyped-def]  
 
 
 @jit
-def read_plain_array(data, position, stop, row, width):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """As `read_array` for ``[a,b,...]"`` of plain numbers, of up to 19 digits: (elements, offset of the closing quote).
+def read_plain_array(data, position, stop, row, width):  # type: ignore[no-untyped-def]
+    """As `read_array` for ``[a,b,...]"`` of plain numbers, of up to 19 digits: (elements, offset of
+    the closing quote).
 
     (-1, 0) for whatever else stands there: `read_array` judges it.
     """

@@ -1,8 +1,9 @@
 """The compiled loop under `xpscale.archive.ecsv`: bytes to numbers, one pass, no copies.
 
-A row is walked field by field.  ``roles[column]`` is -1 for a column to skip, else the slot it fills: first the integers,
-then the floats, then the arrays.  Text nobody wants is skipped 64 bytes at a time; loops over bytes are written so that the
-compiler makes vector instructions of them (unsigned offsets, no way out in the middle), at 10 to 30 bytes a nanosecond.
+A row is walked field by field.  ``roles[column]`` is -1 for a column to skip, else the slot it
+fills: first the integers, then the floats, then the arrays.  Text nobody wants is skipped 64 bytes
+at a time; loops over bytes are written so that the compiler makes vector instructions of them
+(unsigned offsets, no way out in the middle), at 10 to 30 bytes a nanosecond.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.archive._numbers import byte_at, jit, read_array, read_integer, read_number, read_plain_array
+from xpscale.archive._numbers import (
+    byte_at,
+    jit,
+    read_array,
+    read_integer,
+    read_number,
+    read_plain_array,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,15 +31,19 @@ _BLOCK = 64
 _SHORT = 4096
 
 PADDING = 32
-"""Bytes that must follow those to be read, whatever they are: numbers are read eight bytes at a time."""
+"""Bytes that must follow those to be read, whatever they are: numbers are read eight bytes at a
+time.
+"""
 
 
 @jit
-def _find(data, position, stop, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _find(data, position, stop, byte):  # type: ignore[no-untyped-def]
     """First offset at or after ``position`` where ``byte`` stands, or ``stop``."""
     wanted = np.uint8(byte)
     while position + _BLOCK <= stop:
-        nearest = np.uint8(255)  # 0 if any of the block is the byte: one vector operation for 32 of them
+        nearest = np.uint8(
+            255
+        )  # 0 if any of the block is the byte: one vector operation for 32 of them
         for i in range(np.uint64(_BLOCK)):
             nearest = min(nearest, np.uint8(data[np.uint64(position) + i] ^ wanted))
         if nearest == 0:
@@ -43,7 +55,7 @@ def _find(data, position, stop, byte):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 @jit
-def _count(data, start, stop, byte):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _count(data, start, stop, byte):  # type: ignore[no-untyped-def]
     found = 0
     for i in range(np.uint64(start), np.uint64(stop)):
         found += data[i] == byte
@@ -51,11 +63,17 @@ def _count(data, start, stop, byte):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @jit
-def _measure_line(data, position, stop):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """(first offset of a newline at or after ``position``, or ``stop``; commas and quotes before it)."""
+def _measure_line(data, position, stop):  # type: ignore[no-untyped-def]
+    """(first offset of a newline at or after ``position``, or ``stop``; commas and quotes before
+    it).
+    """
     commas, quotes = 0, 0
     while position + _BLOCK <= stop:
-        nearest, n_commas, n_quotes = np.uint8(255), np.uint8(0), np.uint8(0)  # bytes, to fit into one vector
+        nearest, n_commas, n_quotes = (
+            np.uint8(255),
+            np.uint8(0),
+            np.uint8(0),
+        )  # bytes, to fit into one vector
         for i in range(np.uint64(_BLOCK)):
             c = data[np.uint64(position) + i]
             nearest = min(nearest, np.uint8(c ^ np.uint8(_NEWLINE)))
@@ -72,8 +90,10 @@ def _measure_line(data, position, stop):  # type: ignore[no-untyped-def]  # noqa
 
 
 @jit
-def _skip_rest(data, position, stop, n_commas):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """(offset of the newline that ends this row or ``stop``, whether ``n_commas`` outside quotes stand before it)."""
+def _skip_rest(data, position, stop, n_commas):  # type: ignore[no-untyped-def]
+    """(offset of the newline that ends this row or ``stop``, whether ``n_commas`` outside quotes
+    stand before it).
+    """
     end = min(stop, position + _SHORT)
     newline, commas, quotes = _measure_line(data, position, end)
     if newline < end and quotes % 2 == 0 and commas == n_commas:
@@ -87,20 +107,26 @@ def _skip_rest(data, position, stop, n_commas):  # type: ignore[no-untyped-def] 
             commas += 1
         elif c == _QUOTE:
             position = _find(data, position + 1, stop, _QUOTE)
-            if position + 1 < stop and byte_at(data, position + 1) not in (_COMMA, _NEWLINE, _RETURN):
+            if position + 1 < stop and byte_at(data, position + 1) not in (
+                _COMMA,
+                _NEWLINE,
+                _RETURN,
+            ):
                 return position, False
         position += 1
     return stop, True
 
 
 @jit
-def _is_among(sorted_ids, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _is_among(sorted_ids, value):  # type: ignore[no-untyped-def]
     place = np.searchsorted(sorted_ids, value)
     return place < len(sorted_ids) and sorted_ids[place] == value
 
 
 @jit
-def _scan(data, start, stop, n, roles, all_wanted, wanted, integers, floats, arrays, widths, lengths):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _scan(  # type: ignore[no-untyped-def]
+    data, start, stop, n, roles, all_wanted, wanted, integers, floats, arrays, widths, lengths
+):
     n_integers, n_floats = integers.shape[1], floats.shape[1]
     n_columns = len(roles)
     last_wanted = 0
@@ -134,7 +160,11 @@ def _scan(data, start, stop, n, roles, all_wanted, wanted, integers, floats, arr
                 if position < stop and data[position] not in (_COMMA, _NEWLINE, _RETURN):
                     fault = column
             else:
-                while position < stop and byte_at(data, position) != _COMMA and byte_at(data, position) != _NEWLINE:
+                while (
+                    position < stop
+                    and byte_at(data, position) != _COMMA
+                    and byte_at(data, position) != _NEWLINE
+                ):
                     position += 1
                 last = position
             if position >= stop:
@@ -149,7 +179,13 @@ def _scan(data, start, stop, n, roles, all_wanted, wanted, integers, floats, arr
                 else:
                     slot = role - n_integers - n_floats
                     if count < 0:
-                        count = read_array(data, first, last, arrays[n, edges[slot] : edges[slot + 1]], widths[slot])
+                        count = read_array(
+                            data,
+                            first,
+                            last,
+                            arrays[n, edges[slot] : edges[slot + 1]],
+                            widths[slot],
+                        )
                     arrays[n, edges[slot] + max(count, 0) : edges[slot + 1]] = np.nan
                     lengths[n, slot] = count
                     sound = count >= 0
@@ -190,22 +226,27 @@ def scan_rows(
     widths: NDArray[np.int64],
     lengths: NDArray[np.int32],
 ) -> tuple[int, int, int, int]:
-    """Parse the complete rows of ``data[start:stop]`` into the output arrays from row ``n`` on, as many as have room.
+    """Parse the complete rows of ``data[start:stop]`` into the output arrays from row ``n`` on, as
+    many as have room.
 
     Parameters
     ----------
     data
         Text, with `PADDING` bytes or more behind ``stop``.
     wanted
-        Ascending values of the first integer; rows with others are passed over.  All are wanted if it is ``None``.
+        Ascending values of the first integer; rows with others are passed over.  All are wanted if
+        it is ``None``.
 
     Returns
     -------
     n, n_passed, consumed, bad
-        Rows in the output arrays now, rows passed over, offset of the first byte not used, and -1; or the index of the
-        column that could not be read, or the number of columns if the row has too few or too many.
+        Rows in the output arrays now, rows passed over, offset of the first byte not used, and -1;
+        or the index of the column that could not be read, or the number of columns if the row has
+        too few or too many.
     """
     only = np.empty(0, np.int64) if wanted is None else wanted
-    found = _scan(data, start, stop, n, roles, wanted is None, only, integers, floats, arrays, widths, lengths)
+    found = _scan(
+        data, start, stop, n, roles, wanted is None, only, integers, floats, arrays, widths, lengths
+    )
     n, n_passed, consumed, bad = map(int, found)
     return n, n_passed, consumed, bad

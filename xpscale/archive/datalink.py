@@ -1,7 +1,9 @@
-"""Spectra from DataLink products and other tables: CSV, ECSV, FITS, VOTable, HDF5, and the zip of a bulk request.
+"""Spectra from DataLink products and other tables: CSV, ECSV, FITS, VOTable, HDF5, and the zip of a
+bulk request.
 
-A DataLink product holds the columns of ``xp_continuous_mean_spectrum`` for one or several sources, and neither position nor
-G flux.  Those come from the same table where it has them (people join them), else from another one: `SourceTable`.
+A DataLink product holds the columns of ``xp_continuous_mean_spectrum`` for one or several sources,
+and neither position nor G flux.  Those come from the same table where it has them (people join
+them), else from another one: `SourceTable`.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ class TableSpectra:
 
 
 def member_names(storage: Storage, key: str) -> list[str]:
-    """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file; ``[""]`` if it has none.
+    """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file;
+    ``[""]`` if it has none.
 
     Raises
     ------
@@ -105,11 +108,15 @@ def member_names(storage: Storage, key: str) -> list[str]:
             members = [item.filename for item in archive.infolist() if not item.is_dir()]
     chosen = [member for member in members if not is_other_product(member)]
     if not chosen:
-        raise InvalidInputError(f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS")
+        raise InvalidInputError(
+            f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS"
+        )
     return sorted(chosen)
 
 
-def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTable | None = None) -> TableSpectra:
+def read_spectra(
+    storage: Storage, key: str, member: str = "", sources: SourceTable | None = None
+) -> TableSpectra:
     """All spectra of a file.
 
     Parameters
@@ -124,7 +131,8 @@ def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTa
     Raises
     ------
     InvalidInputError
-        The file is damaged, has no spectra, or no errors; or it has no positions and none are given.
+        The file is damaged, has no spectra, or no errors; or it has no positions and none are
+        given.
     """
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
     found = []
@@ -133,7 +141,9 @@ def read_spectra(storage: Storage, key: str, member: str = "", sources: SourceTa
             with explained(name):
                 found.append(_spectra(table, name, sources))
     if len({(part.n_bp, part.batch.n_coefficients) for part in found}) != 1:
-        raise InvalidInputError(f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}")
+        raise InvalidInputError(
+            f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
+        )
     batch = SpectraBatch.concatenate(part.batch for part in found)
     return TableSpectra(batch, np.concatenate([part.found for part in found]), found[0].n_bp)
 
@@ -163,7 +173,8 @@ def read_source_table(url: str) -> SourceTable:
             columns = find_source_columns(table.names, url)
             if columns is None:
                 raise InvalidInputError(
-                    f"{url} lacks one of source_id, ra, dec and phot_g_mean_flux (or phot_g_mean_mag)",
+                    f"{url} lacks one of source_id, ra, dec and phot_g_mean_flux (or"
+                    " phot_g_mean_mag)",
                     "Select them from gaia_source",
                 )
             with explained(url):
@@ -174,7 +185,11 @@ def read_source_table(url: str) -> SourceTable:
 
 
 def _sources(table: Table, columns: SourceColumns) -> tuple[NDArray[np.float64], ...]:
-    return table.floats(columns.ra), table.floats(columns.dec), columns.flux(table.floats(columns.g))
+    return (
+        table.floats(columns.ra),
+        table.floats(columns.dec),
+        columns.flux(table.floats(columns.g)),
+    )
 
 
 def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpectra:
@@ -188,10 +203,14 @@ def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpect
     elif sources is not None:
         rows, found = sources.rows(source_id)
         values = (sources.ra, sources.dec, sources.phot_g_mean_flux)
-        ra, dec, flux = (np.where(found, v[rows], np.nan) if len(v) else np.full(len(rows), np.nan) for v in values)
+        ra, dec, flux = (
+            np.where(found, v[rows], np.nan) if len(v) else np.full(len(rows), np.nan)
+            for v in values
+        )
     else:
         raise InvalidInputError(
-            f"{name} has no ra, dec and phot_g_mean_flux", "Give a table that has them: --sources FILE"
+            f"{name} has no ra, dec and phot_g_mean_flux",
+            "Give a table that has them: --sources FILE",
         )
     bands = [_group(table, group) for group in columns.coefficients]
     errors = [_group(table, group) for group in columns.errors]
@@ -203,9 +222,12 @@ def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpect
     n_bp = columns.n_bp(widths)
     if not n_bp and len(widths) == 1:
         raise InvalidInputError(
-            f"{name} does not tell how many of {widths[0]} coefficients are BP", "Give bp_ and rp_coefficients apart"
+            f"{name} does not tell how many of {widths[0]} coefficients are BP",
+            "Give bp_ and rp_coefficients apart",
         )
-    return TableSpectra(SpectraBatch(source_id, ra, dec, flux, coefficients, deviations), found, n_bp)
+    return TableSpectra(
+        SpectraBatch(source_id, ra, dec, flux, coefficients, deviations), found, n_bp
+    )
 
 
 def _group(table: Table, group: tuple[str, ...]) -> NDArray[np.float32]:
@@ -215,13 +237,17 @@ def _group(table: Table, group: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def _widths(
-    bands: list[NDArray[np.float32]], errors: list[NDArray[np.float32]], columns: XpColumns, name: str
+    bands: list[NDArray[np.float32]],
+    errors: list[NDArray[np.float32]],
+    columns: XpColumns,
+    name: str,
 ) -> tuple[int, ...]:
     """The width of each group; errors may be absent where the whole band is."""
     for values, deviations, group in zip(bands, errors, columns.coefficients, strict=True):
         if deviations.shape[1] not in (values.shape[1], 0):
             raise InvalidInputError(
-                f"{name} has {values.shape[1]} {group[0]} a row, and {deviations.shape[1]} errors", "Fetch it again"
+                f"{name} has {values.shape[1]} {group[0]} a row, and {deviations.shape[1]} errors",
+                "Fetch it again",
             )
     return tuple(values.shape[1] for values in bands)
 

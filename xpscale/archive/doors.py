@@ -56,7 +56,8 @@ class Reply:
 class Door(Protocol):
     """Where bytes come from.  Keys are relative to the URL it was made of.
 
-    Both methods raise `TryAgainError` for passing faults, `NotFoundError` and `InvalidInputError` for lasting ones.
+    Both methods raise `TryAgainError` for passing faults, `NotFoundError` and `InvalidInputError`
+    for lasting ones.
     """
 
     def size(self, key: str) -> int:
@@ -95,12 +96,16 @@ class StorageDoor:
 
 @dataclass(frozen=True)
 class WebDoor:
-    """A web server; proxies and certificates as the environment says (``https_proxy``, ``SSL_CERT_FILE``)."""
+    """A web server; proxies and certificates as the environment says (``https_proxy``,
+    ``SSL_CERT_FILE``).
+    """
 
     url: str
 
     def size(self, key: str) -> int:
-        """``Content-Length`` of a HEAD request; 0 if the server does not say or does not have it."""
+        """``Content-Length`` of a HEAD request; 0 if the server does not say or does not have
+        it.
+        """
         try:
             with self._ask(key, "HEAD") as response:
                 return int(response.headers.get("Content-Length") or 0)
@@ -109,7 +114,9 @@ class WebDoor:
 
     @contextlib.contextmanager
     def open(self, key: str, offset: int) -> Iterator[Reply]:
-        """An object from an offset on, or from its start where the server knows no ranges or has fewer bytes."""
+        """An object from an offset on, or from its start where the server knows no ranges or has
+        fewer bytes.
+        """
         try:
             response = self._ask(key, offset=offset)
         except _BeyondEnd:
@@ -128,7 +135,9 @@ class WebDoor:
             while block := response.read1(1 << 20):
                 yield block
         except (OSError, http.client.HTTPException) as error:
-            raise TryAgainError(f"{self.url}/{key}: {error or type(error).__name__}", "Try again") from error
+            raise TryAgainError(
+                f"{self.url}/{key}: {error or type(error).__name__}", "Try again"
+            ) from error
 
     def _ask(self, key: str, method: str = "GET", offset: int = 0) -> Any:
         url = f"{self.url}/{key}"
@@ -148,9 +157,12 @@ class WebDoor:
             reason = getattr(error, "reason", None) or error or type(error).__name__
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise InvalidInputError(
-                    f"{url}: {reason}", "Check the address; SSL_CERT_FILE names other certificates to trust"
+                    f"{url}: {reason}",
+                    "Check the address; SSL_CERT_FILE names other certificates to trust",
                 ) from error
-            raise TryAgainError(f"{url}: {reason}", "Try again; if it stays, check the network") from error
+            raise TryAgainError(
+                f"{url}: {reason}", "Try again; if it stays, check the network"
+            ) from error
 
 
 class _BeyondEnd(Exception):
@@ -167,7 +179,9 @@ def _meaning(error: urllib.error.HTTPError, url: str) -> Exception:
 
 
 def _retry_after_s(text: str) -> float:
-    """Seconds that a ``Retry-After`` of either form (RFC 9110 section 10.2.3) asks for; 0 if it cannot be read."""
+    """Seconds that a ``Retry-After`` of either form (RFC 9110 section 10.2.3) asks for; 0 if it
+    cannot be read.
+    """
     if text.strip().isdecimal():
         return float(text)
     try:

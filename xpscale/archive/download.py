@@ -20,7 +20,13 @@ from xpscale.archive.doors import Door, open_door
 from xpscale.archive.download_plan import FetchPlan, plan_fetch
 from xpscale.archive.files import ArchiveFile
 from xpscale.archive.transfer import Part, Stopped, receive
-from xpscale.errors import IncompleteError, InvalidInputError, NotFoundError, TryAgainError, XpscaleError
+from xpscale.errors import (
+    IncompleteError,
+    InvalidInputError,
+    NotFoundError,
+    TryAgainError,
+    XpscaleError,
+)
 
 __all__ = ["FetchPlan", "FetchReport", "Progress", "plan_fetch", "run_fetch"]
 
@@ -72,7 +78,9 @@ class _Run:
     plan: FetchPlan
     doors: Mapping[str, Door]
     waiting: queue.SimpleQueue[ArchiveFile]
-    ended: queue.SimpleQueue[tuple[bool, Exception | None]] = field(default_factory=queue.SimpleQueue)
+    ended: queue.SimpleQueue[tuple[bool, Exception | None]] = field(
+        default_factory=queue.SimpleQueue
+    )
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     n_bytes_here: int = 0
@@ -118,7 +126,8 @@ class _Run:
 def run_fetch(
     plan: FetchPlan, *, n_connections: int = 4, progress: Callable[[Progress], object] | None = None
 ) -> FetchReport:
-    """Fetch what is missing.  A file gets its name when it is whole and verified; the same call resumes.
+    """Fetch what is missing.  A file gets its name when it is whole and verified; the same call
+    resumes.
 
     Parameters
     ----------
@@ -132,14 +141,17 @@ def run_fetch(
     Raises
     ------
     InvalidInputError, NotFoundError, TryAgainError
-        All files that failed did so for one such reason: wrong MD5 sums, not there, network.  The others are kept.
+        All files that failed did so for one such reason: wrong MD5 sums, not there, network.  The
+        others are kept.
     IncompleteError
         Files failed for several reasons.
     PermanentError
         The disk is full or cannot be written.
     """
     started = time.monotonic()
-    run = _Run(plan, {folder: open_door(url) for folder, url in plan.origins.items()}, queue.SimpleQueue())
+    run = _Run(
+        plan, {folder: open_door(url) for folder, url in plan.origins.items()}, queue.SimpleQueue()
+    )
     for file in plan.files:
         run.waiting.put(file)
     with plan.mirror.locked():
@@ -156,10 +168,14 @@ def run_fetch(
             thread.join()
     _raise_failures(plan, failures)
     wall_s = time.monotonic() - started
-    return FetchReport(n_fetched, len(plan.files) - n_fetched, run.n_bytes_received, run.n_faults, wall_s)
+    return FetchReport(
+        n_fetched, len(plan.files) - n_fetched, run.n_bytes_received, run.n_faults, wall_s
+    )
 
 
-def _collect(run: _Run, progress: Callable[[Progress], object] | None) -> tuple[int, list[XpscaleError]]:
+def _collect(
+    run: _Run, progress: Callable[[Progress], object] | None
+) -> tuple[int, list[XpscaleError]]:
     """Wait until every file has come or failed; the number that came, and the failures."""
     n_files, n_bytes = len(run.plan.files), run.plan.n_bytes
     n_done = n_fetched = n_in_a_row = 0
@@ -189,6 +205,7 @@ def _raise_failures(plan: FetchPlan, failures: list[XpscaleError]) -> None:
     text = "\n  ".join(error.message for error in failures[:N_SHOWN])
     more = f"\n  and {len(failures) - N_SHOWN:,} more" if len(failures) > N_SHOWN else ""
     raise (kinds[0] if is_one else IncompleteError)(
-        f"{len(failures):,} of {len(plan.files):,} files failed, what came is kept:\n  {text}{more}",
+        f"{len(failures):,} of {len(plan.files):,} files failed, what came is kept:\n "
+        f" {text}{more}",
         failures[0].remedy if is_one else "Run the same command again for those",
     )

@@ -1,4 +1,6 @@
-"""What a fetch of archive files will do: listed, sized, compared with what is there and with the disk."""
+"""What a fetch of archive files will do: listed, sized, compared with what is there and with the
+disk.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,11 @@ class FetchPlan:
     origins
         URL that holds each table's folder.
     files
-        All files that were asked for, sorted by range, pairs side by side; sizes are 0 where the server says none.
+        All files that were asked for, sorted by range, pairs side by side; sizes are 0 where the
+        server says none.
     verified, found
-        Names of the files that were verified before, and of those besides that are there with the right size.
+        Names of the files that were verified before, and of those besides that are there with the
+        right size.
     part_bytes
         Bytes of the others that an earlier fetch left in ``.part`` files.
     free_bytes
@@ -79,9 +83,8 @@ class FetchPlan:
         n_found = len(self.files) - len(missing)
         found = f"; {n_found:,} are there ({size(self.n_bytes - n_bytes)})" if n_found else ""
         return (
-            f"fetch {len(missing):,} of {len(self.files):,} files, {size(n_bytes)}{begun}{unknown}, from "
-            f"{self.url}{found}\n"
-            f"  to {self.mirror.directory}: {size(self.free_bytes)} free"
+            f"fetch {len(missing):,} of {len(self.files):,} files, {size(n_bytes)}{begun}{unknown},"
+            f" from {self.url}{found}\n  to {self.mirror.directory}: {size(self.free_bytes)} free"
         )
 
 
@@ -98,8 +101,9 @@ def plan_fetch(
     Parameters
     ----------
     url
-        Folder, ``s3://`` prefix or http(s) address holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``; ESA's
-        ``https://cdn.gea.esac.esa.int/Gaia/gdr3`` is one.  Over http ``_MD5SUM.txt`` says which files there are.
+        Folder, ``s3://`` prefix or http(s) address holding ``xp_continuous_mean_spectrum/`` and
+        ``gaia_source/``; ESA's ``https://cdn.gea.esac.esa.int/Gaia/gdr3`` is one.  Over http
+        ``_MD5SUM.txt`` says which files there are.
     directory
         A local folder.
     pixels
@@ -119,39 +123,64 @@ def plan_fetch(
     mirror = Mirror(directory)
     origins, files = _list(url, tables, pixels)
     done = verified_sums(mirror.directory)
-    verified = frozenset(file.name for file in files if file.md5 and done.get(file.name) == file.md5)
+    verified = frozenset(
+        file.name for file in files if file.md5 and done.get(file.name) == file.md5
+    )
     files = _with_sizes(files, origins, verified, mirror, n_connections)
     found = frozenset(
         file.name
         for file in files
-        if file.name not in verified and (n_bytes := mirror.size(file)) is not None and file.n_bytes in (0, n_bytes)
+        if file.name not in verified
+        and (n_bytes := mirror.size(file)) is not None
+        and file.n_bytes in (0, n_bytes)
     )
-    parts = [(mirror.part_bytes(file), file.n_bytes) for file in files if file.name not in verified | found]
+    parts = [
+        (mirror.part_bytes(file), file.n_bytes)
+        for file in files
+        if file.name not in verified | found
+    ]
     part_bytes = sum(here for here, whole in parts if here <= whole)
-    plan = FetchPlan(Storage(url).url, mirror, origins, tuple(files), verified, found, part_bytes, mirror.free_bytes)
+    plan = FetchPlan(
+        Storage(url).url,
+        mirror,
+        origins,
+        tuple(files),
+        verified,
+        found,
+        part_bytes,
+        mirror.free_bytes,
+    )
     if plan.needed_bytes > plan.free_bytes:
         raise PlanError(
-            f"{len(plan.missing):,} files of {plan.url} need {size(plan.needed_bytes)}, and {mirror.directory} has "
-            f"{size(plan.free_bytes)} free",
+            f"{len(plan.missing):,} files of {plan.url} need {size(plan.needed_bytes)}, and"
+            f" {mirror.directory} has {size(plan.free_bytes)} free",
             "Make room, choose another disk, or fetch fewer files with --files",
         )
     return plan
 
 
-def _list(url: str, tables: Iterable[str], pixels: tuple[int, int] | None) -> tuple[dict[str, str], list[ArchiveFile]]:
+def _list(
+    url: str, tables: Iterable[str], pixels: tuple[int, int] | None
+) -> tuple[dict[str, str], list[ArchiveFile]]:
     storage = Storage(url)
     origins: dict[str, str] = {}
     files: list[ArchiveFile] = []
     for table in tables:
         if table not in TABLES:
-            raise InvalidInputError(f"there is no table {table!r}", f"Choose from {', '.join(TABLES)}")
+            raise InvalidInputError(
+                f"there is no table {table!r}", f"Choose from {', '.join(TABLES)}"
+            )
         folder = TABLES[table]
         origins[folder], listed = _list_table(storage, folder)
         files += listed
     if pixels is not None:
-        files = [file for file in files if file.first_pixel <= pixels[1] and file.last_pixel >= pixels[0]]
+        files = [
+            file for file in files if file.first_pixel <= pixels[1] and file.last_pixel >= pixels[0]
+        ]
         if not files:
-            raise NotFoundError(f"no file of {storage.url} holds pixels {pixels[0]}-{pixels[1]}", "Check --files")
+            raise NotFoundError(
+                f"no file of {storage.url} holds pixels {pixels[0]}-{pixels[1]}", "Check --files"
+            )
     return origins, sorted(files, key=lambda file: (file.first_pixel, file.name))
 
 
@@ -168,9 +197,15 @@ def _list_table(storage: Storage, folder: str) -> tuple[str, list[ArchiveFile]]:
 
 
 def _with_sizes(
-    files: list[ArchiveFile], origins: Mapping[str, str], verified: frozenset[str], mirror: Mirror, n_connections: int
+    files: list[ArchiveFile],
+    origins: Mapping[str, str],
+    verified: frozenset[str],
+    mirror: Mirror,
+    n_connections: int,
 ) -> list[ArchiveFile]:
-    """The files with their sizes: those that a listing does not give are asked for, but not of verified files."""
+    """The files with their sizes: those that a listing does not give are asked for, but not of
+    verified files.
+    """
     doors = {folder: open_door(url) for folder, url in origins.items()}
     never = threading.Event()
 

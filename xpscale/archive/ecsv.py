@@ -1,13 +1,15 @@
 """Chosen columns of a bulk ECSV file (``.csv.gz``), at nearly the speed of decompressing it.
 
-The archive's bulk files are gzip text: a block of ``#`` lines (counted, never assumed), a header line, then comma-separated
-rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody asked for are skipped 64 bytes at a time without
-being parsed; in a spectrum's row that is 91 % of the text (the correlations).  That the bytes are those the archive packed is
-checked by the decompressor: every gzip member ends with the CRC-32 and the length of its text.
+The archive's bulk files are gzip text: a block of ``#`` lines (counted, never assumed), a header
+line, then comma-separated rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody
+asked for are skipped 64 bytes at a time without being parsed; in a spectrum's row that is 91 % of
+the text (the correlations).  That the bytes are those the archive packed is checked by the
+decompressor: every gzip member ends with the CRC-32 and the length of its text.
 
-Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64: every position and flux
-of the archive is written so.  Others are within 2 units of the last place, which no float32 coefficient can tell.  ``null``,
-an empty field and ``nan`` are missing: NaN for floats, 0 for integers (no Gaia identifier is 0), no elements for arrays.
+Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64:
+every position and flux of the archive is written so.  Others are within 2 units of the last place,
+which no float32 coefficient can tell.  ``null``, an empty field and ``nan`` are missing: NaN for
+floats, 0 for integers (no Gaia identifier is 0), no elements for arrays.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class EcsvReader:
     arrays
         Names of array columns, with the most elements each may have.
     only
-        Ascending values of the first integer column: other rows are passed over.  All rows if not given.
+        Ascending values of the first integer column: other rows are passed over.  All rows if not
+        given.
 
     Attributes
     ----------
@@ -114,7 +117,9 @@ class EcsvReader:
                 f"{self.name} is truncated: its gzip stream ends too early", "Download it again"
             ) from error
         except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]  # stub: an instance
-            raise InvalidInputError(f"{self.name} is not a sound gzip file ({error})", "Download it again") from error
+            raise InvalidInputError(
+                f"{self.name} is not a sound gzip file ({error})", "Download it again"
+            ) from error
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:
         buffer = bytearray(CHUNK_BYTES + PADDING)
@@ -142,7 +147,9 @@ class EcsvReader:
                 yield rows.taken()
             if n_read == 0:
                 if roles is None:
-                    raise InvalidInputError(f"{self.name} has no header line", "Check that it is an archive bulk file")
+                    raise InvalidInputError(
+                        f"{self.name} has no header line", "Check that it is an archive bulk file"
+                    )
                 if rows.n:
                     yield rows.taken()
                 return
@@ -150,20 +157,27 @@ class EcsvReader:
             filled -= consumed
 
     def _roles(self, header: bytes) -> NDArray[np.int32]:
-        names = [name.strip().strip('"') for name in header.decode("utf-8", "replace").strip().split(",")]
+        names = [
+            name.strip().strip('"') for name in header.decode("utf-8", "replace").strip().split(",")
+        ]
         wanted = self._integers + self._floats + [name for name, _ in self._arrays]
         missing = [name for name in wanted if name not in names]
         if missing:
             raise InvalidInputError(
-                f"{self.name} has no column {', '.join(missing)}; it starts with {', '.join(names[:4])}",
+                f"{self.name} has no column {', '.join(missing)}; it starts with"
+                f" {', '.join(names[:4])}",
                 "Check that the file is of the table its name says",
             )
         self._names = names
         slot = {name: i for i, name in enumerate(wanted)}
         return np.array([slot.get(name, -1) for name in names], np.int32)
 
-    def _scan(self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32], rows: _Rows) -> int:
-        """Add the complete rows of a piece of text, as many as there is room for; the offset behind them."""
+    def _scan(
+        self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32], rows: _Rows
+    ) -> int:
+        """Add the complete rows of a piece of text, as many as there is room for; the offset behind
+        them.
+        """
         data, before = np.frombuffer(buffer, np.uint8), rows.n
         rows.n, n_passed, consumed, bad = scan_rows(
             data, start, stop, rows.n, roles, self._only,
@@ -171,10 +185,15 @@ class EcsvReader:
         )  # fmt: skip
         self.n_rows += rows.n - before + n_passed
         if bad >= 0:
-            reason = "has another number of columns than the header" if bad == len(roles) else "cannot be read"
+            reason = (
+                "has another number of columns than the header"
+                if bad == len(roles)
+                else "cannot be read"
+            )
             column = "" if bad == len(roles) else f", column {self._names[bad]},"
             raise InvalidInputError(
-                f"{self.name}: row {self.n_rows + 1:,}{column} {reason}", "Download the file again, or report it"
+                f"{self.name}: row {self.n_rows + 1:,}{column} {reason}",
+                "Download the file again, or report it",
             )
         return consumed
 
@@ -211,7 +230,9 @@ class _Rows:
 
 
 def _header_start(buffer: bytearray, filled: int) -> int | None:
-    """Offset of the first line that does not begin with ``#``, once that line is complete in the buffer."""
+    """Offset of the first line that does not begin with ``#``, once that line is complete in the
+    buffer.
+    """
     position = 0
     while position < filled:
         end = buffer.find(b"\n", position, filled)

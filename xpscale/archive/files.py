@@ -1,8 +1,8 @@
 """Which files make up an archive: names, level-8 HEALPix ranges, sizes, MD5 sums, pairs.
 
-An archive is a folder or URL that holds ``xp_continuous_mean_spectrum/`` and ``gaia_source/``, as the Gaia archive serves
-them.  File names carry the inclusive range of level-8 pixels of ``source_id >> 43`` inside; a spectrum file and the
-GaiaSource file of the same range belong together.
+An archive is a folder or URL that holds ``xp_continuous_mean_spectrum/`` and ``gaia_source/``, as
+the Gaia archive serves them.  File names carry the inclusive range of level-8 pixels of ``source_id
+>> 43`` inside; a spectrum file and the GaiaSource file of the same range belong together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = ["Archive", "ArchiveFile", "FilePair", "list_table", "md5_sums", "open
 XP_FOLDER = "xp_continuous_mean_spectrum"
 SOURCE_FOLDER = "gaia_source"
 BLOCK_BYTES = 1 << 24
-NAME = re.compile(r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz")
+NAME = re.compile(
+    r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz"
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -72,9 +74,11 @@ class FilePair:
 
     @property
     def key(self) -> str:
-        """``000000-003111.1f2e3d4c``: the range in the files' names, and a hash of their sizes and MD5 sums.
+        """``000000-003111.1f2e3d4c``: the range in the files' names, and a hash of their sizes and
+        MD5 sums.
 
-        A file that is replaced by another makes another key, so that nothing done with the old one is taken for it.
+        A file that is replaced by another makes another key, so that nothing done with the old one
+        is taken for it.
         """
         content = "\n".join(file.fingerprint for file in (self.spectra, self.sources))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -95,7 +99,9 @@ class Archive:
 
     @property
     def digest(self) -> str:
-        """Content hash from names, sizes and MD5 sums (or CRC-32): two archives with equal digests hold equal files."""
+        """Content hash from names, sizes and MD5 sums (or CRC-32): two archives with equal digests
+        hold equal files.
+        """
         lines = [file.fingerprint for pair in self.pairs for file in (pair.spectra, pair.sources)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -106,10 +112,11 @@ def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
     Parameters
     ----------
     url
-        Folder or URL holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``.  Over http, where nothing can be
-        listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+        Folder or URL holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``.  Over http,
+        where nothing can be listed, the ``_MD5SUM.txt`` of each folder says which files there are.
     allow_unpaired
-        Whether a spectrum file may lack its GaiaSource file; it is paired with the name of the file that should be there.
+        Whether a spectrum file may lack its GaiaSource file; it is paired with the name of the file
+        that should be there.
 
     Raises
     ------
@@ -118,15 +125,17 @@ def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
     """
     storage = Storage(url)
     spectra = _list_spectra(storage)
-    sources = {(file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)}
+    sources = {
+        (file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)
+    }
     missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
     if allow_unpaired:
         sources |= {(file.first_pixel, file.last_pixel): _absent_sources(file) for file in missing}
     elif missing:
         names = ", ".join(_absent_sources(file).name.rpartition("/")[2] for file in missing[:3])
         raise NotFoundError(
-            f"{storage.url}/{SOURCE_FOLDER} lacks {names}{' ...' if len(missing) > 3 else ''}, the source table of "
-            f"{len(missing)} spectrum file{'s' * (len(missing) > 1)}",
+            f"{storage.url}/{SOURCE_FOLDER} lacks {names}{' ...' if len(missing) > 3 else ''}, the"
+            f" source table of {len(missing)} spectrum file{'s' * (len(missing) > 1)}",
             "Fetch it from the archive's gaia_source folder",
         )
     pairs = tuple(FilePair(file, sources[file.first_pixel, file.last_pixel]) for file in spectra)
@@ -135,11 +144,15 @@ def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
 
 def _absent_sources(spectra: ArchiveFile) -> ArchiveFile:
     first, last = spectra.first_pixel, spectra.last_pixel
-    return ArchiveFile(f"{SOURCE_FOLDER}/GaiaSource_{first:06d}-{last:06d}.csv.gz", first, last, 0, "")
+    return ArchiveFile(
+        f"{SOURCE_FOLDER}/GaiaSource_{first:06d}-{last:06d}.csv.gz", first, last, 0, ""
+    )
 
 
 def _list_spectra(storage: Storage) -> list[ArchiveFile]:
-    """The spectrum files; ESA's own server keeps them one folder deeper, below ``Spectroscopy/``."""
+    """The spectrum files; ESA's own server keeps them one folder deeper, below
+    ``Spectroscopy/``.
+    """
     try:
         return list_table(storage, XP_FOLDER)
     except NotFoundError:
@@ -151,7 +164,9 @@ def _list_spectra(storage: Storage) -> list[ArchiveFile]:
 
 
 def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
-    """The files of one table's folder, sorted by range; over http those in its ``_MD5SUM.txt``, of unknown size."""
+    """The files of one table's folder, sorted by range; over http those in its ``_MD5SUM.txt``, of
+    unknown size.
+    """
     sums = md5_sums(storage, folder)
     sizes = dict.fromkeys(sums, 0)
     if not storage.url.startswith("http"):
@@ -165,7 +180,8 @@ def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
         expected = "XpContinuousMeanSpectrum" if folder.endswith(XP_FOLDER) else "GaiaSource"
         if match["table"] != expected:
             raise InvalidInputError(
-                f"{storage.url}/{folder}/{name} is in the wrong folder", f"Only {expected} files here"
+                f"{storage.url}/{folder}/{name} is in the wrong folder",
+                f"Only {expected} files here",
             )
         first, last = int(match["first"]), int(match["last"])
         key, md5 = f"{folder}/{name}", sums.get(name, "")

@@ -1,4 +1,6 @@
-"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to be right."""
+"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to
+be right.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Mirror:
     def __post_init__(self) -> None:
         storage = Storage(self.directory)
         if not storage.is_local:
-            raise InvalidInputError(f"{self.directory} is not a local folder", "Fetch into a local folder")
+            raise InvalidInputError(
+                f"{self.directory} is not a local folder", "Fetch into a local folder"
+            )
         if Path(storage.url).exists() and not Path(storage.url).is_dir():
             raise InvalidInputError(f"{self.directory} is a file", "Give a folder")
         object.__setattr__(self, "directory", storage.url)
@@ -63,7 +67,9 @@ class Mirror:
         return path.stat().st_size if path.is_file() else None
 
     def is_right(self, file: ArchiveFile) -> bool:
-        """Whether a file is there whole, by reading it; by its size alone where the archive has no MD5 sum."""
+        """Whether a file is there whole, by reading it; by its size alone where the archive has no
+        MD5 sum.
+        """
         n_bytes = self.size(file)
         if n_bytes is None or (file.n_bytes and n_bytes != file.n_bytes):
             return False
@@ -81,7 +87,9 @@ class Mirror:
             notes.write(note_line(self.directory, file.name, file.md5))
 
     def write_sums(self, files: Iterable[ArchiveFile]) -> None:
-        """Add the files' MD5 sums to each folder's ``_MD5SUM.txt``, which lists what belongs here, fetched or not yet."""
+        """Add the files' MD5 sums to each folder's ``_MD5SUM.txt``, which lists what belongs here,
+        fetched or not yet.
+        """
         sums: dict[str, dict[str, str]] = {}
         for file in files:
             folder, name = file.name.split("/")
@@ -108,7 +116,8 @@ class Mirror:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TryAgainError(
-                    f"another process is fetching into {self.directory}", "Wait for it, or end it and try again"
+                    f"another process is fetching into {self.directory}",
+                    "Wait for it, or end it and try again",
                 ) from None
             except OSError:
                 pass  # a file system without locks

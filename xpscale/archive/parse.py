@@ -22,8 +22,14 @@ MAX_BAND = 64
 """Most coefficients a band may have: 55 in DR3, 51 BP in DR4."""
 
 _BANDS = ("bp", "rp")
-_ARRAYS = [(f"{band}_{what}", MAX_BAND) for what in ("coefficients", "coefficient_errors") for band in _BANDS]
-_CORRELATIONS = [(f"{band}_coefficient_correlations", MAX_BAND * (MAX_BAND - 1) // 2) for band in _BANDS]
+_ARRAYS = [
+    (f"{band}_{what}", MAX_BAND)
+    for what in ("coefficients", "coefficient_errors")
+    for band in _BANDS
+]
+_CORRELATIONS = [
+    (f"{band}_coefficient_correlations", MAX_BAND * (MAX_BAND - 1) // 2) for band in _BANDS
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +47,8 @@ class ParsedSpectra:
     n_bp
         How many of the C coefficients are BP.
     correlations
-        BP and RP, float32, each with shape (N, n (n - 1) / 2) for the n coefficients of its band, in the archive's order;
-        NaN where there are none.  ``None`` if they were not asked for.
+        BP and RP, float32, each with shape (N, n (n - 1) / 2) for the n coefficients of its band,
+        in the archive's order; NaN where there are none.  ``None`` if they were not asked for.
     """
 
     source_id: NDArray[np.int64]
@@ -71,16 +77,26 @@ def parse_spectra(stream: BinaryIO, name: str, *, correlations: bool = False) ->
     InvalidInputError
         The file is damaged or of another table, or a row's arrays have an unexpected length.
     """
-    reader = EcsvReader(stream, name, integers=["source_id"], arrays=_ARRAYS + _CORRELATIONS * correlations)
+    reader = EcsvReader(
+        stream, name, integers=["source_id"], arrays=_ARRAYS + _CORRELATIONS * correlations
+    )
     chunks, of_chunks = [], []
     for chunk in reader.chunks():
         of_chunks.append([_trimmed(chunk, slot) for slot in (4, 5)] if correlations else [])
         # the chunk's arrays are views of one that is padded to the widest correlations
-        chunks.append(replace(chunk, arrays=tuple(a.copy() for a in chunk.arrays[:4])) if correlations else chunk)
+        chunks.append(
+            replace(chunk, arrays=tuple(a.copy() for a in chunk.arrays[:4]))
+            if correlations
+            else chunk
+        )
     if not chunks:
-        raise InvalidInputError(f"{name} has no rows", "Check the file; an archive file is never empty")
+        raise InvalidInputError(
+            f"{name} has no rows", "Check the file; an archive file is never empty"
+        )
     lengths = np.concatenate([chunk.lengths for chunk in chunks])
-    n_bp, n_rp = (_band_length(lengths[:, i], lengths[:, i + 2], band, name) for i, band in enumerate(_BANDS))
+    n_bp, n_rp = (
+        _band_length(lengths[:, i], lengths[:, i + 2], band, name) for i, band in enumerate(_BANDS)
+    )
     for i, n in enumerate((n_bp, n_rp) if correlations else ()):
         _check_correlations(lengths[:, 4 + i], n * (n - 1) // 2, _BANDS[i], name)
     return ParsedSpectra(
@@ -101,7 +117,9 @@ def _trimmed(chunk: EcsvChunk, slot: int) -> NDArray[np.float32]:
 def _joined(
     chunks: list[list[NDArray[np.float32]]], sizes: tuple[int, int], n_rows: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both bands' correlations, whole; the chunks are given up one by one, so that memory never holds them twice."""
+    """Both bands' correlations, whole; the chunks are given up one by one, so that memory never
+    holds them twice.
+    """
     joined = tuple(np.full((n_rows, n * (n - 1) // 2), np.nan, np.float32) for n in sizes)
     row = n_rows
     while chunks:
@@ -119,7 +137,8 @@ def _band_length(values: NDArray[np.int32], errors: NDArray[np.int32], band: str
     if len(wrong):
         row = wrong[0]
         raise InvalidInputError(
-            f"{name}: row {row + 1:,} has {values[row]} {band}_coefficients and {errors[row]} errors, others have {n}",
+            f"{name}: row {row + 1:,} has {values[row]} {band}_coefficients and {errors[row]}"
+            f" errors, others have {n}",
             "Download the file again, or report it",
         )
     return n
@@ -130,7 +149,8 @@ def _check_correlations(found: NDArray[np.int32], expected: int, band: str, name
     if len(wrong):
         row = wrong[0]
         raise InvalidInputError(
-            f"{name}: row {row + 1:,} has {found[row]} {band}_coefficient_correlations, not {expected}",
+            f"{name}: row {row + 1:,} has {found[row]} {band}_coefficient_correlations, not"
+            f" {expected}",
             "Download the file again, or report it",
         )
 

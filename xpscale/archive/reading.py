@@ -1,4 +1,6 @@
-"""An archive file's compressed bytes, from start to end, and whether they are those that ``_MD5SUM.txt`` means."""
+"""An archive file's compressed bytes, from start to end, and whether they are those that
+``_MD5SUM.txt`` means.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["open_file", "verified_stream"]
 
 MAX_PENDING = 8
-"""Blocks read and not yet hashed, of half a megabyte each: neither thread waits for the other where cores are busy."""
+"""Blocks read and not yet hashed, of half a megabyte each: neither thread waits for the other where
+cores are busy.
+"""
 
 
 def open_file(storage: Storage, file: ArchiveFile) -> BinaryIO:
@@ -30,15 +34,18 @@ def open_file(storage: Storage, file: ArchiveFile) -> BinaryIO:
             return (Path(storage.url) / file.name).open("rb")
         return cast(BinaryIO, _Blocks(storage, file.name))
     except FileNotFoundError as error:
-        raise InvalidInputError(f"{storage.url}/{file.name} does not exist", "Fetch it from the archive") from error
+        raise InvalidInputError(
+            f"{storage.url}/{file.name} does not exist", "Fetch it from the archive"
+        ) from error
 
 
 @contextlib.contextmanager
 def verified_stream(storage: Storage, file: ArchiveFile) -> Iterator[BinaryIO]:
     """As `open_file`; at the end the MD5 sum is compared with the listed one.
 
-    It is not taken of a file that ``fetch`` or ``verify`` has found right, or that no ``_MD5SUM.txt`` lists: MD5 costs a third
-    of what decompressing does, and against damage each gzip member carries its own CRC-32 (see ``design/002-ingest.md``).
+    It is not taken of a file that ``fetch`` or ``verify`` has found right, or that no
+    ``_MD5SUM.txt`` lists: MD5 costs a third of what decompressing does, and against damage each
+    gzip member carries its own CRC-32 (see ``design/002-ingest.md``).
 
     Raises
     ------
@@ -54,12 +61,15 @@ def verified_stream(storage: Storage, file: ArchiveFile) -> Iterator[BinaryIO]:
             md5 = hashed.finish()
     if md5 != file.md5:
         raise InvalidInputError(
-            f"{storage.url}/{file.name} has MD5 {md5}, _MD5SUM.txt says {file.md5}", "Download it again"
+            f"{storage.url}/{file.name} has MD5 {md5}, _MD5SUM.txt says {file.md5}",
+            "Download it again",
         )
 
 
 class _Blocks(io.RawIOBase):
-    """A remote object, read in order with one range request a block, each tried again where it fails."""
+    """A remote object, read in order with one range request a block, each tried again where it
+    fails.
+    """
 
     def __init__(self, storage: Storage, key: str) -> None:
         self._storage, self._key = storage, key
@@ -81,7 +91,9 @@ class _Blocks(io.RawIOBase):
 
 
 class _HashingReader(io.RawIOBase):
-    """A stream that takes the MD5 of all that is read through it, in a thread beside the decompression."""
+    """A stream that takes the MD5 of all that is read through it, in a thread beside the
+    decompression.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream

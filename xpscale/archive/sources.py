@@ -1,4 +1,6 @@
-"""What a spectrum needs from its ``gaia_source`` file: position and mean G flux, matched by source_id."""
+"""What a spectrum needs from its ``gaia_source`` file: position and mean G flux, matched by
+source_id.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Tables in the formats that the Gaia archive and people hand around, behind one small face.
 
-CSV and ECSV are read as text: the archive writes ``null`` where ECSV readers expect a number, and arrays as ``"(1.0, 2.0)"``
-or ``"[1.0,2.0]"``.  FITS and VOTable go through astropy, HDF5 (a dataset a column) through h5py.  What a file is, its first
-bytes say, not its name; any of them may be gzipped.  A missing array is empty, null, masked, or all NaN.
+CSV and ECSV are read as text: the archive writes ``null`` where ECSV readers expect a number, and
+arrays as ``"(1.0, 2.0)"`` or ``"[1.0,2.0]"``.  FITS and VOTable go through astropy, HDF5 (a dataset
+a column) through h5py.  What a file is, its first bytes say, not its name; any of them may be
+gzipped.  A missing array is empty, null, masked, or all NaN.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]
     Raises
     ------
     InvalidInputError
-        The file is damaged or of no known format; also from the tables' own methods where they are used in
-        `explained`.
+        The file is damaged or of no known format; also from the tables' own methods where they are
+        used in `explained`.
     """
     head = stream.read(8)
     stream.seek(0)
@@ -94,15 +95,19 @@ def explained(name: str) -> Iterator[None]:
     except (XpscaleError, MemoryError):
         raise
     except ImportError as error:
-        raise InvalidInputError(f"{name} needs {error.name} to be read", "pip install 'xpscale[hdf5]'") from error
+        raise InvalidInputError(
+            f"{name} needs {error.name} to be read", "pip install 'xpscale[hdf5]'"
+        ) from error
     except Exception as error:  # each of five libraries has its own ways to fail on damage
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise InvalidInputError(
-            f"{name} is damaged ({type(error).__name__}: {line})", "Fetch it again, or take it out of the folder"
+            f"{name} is damaged ({type(error).__name__}: {line})",
+            "Fetch it again, or take it out of the folder",
         ) from error
 
 
-# -- text -------------------------------------------------------------------------------------------------------
+# -- text
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,15 +119,20 @@ class _TextTable:
     where: str
 
     def integers(self, name: str) -> NDArray[np.int64]:
-        return np.array([self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64)
+        return np.array(
+            [self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64
+        )
 
     def floats(self, name: str) -> NDArray[np.float64]:
         texts = enumerate(self.columns[name])
-        return np.array([self._value(float, name, i, _number(text)) for i, text in texts], np.float64)
+        return np.array(
+            [self._value(float, name, i, _number(text)) for i, text in texts], np.float64
+        )
 
     def vectors(self, name: str) -> NDArray[np.float32]:
         return stack(
-            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])], f"{self.where}: {name}"
+            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])],
+            f"{self.where}: {name}",
         )
 
     def _vector(self, name: str, row: int, text: str) -> NDArray[np.float64]:
@@ -131,7 +141,8 @@ class _TextTable:
             return np.empty(0)
         if text[0] + text[-1] not in ("()", "[]"):
             raise InvalidInputError(
-                f"{self.where}: row {row + 1} has an array in {name} that does not end", "Fetch it again"
+                f"{self.where}: row {row + 1} has an array in {name} that does not end",
+                "Fetch it again",
             )
         fields = [_number(field) for field in text[1:-1].split(",")] if text[1:-1].strip() else []
         return np.array([self._value(float, name, row, field) for field in fields])
@@ -141,7 +152,8 @@ class _TextTable:
             return kind(text)
         except ValueError:
             raise InvalidInputError(
-                f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number", "Fetch it again"
+                f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number",
+                "Fetch it again",
             ) from None
 
 
@@ -169,15 +181,22 @@ def _parse_text(lines: io.TextIOWrapper, where: str) -> Table:
     names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
     names = [name.strip() for name in names]
     if "source_id" not in first.lower() or not names:
-        raise InvalidInputError(f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line")
+        raise InvalidInputError(
+            f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
+        )
     columns: dict[str, list[str]] = {name: [] for name in names}
-    kept = [(i, columns[name]) for i, name in enumerate(names) if not name.lower().endswith("_correlations")]
+    kept = [
+        (i, columns[name])
+        for i, name in enumerate(names)
+        if not name.lower().endswith("_correlations")
+    ]
     for number, row in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True)):
         if not row or row[0].startswith("#"):
             continue
         if len(row) != len(names):
             raise InvalidInputError(
-                f"{where}: row {number + 1} has {len(row)} of {len(names)} fields; the file may be cut off",
+                f"{where}: row {number + 1} has {len(row)} of {len(names)} fields; the file may be"
+                " cut off",
                 "Fetch it again",
             )
         for i, column in kept:
@@ -185,7 +204,8 @@ def _parse_text(lines: io.TextIOWrapper, where: str) -> Table:
     return _TextTable(names, columns, where)
 
 
-# -- arrays -----------------------------------------------------------------------------------------------------
+# -- arrays
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,7 +219,8 @@ class _ArrayTable:
         values = np.asarray(self.get(name))
         if values.dtype.kind not in "iu":
             raise InvalidInputError(
-                f"{name} is {values.dtype}, not an integer column", "Identifiers of 19 digits do not survive as floats"
+                f"{name} is {values.dtype}, not an integer column",
+                "Identifiers of 19 digits do not survive as floats",
             )
         return values.astype(np.int64)
 
@@ -210,7 +231,9 @@ class _ArrayTable:
         values = self.get(name)
         if getattr(values, "dtype", None) != np.dtype(object) and getattr(values, "ndim", 1) == 2:
             with np.errstate(over="ignore"):
-                return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan)).astype(np.float32)
+                return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan)).astype(
+                    np.float32
+                )
         return stack([_filled(value) for value in values], name)
 
 
@@ -227,7 +250,8 @@ def stack(rows: Sequence[NDArray[Any]], where: str) -> NDArray[np.float32]:
     wrong = np.flatnonzero((lengths != width) & (lengths > 0))
     if len(wrong):
         raise InvalidInputError(
-            f"{where}: row {wrong[0] + 1} has {lengths[wrong[0]]} values, others have {width}", "Fetch it again"
+            f"{where}: row {wrong[0] + 1} has {lengths[wrong[0]]} values, others have {width}",
+            "Fetch it again",
         )
     out = np.full((len(rows), width), np.nan, np.float32)
     with np.errstate(over="ignore"):
@@ -274,9 +298,15 @@ def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
 
 
 def hdf5_groups(stream: BinaryIO) -> list[str]:
-    """The groups that hold a table each (MyGaiaDB's file of all ranges); ``[""]`` if the root does (Flatiron's)."""
+    """The groups that hold a table each (MyGaiaDB's file of all ranges); ``[""]`` if the root does
+    (Flatiron's).
+    """
     import h5py
 
     with h5py.File(stream, "r") as file:
-        groups = [name for name, item in file.items() if isinstance(item, h5py.Group) and "source_id" in item]
+        groups = [
+            name
+            for name, item in file.items()
+            if isinstance(item, h5py.Group) and "source_id" in item
+        ]
         return [""] if "source_id" in file or not groups else groups

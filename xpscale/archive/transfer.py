@@ -1,6 +1,7 @@
 """Getting one file whole: from any offset, again where a connection drops, right by its MD5 sum.
 
-What has come is kept in ``NAME.part``; a later call, of this process or another, hashes it and goes on behind it.
+What has come is kept in ``NAME.part``; a later call, of this process or another, hashes it and goes
+on behind it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Stopped(Exception):
     """The run is over; what this file has so far is kept."""
 
 
-# -- trying again -----------------------------------------------------------------------------------------------------
+# -- trying again
+# --------------------------------------------------------------------------------------------------
 
 
 def patiently(ask: Callable[[], Result], stop: threading.Event) -> Result:
@@ -52,15 +54,20 @@ def _rest(error: TryAgainError, n_faults: int, stop: threading.Event) -> None:
     """Wait after the n-th fault in a row, or raise it if it was one too many."""
     asked_s = error.wait_s if isinstance(error, Busy) else 0.0
     if n_faults >= N_TRIES or asked_s > LONGEST_RETRY_AFTER_S:
-        after = f", asking to come back in {asked_s:,.0f} s" if asked_s > LONGEST_RETRY_AFTER_S else ""
+        after = (
+            f", asking to come back in {asked_s:,.0f} s" if asked_s > LONGEST_RETRY_AFTER_S else ""
+        )
         tries = f" ({n_faults} tries in a row)" if n_faults > 1 else ""
-        raise TryAgainError(f"{error.message}{after}{tries}", "Run the same command again later") from error
+        raise TryAgainError(
+            f"{error.message}{after}{tries}", "Run the same command again later"
+        ) from error
     backoff_s = min(FIRST_WAIT_S * 2 ** (n_faults - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)
     if stop.wait(max(backoff_s, asked_s)):
         raise Stopped
 
 
-# -- one file ---------------------------------------------------------------------------------------------------------
+# -- one file
+# --------------------------------------------------------------------------------------------------
 
 
 class Part:
@@ -138,7 +145,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PermanentError(
-            f"{path} cannot be written: {error.strerror or error}", "Mend that, then run the same command again"
+            f"{path} cannot be written: {error.strerror or error}",
+            "Mend that, then run the same command again",
         ) from error
 
 
@@ -155,8 +163,9 @@ def md5_of(path: Path) -> tuple[Any, int]:
 def receive(door: Door, file: ArchiveFile, part: Part, stop: threading.Event) -> int:
     """Make a part whole and right, and return the number of faults on the way.
 
-    A dropped connection is tried again, behind what has come, as long as tries bring new bytes and at most `N_TRIES`
-    times in a row when they do not.  The MD5 sum alone says what is whole: servers are wrong about lengths.
+    A dropped connection is tried again, behind what has come, as long as tries bring new bytes and
+    at most `N_TRIES` times in a row when they do not.  The MD5 sum alone says what is whole:
+    servers are wrong about lengths.
 
     Raises
     ------
@@ -201,11 +210,16 @@ def _receive_once(door: Door, file: ArchiveFile, part: Part, stop: threading.Eve
         if reply.start != part.n_bytes:
             part.restart()
         if reply.start != part.n_bytes:
-            raise TryAgainError(f"{file.name}: the server sent bytes from {reply.start:,}, which nobody asked for")
+            raise TryAgainError(
+                f"{file.name}: the server sent bytes from {reply.start:,}, which nobody asked for"
+            )
         for block in reply.blocks:
             part.append(block)
             if stop.is_set():
                 raise Stopped
         n_bytes = max(reply.n_bytes, file.n_bytes)
     if part.n_bytes < n_bytes:
-        raise TryAgainError(f"{file.name}: connection dropped after {part.n_bytes:,} of {n_bytes:,} bytes", "Try again")
+        raise TryAgainError(
+            f"{file.name}: connection dropped after {part.n_bytes:,} of {n_bytes:,} bytes",
+            "Try again",
+        )

@@ -1,7 +1,8 @@
-"""Which files of a local archive are known to be right: ``DIR/.fetched``, a line ``md5 n_bytes mtime_ns name`` each.
+"""Which files of a local archive are known to be right: ``DIR/.fetched``, a line ``md5 n_bytes
+mtime_ns name`` each.
 
-``fetch`` and ``verify`` write it, so that a second fetch, and ingest, need not hash terabytes again.  A file that was touched
-since does not fit its line and is hashed.
+``fetch`` and ``verify`` write it, so that a second fetch, and ingest, need not hash terabytes
+again.  A file that was touched since does not fit its line and is hashed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def note_line(directory: str, name: str, md5: str) -> str:
 
 
 def note_verified(directory: str, files: Iterable[tuple[str, str]]) -> None:
-    """Note names and MD5 sums of files that are right; a folder that cannot be written is left as it is."""
+    """Note names and MD5 sums of files that are right; a folder that cannot be written is left as
+    it is.
+    """
     known = verified_sums(directory)
     lines = [note_line(directory, name, md5) for name, md5 in files if known.get(name) != md5]
     with contextlib.suppress(OSError), Path(directory, FETCHED).open("a") as notes:

@@ -50,9 +50,10 @@ def verify_archive(
 ) -> ArchiveCheck:
     """Read a whole archive and verify it.
 
-    Every file that ``_MD5SUM.txt`` lists must be there and have that sum, and every file must be listed; names must be
-    the archive's, in the right folder, with ranges of pixels that do not overlap; spectra and sources must come in pairs.
-    In a local folder that can be written, the files that are right are noted, and neither fetch nor ingest hashes them again.
+    Every file that ``_MD5SUM.txt`` lists must be there and have that sum, and every file must be
+    listed; names must be the archive's, in the right folder, with ranges of pixels that do not
+    overlap; spectra and sources must come in pairs. In a local folder that can be written, the
+    files that are right are noted, and neither fetch nor ingest hashes them again.
 
     Parameters
     ----------
@@ -82,15 +83,23 @@ def verify_archive(
         if _range(folder, name) is not None
     }
     if not files and not any(sums.values()):
-        raise NotFoundError(f"{storage.url} holds no archive file", f"Give the folder that contains {XP_FOLDER}/")
-    problems = [problem for folder in found for problem in _name_problems(folder, found[folder], sums[folder])]
+        raise NotFoundError(
+            f"{storage.url} holds no archive file", f"Give the folder that contains {XP_FOLDER}/"
+        )
+    problems = [
+        problem
+        for folder in found
+        for problem in _name_problems(folder, found[folder], sums[folder])
+    ]
     n_pairs, unpaired = _pairs(files)
     problems += unpaired + _wrong_sums(storage, files, sums, n_threads, progress)
     return ArchiveCheck(storage.url, len(files), n_pairs, sum(files.values()), tuple(problems))
 
 
 def _names(storage: Storage, folder: str) -> dict[str, int]:
-    return {key.removeprefix(f"{folder}/"): n_bytes for key, n_bytes in storage.list(folder).items()}
+    return {
+        key.removeprefix(f"{folder}/"): n_bytes for key, n_bytes in storage.list(folder).items()
+    }
 
 
 def _range(folder: str, name: str) -> tuple[int, int] | None:
@@ -123,7 +132,10 @@ def _name_problems(folder: str, names: dict[str, int], sums: dict[str, str]) -> 
             yield f"{folder}/{name} is not named as an archive file"
     for (one, name), (other, next_name) in pairwise(sorted(ranges)):
         if other[0] <= one[1]:
-            yield f"{folder}/{name} and {next_name} overlap in pixels {other[0]}-{min(one[1], other[1])}"
+            yield (
+                f"{folder}/{name} and {next_name} overlap in pixels"
+                f" {other[0]}-{min(one[1], other[1])}"
+            )
     for name in sums:
         if name not in names and NAME.fullmatch(name):
             yield f"{folder}/{name} is missing: {SUMS} lists it"
@@ -181,7 +193,9 @@ def _wrong_sums(
         if not listed:
             return f"{key} is not in {SUMS}" if sums[folder] else ""
         if digest.hexdigest() != listed:
-            return f"{key} ({files[key]:,} bytes) has MD5 {digest.hexdigest()}, {SUMS} says {listed}"
+            return (
+                f"{key} ({files[key]:,} bytes) has MD5 {digest.hexdigest()}, {SUMS} says {listed}"
+            )
         right.append((key, listed))
         return ""
 

@@ -40,8 +40,9 @@ IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
 class CheckReport:
     """What `check` looked at and what it found; each problem names its object.
 
-    ``strays`` are objects that nobody needs and no reader sees: no problem, and `xpscale.catalog.clean` removes them.
-    ``quarantined`` are the tasks that this version was published without.
+    ``strays`` are objects that nobody needs and no reader sees: no problem, and
+    `xpscale.catalog.clean` removes them. ``quarantined`` are the tasks that this version was
+    published without.
     """
 
     catalog: str
@@ -66,7 +67,9 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class CatalogInfo:
-    """The current version in numbers: rows, parts by HEALPix order, bytes by product, area in square degrees."""
+    """The current version in numbers: rows, parts by HEALPix order, bytes by product, area in
+    square degrees.
+    """
 
     catalog: str
     snapshot: int
@@ -113,7 +116,10 @@ def info(storage: Storage) -> CatalogInfo:
         quarantined=manifest.quarantined,
         n_partitions=len(pixels),
         partitions_by_order=dict(sorted(Counter(pixel.order for pixel in pixels).items())),
-        n_bytes={product: sum(part.n_bytes for part in manifest.of(product)) for product in identity.products},
+        n_bytes={
+            product: sum(part.n_bytes for part in manifest.of(product))
+            for product in identity.products
+        },
         area_sq_deg=round(sum(pixel.area_sq_deg for pixel in pixels), 3),
     )
 
@@ -121,16 +127,17 @@ def info(storage: Storage) -> CatalogInfo:
 def check(storage: Storage, deep: bool = True) -> CheckReport:
     """Compare the current version with its manifest.
 
-    Always: every part is there, with its size, rows and schema; nothing else lies beside the parts; products share
-    pixels, none overlaps another; the HATS metadata describe this manifest and pass hats' strict validation.
+    Always: every part is there, with its size, rows and schema; nothing else lies beside the parts;
+    products share pixels, none overlaps another; the HATS metadata describe this manifest and pass
+    hats' strict validation.
 
     Parameters
     ----------
     storage
         The catalogue.
     deep
-        Also read every byte: sha256, order and pixel of the rows, the same sources in all products, none twice in
-        a part.
+        Also read every byte: sha256, order and pixel of the rows, the same sources in all products,
+        none twice in a part.
 
     Raises
     ------
@@ -144,13 +151,25 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     by_pixel: dict[Pixel, list[Part]] = {}
     for part in manifest.parts:
         by_pixel.setdefault(part.pixel, []).append(part)
-    there = {key: size for product in manifest.identity.products for key, size in storage.list(product).items()}
-    problems = [*_identity_problems(storage, manifest), *_pixel_problems(by_pixel, manifest.identity.products)]
+    there = {
+        key: size
+        for product in manifest.identity.products
+        for key, size in storage.list(product).items()
+    }
+    problems = [
+        *_identity_problems(storage, manifest),
+        *_pixel_problems(by_pixel, manifest.identity.products),
+    ]
     problems += _listing_problems(manifest.parts, there)
-    sound = {pixel: [p for p in parts if there.get(p.key) == p.n_bytes] for pixel, parts in by_pixel.items()}
+    sound = {
+        pixel: [p for p in parts if there.get(p.key) == p.n_bytes]
+        for pixel, parts in by_pixel.items()
+    }
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if deep else 16) as threads:
         look = _deep_problems if deep else _shallow_problems
-        for found in threads.map(lambda parts: list(look(storage, manifest, parts)), sound.values()):
+        for found in threads.map(
+            lambda parts: list(look(storage, manifest, parts)), sound.values()
+        ):
             problems += found
     problems += _hats_problems(storage, manifest)
     strays = find_strays(storage)
@@ -173,11 +192,16 @@ def _identity_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
         yield f"run.json says {name} is {there}, the manifest says {listed}"
 
 
-def _pixel_problems(by_pixel: Mapping[Pixel, list[Part]], products: tuple[str, ...]) -> Iterator[str]:
+def _pixel_problems(
+    by_pixel: Mapping[Pixel, list[Part]], products: tuple[str, ...]
+) -> Iterator[str]:
     for pixel, parts in by_pixel.items():
         there = tuple(sorted(product_of(part.key) for part in parts))
         if there != tuple(sorted(products)) or len({part.n_rows for part in parts}) > 1:
-            yield f"{pixel} has the parts {[(part.key, part.n_rows) for part in parts]}, expected one a product"
+            yield (
+                f"{pixel} has the parts {[(part.key, part.n_rows) for part in parts]}, expected one"
+                " a product"
+            )
     ordered = sorted(by_pixel, key=lambda pixel: pixel.index_range)
     for left, right in pairwise(ordered):
         if left.index_range[1] > right.index_range[0]:
@@ -230,10 +254,17 @@ def _footer_problems(manifest: Manifest, part: Part, file: pq.ParquetFile) -> It
     if file.metadata.num_rows != part.n_rows:
         yield f"{part.key} has {file.metadata.num_rows} rows, the manifest says {part.n_rows}"
     expected = product_schema(
-        product_of(part.key), identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
+        product_of(part.key),
+        identity.n_latents,
+        identity.n_coefficients,
+        identity.outputs,
+        identity.precision,
     )
     if not file.schema_arrow.equals(expected):
-        yield f"{part.key} has another schema than {product_of(part.key)} of version {identity.schema_version}"
+        yield (
+            f"{part.key} has another schema than {product_of(part.key)} of version"
+            f" {identity.schema_version}"
+        )
     if CONTENT_KEY not in (file.metadata.metadata or {}):
         yield f"{part.key} has no VOParquet metadata: its units are lost"
 
@@ -254,9 +285,14 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
     described = hats_manifest(storage, manifest.identity.products)
     if described is None:
-        yield "the HATS metadata are not those of one version, or damaged: commit again to mend them"
+        yield (
+            "the HATS metadata are not those of one version, or damaged: commit again to mend them"
+        )
     elif described != manifest.digest:
-        yield f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again to mend them"
+        yield (
+            f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again"
+            " to mend them"
+        )
     for problem in hats_problems(storage, manifest.identity.products):
         yield f"HATS: {problem}"
 

@@ -1,7 +1,8 @@
 """Objects that nobody needs: what they are, why they lie there, and their removal.
 
-`xpscale/design/005-failure-modes.md` says what leaves them behind.  What any snapshot names, and what the reports of finished
-tasks name, is needed; before the first snapshot so is every part, because the run may be resumed.
+`xpscale/design/005-failure-modes.md` says what leaves them behind.  What any snapshot names, and
+what the reports of finished tasks name, is needed; before the first snapshot so is every part,
+because the run may be resumed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Stray:
     why
         What it is, for a person.
     is_visible
-        Whether readers of a product's folder see it: they would take its rows for the catalogue's, or stumble over it.
+        Whether readers of a product's folder see it: they would take its rows for the catalogue's,
+        or stumble over it.
     is_finished
         Whether a finished task wrote it and the next commit publishes it: it is kept.
     """
@@ -64,7 +66,9 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class CleanReport:
-    """What `clean` removed (or would remove), and which strays it left because they are younger than the limit."""
+    """What `clean` removed (or would remove), and which strays it left because they are younger
+    than the limit.
+    """
 
     catalog: str
     removed: tuple[Stray, ...]
@@ -105,10 +109,18 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
             found.append(Stray(*size_and_age, why, is_visible))
         elif key.startswith(f"{MANIFESTS}/") and key not in manifests:
             found.append(Stray(*size_and_age, "a manifest that no snapshot names"))
-        elif key.startswith(f"{LEDGER}/failed/") and key.replace("/failed/", "/ledger/", 1) in objects:
+        elif (
+            key.startswith(f"{LEDGER}/failed/")
+            and key.replace("/failed/", "/ledger/", 1) in objects
+        ):
             found.append(Stray(*size_and_age, "the failure of a task that is done"))
-        elif key.startswith(f"{LEDGER}/ledger/") and (gone := _gone(storage, identity, objects, key) - needed):
-            why = f"the report of a task of which {min(gone)} is gone: without it the task is done again"
+        elif key.startswith(f"{LEDGER}/ledger/") and (
+            gone := _gone(storage, identity, objects, key) - needed
+        ):
+            why = (
+                f"the report of a task of which {min(gone)} is gone: without it the task is done"
+                " again"
+            )
             found.append(Stray(*size_and_age, why))
         elif published and _is_in_dataset(key) and key not in needed:
             found.append(_part(storage, *size_and_age))
@@ -116,13 +128,19 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
 
 
 def _gone(storage: Storage, identity: RunIdentity, objects: Collection[str], key: str) -> set[str]:
-    """Parts that the report of a finished task names and that are not there; reports are read only where parts lack."""
+    """Parts that the report of a finished task names and that are not there; reports are read only
+    where parts lack.
+    """
     if not (found := TASK.search(key)):
         return set()
     pixel = Pixel(int(found[1]), int(found[2]))
     if all(part_key(product, pixel) in objects for product in identity.products):
         return set()
-    return {part.key for part in TaskReport.from_json(storage.read(key)).parts if part.key not in objects}
+    return {
+        part.key
+        for part in TaskReport.from_json(storage.read(key)).parts
+        if part.key not in objects
+    }
 
 
 def _is_in_dataset(key: str) -> bool:
@@ -133,21 +151,31 @@ def _is_in_dataset(key: str) -> bool:
 def _part(storage: Storage, key: str, n_bytes: int, age_s: float) -> Stray:
     """What an object among the parts is that no manifest names."""
     if (pixel := PIXEL.search(key)) and key in _finished_parts(storage, "/".join(pixel.groups())):
-        why = "a part of a finished task that is not published yet: run 'xpscale infer' again to publish it"
+        why = (
+            "a part of a finished task that is not published yet: run 'xpscale infer' again to"
+            " publish it"
+        )
         return Stray(key, n_bytes, age_s, why, is_visible=True, is_finished=True)
     why = "in no manifest: a stray object, which readers of the folder would see"
     return Stray(key, n_bytes, age_s, why, is_visible=True)
 
 
 def _finished_parts(storage: Storage, task: str) -> set[str]:
-    """Keys of the parts of a task, if it is done; asked for anew, because it may have been finished a moment ago."""
+    """Keys of the parts of a task, if it is done; asked for anew, because it may have been finished
+    a moment ago.
+    """
     try:
-        return {part.key for part in TaskReport.from_json(storage.read(f"{LEDGER}/ledger/{task}.json")).parts}
+        return {
+            part.key
+            for part in TaskReport.from_json(storage.read(f"{LEDGER}/ledger/{task}.json")).parts
+        }
     except NotFoundError:
         return set()
 
 
-def clean(storage: Storage, *, older_than_s: float = MINIMUM_AGE_S, dry_run: bool = True) -> CleanReport:
+def clean(
+    storage: Storage, *, older_than_s: float = MINIMUM_AGE_S, dry_run: bool = True
+) -> CleanReport:
     """Remove strays.
 
     Parameters

@@ -1,4 +1,6 @@
-"""From finished tasks to a published version.  `xpscale/design/001-commit-protocol.md` says what may fail where."""
+"""From finished tasks to a published version.  `xpscale/design/001-commit-protocol.md` says what
+may fail where.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ MOST_ROUNDS = 20  # of commits that overwrite each other's HATS metadata
 SHOWN = 5  # how many of many things a message names
 
 
-def build_manifest(storage: Storage, reports: Iterable[TaskReport], *, skip_damaged: bool = False) -> Manifest:
+def build_manifest(
+    storage: Storage, reports: Iterable[TaskReport], *, skip_damaged: bool = False
+) -> Manifest:
     """The manifest of a run that is finished.
 
     Parameters
@@ -41,7 +45,8 @@ def build_manifest(storage: Storage, reports: Iterable[TaskReport], *, skip_dama
     Raises
     ------
     IncompleteError
-        If a task failed, was quarantined (and those are not left out), or has no report; or if nothing is left.
+        If a task failed, was quarantined (and those are not left out), or has no report; or if
+        nothing is left.
     InvalidInputError
         If a report contradicts itself or the identity.
     """
@@ -60,8 +65,12 @@ def build_manifest(storage: Storage, reports: Iterable[TaskReport], *, skip_dama
         rejected.update(report.n_rejected)
     parts = tuple(part for report in last.values() for part in report.parts)
     if quarantined and not parts:
-        raise IncompleteError(f"nothing is left: {quarantined[0].reason}", "Look at the reasons: 'xpscale status'")
-    return Manifest(identity, parts, sum(report.n_in for report in last.values()), dict(rejected), quarantined)
+        raise IncompleteError(
+            f"nothing is left: {quarantined[0].reason}", "Look at the reasons: 'xpscale status'"
+        )
+    return Manifest(
+        identity, parts, sum(report.n_in for report in last.values()), dict(rejected), quarantined
+    )
 
 
 def _quarantined(reports: dict[str, TaskReport]) -> tuple[Quarantined, ...]:
@@ -97,10 +106,16 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     for product in manifest.identity.products:
         storage.delete(*storage.unfinished(f"{product}/dataset"))
     if not storage.create(key, text):
-        raise ConflictError(f"{storage}/{key} is there and is not what its name says", "Delete it and commit again")
-    storage.replace(key, text)  # the same bytes: what an earlier commit left is young again, and 'clean' keeps it
+        raise ConflictError(
+            f"{storage}/{key} is there and is not what its name says", "Delete it and commit again"
+        )
+    storage.replace(
+        key, text
+    )  # the same bytes: what an earlier commit left is young again, and 'clean' keeps it
     parent = newest.number if newest else 0
-    snapshot = Snapshot(parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message)
+    snapshot = Snapshot(
+        parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message
+    )
     write_hats(storage, manifest, snapshot)
     is_ours = storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode())
     winner = snapshot if is_ours else read_snapshot(storage, snapshot.number)
@@ -108,15 +123,18 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     if winner.manifest_key == key:
         return winner
     raise ConflictError(
-        f"{storage}: another commit published snapshot {winner.number} first, of {winner.manifest_key} and not {key}",
+        f"{storage}: another commit published snapshot {winner.number} first, of"
+        f" {winner.manifest_key} and not {key}",
         "Look at it with 'xpscale catalog log', then commit again to publish yours after it",
     )
 
 
 def _mend_hats(storage: Storage) -> None:
-    """See to it that the HATS files are those of the newest version, whatever other commits have written meanwhile.
+    """See to it that the HATS files are those of the newest version, whatever other commits have
+    written meanwhile.
 
-    Every commit ends with this look, after its last write; so the commit that ends last has seen them right.
+    Every commit ends with this look, after its last write; so the commit that ends last has seen
+    them right.
     """
     from xpscale.catalog.hats import hats_manifest, write_hats
 
@@ -128,14 +146,19 @@ def _mend_hats(storage: Storage) -> None:
         elif numbers(storage)[-1] == newest.number:
             return
     raise TryAgainError(
-        f"{storage}: other commits write its HATS metadata all the time", "Commit again when they have ended"
+        f"{storage}: other commits write its HATS metadata all the time",
+        "Commit again when they have ended",
     )
 
 
-def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport], left_out: set[str]) -> None:
+def _require_all_done(
+    identity: RunIdentity, reports: dict[str, TaskReport], left_out: set[str]
+) -> None:
     n_done = sum(report.status.is_done for report in reports.values())
     open_tasks = sorted(
-        (r.task, r.status, r.error) for r in reports.values() if not r.status.is_done and r.task not in left_out
+        (r.task, r.status, r.error)
+        for r in reports.values()
+        if not r.status.is_done and r.task not in left_out
     )
     n_unreported = max(0, identity.n_tasks - len(reports))
     if len(reports) > identity.n_tasks:
@@ -145,12 +168,13 @@ def _require_all_done(identity: RunIdentity, reports: dict[str, TaskReport], lef
         )
     if open_tasks or n_unreported:
         lines = "".join(
-            f"\n  {task}: {status}: {error or 'no reason given'}" for task, status, error in open_tasks[:SHOWN]
+            f"\n  {task}: {status}: {error or 'no reason given'}"
+            for task, status, error in open_tasks[:SHOWN]
         )
         more = f"\n  and {len(open_tasks) - SHOWN} more" if len(open_tasks) > SHOWN else ""
         raise IncompleteError(
-            f"{n_done} of {identity.n_tasks} tasks are done, {len(open_tasks)} failed, {n_unreported} have no report; "
-            f"nothing was published{lines}{more}\n",
+            f"{n_done} of {identity.n_tasks} tasks are done, {len(open_tasks)} failed,"
+            f" {n_unreported} have no report; nothing was published{lines}{more}\n",
             "Run the same 'xpscale infer' again: it does only what is left",
         )
 
@@ -175,7 +199,9 @@ def _require_consistent(identity: RunIdentity, report: TaskReport) -> None:
 
 def _require_same_run(storage: Storage, manifest: Manifest) -> None:
     if differences := manifest.identity.differences(read_identity(storage)):
-        raise ConflictError(f"the manifest is of another run than {storage}: it differs in {', '.join(differences)}")
+        raise ConflictError(
+            f"the manifest is of another run than {storage}: it differs in {', '.join(differences)}"
+        )
 
 
 def _require_parts(storage: Storage, manifest: Manifest) -> None:
@@ -185,10 +211,12 @@ def _require_parts(storage: Storage, manifest: Manifest) -> None:
     wrong = [part for part in manifest.parts if there.get(part.key) != part.n_bytes]
     if wrong:
         lines = "".join(
-            f"\n  {part.key}: {there.get(part.key, 'no')} bytes, expected {part.n_bytes}" for part in wrong[:SHOWN]
+            f"\n  {part.key}: {there.get(part.key, 'no')} bytes, expected {part.n_bytes}"
+            for part in wrong[:SHOWN]
         )
         raise IncompleteError(
             f"{len(wrong)} of {len(manifest.parts)} parts of {storage} are missing or changed; "
             f"nothing was published{lines}\n",
-            "Delete those that changed, wait an hour, run 'xpscale catalog clean --yes' and then 'xpscale infer' again",
+            "Delete those that changed, wait an hour, run 'xpscale catalog clean --yes' and then"
+            " 'xpscale infer' again",
         )

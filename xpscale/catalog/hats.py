@@ -8,8 +8,9 @@
         spectra.properties         how the extension joins
         collection.properties      last: from here on HATS readers see the version
 
-Everything is made from the manifest, never from what lies in the folders; built in a temporary folder, because hats
-writes in place; then sent object by object, so it can be written again at any time.
+Everything is made from the manifest, never from what lies in the folders; built in a temporary
+folder, because hats writes in place; then sent object by object, so it can be written again at any
+time.
 """
 
 from __future__ import annotations
@@ -72,9 +73,11 @@ FILES = (
 """Beside the parts of each product."""
 
 CREDITS = {
-    "obs_ack": "This work has made use of data from the European Space Agency (ESA) mission Gaia "
-    "(https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis Consortium (DPAC, "
-    "https://www.cosmos.esa.int/web/gaia/dpac/consortium)",
+    "obs_ack": (
+        "This work has made use of data from the European Space Agency (ESA) mission Gaia"
+        " (https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis"
+        " Consortium (DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)"
+    ),
     "obs_copyright": "Derived from Gaia DR3; credit ESA/Gaia/DPAC",
     "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
     "bib_reference": "Laroche & Speagle 2025; Gaia Collaboration, Vallenari et al. 2023",
@@ -104,7 +107,9 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
         collection = {
             "name": name,
             "hats_primary_table_url": products[0],
-            "all_extensions": {product: f"{product}.properties" for product in products[1:]} or None,
+            "all_extensions": (
+                {product: f"{product}.properties" for product in products[1:]} or None
+            ),
             **_provenance(manifest, snapshot),
             FILES_FIELD: _files_digest(Storage(folder), products),
         }
@@ -131,7 +136,9 @@ def _files_digest(storage: Storage, products: tuple[str, ...]) -> str:
     """sha256 over the sha256 of every HATS file but the collection's."""
     keys = [f"{product}/{name}" for product in products for name in FILES]
     keys += [f"{product}.properties" for product in products[1:]]
-    return hashlib.sha256(b"".join(hashlib.sha256(storage.read(key)).digest() for key in keys)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(storage.read(key)).digest() for key in keys)
+    ).hexdigest()
 
 
 def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:
@@ -142,13 +149,17 @@ def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...
             valid = is_valid_collection(storage.upath, strict=True)
             for product in products[1:]:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
-        except Exception as error:  # the validator lets through whatever the damage makes its libraries raise
+        except (
+            Exception
+        ) as error:  # the validator lets through whatever the damage makes its libraries raise
             return (*said, f"{type(error).__name__}: {_first_line(error)}")
     return () if valid else tuple(said) or ("not a valid HATS collection",)
 
 
 def _histogram(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
-    """Sources per cell of SKYMAP_ORDER, with shape (12 * 4**8,), counted from the parts' spatial index."""
+    """Sources per cell of SKYMAP_ORDER, with shape (12 * 4**8,), counted from the parts' spatial
+    index.
+    """
     shift = 2 * (INDEX_ORDER - SKYMAP_ORDER)
 
     def count(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -175,9 +186,13 @@ def _write_product(
     (folder / "dataset").mkdir(parents=True)
     with ThreadPoolExecutor(THREADS) as threads:
         footers = list(threads.map(lambda part: _footer(storage, part), parts))
-    schema = product_schema(product, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
+    schema = product_schema(
+        product, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
+    )
     pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
-    write_parquet_metadata(schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers)
+    write_parquet_metadata(
+        schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers
+    )
     write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
     PartitionInfo(pixels).write_to_file(catalog_path=folder)
     write_skymap(histogram, folder)
@@ -222,7 +237,9 @@ def _properties(name: str, product: str, manifest: Manifest, snapshot: Snapshot)
 
 
 def _default_columns(product: str, identity: RunIdentity) -> list[str]:
-    """What a reader loads who names no columns; log variances and fit terms are there for the asking."""
+    """What a reader loads who names no columns; log variances and fit terms are there for the
+    asking.
+    """
     names = [column.name for column in identity.columns(product)]
     hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
     return [name for name in names if not name.startswith(hidden)]

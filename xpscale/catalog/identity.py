@@ -1,4 +1,6 @@
-"""Whose catalogue is this?  The first object of a run says what it is made of; a different run is kept out."""
+"""Whose catalogue is this?  The first object of a run says what it is made of; a different run is
+kept out.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def read_identity(storage: Storage) -> RunIdentity:
     try:
         return RunIdentity.from_json(storage.read(RUN))
     except NotFoundError as error:
-        raise NotFoundError(f"{storage} is not an xpscale catalogue: it has no {RUN}", "Check the path") from error
+        raise NotFoundError(
+            f"{storage} is not an xpscale catalogue: it has no {RUN}", "Check the path"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{storage}/{RUN} cannot be read as a run identity ({error})",

@@ -1,8 +1,9 @@
 """What one version of the catalogue consists of: the manifest, and the snapshot that publishes it.
 
-A manifest is immutable and says nothing about when or where it was made, so equal catalogues have equal manifests,
-whichever executor wrote them and however often they were interrupted.  Its name is the hash of its text.  A snapshot is a
-small object with the next free number, created with a conditional PUT: of two concurrent commits one gets the number.
+A manifest is immutable and says nothing about when or where it was made, so equal catalogues have
+equal manifests, whichever executor wrote them and however often they were interrupted.  Its name is
+the hash of its text.  A snapshot is a small object with the next free number, created with a
+conditional PUT: of two concurrent commits one gets the number.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["Manifest", "Quarantined", "RunIdentity", "Snapshot"]
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What determines a catalogue's content: two runs that agree in all of this write the same rows.
+    """What determines a catalogue's content: two runs that agree in all of this write the same
+    rows.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ class RunIdentity:
     software
         Name and version of the code that computes, ``xpscale 0.1.0``.
     precision
-        Of reconstruction and scatter: ``float32``, or the largest rounding error as a fraction of the total error.
+        Of reconstruction and scatter: ``float32``, or the largest rounding error as a fraction of
+        the total error.
 
     Raises
     ------
@@ -101,8 +104,9 @@ class Quarantined:
 class Manifest:
     """Every part of one catalogue version, sorted by product and position.
 
-    ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.  ``quarantined`` names the tasks it
-    was published without (``--skip-damaged``); their rows are in no other number.
+    ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.
+    ``quarantined`` names the tasks it was published without (``--skip-damaged``); their rows are in
+    no other number.
     """
 
     identity: RunIdentity
@@ -112,7 +116,9 @@ class Manifest:
     quarantined: tuple[Quarantined, ...] = ()
 
     def __post_init__(self) -> None:
-        ordered = sorted(self.parts, key=lambda part: (product_of(part.key), part.pixel.index_range, part.key))
+        ordered = sorted(
+            self.parts, key=lambda part: (product_of(part.key), part.pixel.index_range, part.key)
+        )
         object.__setattr__(self, "parts", tuple(ordered))
         object.__setattr__(self, "n_rejected", dict(sorted(self.n_rejected.items())))
         object.__setattr__(self, "quarantined", tuple(sorted(self.quarantined)))
@@ -120,8 +126,8 @@ class Manifest:
             rows = sum(part.n_rows for part in self.of(product))
             if rows != self.n_out:
                 raise InvalidInputError(
-                    f"{product} has {rows} rows, but {self.n_in} read less {sum(self.n_rejected.values())} rejected "
-                    f"make {self.n_out}"
+                    f"{product} has {rows} rows, but {self.n_in} read less"
+                    f" {sum(self.n_rejected.values())} rejected make {self.n_out}"
                 )
 
     @property
@@ -155,7 +161,9 @@ class Manifest:
     def from_json(text: str | bytes) -> Manifest:
         """The manifest that `to_json` wrote."""
         fields = json.loads(text)
-        identity = RunIdentity(**{**fields["identity"], "outputs": tuple(fields["identity"]["outputs"])})
+        identity = RunIdentity(
+            **{**fields["identity"], "outputs": tuple(fields["identity"]["outputs"])}
+        )
         parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
         quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
         return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined)

@@ -1,9 +1,10 @@
 """Where a worker's table becomes parts: one Parquet object a product and pixel, written once.
 
-The bytes of a part are finished in memory before the first is sent (a Parquet stream that is left by an exception
-publishes a truncated object), and equal tables make equal bytes.
+The bytes of a part are finished in memory before the first is sent (a Parquet stream that is left
+by an exception publishes a truncated object), and equal tables make equal bytes.
 
-The encodings were chosen on 262,144 rows (reconstructions of genuine spectra, one core; in bold what is used)::
+The encodings were chosen on 262,144 rows (reconstructions of genuine spectra, one core; in bold
+what is used)::
 
     latents                                   k rows/s written   bytes a row   k rows/s read
       zstd 3, plain                                 2900             86.1           9900
@@ -19,9 +20,10 @@ The encodings were chosen on 262,144 rows (reconstructions of genuine spectra, o
       the same, pages of 256 KiB / 8 MiB         325/320      796.6/769.1        725/800
       the same, row groups of 16,384 / 262,144   350/358            777.2            910
 
-All floats are split into byte streams; ``_healpix_29`` is sorted and ``source_id`` nearly so, so both are packed as
-differences.  Page version and row group size beyond 65,536 change less than the noise of the measurement.
-A whole `ParquetSink.put` of both products (854 bytes a row), with sha256 and the write to a local disk, takes 1.2 to 1.5 s.
+All floats are split into byte streams; ``_healpix_29`` is sorted and ``source_id`` nearly so, so
+both are packed as differences.  Page version and row group size beyond 65,536 change less than the
+noise of the measurement. A whole `ParquetSink.put` of both products (854 bytes a row), with sha256
+and the write to a local disk, takes 1.2 to 1.5 s.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class ParquetSink:
     n_latents, n_coefficients
         L and C of the model.
     outputs, precision
-        What the run computes, and to what it rounds reconstruction and scatter; see `xpscale.schema.columns`.
+        What the run computes, and to what it rounds reconstruction and scatter; see
+        `xpscale.schema.columns`.
     """
 
     catalog: Storage
@@ -86,7 +89,9 @@ class ParquetSink:
         return PixelParts(self, pixel)
 
     def _schema(self, product: str) -> pa.Schema:
-        return product_schema(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
+        return product_schema(
+            product, self.n_latents, self.n_coefficients, self.outputs, self.precision
+        )
 
 
 class PixelParts:
@@ -102,12 +107,15 @@ class PixelParts:
 
     def __init__(self, sink: ParquetSink, pixel: Pixel) -> None:
         self._sink, self._pixel = sink, pixel
-        self._files = {product: _File(product, sink._schema(product)) for product in products_of(sink.outputs)}
+        self._files = {
+            product: _File(product, sink._schema(product)) for product in products_of(sink.outputs)
+        }
         self._source_id: list[pa.Table] = []
         self._last_index = -1
 
     def append(self, table: pa.Table) -> None:
-        """Encode more rows; a call begins a row group, and makes several of more than `ROW_GROUP_SIZE` rows.
+        """Encode more rows; a call begins a row group, and makes several of more than
+        `ROW_GROUP_SIZE` rows.
 
         Parameters
         ----------
@@ -129,8 +137,8 @@ class PixelParts:
     def finish(self) -> tuple[Part, ...]:
         """Store the parts; without rows there are none.
 
-        Where a part is there already its writer has won: it is read back, and its rows, bytes and sha256 are
-        returned.
+        Where a part is there already its writer has won: it is read back, and its rows, bytes and
+        sha256 are returned.
 
         Raises
         ------
@@ -147,9 +155,13 @@ class PixelParts:
         if not catalog.create(key, data):
             data = catalog.read(key)
             self._check_winner(key, data, source_id, file.schema)
-        return Part(self._pixel, key, source_id.num_rows, len(data), hashlib.sha256(data).hexdigest())
+        return Part(
+            self._pixel, key, source_id.num_rows, len(data), hashlib.sha256(data).hexdigest()
+        )
 
-    def _check_winner(self, key: str, data: bytes, source_id: pa.Table, expected: pa.Schema) -> None:
+    def _check_winner(
+        self, key: str, data: bytes, source_id: pa.Table, expected: pa.Schema
+    ) -> None:
         try:
             winner = pq.read_table(pa.BufferReader(data), columns=["source_id"])
             schema = pq.read_schema(pa.BufferReader(data))
@@ -158,7 +170,10 @@ class PixelParts:
         else:
             if schema.equals(expected) and winner.column(0).equals(source_id.column(0)):
                 return
-            problem = f"with {winner.num_rows} rows that are not the {source_id.num_rows} sources of this task"
+            problem = (
+                f"with {winner.num_rows} rows that are not the {source_id.num_rows} sources of this"
+                " task"
+            )
         raise ConflictError(
             f"{self._sink.catalog}/{key} is already there, {problem}",
             "Delete that object and run again to write it anew",
@@ -177,7 +192,9 @@ class _File:
         table = conform(table, self.schema)
         if any(column.num_chunks > 1 for column in table.columns):
             table = table.combine_chunks()  # chunk borders would end pages
-        self._writer.write_table(table.replace_schema_metadata(self.schema.metadata), ROW_GROUP_SIZE)
+        self._writer.write_table(
+            table.replace_schema_metadata(self.schema.metadata), ROW_GROUP_SIZE
+        )
 
     def finish(self) -> bytes:
         self._writer.close()
@@ -209,7 +226,9 @@ def _write_options(schema: pa.Schema, product: str) -> dict[str, Any]:
 
 
 def _check_positions(pixel: Pixel, table: pa.Table, after: int) -> int:
-    """The table's last ``_healpix_29``, if all of them lie in the pixel and are sorted, ``after`` coming first."""
+    """The table's last ``_healpix_29``, if all of them lie in the pixel and are sorted, ``after``
+    coming first.
+    """
     if "_healpix_29" not in table.column_names:
         raise InvalidInputError("the table lacks the columns _healpix_29")
     index = table["_healpix_29"].to_numpy()
@@ -221,7 +240,9 @@ def _check_positions(pixel: Pixel, table: pa.Table, after: int) -> int:
         )
     falls = np.flatnonzero(np.diff(index, prepend=after) < 0)
     if len(falls):
-        raise InvalidInputError(f"the table for {pixel} is not sorted by _healpix_29: row {falls[0]} comes too late")
+        raise InvalidInputError(
+            f"the table for {pixel} is not sorted by _healpix_29: row {falls[0]} comes too late"
+        )
     return int(index[-1])
 
 

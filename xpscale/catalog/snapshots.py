@@ -35,7 +35,8 @@ def current(storage: Storage) -> Snapshot:
     read_identity(storage)
     raise NotFoundError(
         f"{storage} has no published version yet",
-        f"See how far the run is with 'xpscale status {storage}'; run 'xpscale infer' to finish and commit it",
+        f"See how far the run is with 'xpscale status {storage}'; run 'xpscale infer' to finish and"
+        " commit it",
     )
 
 
@@ -45,7 +46,8 @@ def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
     found, expected = hashlib.sha256(text).hexdigest(), PurePosixPath(snapshot.manifest_key).stem
     if found != expected:
         raise PermanentError(
-            f"{storage}/{snapshot.manifest_key} is damaged: its sha256 is {found}", "Restore it from a copy"
+            f"{storage}/{snapshot.manifest_key} is damaged: its sha256 is {found}",
+            "Restore it from a copy",
         )
     return Manifest.from_json(text)
 

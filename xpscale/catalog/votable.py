@@ -1,9 +1,9 @@
 """VOParquet: units, UCDs and descriptions inside every Parquet file, as a VOTable without data.
 
-VOParquet 1.0 (IVOA Note, https://www.ivoa.net/documents/Notes/VOParquet/) puts a data-less VOTable document under two
-keys of a Parquet file's metadata; TOPCAT and ``astropy.table.Table.read(file, format="parquet.votable")`` read it.
-hats' own writer refuses list columns, and astropy takes a second to import in every worker, so the few lines of XML
-are made here.
+VOParquet 1.0 (IVOA Note, https://www.ivoa.net/documents/Notes/VOParquet/) puts a data-less VOTable
+document under two keys of a Parquet file's metadata; TOPCAT and ``astropy.table.Table.read(file,
+format="parquet.votable")`` read it. hats' own writer refuses list columns, and astropy takes a
+second to import in every worker, so the few lines of XML are made here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ DATATYPES = {
 
 DESCRIPTIONS = {
     "latents": "Latents of Gaia DR3 XP spectra under a scatter variational autoencoder",
-    "spectra": "Reconstructed Gaia DR3 XP spectra and their intrinsic scatter, as basis coefficients",
+    "spectra": (
+        "Reconstructed Gaia DR3 XP spectra and their intrinsic scatter, as basis coefficients"
+    ),
 }
 
 
@@ -46,14 +48,20 @@ def product_schema(
     outputs: tuple[str, ...] = columns_of.OUTPUTS,
     precision: str = columns_of.FULL_PRECISION,
 ) -> pa.Schema:
-    """The Arrow schema of a product's files, with the VOParquet keys as its metadata; see `xpscale.schema.columns`."""
+    """The Arrow schema of a product's files, with the VOParquet keys as its metadata; see
+    `xpscale.schema.columns`.
+    """
     columns = columns_of.columns(product, n_latents, n_coefficients, outputs, precision)
     content = votable(product, columns)
-    return pa.schema([column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content})
+    return pa.schema(
+        [column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content}
+    )
 
 
 def votable(product: str, columns: tuple[Column, ...]) -> bytes:
-    """A VOTable 1.4 document (the first whose units are VOUnits) that describes the columns and holds no rows."""
+    """A VOTable 1.4 document (the first whose units are VOUnits) that describes the columns and
+    holds no rows.
+    """
     root = ET.Element("VOTABLE", version="1.4", xmlns="http://www.ivoa.net/xml/VOTable/v1.3")
     resource = ET.SubElement(root, "RESOURCE", type="results")
     ET.SubElement(resource, "COOSYS", ID="icrs", system="ICRS", epoch="J2016.0")

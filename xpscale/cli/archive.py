@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-Directory = Annotated[str, typer.Argument(metavar="DIR", help="The folder to fetch into; ingest reads it.")]
+Directory = Annotated[
+    str, typer.Argument(metavar="DIR", help="The folder to fetch into; ingest reads it.")
+]
 
 nouns = typer.Typer(no_args_is_help=True, help="Fetch the Gaia archive's files, or verify them.")
 
@@ -40,7 +42,10 @@ def fetch(
     ],
     directory: Directory,
     files: Annotated[
-        str, typer.Option(metavar="FIRST-LAST", help="Only files that overlap these level-8 pixels, 0-3111.")
+        str,
+        typer.Option(
+            metavar="FIRST-LAST", help="Only files that overlap these level-8 pixels, 0-3111."
+        ),
     ] = "",
     tables: Annotated[str, typer.Option(help="xp, source, or both.")] = "xp,source",
     connections: Annotated[int, typer.Option(help="Files at a time.", min=1, max=32)] = 4,
@@ -49,7 +54,9 @@ def fetch(
     from xpscale.archive.download import plan_fetch, run_fetch
 
     names = [name.strip() for name in tables.split(",") if name.strip()]
-    plan = plan_fetch(archive_url, directory, pixels=_pixels(files), tables=names, n_connections=connections)
+    plan = plan_fetch(
+        archive_url, directory, pixels=_pixels(files), tables=names, n_connections=connections
+    )
     say(str(plan))
     with _drawn("fetch") as progress:
         report = run_fetch(plan, n_connections=connections, progress=progress)
@@ -59,7 +66,10 @@ def fetch(
     faults = f", {report.n_faults:,} faults overcome" if report.n_faults else ""
     found = f", {report.n_found:,} were there and right" if report.n_found else ""
     rate = f"{size(report.n_bytes / max(report.wall_s, 1e-9))}/s"
-    say(f"{report.n_fetched:,} files fetched and verified: {size(report.n_bytes)}, {rate}{faults}{found}")
+    say(
+        f"{report.n_fetched:,} files fetched and verified: {size(report.n_bytes)},"
+        f" {rate}{faults}{found}"
+    )
 
 
 def _pixels(text: str) -> tuple[int, int] | None:
@@ -69,41 +79,67 @@ def _pixels(text: str) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d+)-(\d+)", text)
     if match is None or int(match[1]) > int(match[2]):
-        raise InvalidInputError(f"--files {text!r} is no range of pixels", "Give FIRST-LAST, for instance 0-3111")
+        raise InvalidInputError(
+            f"--files {text!r} is no range of pixels", "Give FIRST-LAST, for instance 0-3111"
+        )
     return int(match[1]), int(match[2])
 
 
 @nouns.command()
 def verify(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The archive: a folder or s3:// URL.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="The archive: a folder or s3:// URL.")
+    ],
     json: Json = False,
 ) -> None:
-    """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if something is wrong."""
+    """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if something is
+    wrong.
+    """
     from xpscale.archive.verify import verify_archive
 
     with _drawn("verify") as progress:
         found = verify_archive(directory, progress=progress)
     numbers = f"{found.n_files:,} files, {found.n_pairs:,} pairs, {size(found.n_bytes)}"
-    conclude(found, directory, numbers, json=json, remedy="Remove the files that are wrong and fetch them again")
+    conclude(
+        found,
+        directory,
+        numbers,
+        json=json,
+        remedy="Remove the files that are wrong and fetch them again",
+    )
 
 
 @contextlib.contextmanager
 def _drawn(what: str, every_s: float = 10.0) -> Iterator[Callable[[Progress], None]]:
     """Draw files, bytes, rate and time left: a bar on a terminal, a line now and then elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bar
 
     console = Console(file=sys.stderr)
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
         with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
             task = bar.add_task(what, total=None)
 
             def draw(now: Progress) -> None:
                 files = f"{what} {now.n_files_done:,} of {now.n_files:,} files"
                 bar.update(
-                    task, description=files, total=max(now.n_bytes, now.n_bytes_done), completed=now.n_bytes_done
+                    task,
+                    description=files,
+                    total=max(now.n_bytes, now.n_bytes_done),
+                    completed=now.n_bytes_done,
                 )
 
             yield draw
@@ -123,7 +159,9 @@ def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
             return
         printed = time.monotonic()
         rate = max(now.n_bytes_done - first, 0) / (printed - started)
-        left = f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
+        left = (
+            f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
+        )
         say(
             f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {size(now.n_bytes_done)} of "
             f"{size(now.n_bytes)}, {size(rate)}/s{left}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 nouns = typer.Typer(
-    no_args_is_help=True, help="Look at a derived catalogue, verify it, clean it up, or list its versions."
+    no_args_is_help=True,
+    help="Look at a derived catalogue, verify it, clean it up, or list its versions.",
 )
 
 
@@ -40,7 +41,10 @@ def info(catalog: Catalog, json: Json = False) -> None:
     orders = ", ".join(f"{n} of order {order}" for order, n in found.partitions_by_order.items())
     sizes = ", ".join(f"{product} {size(n_bytes)}" for product, n_bytes in found.n_bytes.items())
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in found.n_rejected.items()) or "none"
-    print(f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected: {rejected}")
+    print(
+        f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected:"
+        f" {rejected}"
+    )
     print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
     print(f"snapshot {found.snapshot}, {found.created}: {found.message}")
     print("".join(f"{_left_out(task)}\n" for task in found.quarantined), end="")
@@ -55,28 +59,43 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compare every part with the manifest, and the metadata with the standard.  Exit code 20 if something is wrong."""
+    """Compare every part with the manifest, and the metadata with the standard.  Exit code 20 if
+    something is wrong.
+    """
     from xpscale.catalog.check import check as check_catalog
     from xpscale.storage import Storage
 
     found = check_catalog(Storage(catalog), deep=not quick)
-    numbers = f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts, {size(found.n_bytes)}"
-    lines = [numbers, *map(_left_out, found.quarantined), *(f"stray: {stray}" for stray in found.strays)]
+    numbers = (
+        f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts,"
+        f" {size(found.n_bytes)}"
+    )
+    lines = [
+        numbers,
+        *map(_left_out, found.quarantined),
+        *(f"stray: {stray}" for stray in found.strays),
+    ]
     conclude(
         found,
         catalog,
         "\n".join(lines),
         json=json,
-        remedy="Strays go with 'xpscale catalog clean'; for the rest write the catalogue anew to another place",
+        remedy=(
+            "Strays go with 'xpscale catalog clean'; for the rest write the catalogue anew to"
+            " another place"
+        ),
     )
 
 
 @nouns.command()
 def clean(
     catalog: Catalog,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; otherwise they are only listed.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them; otherwise they are only listed.")
+    ] = False,
     older_than: Annotated[
-        float, typer.Option(help="Hours; what is younger may belong to a run that is under way.", min=0)
+        float,
+        typer.Option(help="Hours; what is younger may belong to a run that is under way.", min=0),
     ] = 1.0,
     json: Json = False,
 ) -> None:
@@ -117,4 +136,6 @@ def log(catalog: Catalog, json: Json = False) -> None:
         return
     for version in versions:
         manifest = version.manifest_key.rsplit("/", 1)[-1].removesuffix(".json")
-        print(f"{version.number:>4}  {version.created}  manifest {manifest[:12]}  {version.message}")
+        print(
+            f"{version.number:>4}  {version.created}  manifest {manifest[:12]}  {version.message}"
+        )

@@ -34,9 +34,15 @@ __all__ = [
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="Where to write.")]
-Scheduler = Annotated[str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")]
-Workers = Annotated[int, typer.Option(help="Worker processes on this machine; 0 runs in this process.", min=0)]
-Resources = Annotated[str, typer.Option(help="What a task needs of a worker, as the workers declare it: GPU=1.")]
+Scheduler = Annotated[
+    str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")
+]
+Workers = Annotated[
+    int, typer.Option(help="Worker processes on this machine; 0 runs in this process.", min=0)
+]
+Resources = Annotated[
+    str, typer.Option(help="What a task needs of a worker, as the workers declare it: GPU=1.")
+]
 Patience = Annotated[
     float,
     typer.Option(
@@ -53,11 +59,16 @@ N_CPUS = n_cpus()
 
 @contextlib.contextmanager
 def executor(
-    scheduler: str, workers: int, resources: str = "", at_once: int = 1, patience_s: float = PATIENCE_S
+    scheduler: str,
+    workers: int,
+    resources: str = "",
+    at_once: int = 1,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[Executor]:
     """The executor that the options ask for: a cluster somewhere, processes here, or this process.
 
-    ``at_once`` tasks overlap in each process on this machine; on a cluster that is for its workers to say.
+    ``at_once`` tasks overlap in each process on this machine; on a cluster that is for its workers
+    to say.
     """
     if scheduler:
         from xpscale.runtime.executors.dask import DaskExecutor, connect
@@ -135,7 +146,9 @@ def print_table(table: pa.Table) -> None:
     import pyarrow.csv
 
     columns = [
-        pa.array([json.dumps(value) for value in column.to_pylist()]) if pa.types.is_nested(column.type) else column
+        pa.array([json.dumps(value) for value in column.to_pylist()])
+        if pa.types.is_nested(column.type)
+        else column
         for column in table.columns
     ]
     sys.stdout.flush()

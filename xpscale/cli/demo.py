@@ -15,9 +15,13 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where to put everything.")] = "demo-out",
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Where to put everything.")
+    ] = "demo-out",
 ) -> None:
-    """Make a derived catalogue of 30-odd thousand real stars, with figures; a few minutes on two cores."""
+    """Make a derived catalogue of 30-odd thousand real stars, with figures; a few minutes on two
+    cores.
+    """
     from xpscale.demo.flow import run_demo
 
     run_demo(out)

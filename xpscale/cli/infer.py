@@ -32,14 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "register"]
 
-Catalog = Annotated[str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")]
+Catalog = Annotated[
+    str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")
+]
 Outputs = Annotated[str, typer.Option(help="latents, and reconstruction or scatter or both.")]
 Precision = Annotated[
     str,
     typer.Option(
         "--reconstruction-precision",
         metavar="PRECISION",
-        help="float32, or how much rounding may add, as a fraction of the error: 0.01 takes half of the space.",
+        help=(
+            "float32, or how much rounding may add, as a fraction of the error: 0.01 takes half of"
+            " the space."
+        ),
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")]
@@ -58,7 +63,9 @@ def _plan(store: str, model: str, catalog: str, outputs: str, precision: str) ->
     from xpscale.model.checkpoint import load_model
 
     chosen = [output.strip() for output in outputs.split(",")]
-    return plan_inference(open_input(store), load_model(model), catalog, outputs=chosen, precision=precision)
+    return plan_inference(
+        open_input(store), load_model(model), catalog, outputs=chosen, precision=precision
+    )
 
 
 def plan(
@@ -74,15 +81,19 @@ def plan(
     probe: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Measure the rate on these workers with a few of the tasks, then throw them away."
+            "--probe",
+            help="Measure the rate on these workers with a few of the tasks, then throw them away.",
         ),
     ] = False,
     prices: Annotated[
-        str, typer.Option(metavar="FILE.toml", help="A price table: the plan also says what it costs.")
+        str,
+        typer.Option(metavar="FILE.toml", help="A price table: the plan also says what it costs."),
     ] = "",
     json: Json = False,
 ) -> None:
-    """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing behind."""
+    """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing
+    behind.
+    """
     from xpscale.inference.plan import TASKS_AT_ONCE
     from xpscale.inference.price import load_prices
     from xpscale.inference.probe import probe as measure
@@ -113,17 +124,26 @@ def infer(
     device: Device = "auto",
     patience: Patience = PATIENCE_S,
     metrics_port: Annotated[
-        int, typer.Option(help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.", show_default=False)
+        int,
+        typer.Option(
+            help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.",
+            show_default=False,
+        ),
     ] = 0,
     skip_damaged: Annotated[
         bool,
         typer.Option(
-            "--skip-damaged", help="Publish without partitions that cannot be done; exit code 20 if there are any."
+            "--skip-damaged",
+            help="Publish without partitions that cannot be done; exit code 20 if there are any.",
         ),
     ] = False,
-    no_commit: Annotated[bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")] = False,
+    no_commit: Annotated[
+        bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")
+    ] = False,
 ) -> None:
-    """Encode every spectrum of a store into a derived catalogue and publish it; run again to resume."""
+    """Encode every spectrum of a store into a derived catalogue and publish it; run again to
+    resume.
+    """
     from xpscale.catalog.commit import build_manifest, commit
     from xpscale.inference.plan import TASKS_AT_ONCE, available_memory
     from xpscale.inference.run import run
@@ -146,26 +166,36 @@ def infer(
         listeners: list[Callback] = [TerminalProgress()]
         if metrics_port:
             listeners.append(stack.enter_context(MetricsServer(metrics_port)))
-        where = stack.enter_context(executor(scheduler, workers, resources, TASKS_AT_ONCE, patience))
+        where = stack.enter_context(
+            executor(scheduler, workers, resources, TASKS_AT_ONCE, patience)
+        )
         if scheduler:
             say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
         report = run(planned, executor=where, callbacks=listeners, device=device)
     for failure in report.failed:
         print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
-    if report.failed and not (skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)):
+    if report.failed and not (
+        skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)
+    ):
         raise _unfinished(report)
     if report.record.tasks:
         say(f"{in_words(report.record.split)}; peak memory {size(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:
-        manifest = build_manifest(planned.catalog, report.reports.values(), skip_damaged=skip_damaged)
+        manifest = build_manifest(
+            planned.catalog, report.reports.values(), skip_damaged=skip_damaged
+        )
         snapshot = commit(planned.catalog, manifest, f"xpscale infer {store} {model}")
-        say(f"published snapshot {snapshot.number}: {manifest.n_out:,} sources in {planned.catalog.url}")
+        say(
+            f"published snapshot {snapshot.number}: {manifest.n_out:,} sources in"
+            f" {planned.catalog.url}"
+        )
     if report.failed:
         n_rows = sum(failure.details["n_rows"] for failure in report.failed)
         raise IncompleteError(
-            f"{len(report.failed)} of {len(planned.tasks)} tasks with {n_rows:,} sources were left out",
+            f"{len(report.failed)} of {len(planned.tasks)} tasks with {n_rows:,} sources were"
+            " left out",
             "Mend their cause and run the same command again: they are added as the next snapshot",
         )
 
@@ -174,12 +204,18 @@ def _unfinished(report: RunReport) -> XpscaleError:
     """Why a run could not be finished: causes that all may pass, or others."""
     from xpscale.types import TaskStatus
 
-    text = f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the others are kept"
-    if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed):
+    text = (
+        f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the"
+        " others are kept"
+    )
+    if all(
+        failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed
+    ):
         return TryAgainError(text, "The causes may pass: run the same command again")
     if all(failure.status is TaskStatus.QUARANTINED for failure in report.failed):
         return IncompleteError(
-            text, "Mend the cause and run the same command again, or publish without: --skip-damaged"
+            text,
+            "Mend the cause and run the same command again, or publish without: --skip-damaged",
         )
     return IncompleteError(text, "Mend the cause and run the same command again")
 
@@ -197,7 +233,8 @@ def _is_published(planned: InferencePlan) -> bool:
     manifest = read_manifest(planned.catalog, published[-1])
     if manifest.quarantined:
         return False
-    # a commit that was killed may have left HATS metadata of before; committing what is current writes them again
+    # a commit that was killed may have left HATS metadata of before; committing what is current
+    # writes them again
     commit(planned.catalog, manifest)
     return True
 

@@ -1,7 +1,8 @@
 """``xpscale``: the application, its commands and its exit codes.
 
-Data go to standard output, talk to standard error.  Exit codes follow `xpscale.errors`; 130 is an interruption by the
-user.  Every command imports what it needs when it runs, so ``--help`` is instant.
+Data go to standard output, talk to standard error.  Exit codes follow `xpscale.errors`; 130 is an
+interruption by the user.  Every command imports what it needs when it runs, so ``--help`` is
+instant.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 app = typer.Typer(
     name="xpscale",
-    help="Scatter-VAE inference over every Gaia XP spectrum: archive files to a queryable derived catalogue.",
+    help=(
+        "Scatter-VAE inference over every Gaia XP spectrum: archive files to a queryable derived"
+        " catalogue."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -66,7 +70,8 @@ def main() -> None:
         stopped.append(number)
         raise KeyboardInterrupt
 
-    # a preempted job ends like an interrupted one: what is done is kept, and the same command resumes
+    # a preempted job ends like an interrupted one: what is done is kept, and the same command
+    # resumes
     for number in SIGNALS:
         signal.signal(number, stop)
     try:
@@ -76,7 +81,10 @@ def main() -> None:
     for number in SIGNALS:  # nothing is left to keep: from here on they end the process at once
         signal.signal(number, signal.SIG_DFL)
     if stopped or code == INTERRUPTED:
-        print(f"xpscale: interrupted; run the same command again to go on from here:\n  {_command()}", file=sys.stderr)
+        print(
+            f"xpscale: interrupted; run the same command again to go on from here:\n  {_command()}",
+            file=sys.stderr,
+        )
         code = INTERRUPTED
     sys.exit(code)
 
@@ -96,7 +104,9 @@ def _run(stopped: list[int]) -> int:
         sys.stderr.close()
         code = 0
     except Exception as error:
-        if hasattr(error, "show"):  # a mistake in the command's words: the command line library explains it
+        if hasattr(
+            error, "show"
+        ):  # a mistake in the command's words: the command line library explains it
             error.show()
             code = error.exit_code  # type: ignore[attr-defined]
         elif stopped:  # a cluster was stopped while it started

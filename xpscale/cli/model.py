@@ -15,7 +15,9 @@ __all__ = ["Model", "register"]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model: a folder or s3:// URL.")]
 
-nouns = typer.Typer(no_args_is_help=True, help="Look at a model, export it, or import published weights.")
+nouns = typer.Typer(
+    no_args_is_help=True, help="Look at a model, export it, or import published weights."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 @nouns.command()
 def info(model: Model, json: Json = False) -> None:
-    """Architecture, scaling, training data and sample, metrics, licence and citation; the content hash is verified."""
+    """Architecture, scaling, training data and sample, metrics, licence and citation; the content
+    hash is verified.
+    """
     from xpscale.model.checkpoint import load_model
 
     found = load_model(model)
@@ -52,12 +56,26 @@ def info(model: Model, json: Json = False) -> None:
         from xpscale.training.sample import SamplePlan
 
         drawn = SamplePlan.from_dict(plan)
-        print(f"sample\n  {sum(drawn.drawn):,} of {drawn.n_available:,} objects, {drawn.name}, seed {drawn.seed}")
+        print(
+            f"sample\n  {sum(drawn.drawn):,} of {drawn.n_available:,} objects, {drawn.name}, seed"
+            f" {drawn.seed}"
+        )
         print(f"  held out: {drawn.split}")
         print("\n".join(f"  {line}" for line in str(drawn).splitlines()))
     _section("metrics (nats per spectrum)", card.metrics)
     _section("software", card.software)
-    print("\n".join(filter(None, [card.notes, f"licence {card.licence}", *(f"cite {text}" for text in card.citation)])))
+    print(
+        "\n".join(
+            filter(
+                None,
+                [
+                    card.notes,
+                    f"licence {card.licence}",
+                    *(f"cite {text}" for text in card.citation),
+                ],
+            )
+        )
+    )
 
 
 def _section(title: str, table: Mapping[str, Any]) -> None:
@@ -96,16 +114,20 @@ def export(model: Model, output: Output) -> None:
     folder, _, name = Storage(output).url.rpartition("/")
     Storage(folder or "/").replace(name, program)
     say(
-        f"model {found.model_id[:12]} as a program of {size(len(program))}: {output}; it differs from the model by "
-        f"{difference:.1g} at most (allowed: {MAX_DIFFERENCE:g})"
+        f"model {found.model_id[:12]} as a program of {size(len(program))}: {output}; it differs"
+        f" from the model by {difference:.1g} at most (allowed: {MAX_DIFFERENCE:g})"
     )
 
 
 @nouns.command("import")
 def import_(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHT.pt", help="Weights published by Laroche & Speagle.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="WEIGHT.pt", help="Weights published by Laroche & Speagle.")
+    ],
     model: Model,
-    scaling: Annotated[str, typer.Option(help="A .npz file with mu and sig, as the authors' apogee_norm.npz.")] = "",
+    scaling: Annotated[
+        str, typer.Option(help="A .npz file with mu and sig, as the authors' apogee_norm.npz.")
+    ] = "",
     scaling_from: Annotated[
         str, typer.Option(help="Fit the scaling on this spectra store or Parquet folder instead.")
     ] = "",
@@ -116,14 +138,21 @@ def import_(
     from xpscale.model.scaling import Scaling
 
     if scaling and scaling_from:
-        raise InvalidInputError("--scaling and --scaling-from exclude each other", "Give one of them")
+        raise InvalidInputError(
+            "--scaling and --scaling-from exclude each other", "Give one of them"
+        )
     if scaling_from:
         spectra = open_input(scaling_from)
-        fitted: Scaling | None = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
+        fitted: Scaling | None = Scaling.fit(
+            spectra.read(partition) for partition in spectra.partitions
+        )
     else:
         fitted = Scaling.from_npz(scaling) if scaling else None
     imported = import_published(weights, fitted)
     imported.save(model)
     say(f"model {imported.model_id[:12]}: {model}")
     if fitted is None:
-        say("it has no scaling and cannot be applied to spectra yet: import again with --scaling or --scaling-from")
+        say(
+            "it has no scaling and cannot be applied to spectra yet: import again with --scaling or"
+            " --scaling-from"
+        )

@@ -14,7 +14,9 @@ __all__ = ["register"]
 
 nouns = typer.Typer(
     no_args_is_help=True,
-    help="Draw a catalogue, a training run or its sample, or where an inference run spent its time.",
+    help=(
+        "Draw a catalogue, a training run or its sample, or where an inference run spent its time."
+    ),
 )
 
 MAX_POINTS = 200_000
@@ -36,9 +38,12 @@ def _save(figure: Any, output: str) -> None:
 def sky(
     catalog: Catalog,
     output: Output,
-    column: Annotated[str, typer.Option(help="Median of this column; the number of sources if not given.")] = "",
+    column: Annotated[
+        str, typer.Option(help="Median of this column; the number of sources if not given.")
+    ] = "",
     order: Annotated[
-        int, typer.Option(help="HEALPix order of the map; -1 chooses about 20 sources a pixel.", max=12)
+        int,
+        typer.Option(help="HEALPix order of the map; -1 chooses about 20 sources a pixel.", max=12),
     ] = -1,
     frame: Annotated[str, typer.Option(help="galactic or icrs.")] = "galactic",
 ) -> None:
@@ -65,11 +70,17 @@ def sky(
 def latents(
     catalog: Catalog,
     output: Output,
-    color: Annotated[str, typer.Option(help="A column of the catalogue, or of --labels, to colour by.")] = "",
-    labels: Annotated[str, typer.Option(help="A Parquet file with source_id and the colour's column.")] = "",
+    color: Annotated[
+        str, typer.Option(help="A column of the catalogue, or of --labels, to colour by.")
+    ] = "",
+    labels: Annotated[
+        str, typer.Option(help="A Parquet file with source_id and the colour's column.")
+    ] = "",
     where: Annotated[str, typer.Option(metavar="SQL", help="Only sources that satisfy this.")] = "",
 ) -> None:
-    """Every pair of active latents against each other; a random part of them if there are very many."""
+    """Every pair of active latents against each other; a random part of them if there are very
+    many.
+    """
     import pyarrow.parquet as pq
 
     from xpscale.errors import InvalidInputError
@@ -81,11 +92,17 @@ def latents(
         raise InvalidInputError("--labels needs --color", "Say which of its columns to colour by")
     opened = open_catalog(catalog)
     share = MAX_POINTS / max(opened.n_rows, 1)
-    chosen = opened.select() if share >= 1 else opened.where(f"hash(source_id) % 1000000 < {share * 1e6:.0f}")
+    chosen = (
+        opened.select()
+        if share >= 1
+        else opened.where(f"hash(source_id) % 1000000 < {share * 1e6:.0f}")
+    )
     table = (chosen.where(where) if where else chosen).to_table()
     if labels:
         known = pq.read_table(labels, columns=["source_id", color])
-        colour: Colour | None = Colour(known[color].to_numpy(), color, known["source_id"].to_numpy())
+        colour: Colour | None = Colour(
+            known[color].to_numpy(), color, known["source_id"].to_numpy()
+        )
     elif color:
         opened.columns(color)  # names the near misses if there is no such column
         colour = Colour(table[color].to_numpy(), color)
@@ -105,7 +122,9 @@ def training(model: Model, output: Output) -> None:
 
 @nouns.command()
 def sample(
-    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="A sample, from 'xpscale sample'.")],
+    sample: Annotated[
+        str, typer.Argument(metavar="SAMPLE", help="A sample, from 'xpscale sample'.")
+    ],
     output: Output,
 ) -> None:
     """Object density, cell by cell, and what the sample draws of it."""
@@ -120,7 +139,10 @@ def run(
     catalog: Catalog,
     output: Output,
     name: Annotated[
-        str, typer.Option("--run", help="Name of the run, as 'status' prints it; the latest if not given.")
+        str,
+        typer.Option(
+            "--run", help="Name of the run, as 'status' prints it; the latest if not given."
+        ),
     ] = "",
 ) -> None:
     """Where a run's time went: rate, a time line of every worker, and the share of each stage."""
@@ -130,8 +152,12 @@ def run(
     from xpscale.runtime.history import read_records
     from xpscale.storage import Storage
 
-    records = {record.name: record for record in read_records(Storage(catalog) / LEDGER) if record.tasks}
+    records = {
+        record.name: record for record in read_records(Storage(catalog) / LEDGER) if record.tasks
+    }
     if not records or (name and name not in records):
         known = ", ".join(records) or "none"
-        raise NotFoundError(f"{catalog} has no record of a run {name}".rstrip(), f"Runs there: {known}")
+        raise NotFoundError(
+            f"{catalog} has no record of a run {name}".rstrip(), f"Runs there: {known}"
+        )
     _save(run_times(records[name or max(records)])[0], output)

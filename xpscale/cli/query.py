@@ -24,16 +24,31 @@ def register(app: typer.Typer) -> None:
 
 def query(
     catalog: Catalog,
-    cone: Annotated[str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")] = "",
-    ids: Annotated[str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia DR3 source_id.")] = "",
-    where: Annotated[str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")] = "",
+    cone: Annotated[
+        str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")
+    ] = "",
+    ids: Annotated[
+        str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia DR3 source_id.")
+    ] = "",
+    where: Annotated[
+        str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")
+    ] = "",
     columns: Annotated[
-        str, typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given.")
+        str,
+        typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given."),
     ] = "",
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="OUT", help="A .parquet, .csv or .fits file; else CSV on stdout.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A .parquet, .csv or .fits file; else CSV on stdout.",
+        ),
     ] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output file if it is there.")
+    ] = False,
 ) -> None:
     """Select sources from a catalogue."""
     from xpscale.query.catalog import open_catalog
@@ -61,15 +76,25 @@ def query(
         n_asked = 0 if chosen.source_ids is None else len(chosen.source_ids)
         shown = ", ".join(map(str, chosen.missing[:5]))
         say(
-            f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue: {shown}{' ...' * (len(chosen.missing) > 5)}"
+            f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue:"
+            f" {shown}{' ...' * (len(chosen.missing) > 5)}"
         )
 
 
 def sql(
     catalog: Catalog,
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra.")],
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra."),
+    ],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="OUT", help="A .parquet, .csv or .fits file; else CSV on stdout.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A .parquet, .csv or .fits file; else CSV on stdout.",
+        ),
     ] = "",
 ) -> None:
     """Run one SQL statement (DuckDB's dialect), read only."""
@@ -87,8 +112,12 @@ def sql(
 def spectrum(
     catalog: Catalog,
     source_id: Annotated[int, typer.Argument(help="Gaia DR3 source_id.")],
-    plot: Annotated[str, typer.Option(metavar="OUT.png", help="Draw it: reconstruction with its scatter band.")] = "",
-    store: Annotated[str, typer.Option(help="The spectra store, to draw the observed spectrum beside it.")] = "",
+    plot: Annotated[
+        str, typer.Option(metavar="OUT.png", help="Draw it: reconstruction with its scatter band.")
+    ] = "",
+    store: Annotated[
+        str, typer.Option(help="The spectra store, to draw the observed spectrum beside it.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Reconstructed coefficients and intrinsic scatter of one source, in the archive's units."""
@@ -102,7 +131,10 @@ def spectrum(
     opened = open_catalog(catalog)
     chosen = opened.at(source_id)
     if len(chosen.missing):
-        raise NotFoundError(f"source_id {source_id} is not in {catalog}", "Check the identifier; it must be Gaia DR3's")
+        raise NotFoundError(
+            f"source_id {source_id} is not in {catalog}",
+            "Check the identifier; it must be Gaia DR3's",
+        )
     found = reconstruct(chosen)
     mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
     if plot:
@@ -131,6 +163,8 @@ def _draw(found: Spectra, store: str, output: str, provenance: dict[str, str]) -
         say(f"drawn as coefficients: {error}")
         figure, _ = draw(found, observed, provenance=provenance)
     else:
-        figure, _ = draw(sampled, None if observed is None else sample_batch(observed), provenance=provenance)
+        figure, _ = draw(
+            sampled, None if observed is None else sample_batch(observed), provenance=provenance
+        )
     save(figure, output)
     say(f"drawn: {output}")

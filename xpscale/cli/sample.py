@@ -30,28 +30,47 @@ def sample(
     rule: Annotated[
         str,
         typer.Option(
-            help="uniform; density: an object is as likely as its cell is dense; flattened: equally many of every cell; "
-            "cut: of dense cells only."
+            help=(
+                "uniform; density: an object is as likely as its cell is dense; flattened: equally"
+                " many of every cell; "
+                "cut: of dense cells only."
+            )
         ),
     ] = "density",
-    by: Annotated[str, typer.Option(help="Density in colour_magnitude, position or latents.")] = "colour_magnitude",
-    model: Annotated[str, typer.Option(help="For --by latents: the model whose latents count.")] = "",
-    catalog: Annotated[str, typer.Option(help="For --by latents: the catalogue of this store that has them.")] = "",
-    min_count: Annotated[int, typer.Option(help="For the rule cut: fewest objects of a cell.", min=0)] = 0,
+    by: Annotated[
+        str, typer.Option(help="Density in colour_magnitude, position or latents.")
+    ] = "colour_magnitude",
+    model: Annotated[
+        str, typer.Option(help="For --by latents: the model whose latents count.")
+    ] = "",
+    catalog: Annotated[
+        str, typer.Option(help="For --by latents: the catalogue of this store that has them.")
+    ] = "",
+    min_count: Annotated[
+        int, typer.Option(help="For the rule cut: fewest objects of a cell.", min=0)
+    ] = 0,
     min_quantile: Annotated[
-        float, typer.Option(help="For the rule cut: share of all objects, in the sparsest cells, to leave out.")
+        float,
+        typer.Option(
+            help="For the rule cut: share of all objects, in the sparsest cells, to leave out."
+        ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
     settings: Annotated[
         str, typer.Option(help="TOML file of the training to come, if it holds out other pixels.")
     ] = "",
     oversampling: Annotated[
-        float, typer.Option(help="Objects kept in memory for each one drawn, for rules that favour few cells.")
+        float,
+        typer.Option(
+            help="Objects kept in memory for each one drawn, for rules that favour few cells."
+        ),
     ] = 8.0,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
 ) -> None:
-    """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels stay out."""
+    """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels
+    stay out.
+    """
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.training.draw import draw_sample
     from xpscale.training.sample import save_sample
@@ -84,11 +103,12 @@ def sample(
     print(plan)
     if plan.n_limited:
         say(
-            f"note: {plan.n_limited:,} of {len(plan.cell):,} cells gave all that was kept of them, less than the rule "
-            "wanted; weights say so; raise --oversampling to follow the rule"
+            f"note: {plan.n_limited:,} of {len(plan.cell):,} cells gave all that was kept of them,"
+            " less than the rule wanted; weights say so; raise --oversampling to follow the rule"
         )
     say(
-        f"{len(drawn):,} of {plan.n_available:,} objects, {plan.name}, seed {seed}, digest {drawn.digest[:12]}: {output}"
+        f"{len(drawn):,} of {plan.n_available:,} objects, {plan.name}, seed {seed}, digest"
+        f" {drawn.digest[:12]}: {output}"
     )
 
 
@@ -99,13 +119,18 @@ def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
 
     if (by == "latents") != bool(model or catalog) or (model and catalog):
         raise InvalidInputError(
-            "--by latents needs --model or --catalog, and nothing else does", "Say whose latents: one of the two"
+            "--by latents needs --model or --catalog, and nothing else does",
+            "Say whose latents: one of the two",
         )
     if by == "latents":
         from xpscale.storage import Storage
         from xpscale.training.latent_cells import CatalogLatents, LatentCells, ModelLatents
 
-        return LatentCells(ModelLatents(Storage(model)) if model else CatalogLatents.open(catalog, spectra))
+        return LatentCells(
+            ModelLatents(Storage(model)) if model else CatalogLatents.open(catalog, spectra)
+        )
     if by not in ("colour_magnitude", "position"):
-        raise InvalidInputError(f"--by {by!r} is not known", "Use colour_magnitude, position or latents")
+        raise InvalidInputError(
+            f"--by {by!r} is not known", "Use colour_magnitude, position or latents"
+        )
     return ColourMagnitudeCells() if by == "colour_magnitude" else SkyCells()

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import N_CPUS, Json, Resources, Scheduler, Workers, conclude, executor, print_json, say
+from xpscale.cli.common import (
+    N_CPUS,
+    Json,
+    Resources,
+    Scheduler,
+    Workers,
+    conclude,
+    executor,
+    print_json,
+    say,
+)
 from xpscale.text import size
 
 if TYPE_CHECKING:
@@ -17,10 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Spectra", "Store", "open_input", "register"]
 
-Store = Annotated[str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")]
+Store = Annotated[
+    str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")
+]
 
 Spectra = Annotated[
-    str, typer.Argument(metavar="STORE", help="A spectra store, or a Parquet folder or HATS catalogue with XP spectra.")
+    str,
+    typer.Argument(
+        metavar="STORE",
+        help="A spectra store, or a Parquet folder or HATS catalogue with XP spectra.",
+    ),
 ]
 
 nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
@@ -33,7 +49,9 @@ def register(app: typer.Typer) -> None:
 
 
 def open_input(url: str, *, silently: bool = False) -> SpectraStore | ParquetSpectra:
-    """Open a spectra store or Parquet, and say what it is and what reading it costs, or leave that to another process."""
+    """Open a spectra store or Parquet, and say what it is and what reading it costs, or leave that
+    to another process.
+    """
     from xpscale.store.open import open_spectra
     from xpscale.store.parquet import ParquetSpectra
 
@@ -43,8 +61,8 @@ def open_input(url: str, *, silently: bool = False) -> SpectraStore | ParquetSpe
     say(str(spectra))
     if isinstance(spectra, ParquetSpectra) and (factor := spectra.read_factor) > 2:
         say(
-            f"note: its row groups reach across partitions, so that each row is read {factor:.0f} times; "
-            f"'xpscale ingest {url} STORE' reads them once"
+            f"note: its row groups reach across partitions, so that each row is read {factor:.0f}"
+            f" times; 'xpscale ingest {url} STORE' reads them once"
         )
     return spectra
 
@@ -54,40 +72,64 @@ def ingest(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/; or DataLink products, HDF5 copies, "
-            "Parquet files, a HATS catalogue.",
+            help=(
+                "Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/; or DataLink"
+                " products, HDF5 copies, "
+                "Parquet files, a HATS catalogue."
+            ),
         ),
     ],
     store: Store,
     sources: Annotated[
-        str, typer.Option(help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without.")
+        str,
+        typer.Option(
+            help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without."
+        ),
     ] = "",
     max_rows: Annotated[
         int | None,
         typer.Option(
-            help="Rows of a partition at most; 262,144, or 32,768 with --correlations.", min=1, show_default=False
+            help="Rows of a partition at most; 262,144, or 32,768 with --correlations.",
+            min=1,
+            show_default=False,
         ),
     ] = None,
     correlations: Annotated[
-        bool, typer.Option("--correlations", help="Keep the correlations of coefficients: 14 times the bytes.")
+        bool,
+        typer.Option(
+            "--correlations", help="Keep the correlations of coefficients: 14 times the bytes."
+        ),
     ] = False,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Set files aside that cannot be read; exit code 20 if there are any.")
+        bool,
+        typer.Option(
+            "--skip-damaged",
+            help="Set files aside that cannot be read; exit code 20 if there are any.",
+        ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")
+    ] = False,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     resources: Resources = "",
     json: Json = False,
 ) -> None:
-    """Make a spectra store from archive files, or from what others have made of them; run again to resume."""
+    """Make a spectra store from archive files, or from what others have made of them; run again to
+    resume.
+    """
     from xpscale.errors import IncompleteError
     from xpscale.ingest.doors import plan_ingest, run_ingest
     from xpscale.ingest.plan import IngestPlan
     from xpscale.runtime.progress import TerminalProgress
 
     plan = plan_ingest(
-        source, store, sources=sources, max_rows=max_rows, skip_damaged=skip_damaged, correlations=correlations
+        source,
+        store,
+        sources=sources,
+        max_rows=max_rows,
+        skip_damaged=skip_damaged,
+        correlations=correlations,
     )
     if dry_run:
         projection = plan.project() if isinstance(plan, IngestPlan) else None
@@ -110,7 +152,8 @@ def ingest(
     if report["quarantined"]:
         say(_set_aside(report["quarantined"]))
         raise IncompleteError(
-            f"{store} is finished without {len(report['quarantined']):,} files that could not be read",
+            f"{store} is finished without {len(report['quarantined']):,} files that could not be"
+            " read",
             "Mend them and ingest into a new store, or go on without them",
         )
 
@@ -133,12 +176,17 @@ def info(store: Store, json: Json = False) -> None:
 
 @nouns.command()
 def check(store: Store, json: Json = False) -> None:
-    """Read everything and verify it: bytes, rows, order, sums.  Exit code 20 if something is wrong."""
+    """Read everything and verify it: bytes, rows, order, sums.  Exit code 20 if something is
+    wrong.
+    """
     from xpscale.store.check import check_store
     from xpscale.store.reader import open_store
 
     found = check_store(open_store(store))
-    rejected = ", ".join(f"{n:,} rejected ({reason})" for reason, n in found.n_rejected.items()) or "0 rejected"
+    rejected = (
+        ", ".join(f"{n:,} rejected ({reason})" for reason, n in found.n_rejected.items())
+        or "0 rejected"
+    )
     numbers = (
         f"{found.n_read:,} read, {found.n_written:,} written, {rejected}\n"
         f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}"

@@ -36,17 +36,25 @@ def register(app: typer.Typer) -> None:
 def train(
     store: Spectra,
     model: Model,
-    sample: Annotated[str, typer.Option(help="Train on this sample only (from 'xpscale sample').")] = "",
+    sample: Annotated[
+        str, typer.Option(help="Train on this sample only (from 'xpscale sample').")
+    ] = "",
     settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
-    preset: Annotated[str, typer.Option(help="Instead of --settings: default, or laroche2024, the paper's.")] = "",
+    preset: Annotated[
+        str, typer.Option(help="Instead of --settings: default, or laroche2024, the paper's.")
+    ] = "",
     epochs: Annotated[
-        int, typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0)
+        int,
+        typer.Option(help="Passes over the training rows; 0 takes the settings' number.", min=0),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed; -1 takes the settings' one.")] = -1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     workers: Annotated[
         int,
-        typer.Option(help="Processes that share every batch: here, or workers of --scheduler; 0: this one.", min=0),
+        typer.Option(
+            help="Processes that share every batch: here, or workers of --scheduler; 0: this one.",
+            min=0,
+        ),
     ] = 0,
     scheduler: Scheduler = "",
     checkpoint_every: Annotated[
@@ -68,7 +76,9 @@ def train(
     if is_new and is_first:
         _announce(spectra, chosen, drawn, where, workers)
     shown = TrainingPrinter(chosen.epochs)
-    trained = _run(spectra, model, chosen, drawn, where, workers, scheduler, checkpoint_every, shown)
+    trained = _run(
+        spectra, model, chosen, drawn, where, workers, scheduler, checkpoint_every, shown
+    )
     if is_first:
         shown.end()
         if not is_new:
@@ -83,7 +93,8 @@ def _settings(path: str, preset: str) -> TrainingSettings:
 
     if path and preset:
         raise InvalidInputError(
-            "--settings and --preset exclude each other", f'Write preset = "{preset}" into {path}, beside what differs'
+            "--settings and --preset exclude each other",
+            f'Write preset = "{preset}" into {path}, beside what differs',
         )
     if path:
         return TrainingSettings.from_toml(path)
@@ -123,18 +134,31 @@ def _run(
 
 
 def _announce(
-    spectra: SpectraReader, settings: TrainingSettings, sample: Sample | None, device: str, workers: int
+    spectra: SpectraReader,
+    settings: TrainingSettings,
+    sample: Sample | None,
+    device: str,
+    workers: int,
 ) -> None:
     """What will be done, and how long it will take."""
     from xpscale.training.loader import is_streamed
     from xpscale.training.run import estimate
 
-    n_rows = len(sample) if sample is not None else sum(partition.n_rows for partition in spectra.partitions)
+    n_rows = (
+        len(sample)
+        if sample is not None
+        else sum(partition.n_rows for partition in spectra.partitions)
+    )
     seconds = estimate(n_rows, settings, spectra.n_coefficients, device)
-    streamed = f", streamed, {settings.max_rows:,} rows in memory" * is_streamed(spectra, settings, sample)
+    streamed = f", streamed, {settings.max_rows:,} rows in memory" * is_streamed(
+        spectra, settings, sample
+    )
     shared = f" in one process (of {workers} that share the work)" * (workers > 1)
     epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
-    say(f"train on {n_rows:,} spectra, {epochs} on {device}{streamed}: about {duration(seconds)}{shared}")
+    say(
+        f"train on {n_rows:,} spectra, {epochs} on {device}{streamed}: about"
+        f" {duration(seconds)}{shared}"
+    )
 
 
 def _device(name: str) -> str:
@@ -144,7 +168,8 @@ def _device(name: str) -> str:
 
 
 class TrainingPrinter:
-    """Shows a run: on a terminal one line that changes, elsewhere a line now and then; loss and time left.
+    """Shows a run: on a terminal one line that changes, elsewhere a line now and then; loss and
+    time left.
 
     Parameters
     ----------
@@ -153,7 +178,8 @@ class TrainingPrinter:
     stream
         Where; standard error if not given.
     every_s
-        Seconds after which a line is printed where there is no terminal, even in the middle of an epoch.
+        Seconds after which a line is printed where there is no terminal, even in the middle of an
+        epoch.
     """
 
     def __init__(self, n_epochs: int, stream: TextIO | None = None, every_s: float = 30.0) -> None:
@@ -172,20 +198,23 @@ class TrainingPrinter:
         is_due = time.monotonic() - self.printed >= self.every_s
         if self.stream.isatty() or is_due:
             self._show(
-                f"epoch {progress.epoch:>4}/{self.n_epochs}  batch {progress.batch:>5}/{progress.n_batches}  "
-                f"loss {progress.loss:8.2f}  {left}",
+                f"epoch {progress.epoch:>4}/{self.n_epochs}  batch"
+                f" {progress.batch:>5}/{progress.n_batches}  loss {progress.loss:8.2f}  {left}",
                 keep=not self.stream.isatty(),
             )
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         """Print a line for the first epochs, then about twenty more."""
         left = self._left(metrics.epoch)
-        is_due = metrics.epoch == 1 or metrics.epoch % self.every == 0 or metrics.epoch == self.n_epochs
+        is_due = (
+            metrics.epoch == 1 or metrics.epoch % self.every == 0 or metrics.epoch == self.n_epochs
+        )
         if is_due or time.monotonic() - self.printed >= self.every_s:
             self._show(
-                f"epoch {metrics.epoch:>4}/{self.n_epochs}  loss {metrics.loss:8.2f}  "
-                f"held out {metrics.held_out.loss:8.2f}  kl {metrics.kl:6.2f}  "
-                f"{metrics.held_out.active_units} latents active  {metrics.spectra_per_s:,.0f} spectra/s  {left}",
+                f"epoch {metrics.epoch:>4}/{self.n_epochs}  loss {metrics.loss:8.2f}  held out"
+                f" {metrics.held_out.loss:8.2f}  kl {metrics.kl:6.2f} "
+                f" {metrics.held_out.active_units} latents active  {metrics.spectra_per_s:,.0f}"
+                f" spectra/s  {left}",
                 keep=True,
             )
 
@@ -196,7 +225,9 @@ class TrainingPrinter:
             self.is_open = False
 
     def _left(self, done: float) -> str:
-        """From the epochs done since the first call, which may be in the middle of a resumed run."""
+        """From the epochs done since the first call, which may be in the middle of a resumed
+        run.
+        """
         if done >= self.n_epochs:
             return ""
         if self.first is None or done <= self.first:

@@ -24,11 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_figures"]
 
-# Four kinds of stars to show a spectrum of: name, and the labels (Teff in K, logg in dex) nearest to which one is chosen.
-KINDS = {"hot dwarf": (7000, 4.1), "solar type": (5770, 4.4), "red clump giant": (4800, 2.4), "cool dwarf": (3700, 4.7)}
+# Four kinds of stars to show a spectrum of: name, and the labels (Teff in K, logg in dex) nearest
+# to which one is chosen.
+KINDS = {
+    "hot dwarf": (7000, 4.1),
+    "solar type": (5770, 4.4),
+    "red clump giant": (4800, 2.4),
+    "cool dwarf": (3700, 4.7),
+}
 
 
-def draw_figures(catalog: Catalog, store: SpectraStore, labels: pa.Table, folder: Path) -> list[Path]:
+def draw_figures(
+    catalog: Catalog, store: SpectraStore, labels: pa.Table, folder: Path
+) -> list[Path]:
     """Write the four figures (latents twice) below ``folder/figures``; returns their paths."""
     (folder / "figures").mkdir(exist_ok=True)
     provenance = catalog.provenance("")
@@ -58,7 +66,9 @@ def _latents(catalog: Catalog, labels: pa.Table, provenance: dict[str, str]) -> 
     return latents(table, teff, fe_h, provenance=provenance)[0]
 
 
-def _spectra(catalog: Catalog, store: SpectraStore, labels: pa.Table, provenance: dict[str, str]) -> Any:
+def _spectra(
+    catalog: Catalog, store: SpectraStore, labels: pa.Table, provenance: dict[str, str]
+) -> Any:
     chosen = _one_of_each_kind(labels)
     found = reconstruct(catalog.at(list(chosen.values())))
     observed = store.find(chosen.values())
@@ -66,8 +76,13 @@ def _spectra(catalog: Catalog, store: SpectraStore, labels: pa.Table, provenance
     try:
         from xpscale.query.wavelength import sample_batch
 
-        return spectra(found.at_wavelengths(), sample_batch(observed), labels=words, provenance=provenance)[0]
-    except (PermanentError, InvalidInputError):  # no GaiaXPy, or no calibration for these bases: draw the coefficients
+        return spectra(
+            found.at_wavelengths(), sample_batch(observed), labels=words, provenance=provenance
+        )[0]
+    except (
+        PermanentError,
+        InvalidInputError,
+    ):  # no GaiaXPy, or no calibration for these bases: draw the coefficients
         return spectra(found, observed, labels=words, provenance=provenance)[0]
 
 
@@ -77,6 +92,8 @@ def _one_of_each_kind(labels: pa.Table) -> dict[str, int]:
     known = np.isfinite(teff) & np.isfinite(logg)
     chosen = {}
     for name, (kind_teff, kind_logg) in KINDS.items():
-        distance = np.where(known, np.hypot((teff - kind_teff) / 200, (logg - kind_logg) / 0.2), np.inf)
+        distance = np.where(
+            known, np.hypot((teff - kind_teff) / 200, (logg - kind_logg) / 0.2), np.inf
+        )
         chosen[name] = int(ids[np.argmin(distance)])
     return chosen

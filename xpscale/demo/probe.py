@@ -1,4 +1,6 @@
-"""Do the latents know what stars are?  Labels the model never saw, guessed from the nearest neighbours in latent space."""
+"""Do the latents know what stars are?  Labels the model never saw, guessed from the nearest
+neighbours in latent space.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["Probe", "probe_labels"]
 
 N_NEIGHBOURS = 15
-DWARF_LOGG = 3.8  # dex; the giant branch lies below, the main sequence above, subgiants on either side
+DWARF_LOGG = (
+    3.8  # dex; the giant branch lies below, the main sequence above, subgiants on either side
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,16 @@ class Probe:
 
     def __str__(self) -> str:
         return (
-            f"from latents alone, {N_NEIGHBOURS} nearest neighbours, {self.n_stars:,} stars: temperature ordered with "
-            f"rank correlation {self.teff_rank_correlation:.3f}, dwarf or giant right for {self.dwarf_accuracy:.1%} "
-            f"(always guessing the more frequent: {self.dwarf_share:.1%})"
+            f"from latents alone, {N_NEIGHBOURS} nearest neighbours, {self.n_stars:,} stars:"
+            f" temperature ordered with rank correlation {self.teff_rank_correlation:.3f}, dwarf or"
+            f" giant right for {self.dwarf_accuracy:.1%} (always guessing the more frequent:"
+            f" {self.dwarf_share:.1%})"
         )
 
 
 def probe_labels(table: pa.Table, labels: pa.Table) -> Probe:
-    """Guess Teff and logg of a fifth of the stars from the labels of their neighbours among the others.
+    """Guess Teff and logg of a fifth of the stars from the labels of their neighbours among the
+    others.
 
     Parameters
     ----------
@@ -58,11 +64,17 @@ def probe_labels(table: pa.Table, labels: pa.Table) -> Probe:
     from scipy.spatial import cKDTree
     from scipy.stats import spearmanr
 
-    z = np.stack([table[name].to_numpy() for name in table.column_names if name.startswith("latent_mean_")], axis=1)
+    z = np.stack(
+        [table[name].to_numpy() for name in table.column_names if name.startswith("latent_mean_")],
+        axis=1,
+    )
     ids, known = table["source_id"].to_numpy(), labels["source_id"].to_numpy()
     order = np.argsort(known)
     rows = order[np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)]
-    teff, logg = (np.where(known[rows] == ids, labels[name].to_numpy()[rows], np.nan) for name in ("teff", "logg"))
+    teff, logg = (
+        np.where(known[rows] == ids, labels[name].to_numpy()[rows], np.nan)
+        for name in ("teff", "logg")
+    )
     usable = np.isfinite(teff) & np.isfinite(logg) & np.isfinite(z).all(1)
     z, teff, logg = z[usable], teff[usable], logg[usable]
     judged = np.random.default_rng(0).random(len(z)) < 0.2

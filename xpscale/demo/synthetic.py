@@ -1,4 +1,6 @@
-"""Stars of the synthetic universe in the shape of the demo's real ones, for machines where those cannot be had."""
+"""Stars of the synthetic universe in the shape of the demo's real ones, for machines where those
+cannot be had.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""The likelihood of a spectrum with the correlations of its measurement errors, where a store has them.
+"""The likelihood of a spectrum with the correlations of its measurement errors, where a store has
+them.
 
-The archive gives correlations R of the coefficients within each band.  With D = diag(sigma), S = diag(s), and
-r = x - x_hat, band by band::
+The archive gives correlations R of the coefficients within each band.  With D = diag(sigma), S =
+diag(s), and r = x - x_hat, band by band::
 
     V    = D R D + S^2
     nll  = [ r^T V^-1 r + ln det V ] / 2              without C/2 ln(2 pi), as everywhere
 
-With R = 1 it is the likelihood that is trained on (`xpscale.model.scatter_vae.Reconstruction.nll`).  It is for judging,
-not for training: see design/011.
+With R = 1 it is the likelihood that is trained on (`xpscale.model.scatter_vae.Reconstruction.nll`).
+It is for judging, not for training: see design/011.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ ROWS_AT_ONCE = 1024
 
 
 def correlation_matrices(triangle: NDArray[np.floating]) -> NDArray[np.float64]:
-    """R of each spectrum, with shape (N, n, n), of strict lower triangles by rows, with shape (N, n (n - 1) / 2)."""
+    """R of each spectrum, with shape (N, n, n), of strict lower triangles by rows, with shape (N, n
+    (n - 1) / 2).
+    """
     n = round((1 + np.sqrt(1 + 8 * triangle.shape[1])) / 2)
     if n * (n - 1) // 2 != triangle.shape[1]:
         raise InvalidInputError(
-            f"{triangle.shape[1]} correlations are no triangle", "Give n (n - 1) / 2 of them for n coefficients"
+            f"{triangle.shape[1]} correlations are no triangle",
+            "Give n (n - 1) / 2 of them for n coefficients",
         )
     matrices = np.tile(np.eye(n), (len(triangle), 1, 1))
     row, column = np.tril_indices(n, -1)
@@ -50,13 +54,14 @@ def correlated_nll(prediction: Prediction, *triangles: NDArray[np.floating]) -> 
     prediction
         Of N spectra.
     triangles
-        Correlations of BP, then of RP, as `xpscale.store.reader.SpectraStore.read_correlations` gives them.
+        Correlations of BP, then of RP, as `xpscale.store.reader.SpectraStore.read_correlations`
+        gives them.
 
     Raises
     ------
     InvalidInputError
-        If they are not of these spectra's coefficients, or no correlations (the matrix is not positive definite); the
-        message names the row.
+        If they are not of these spectra's coefficients, or no correlations (the matrix is not
+        positive definite); the message names the row.
     """
     nll, first = np.zeros(len(prediction.x)), 0
     for triangle in triangles:
@@ -68,7 +73,8 @@ def correlated_nll(prediction: Prediction, *triangles: NDArray[np.floating]) -> 
         first = columns.stop
     if first != prediction.x.shape[1]:
         raise InvalidInputError(
-            f"correlations of {first} coefficients, spectra of {prediction.x.shape[1]}", "Give those of all bands"
+            f"correlations of {first} coefficients, spectra of {prediction.x.shape[1]}",
+            "Give those of all bands",
         )
     return nll
 
@@ -80,12 +86,15 @@ def _band_nll(
         torch.from_numpy(np.asarray(values[rows, columns], np.float64))
         for values in (prediction.x - prediction.mean, prediction.x_err, prediction.scatter)
     )
-    variance = error[:, :, None] * torch.from_numpy(matrices) * error[:, None, :] + torch.diag_embed(scatter.square())
+    variance = error[:, :, None] * torch.from_numpy(matrices) * error[
+        :, None, :
+    ] + torch.diag_embed(scatter.square())
     factor, failed = torch.linalg.cholesky_ex(variance)
     if failed.any():
         row = rows.start + int(failed.nonzero()[0, 0])
         raise InvalidInputError(
-            f"the correlations of row {row} are not those of any errors: their matrix is not positive definite",
+            f"the correlations of row {row} are not those of any errors: their matrix is not"
+            " positive definite",
             "Leave that row out, or ingest it again",
         )
     whitened = torch.linalg.solve_triangular(factor, residual[:, :, None], upper=False)[:, :, 0]

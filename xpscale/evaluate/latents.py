@@ -23,7 +23,8 @@ def n_alive(kl_per_latent: Sequence[float]) -> int:
 
 
 def redundancy(latents: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How much of each latent the others tell by a linear relation, R^2 with shape (L,); 1 is a copy.
+    """How much of each latent the others tell by a linear relation, R^2 with shape (L,); 1 is a
+    copy.
 
     R_k^2 = 1 - 1 / (P_kk var_k) with P the inverse of the covariance of the posterior means (N, L).
     """

@@ -1,11 +1,13 @@
 """How well a model predicts spectra, and whether the errors it predicts are the errors it makes.
 
-With the letters of `xpscale.model.scatter_vae`, a standardized residual of coefficient j of a spectrum is
+With the letters of `xpscale.model.scatter_vae`, a standardized residual of coefficient j of a
+spectrum is
 
     r_j = (x_j - x_hat_j) / sqrt(sigma_j^2 + s_j^2)
 
-at one draw of z from z | x: under the model, (x, z) is then a draw from the joint distribution and r is N(0, 1).  At the
-posterior mean, which is what a catalogue has, r is a little narrower, because z was chosen by looking at x.
+at one draw of z from z | x: under the model, (x, z) is then a draw from the joint distribution and
+r is N(0, 1).  At the posterior mean, which is what a catalogue has, r is a little narrower, because
+z was chosen by looking at x.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Calibration:
     n
         Spectra in each, with shape (M,).
     std
-        Standard deviation of their residuals, all coefficients together; NaN in bins of fewer than 30 spectra.
+        Standard deviation of their residuals, all coefficients together; NaN in bins of fewer than
+        30 spectra.
     """
 
     edges: NDArray[np.float64]
@@ -101,19 +104,29 @@ def predict(model: TrainedModel, batch: SpectraBatch, seed: int | None = None) -
     x, x_err = _standardized(model, batch)
     with torch.inference_mode():
         posterior = model.network.encode(torch.from_numpy(x), torch.from_numpy(x_err))
-        z = posterior.mean if seed is None else posterior.sample(torch.Generator().manual_seed(seed))
+        z = (
+            posterior.mean
+            if seed is None
+            else posterior.sample(torch.Generator().manual_seed(seed))
+        )
         decoded = model.network.decode(z)
-    return Prediction(x, x_err, posterior.mean.numpy(), decoded.mean.numpy(), decoded.scatter.numpy())
+    return Prediction(
+        x, x_err, posterior.mean.numpy(), decoded.mean.numpy(), decoded.scatter.numpy()
+    )
 
 
 def evidence(model: TrainedModel, batch: SpectraBatch, seed: int = 0) -> HeldOutLoss:
     """The loss on spectra with usable errors, one draw of z each, without C/2 ln(2 pi)."""
     x, x_err = _standardized(model, batch)
-    return held_out_loss(model.network, Rows(torch.from_numpy(x), torch.from_numpy(x_err), batch.source_id), seed)
+    return held_out_loss(
+        model.network, Rows(torch.from_numpy(x), torch.from_numpy(x_err), batch.source_id), seed
+    )
 
 
 def calibration(
-    residuals: NDArray[np.float32], values: NDArray[np.float64], edges: Sequence[float] | NDArray[np.float64]
+    residuals: NDArray[np.float32],
+    values: NDArray[np.float64],
+    edges: Sequence[float] | NDArray[np.float64],
 ) -> Calibration:
     """Width of residuals (N, C) in bins of a quantity of their spectra (N,)."""
     edges = np.asarray(edges, np.float64)
@@ -125,8 +138,11 @@ def calibration(
     return Calibration(edges, np.array(n), np.array(std))
 
 
-def scatter_ratio(prediction: Prediction, true_scatter: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Predicted over planted scatter of each coefficient, where the planted one exceeds the error, with shape (C,).
+def scatter_ratio(
+    prediction: Prediction, true_scatter: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Predicted over planted scatter of each coefficient, where the planted one exceeds the error,
+    with shape (C,).
 
     Root mean squares over the spectra are compared, since variances add up.
 
@@ -151,7 +167,9 @@ def scatter_ratio(prediction: Prediction, true_scatter: NDArray[np.floating]) ->
         return np.where(exceeds.sum(0) >= MIN_ROWS, np.sqrt(predicted / planted), np.nan)
 
 
-def _standardized(model: TrainedModel, batch: SpectraBatch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _standardized(
+    model: TrainedModel, batch: SpectraBatch
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     x, x_err = model.scaling.standardize(batch)
     if x_err is None:
         raise InvalidInputError("the spectra have no errors", "Read them with their errors")

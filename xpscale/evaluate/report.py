@@ -50,7 +50,8 @@ class Scores:
     name
         Of the model.
     loss, median_loss
-        Negative evidence lower bound with one draw of z, mean and median, nats a spectrum, without C/2 ln(2 pi).
+        Negative evidence lower bound with one draw of z, mean and median, nats a spectrum, without
+        C/2 ln(2 pi).
     nll
         The same mean with that constant.
     kl
@@ -64,7 +65,8 @@ class Scores:
     worst_magnitude_bin, worst_colour_bin
         The same in the bin where it is farthest from 1.
     scatter_ratio, scatter_ratio_range
-        Predicted over planted scatter: median over coefficients, and the range of nine tenths of them; NaN on real stars.
+        Predicted over planted scatter: median over coefficients, and the range of nine tenths of
+        them; NaN on real stars.
     scatter_within
         Coefficients of which it is within 10 % of the planted one, of how many.
     scatter_ratios
@@ -146,7 +148,10 @@ def score(
         scatter_ratio=float(middle),
         scatter_ratio_range=(float(low), float(high)),
         scatter_within=(int((np.abs(known - 1) <= 0.1).sum()), len(known)),
-        scatter_ratios={_name(j, len(ratios)): float(ratios[j]) for j in np.flatnonzero(np.isfinite(ratios)).tolist()},
+        scatter_ratios={
+            _name(j, len(ratios)): float(ratios[j])
+            for j in np.flatnonzero(np.isfinite(ratios)).tolist()
+        },
         alpha_mcc=alpha_mcc,
         encoded_per_s=encoded_per_s(model, batch),
         trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
@@ -171,7 +176,9 @@ def by_colour(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibratio
 
 
 def encoded_per_s(model: TrainedModel, batch: SpectraBatch, repeats: int = 3) -> float:
-    """Spectra encoded a second in the best of some repeats: latents alone, one thread, nothing read or written."""
+    """Spectra encoded a second in the best of some repeats: latents alone, one thread, nothing read
+    or written.
+    """
     encode = ScatterVAEEncoder(model, ("latents",), "cpu")
     seconds = []
     for _ in range(repeats):
@@ -213,7 +220,8 @@ def table(scores: Sequence[Scores]) -> str:
 def scatter_lines(scores: Iterable[Scores]) -> str:
     """Predicted over planted scatter, coefficient by coefficient, a line a model."""
     return "\n".join(
-        f"{one.name}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in one.scatter_ratios.items())
+        f"{one.name}: "
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in one.scatter_ratios.items())
         for one in scores
     )
 

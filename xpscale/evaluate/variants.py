@@ -1,4 +1,6 @@
-"""The default network with one of its parts taken out: what ablations train, and nothing else should."""
+"""The default network with one of its parts taken out: what ablations train, and nothing else
+should.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
-"""The network on one device, fed from the host: micro-batches go over, results come back, and the host need not wait.
+"""The network on one device, fed from the host: micro-batches go over, results come back, and the
+host need not wait.
 
-On a GPU a *lane* has three streams, so that rows travel to the device, are computed and travel back at the same time, and
-pinned memory for two micro-batches, without which copies are neither quick nor asynchronous::
+On a GPU a *lane* has three streams, so that rows travel to the device, are computed and travel back
+at the same time, and pinned memory for two micro-batches, without which copies are neither quick
+nor asynchronous::
 
     host       standardize k+1      finish k-1
     to device  ............ k+1
     compute    k ..........
     to host    k-1 ........
 
-Two lanes let two tasks of a worker share a GPU.  On a CPU the same code runs with ordinary memory and no streams, and a result
-is there as soon as it is asked for; every task has a lane of its own, and a processor core if there is one.
+Two lanes let two tasks of a worker share a GPU.  On a CPU the same code runs with ordinary memory
+and no streams, and a result is there as soon as it is asked for; every task has a lane of its own,
+and a processor core if there is one.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InvalidInputError(f"torch has no device {name!r} here", "Use 'cpu', 'cuda' or 'auto'") from error
+        raise InvalidInputError(
+            f"torch has no device {name!r} here", "Use 'cpu', 'cuda' or 'auto'"
+        ) from error
     return device
 
 
@@ -66,7 +71,9 @@ class OnDevice:
     decodes: bool
 
     def __call__(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """``latents`` with shape (2L + 1, B): means, log variances, kl; ``mean`` and ``scatter`` with shape (B, C)."""
+        """``latents`` with shape (2L + 1, B): means, log variances, kl; ``mean`` and ``scatter``
+        with shape (B, C).
+        """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return self.results(x, x_err)
 
@@ -107,7 +114,9 @@ class Lane:
     def __init__(self, on_device: OnDevice) -> None:
         self.on_device = on_device
         self._is_cuda = on_device.device.type == "cuda"
-        self._streams = [_stream(on_device.device) for _ in range(3)] if self._is_cuda else [None] * 3
+        self._streams = (
+            [_stream(on_device.device) for _ in range(3)] if self._is_cuda else [None] * 3
+        )
         self._pinned: list[dict[str, torch.Tensor]] = [{} for _ in range(SLOTS)]
         self._slot = 0
 
@@ -117,7 +126,8 @@ class Lane:
         return SLOTS - 1 if self._is_cuda else 0
 
     def submit(self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None) -> InFlight:
-        """Start a micro-batch: standardized rows with shape (B, C), and their errors if the network takes them.
+        """Start a micro-batch: standardized rows with shape (B, C), and their errors if the network
+        takes them.
 
         Raises
         ------
@@ -127,7 +137,10 @@ class Lane:
         upload, compute, download = self._streams
         slot = self._pinned[self._slot]
         with _on(upload):
-            inputs = [None if v is None else self._to_device(slot, f"to {i}", v) for i, v in enumerate((x, x_err))]
+            inputs = [
+                None if v is None else self._to_device(slot, f"to {i}", v)
+                for i, v in enumerate((x, x_err))
+            ]
         with _after(compute, upload):
             results = self.on_device(inputs[0], inputs[1])  # type: ignore[arg-type]
         with _after(download, compute):
@@ -138,17 +151,23 @@ class Lane:
         self._slot = (self._slot + 1) % SLOTS
         return InFlight(on_host, arrived)
 
-    def _to_device(self, slot: dict[str, torch.Tensor], name: str, values: NDArray[np.float32]) -> torch.Tensor:
+    def _to_device(
+        self, slot: dict[str, torch.Tensor], name: str, values: NDArray[np.float32]
+    ) -> torch.Tensor:
         host = torch.from_numpy(values)
         if not self._is_cuda:
             return host
         staged = self._staging(slot, name, host).copy_(host)
         return _kept(staged.to(self.on_device.device, non_blocking=True), self._streams[1])
 
-    def _to_host(self, slot: dict[str, torch.Tensor], name: str, values: torch.Tensor) -> torch.Tensor:
+    def _to_host(
+        self, slot: dict[str, torch.Tensor], name: str, values: torch.Tensor
+    ) -> torch.Tensor:
         if not self._is_cuda:
             return values
-        return self._staging(slot, name, values).copy_(_kept(values, self._streams[2]), non_blocking=True)
+        return self._staging(slot, name, values).copy_(
+            _kept(values, self._streams[2]), non_blocking=True
+        )
 
     @staticmethod
     def _staging(slot: dict[str, torch.Tensor], name: str, like: torch.Tensor) -> torch.Tensor:
@@ -161,7 +180,9 @@ class Lane:
 
 @dataclass
 class Lanes:
-    """The lanes of a network; a task takes one for as long as it computes, and on a GPU waits if there is none."""
+    """The lanes of a network; a task takes one for as long as it computes, and on a GPU waits if
+    there is none.
+    """
 
     on_device: OnDevice
     _free: queue.SimpleQueue[Lane] = field(default_factory=queue.SimpleQueue)

@@ -8,10 +8,12 @@ For each micro-batch::
     c^    = (x^ d + m) G                in the archive's units
     s_c   = s d G
 
-The network runs on the device in float32 with exact GELU (TF32 and bfloat16 were measured and move latents by whole posterior
-standard deviations); all else on the host in float64, rounded once (`xpscale.model.kernels`).
+The network runs on the device in float32 with exact GELU (TF32 and bfloat16 were measured and move
+latents by whole posterior standard deviations); all else on the host in float64, rounded once
+(`xpscale.model.kernels`).
 
-The same rows give the same bytes whichever process encodes them: one torch thread, micro-batches cut at fixed rows.
+The same rows give the same bytes whichever process encodes them: one torch thread, micro-batches
+cut at fixed rows.
 """
 
 from __future__ import annotations
@@ -42,10 +44,14 @@ if TYPE_CHECKING:
 __all__ = ["ScatterVAEEncoder"]
 
 CPU_MICRO_BATCH = 4_096
-"""Rows through the network at once on a CPU: fewer cost the interpreter more, more leave the cache (design/006)."""
+"""Rows through the network at once on a CPU: fewer cost the interpreter more, more leave the cache
+(design/006).
+"""
 
 GPU_MICRO_BATCH = 65_536
-"""The same on a GPU: a block at once, so that launching kernels costs the host nothing (design/006 has the measurements)."""
+"""The same on a GPU: a block at once, so that launching kernels costs the host nothing (design/006
+has the measurements).
+"""
 
 LEAST_MICRO_BATCH = 256
 
@@ -72,7 +78,11 @@ class ScatterVAEEncoder:
     """
 
     def __init__(
-        self, model: TrainedModel, outputs: tuple[str, ...], device: str = "auto", precision: str = FULL_PRECISION
+        self,
+        model: TrainedModel,
+        outputs: tuple[str, ...],
+        device: str = "auto",
+        precision: str = FULL_PRECISION,
     ) -> None:
         self.model = model
         self.outputs = outputs
@@ -83,16 +93,21 @@ class ScatterVAEEncoder:
         self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
         self.lanes = Lanes(OnDevice(fold(model.network).to(self.device), self.device, self.has_fit))
-        torch.set_float32_matmul_precision("highest")  # no TF32, whatever was set before (design/007)
+        torch.set_float32_matmul_precision(
+            "highest"
+        )  # no TF32, whatever was set before (design/007)
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Encode one made-up row: what is imported and set up at the first use is not counted with the first task."""
+        """Encode one made-up row: what is imported and set up at the first use is not counted with
+        the first task.
+        """
         one, row = np.ones(1), np.ones((1, self.model.n_coefficients), np.float32)
         self(SpectraBatch(np.ones(1, np.int64), one, one, one, row, row))
 
     def __call__(self, batch: SpectraBatch, watch: Stopwatch | None = None) -> pa.Table:
-        """The catalogue's columns for a batch of usable rows (finite coefficients, positive G flux), in its order.
+        """The catalogue's columns for a batch of usable rows (finite coefficients, positive G
+        flux), in its order.
 
         Parameters
         ----------
@@ -117,7 +132,13 @@ class ScatterVAEEncoder:
                 with watch("encode_s"):
                     self._latents(rows, x, results["latents"], columns)
                     if self.has_fit:
-                        self._fit(batch.take(rows), rows, (x, x_err), (results["mean"], results["scatter"]), columns)
+                        self._fit(
+                            batch.take(rows),
+                            rows,
+                            (x, x_err),
+                            (results["mean"], results["scatter"]),
+                            columns,
+                        )
         with watch("encode_s"):
             self._flag_clamped(columns)
             return pa.table(
@@ -134,8 +155,12 @@ class ScatterVAEEncoder:
     def _micro_batches(
         self, batch: SpectraBatch, lane: Lane, watch: Stopwatch
     ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None, InFlight]]:
-        """Rows, what they are standardized, and their results on the way: as many at once as the lane is deep."""
-        on_the_way: deque[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None, InFlight]] = deque()
+        """Rows, what they are standardized, and their results on the way: as many at once as the
+        lane is deep.
+        """
+        on_the_way: deque[
+            tuple[slice, NDArray[np.float32], NDArray[np.float32] | None, InFlight]
+        ] = deque()
         start = 0
         while start < len(batch):
             rows = slice(start, min(start + self.micro_batch, len(batch)))
@@ -158,19 +183,30 @@ class ScatterVAEEncoder:
         n_rows = rows.stop - rows.start
         if n_rows <= LEAST_MICRO_BATCH:
             raise TryAgainError(
-                f"{self.device} has no memory left, not even for {n_rows} rows at once ({str(error).splitlines()[0]})",
+                f"{self.device} has no memory left, not even for {n_rows} rows at once"
+                f" ({str(error).splitlines()[0]})",
                 "Others use it: wait for them, or take another device",
             ) from error
         self.micro_batch = n_rows // 2
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # what is on its way holds memory, too
             torch.cuda.empty_cache()
-        log.warning("%s is out of memory with %d rows at once: now %d", self.device, n_rows, self.micro_batch)
+        log.warning(
+            "%s is out of memory with %d rows at once: now %d",
+            self.device,
+            n_rows,
+            self.micro_batch,
+        )
 
     def _empty_columns(self, n: int) -> dict[str, NDArray[Any]]:
         n_latents, n_coefficients = self.model.n_latents, self.model.n_coefficients
-        names = [*(f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)), "kl"]
-        columns: dict[str, NDArray[Any]] = dict(zip(names, np.empty((len(names), n), np.float32), strict=True))
+        names = [
+            *(f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)),
+            "kl",
+        ]
+        columns: dict[str, NDArray[Any]] = dict(
+            zip(names, np.empty((len(names), n), np.float32), strict=True)
+        )
         for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "training_density"):
             columns[name] = np.empty(n, np.float32)
         columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
@@ -180,19 +216,29 @@ class ScatterVAEEncoder:
         return columns
 
     def _latents(
-        self, rows: slice, x: NDArray[np.float32], latents: NDArray[np.float32], columns: dict[str, NDArray[Any]]
+        self,
+        rows: slice,
+        x: NDArray[np.float32],
+        latents: NDArray[np.float32],
+        columns: dict[str, NDArray[Any]],
     ) -> None:
-        for column, values in zip(columns.values(), latents, strict=False):  # means, log variances, kl: the first
+        for column, values in zip(
+            columns.values(), latents, strict=False
+        ):  # means, log variances, kl: the first
             column[rows] = values
         columns["training_density"][rows] = self.model.density.at(x)
-        columns["flags"][rows] |= self.model.density.outside(x) * np.int32(Flag.OUTSIDE_TRAINING_DOMAIN)
+        columns["flags"][rows] |= self.model.density.outside(x) * np.int32(
+            Flag.OUTSIDE_TRAINING_DOMAIN
+        )
 
     def _flag_clamped(self, columns: dict[str, NDArray[Any]]) -> None:
         """Mark the rows that have a log variance at one of its bounds."""
         lower, upper = LATENT_LOG_VAR_BOUNDS
         for i in range(self.model.n_latents):
             log_var = columns[f"latent_log_var_{i}"]
-            columns["flags"] |= ((log_var <= lower) | (log_var >= upper)) * np.int32(Flag.LATENT_VARIANCE_CLAMPED)
+            columns["flags"] |= ((log_var <= lower) | (log_var >= upper)) * np.int32(
+                Flag.LATENT_VARIANCE_CLAMPED
+            )
 
     def _fit(
         self,
@@ -207,22 +253,39 @@ class ScatterVAEEncoder:
         errors_ok, at_bound = np.empty(len(x), bool), np.empty(len(x), bool)
         chi2 = columns["reduced_chi2"][rows]
         errors = np.full_like(x, np.nan) if x_err is None else x_err
-        fit_rows(x, errors, *decoded, columns["nll"][rows], chi2, errors_ok, np.float32(self.scatter_bound), at_bound)
+        fit_rows(
+            x,
+            errors,
+            *decoded,
+            columns["nll"][rows],
+            chi2,
+            errors_ok,
+            np.float32(self.scatter_bound),
+            at_bound,
+        )
         columns["flags"][rows] |= (
             np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
             | np.where(at_bound, Flag.SCATTER_AT_BOUND, 0)
             | np.where(chi2 > POOR_FIT, Flag.POOR_FIT, 0)
         ).astype(np.int32)
         arrays = {
-            name: columns[name][rows] if name in columns else np.empty_like(x) for name in ("reconstruction", "scatter")
+            name: columns[name][rows] if name in columns else np.empty_like(x)
+            for name in ("reconstruction", "scatter")
         }
         scaling = self.model.scaling
         unscale_rows(*decoded, batch.phot_g_mean_flux, scaling.mean, scaling.std, *arrays.values())
         if self.precision != FULL_PRECISION:
-            errors = np.where(errors_ok[:, None], _zero if x_err is None else batch.coefficient_errors, _zero)  # type: ignore[arg-type]
-            widths = {"reconstruction": np.hypot(errors, arrays["scatter"]), "scatter": arrays["scatter"]}
+            errors = np.where(
+                errors_ok[:, None], _zero if x_err is None else batch.coefficient_errors, _zero
+            )  # type: ignore[arg-type]
+            widths = {
+                "reconstruction": np.hypot(errors, arrays["scatter"]),
+                "scatter": arrays["scatter"],
+            }
             for name in self.outputs[1:]:
-                columns[name][rows] = round_within(arrays[name], widths[name], float(self.precision))
+                columns[name][rows] = round_within(
+                    arrays[name], widths[name], float(self.precision)
+                )
 
 
 def _arrow(values: NDArray[Any]) -> pa.Array:
@@ -230,4 +293,6 @@ def _arrow(values: NDArray[Any]) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values)
     element = pa.field("element", pa.float32(), nullable=False)
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=pa.list_(element, values.shape[1]))
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.ravel()), type=pa.list_(element, values.shape[1])
+    )

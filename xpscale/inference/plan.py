@@ -1,4 +1,6 @@
-"""What an inference run will do: tasks, rows, bytes, memory, time; said before anything is started."""
+"""What an inference run will do: tasks, rows, bytes, memory, time; said before anything is
+started.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from xpscale.catalog.sink import ROW_GROUP_SIZE
 from xpscale.errors import InvalidInputError, PlanError
 from xpscale.inference.price import Cost, Prices
 from xpscale.inference.scaling_law import Cluster, Forecast, Load, forecast
-from xpscale.schema import FULL_PRECISION, OUTPUTS, SCHEMA_VERSION, checked_outputs, checked_precision
+from xpscale.schema import (
+    FULL_PRECISION,
+    OUTPUTS,
+    SCHEMA_VERSION,
+    checked_outputs,
+    checked_precision,
+)
 from xpscale.storage import Storage
 from xpscale.store.layout import ARRAYS
 from xpscale.store.reader import SpectraStore
@@ -25,19 +33,29 @@ if TYPE_CHECKING:
 
 __all__ = ["InferencePlan", "InferenceTask", "available_memory", "plan_inference"]
 
-WORKER_BASE_BYTES = 750_000_000  # a process with torch, numba, pyarrow and astropy loaded, before the first task
+WORKER_BASE_BYTES = (
+    750_000_000  # a process with torch, numba, pyarrow and astropy loaded, before the first task
+)
 TASKS_AT_ONCE = 2  # in a worker: one is computed while another is read or written
-BUFFERS = 7  # of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row group and its pages
+# of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row group and
+# its pages
+BUFFERS = 7
 BYTES_OF_SCALARS = 800  # the other columns of a row of a block
 PART_COPIES = 2  # of a partition's compressed bytes: they grow until all blocks are in them
 LATENTS_BYTES = 66  # a row of the product, compressed
 SPECTRA_BYTES_PER_COEFFICIENT = 7.1
 STORE_BYTES_PER_COEFFICIENT = 3.9
-SOURCES_PER_SECOND = {"latents": 450_000, "spectra": 100_000}  # a CPU worker with one thread; measured, 2 cores
+SOURCES_PER_SECOND = {
+    "latents": 450_000,
+    "spectra": 100_000,
+}  # a CPU worker with one thread; measured, 2 cores
 START_UP_S = 5.0  # imports and the model, in every worker process
 N_SCALAR_ARRAYS = sum(not array.is_vector for array in ARRAYS)
 GETS_PUBLISH = 4  # requests of publishing, a part
-PUBLISH_S, PUBLISH_PART_S = 4.0, 0.02  # HATS metadata: imports, and each part's footer and positions
+PUBLISH_S, PUBLISH_PART_S = (
+    4.0,
+    0.02,
+)  # HATS metadata: imports, and each part's footer and positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,8 @@ class InferenceTask:
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """A run, described.  Holds what workers need to begin, and nothing they would have to be sent twice.
+    """A run, described.  Holds what workers need to begin, and nothing they would have to be sent
+    twice.
 
     Parameters
     ----------
@@ -83,7 +102,9 @@ class InferencePlan:
 
     @property
     def needs_errors(self) -> bool:
-        """Whether coefficient errors are read: by the fit of a reconstruction, or by the encoder if it takes them."""
+        """Whether coefficient errors are read: by the fit of a reconstruction, or by the encoder if
+        it takes them.
+        """
         return len(self.identity.outputs) > 1 or self.model.network.needs_errors
 
     @property
@@ -103,31 +124,52 @@ class InferencePlan:
 
     @property
     def projected_memory(self) -> int:
-        """Bytes of memory that no worker process will exceed: its base, and the buffers and parts of the tasks in it."""
+        """Bytes of memory that no worker process will exceed: its base, and the buffers and parts
+        of the tasks in it.
+        """
         largest = max((task.partition.n_rows for task in self.tasks), default=0)
-        in_memory = min(largest, ROW_GROUP_SIZE) if isinstance(self.reader, SpectraStore) else largest
+        in_memory = (
+            min(largest, ROW_GROUP_SIZE) if isinstance(self.reader, SpectraStore) else largest
+        )
         per_row = BUFFERS * 4 * self.identity.n_coefficients + BYTES_OF_SCALARS
         parts = largest * self.bytes_out // max(self.n_rows, 1)
         return WORKER_BASE_BYTES + TASKS_AT_ONCE * (in_memory * per_row + PART_COPIES * parts)
 
     @property
     def n_requests(self) -> dict[str, int]:
-        """Requests that read (``get``) and that write or list (``put``), about: of each task, and of publishing.
+        """Requests that read (``get``) and that write or list (``put``), about: of each task, and
+        of publishing.
 
-        A task looks into the ledger and reads metadata and values of each small array, and of each array of vectors its
-        metadata, size, index, and then block by block (`xpscale.store.shards`).
+        A task looks into the ledger and reads metadata and values of each small array, and of each
+        array of vectors its metadata, size, index, and then block by block
+        (`xpscale.store.shards`).
         """
-        n_products, n_tasks, n_vectors = len(self.identity.products), len(self.tasks), 2 if self.needs_errors else 1
+        n_products, n_tasks, n_vectors = (
+            len(self.identity.products),
+            len(self.tasks),
+            2 if self.needs_errors else 1,
+        )
         n_blocks = sum(-(-task.partition.n_rows // ROW_GROUP_SIZE) for task in self.tasks)
-        gets = n_tasks * (1 + 2 * N_SCALAR_ARRAYS + 3 * n_vectors + GETS_PUBLISH * n_products) + n_blocks * n_vectors
+        gets = (
+            n_tasks * (1 + 2 * N_SCALAR_ARRAYS + 3 * n_vectors + GETS_PUBLISH * n_products)
+            + n_blocks * n_vectors
+        )
         return {"get": gets, "put": n_tasks * (n_products + 1)}
 
     def forecast(self, n_workers: int, probed: Calibration | None = None) -> Forecast:
-        """Wall time on some workers: as a probe measured them, or on CPU workers as they were measured elsewhere."""
+        """Wall time on some workers: as a probe measured them, or on CPU workers as they were
+        measured elsewhere.
+        """
         largest = max((task.partition.n_rows for task in self.tasks), default=0)
         rows = max(self.n_rows, 1)
-        load = Load(self.n_rows, len(self.tasks), largest, self.bytes_in / rows, self.bytes_out / rows)
-        rate = probed.worker_sources_per_s if probed else SOURCES_PER_SECOND[self.identity.products[-1]]
+        load = Load(
+            self.n_rows, len(self.tasks), largest, self.bytes_in / rows, self.bytes_out / rows
+        )
+        rate = (
+            probed.worker_sources_per_s
+            if probed
+            else SOURCES_PER_SECOND[self.identity.products[-1]]
+        )
         cluster = Cluster(
             rate,
             workers_per_node=max(n_workers, 1),
@@ -159,14 +201,17 @@ class InferencePlan:
         needed = n_workers * self.projected_memory
         if needed > memory:
             raise PlanError(
-                f"{n_workers} workers need up to {size(needed)} of memory, and {size(memory)} are available",
+                f"{n_workers} workers need up to {size(needed)} of memory, and {size(memory)} are"
+                " available",
                 "Use fewer workers, or ingest with a smaller --max-rows",
             )
 
     def to_dict(
         self, n_workers: int = 1, probed: Calibration | None = None, prices: Prices | None = None
     ) -> dict[str, Any]:
-        """The plan's numbers, for programs; with what a probe measured and what it costs, if these are given."""
+        """The plan's numbers, for programs; with what a probe measured and what it costs, if these
+        are given.
+        """
         orders = [task.partition.pixel.order for task in self.tasks]
         projected = self.forecast(n_workers, probed)
         return {
@@ -187,18 +232,26 @@ class InferencePlan:
             **({"cost": self.cost(prices, n_workers, probed).to_dict()} if prices else {}),
         }
 
-    def describe(self, n_workers: int = 1, probed: Calibration | None = None, prices: Prices | None = None) -> str:
+    def describe(
+        self, n_workers: int = 1, probed: Calibration | None = None, prices: Prices | None = None
+    ) -> str:
         """The plan in a few lines for a person."""
         numbers, projected = self.to_dict(n_workers), self.forecast(n_workers, probed)
         orders = ", ".join(f"{n} of order {order}" for order, n in numbers["orders"].items())
         lines = [
             f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})",
             f"  model {self.identity.model_id[:12]}, outputs {', '.join(self.identity.outputs)}",
-            f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to {self.catalog.url}",
-            f"  at most {size(self.projected_memory)} of memory a worker, about {duration(projected.seconds)} on "
-            f"{n_workers} {'' if probed else 'CPU '}worker{'s' * (n_workers != 1)}: start-up "
-            f"{duration(projected.start_up_s)}, work {duration(projected.work_s)}, publishing "
-            f"{duration(projected.publish_s)}",
+            (
+                f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to"
+                f" {self.catalog.url}"
+            ),
+            (
+                f"  at most {size(self.projected_memory)} of memory a worker, about"
+                f" {duration(projected.seconds)} on {n_workers}"
+                f" {'' if probed else 'CPU '}worker{'s' * (n_workers != 1)}: start-up"
+                f" {duration(projected.start_up_s)}, work {duration(projected.work_s)}, publishing"
+                f" {duration(projected.publish_s)}"
+            ),
         ]
         if probed:
             lines.append(f"  probe: {probed}")
@@ -229,11 +282,11 @@ def plan_inference(
     catalog
         Where the derived catalogue will be: a folder or ``s3://``.
     outputs
-        ``latents``, and ``reconstruction`` or ``scatter`` or both where they are wanted.  Latents alone need no decoder
-        and no coefficient errors, and have no ``nll`` and ``reduced_chi2``.
+        ``latents``, and ``reconstruction`` or ``scatter`` or both where they are wanted.  Latents
+        alone need no decoder and no coefficient errors, and have no ``nll`` and ``reduced_chi2``.
     precision
-        Of reconstruction and scatter: ``"float32"``, or the largest rounding error as a fraction of the total error,
-        such as ``"0.01"``.
+        Of reconstruction and scatter: ``"float32"``, or the largest rounding error as a fraction of
+        the total error, such as ``"0.01"``.
 
     Raises
     ------
@@ -242,7 +295,8 @@ def plan_inference(
     """
     if model.n_coefficients != reader.n_coefficients:
         raise InvalidInputError(
-            f"the model takes {model.n_coefficients} coefficients, the store has {reader.n_coefficients}",
+            f"the model takes {model.n_coefficients} coefficients, the store has"
+            f" {reader.n_coefficients}",
             "Use a model trained on spectra of this width",
         )
     if not model.scaling.is_known:

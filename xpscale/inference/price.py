@@ -1,6 +1,7 @@
 """What a run costs, from a price table that the user gives.
 
-The table is TOML with exactly the fields of `Prices`; ``pipelines/settings/prices.toml`` is one, explained line by line.
+The table is TOML with exactly the fields of `Prices`; ``pipelines/settings/prices.toml`` is one,
+explained line by line.
 """
 
 from __future__ import annotations
@@ -67,13 +68,21 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{_money(self.total)} {self.currency}: workers {_money(self.workers)}, egress {_money(self.egress)}, "
-            f"ingress {_money(self.ingress)}, requests {_money(self.requests)}; "
-            f"keeping the catalogue {_money(self.storage_month)} a month"
+            f"{_money(self.total)} {self.currency}: workers {_money(self.workers)}, egress"
+            f" {_money(self.egress)}, ingress {_money(self.ingress)}, requests"
+            f" {_money(self.requests)}; keeping the catalogue {_money(self.storage_month)} a month"
         )
 
     @staticmethod
-    def of(prices: Prices, *, worker_s: float, bytes_in: float, bytes_out: float, n_put: float, n_get: float) -> Cost:
+    def of(
+        prices: Prices,
+        *,
+        worker_s: float,
+        bytes_in: float,
+        bytes_out: float,
+        n_put: float,
+        n_get: float,
+    ) -> Cost:
         """The cost of so many seconds of one worker, bytes and requests."""
         return Cost(
             prices.currency,
@@ -101,7 +110,9 @@ def load_prices(path: str | Path) -> Prices:
     """
     file = Path(path)
     if not file.is_file():
-        raise NotFoundError(f"{file} does not exist", "Take pipelines/settings/prices.toml as a start")
+        raise NotFoundError(
+            f"{file} does not exist", "Take pipelines/settings/prices.toml as a start"
+        )
     try:
         values = tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -109,9 +120,16 @@ def load_prices(path: str | Path) -> Prices:
     names = {field.name for field in fields(Prices)}
     if wrong := sorted(names ^ values.keys()):
         raise InvalidInputError(
-            f"{file} lacks or has too much: {', '.join(wrong)}", f"It must have {', '.join(sorted(names))}"
+            f"{file} lacks or has too much: {', '.join(wrong)}",
+            f"It must have {', '.join(sorted(names))}",
         )
     for name in sorted(names - {"currency"}):
-        if isinstance(values[name], bool) or not isinstance(values[name], int | float) or not values[name] >= 0:
-            raise InvalidInputError(f"{file}: {name} is {values[name]!r}", "Give a number that is not negative")
+        if (
+            isinstance(values[name], bool)
+            or not isinstance(values[name], int | float)
+            or not values[name] >= 0
+        ):
+            raise InvalidInputError(
+                f"{file}: {name} is {values[name]!r}", "Give a number that is not negative"
+            )
     return Prices(**values)

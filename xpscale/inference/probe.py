@@ -1,9 +1,11 @@
-"""A short calibration: some of the plan's own tasks on the very workers, storage and device that the run will use.
+"""A short calibration: some of the plan's own tasks on the very workers, storage and device that
+the run will use.
 
-Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth, network) is in the rate.  A
-worker's first tasks are left out of it: imports, loading the model and filling caches are the start-up, counted separately.
-The parts go to a scratch place beside the catalogue, ``CATALOG.probe/XXXXXXXX``, which is removed.  A killed probe leaves
-it behind, for the next one: what is older than an hour there is of no probe that still runs.
+Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth,
+network) is in the rate.  A worker's first tasks are left out of it: imports, loading the model and
+filling caches are the start-up, counted separately. The parts go to a scratch place beside the
+catalogue, ``CATALOG.probe/XXXXXXXX``, which is removed.  A killed probe leaves it behind, for the
+next one: what is older than an hour there is of no probe that still runs.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ class Calibration:
     measured_s
         Length of the time in which that holds.
     start_up_s
-        How much longer the workers' first tasks took to come back than later ones, on average; with ``since``, starting
-        the workers included.
+        How much longer the workers' first tasks took to come back than later ones, on average; with
+        ``since``, starting the workers included.
     bytes_in, bytes_out
         Bytes read and written a source.
     peak_memory
@@ -80,9 +82,10 @@ class Calibration:
 
     def __str__(self) -> str:
         return (
-            f"{self.worker_sources_per_s * self.n_workers:,.0f} sources/s on {self.n_workers} "
-            f"worker{'s' * (self.n_workers != 1)} busy at once ({self.n_sources:,} sources in {self.n_tasks} tasks), "
-            f"start-up {self.start_up_s:.1f} s, {size(self.peak_memory)} of memory; {self.split}"
+            f"{self.worker_sources_per_s * self.n_workers:,.0f} sources/s on {self.n_workers}"
+            f" worker{'s' * (self.n_workers != 1)} busy at once ({self.n_sources:,} sources in"
+            f" {self.n_tasks} tasks), start-up {self.start_up_s:.1f} s, {size(self.peak_memory)} of"
+            f" memory; {self.split}"
         )
 
 
@@ -105,8 +108,8 @@ def probe(
     device
         Where to compute.
     seconds
-        How long, at least, from the first task's end, unless the plan has no more tasks; every worker gets eight tasks in
-        any case.
+        How long, at least, from the first task's end, unless the plan has no more tasks; every
+        worker gets eight tasks in any case.
     since
         When starting the workers began, on the clock of `time.perf_counter`; now, if not given.
 
@@ -144,12 +147,16 @@ def probe(
     finally:
         _remove(scratch)
     if failed := [report for report in reports if not report.status.is_done]:
-        raise IncompleteError(f"the probe's task {failed[0].task} {failed[0].status}: {failed[0].error}")
+        raise IncompleteError(
+            f"the probe's task {failed[0].task} {failed[0].status}: {failed[0].error}"
+        )
     return calibrate(reports, arrived)
 
 
 def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
-    """A calibration from reports and the seconds after the probe's start at which they came, in that order."""
+    """A calibration from reports and the seconds after the probe's start at which they came, in
+    that order.
+    """
     times = [TaskTime.of(report) for report in reports]
     own: dict[str, list[TaskTime]] = {}
     for task in sorted(times, key=lambda task: task.started):
@@ -157,7 +164,8 @@ def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
     rate, measured_s = _rate(list(own.values()))
     came = dict(zip((task.task for task in times), arrived, strict=True))
     waits = [
-        max(came[t.task] for t in first) - sum(t.n_in for t in first) / rate for first in map(_first, own.values())
+        max(came[t.task] for t in first) - sum(t.n_in for t in first) / rate
+        for first in map(_first, own.values())
     ]
     n_in, n_out = sum(task.n_in for task in times), sum(task.n_out for task in times)
     warm = [task for tasks in own.values() for task in tasks if task not in _first(tasks)]
@@ -176,19 +184,25 @@ def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
 
 
 def _first(tasks: list[TaskTime]) -> list[TaskTime]:
-    """Of one worker's tasks, by start: those begun before any had ended, which waited for its start-up."""
+    """Of one worker's tasks, by start: those begun before any had ended, which waited for its
+    start-up.
+    """
     first_end = min(task.ended for task in tasks)
     return [task for task in tasks if task.started < first_end] or tasks[:1]
 
 
 def _rate(own: list[list[TaskTime]]) -> tuple[float, float]:
-    """Sources a second of one worker, and in how many seconds all were past their first tasks and had no place free yet."""
+    """Sources a second of one worker, and in how many seconds all were past their first tasks and
+    had no place free yet.
+    """
     begin = max(task.ended for tasks in own for task in _first(tasks))
     end = min(task.ended for tasks in own for task in tasks if task.ended > tasks[-1].started)
     tasks = [task for each in own for task in each]
     if end > begin:
         rows = sum(
-            task.n_in * max(0.0, min(task.ended, end) - max(task.started, begin)) / max(task.wall_s, 1e-9)
+            task.n_in
+            * max(0.0, min(task.ended, end) - max(task.started, begin))
+            / max(task.wall_s, 1e-9)
             for task in tasks
         )
         return rows / (end - begin) / len(own), end - begin

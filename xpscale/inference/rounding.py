@@ -1,12 +1,12 @@
 """Rounding to what matters: numbers lose the bits that lie far below their error, and so compress.
 
-A value is rounded to the nearest multiple of a power of two q <= 2 f w, with w its standard deviation and f the fraction
-of it that rounding may add::
+A value is rounded to the nearest multiple of a power of two q <= 2 f w, with w its standard
+deviation and f the fraction of it that rounding may add::
 
     |rounded - value| <= q / 2 <= f w
 
-The low bits of the mantissa become zeros, which the byte streams of Parquet squeeze out; the exponent is kept, so that
-nothing underflows as it would in float16.
+The low bits of the mantissa become zeros, which the byte streams of Parquet squeeze out; the
+exponent is kept, so that nothing underflows as it would in float16.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["round_within"]
 
 EXPONENT = np.int32(0x7F800000)
-"""The exponent's bits of a float32: with only these a positive number becomes the power of two below it."""
+"""The exponent's bits of a float32: with only these a positive number becomes the power of two
+below it.
+"""
 
 
-def round_within(values: NDArray[np.float32], width: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
+def round_within(
+    values: NDArray[np.float32], width: NDArray[np.float32], fraction: float
+) -> NDArray[np.float32]:
     """The values, rounded by at most ``fraction * width``.
 
     Parameters
@@ -32,11 +36,14 @@ def round_within(values: NDArray[np.float32], width: NDArray[np.float32], fracti
     values
         float32, of any shape.
     width
-        Standard deviations, finite, of the same shape.  Where they are zero or tiny the value is left as it is.
+        Standard deviations, finite, of the same shape.  Where they are zero or tiny the value is
+        left as it is.
     fraction
         f, above 0 and at most 0.5.
     """
-    largest = width * np.float32(2 * fraction * (1 - 1e-6))  # the margin covers the rounding of the width itself
+    largest = width * np.float32(
+        2 * fraction * (1 - 1e-6)
+    )  # the margin covers the rounding of the width itself
     quantum = (largest.view(np.int32) & EXPONENT).view(np.float32)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rounded = np.rint(values / quantum) * quantum

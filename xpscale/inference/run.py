@@ -1,4 +1,6 @@
-"""Run a plan: what is not done yet is done, on any executor; an interrupted run is resumed by running it again."""
+"""Run a plan: what is not done yet is done, on any executor; an interrupted run is resumed by
+running it again.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class RunReport:
     reports
         By task key.
     record
-        What this run did of it, and where its time went; kept in the catalogue, see `xpscale.runtime.history`.
+        What this run did of it, and where its time went; kept in the catalogue, see
+        `xpscale.runtime.history`.
     """
 
     plan: InferencePlan
@@ -85,7 +88,11 @@ class RunReport:
 
 
 def run(
-    plan: InferencePlan, *, executor: Executor | None = None, callbacks: Iterable[Callback] = (), device: str = "auto"
+    plan: InferencePlan,
+    *,
+    executor: Executor | None = None,
+    callbacks: Iterable[Callback] = (),
+    device: str = "auto",
 ) -> RunReport:
     """Encode every partition of a plan that is not in the catalogue yet.
 
@@ -108,7 +115,8 @@ def run(
     Raises
     ------
     ConflictError
-        The catalogue's place holds another run, or something else; the message names the differences.
+        The catalogue's place holds another run, or something else; the message names the
+        differences.
     """
     claim(plan.catalog, plan.identity)
     plan.model.save(plan.catalog / MODEL)
@@ -126,7 +134,11 @@ def run(
 
 
 def task_function(plan: InferencePlan, place: Storage, device: str) -> EncodePartition:
-    """What workers do with each task of a plan, with the parts below a place where the plan's model lies."""
+    """What workers do with each task of a plan, with the parts below a place where the plan's model
+    lies.
+    """
     identity = plan.identity
-    sink = ParquetSink(place, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision)
+    sink = ParquetSink(
+        place, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
+    )
     return EncodePartition(plan.reader, sink, identity.model_id, device)

@@ -1,6 +1,7 @@
 """How long a run takes on a cluster: the formula behind every projected time.
 
-Letters: N sources in K tasks, W = nodes x workers a node, b_in and b_out bytes read and written a source::
+Letters: N sources in K tasks, W = nodes x workers a node, b_in and b_out bytes read and written a
+source::
 
     T = T0 + max(N / R, n_max / r', K t_s) + T_p
 
@@ -11,13 +12,15 @@ Letters: N sources in K tasks, W = nodes x workers a node, b_in and b_out bytes 
     t_s  = 2 ms                                       of client and scheduler a task, one after the other
     T0, T_p                                           until all workers compute; from the last task to the snapshot
 
-The largest tasks are done first, so that workers run out of tasks together: with ten tasks a worker and more, exact schedules
-of `adaptive_partitions` lose less than 1 % at the end (in order of position it would be half of n_max / r').  Graham (1969,
-SIAM J. Appl. Math. 17, 416) bounds the loss of this rule by a third for any tasks.
+The largest tasks are done first, so that workers run out of tasks together: with ten tasks a worker
+and more, exact schedules of `adaptive_partitions` lose less than 1 % at the end (in order of
+position it would be half of n_max / r').  Graham (1969, SIAM J. Appl. Math. 17, 416) bounds the
+loss of this rule by a third for any tasks.
 
-What it assumes, and what then differs: tasks are handed to whoever is free; workers are alike; a node's workers slow each
-other down no more than r already contains (measure it with all of them busy); reading, computing and writing overlap,
-so that the slowest of them sets the rate; storage serves the sum of its clients up to a fixed rate.
+What it assumes, and what then differs: tasks are handed to whoever is free; workers are alike; a
+node's workers slow each other down no more than r already contains (measure it with all of them
+busy); reading, computing and writing overlap, so that the slowest of them sets the rate; storage
+serves the sum of its clients up to a fixed rate.
 """
 
 from __future__ import annotations
@@ -54,7 +57,11 @@ class Load:
     bytes_out: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.largest <= self.n_sources or self.n_tasks < 0 or min(self.bytes_in, self.bytes_out) < 0:
+        if (
+            not 0 <= self.largest <= self.n_sources
+            or self.n_tasks < 0
+            or min(self.bytes_in, self.bytes_out) < 0
+        ):
             raise InvalidInputError(f"no run has {self}")
 
 
@@ -107,8 +114,8 @@ class Forecast:
     sources_per_s
         R.
     bound_by
-        What sets the work's time: ``workers``, ``node reads``, ``node writes``, ``storage reads``, ``storage writes``,
-        ``largest task`` or ``scheduler``.
+        What sets the work's time: ``workers``, ``node reads``, ``node writes``, ``storage reads``,
+        ``storage writes``, ``largest task`` or ``scheduler``.
     """
 
     start_up_s: float

@@ -1,7 +1,9 @@
-"""How far a run is, how fast it goes and what bounds it, seen from any machine that reaches the catalogue.
+"""How far a run is, how fast it goes and what bounds it, seen from any machine that reaches the
+catalogue.
 
-Which tasks are done is what the ledger says: one listing.  What they did is read from the records of the runs, one object a
-run; only tasks that no record has yet (of the last seconds, or of a client that was killed) are looked up one by one.
+Which tasks are done is what the ledger says: one listing.  What they did is read from the records
+of the runs, one object a run; only tasks that no record has yet (of the last seconds, or of a
+client that was killed) are looked up one by one.
 """
 
 from __future__ import annotations
@@ -43,13 +45,16 @@ class RunStatus:
     errors
         Why tasks failed, by key.
     run
-        Name of the latest run; empty if no run has left a record.  What follows is of this run alone.
+        Name of the latest run; empty if no run has left a record.  What follows is of this run
+        alone.
     is_over, news_s
         Whether it ended in an orderly way, and the age of what is known of it in seconds.
     n_workers
-        Worker processes: those that finished tasks, or before any has, those that the run began with.
+        Worker processes: those that finished tasks, or before any has, those that the run began
+        with.
     sources_per_s, left_s
-        Through all workers lately, and how long the rest takes at that rate (``None`` if nothing is known).
+        Through all workers lately, and how long the rest takes at that rate (``None`` if nothing is
+        known).
     split
         Where each worker's time went.
     """
@@ -79,24 +84,43 @@ class RunStatus:
     def to_json(self) -> str:
         """All of it as one JSON object."""
         workers = [{**asdict(worker), "shares": worker.shares} for worker in self.split.workers]
-        split = {"bound_by": self.split.bound_by, "shares": self.split.total.shares, "workers": workers}
+        split = {
+            "bound_by": self.split.bound_by,
+            "shares": self.split.total.shares,
+            "workers": workers,
+        }
         return json.dumps({**asdict(self), "n_left": self.n_left, "split": split}, indent=1)
 
     def __str__(self) -> str:
         rejected = ", ".join(f"{n:,} {reason}" for reason, n in self.n_rejected.items()) or "none"
-        published = f"published as snapshot {self.snapshot}" if self.snapshot else "not published yet"
+        published = (
+            f"published as snapshot {self.snapshot}" if self.snapshot else "not published yet"
+        )
         lines = [
-            f"{self.n_done:,} of {self.n_tasks:,} tasks done, {self.n_left:,} left, {self.n_failed:,} failed; {published}",
+            (
+                f"{self.n_done:,} of {self.n_tasks:,} tasks done, {self.n_left:,} left,"
+                f" {self.n_failed:,} failed; {published}"
+            ),
             f"{self.n_in:,} sources read, {self.n_out:,} written, rejected: {rejected}",
         ]
         if self.run:
             state = "ended" if self.is_over else f"last news {duration(self.news_s)} ago"
-            left = f", {duration(self.left_s)} left" if self.n_left and not self.is_over and self.left_s else ""
+            left = (
+                f", {duration(self.left_s)} left"
+                if self.n_left and not self.is_over and self.left_s
+                else ""
+            )
             workers = f"{self.n_workers} worker{'s' * (self.n_workers != 1)}"
-            rate = f"{self.sources_per_s:,.0f} sources/s" if self.sources_per_s else "no task has ended yet"
+            rate = (
+                f"{self.sources_per_s:,.0f} sources/s"
+                if self.sources_per_s
+                else "no task has ended yet"
+            )
             lines.append(f"run {self.run} ({state}): {rate} on {workers}{left}")
             lines += [*as_table(self.split), bounds(self.split)] if self.split.bound_by else []
-        return "\n".join([*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())])
+        return "\n".join(
+            [*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())]
+        )
 
 
 def run_status(catalog: str | Storage) -> RunStatus:
@@ -129,8 +153,12 @@ def run_status(catalog: str | Storage) -> RunStatus:
     )
 
 
-def _finished(ledger: Ledger, records: tuple[RunRecord, ...]) -> tuple[list[TaskTime], list[TaskTime]]:
-    """Every finished task, from the last record that has it or else from the ledger; and those that no record has."""
+def _finished(
+    ledger: Ledger, records: tuple[RunRecord, ...]
+) -> tuple[list[TaskTime], list[TaskTime]]:
+    """Every finished task, from the last record that has it or else from the ledger; and those that
+    no record has.
+    """
     keys = ledger.finished_tasks()
     known = {task.task: task for record in records for task in record.tasks}
     with ThreadPoolExecutor(16) as threads:
@@ -140,7 +168,9 @@ def _finished(ledger: Ledger, records: tuple[RunRecord, ...]) -> tuple[list[Task
 
 
 def _latest(record: RunRecord, news: list[TaskTime]) -> dict[str, object]:
-    own = tuple(task for task in news if task.started > record.started)  # since the record was saved
+    own = tuple(
+        task for task in news if task.started > record.started
+    )  # since the record was saved
     updated = max([record.updated, *(task.ended for task in own)])
     record = replace(record, updated=updated, tasks=(*record.tasks, *own))
     split = record.split

@@ -45,12 +45,18 @@ class EncodePartition:
     device: str = "auto"
 
     def __call__(self, task: InferenceTask) -> TaskReport:
-        """Encode one partition: a block of rows is read, encoded and compressed before the next, so a few are in memory."""
-        encoder = _encoder(self.sink.catalog, self.model_id, self.sink.outputs, self.device, self.sink.precision)
+        """Encode one partition: a block of rows is read, encoded and compressed before the next, so
+        a few are in memory.
+        """
+        encoder = _encoder(
+            self.sink.catalog, self.model_id, self.sink.outputs, self.device, self.sink.precision
+        )
         watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
         n_in, n_out, n_rejected = 0, 0, Counter[str]()
         with_errors = encoder.has_fit or encoder.needs_errors
-        for batch in row_blocks(self.reader, task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch):
+        for batch in row_blocks(
+            self.reader, task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch
+        ):
             with watch("decode_s"):
                 usable, rejected = _usable(batch)
             table = encoder(usable, watch)
@@ -77,14 +83,18 @@ def _usable(batch: SpectraBatch) -> tuple[SpectraBatch, Counter[str]]:
 
     masks = rejected_rows(batch)
     keep = ~np.any(list(masks.values()), axis=0)
-    return batch if keep.all() else batch.take(keep), +Counter({name: int(mask.sum()) for name, mask in masks.items()})
+    return batch if keep.all() else batch.take(keep), +Counter(
+        {name: int(mask.sum()) for name, mask in masks.items()}
+    )
 
 
 _loading = Lock()
 
 
 def _encoder(*key: Any) -> ScatterVAEEncoder:
-    """The model of a catalogue on a device, loaded once in a worker process, whichever thread asks first."""
+    """The model of a catalogue on a device, loaded once in a worker process, whichever thread asks
+    first.
+    """
     with _loading:
         return _loaded(*key)
 

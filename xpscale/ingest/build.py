@@ -28,7 +28,9 @@ from xpscale.types import Executor, SpectraBatch, Task, TaskReport, TaskStatus
 __all__ = ["Pieces", "build_store", "ingest_pieces"]
 
 STAGED = f"{STAGING}/archive_digest"
-"""Which files the staged rows come from; there once all are staged, so that partitions are never of two archives."""
+"""Which files the staged rows come from; there once all are staged, so that partitions are never of
+two archives.
+"""
 
 
 class Piece(Task, Protocol):
@@ -81,7 +83,9 @@ def ingest_pieces(
     skip_damaged: bool = False,
 ) -> tuple[SpectraStore, bool]:
     """Stage every piece, then write the partitions; as `run_ingest` for pieces of any kind."""
-    named_digest = {name: value for name, value in pieces.attributes.items() if value == pieces.digest}
+    named_digest = {
+        name: value for name, value in pieces.attributes.items() if value == pieces.digest
+    }
     identity = {**pieces.identity, **({"correlations": True} if pieces.correlations else {})}
     done = _begin(store, identity, max_rows, named_digest)
     if done is not None:
@@ -95,12 +99,16 @@ def ingest_pieces(
         callbacks=callbacks,
         rows=pieces.rows,
     )
-    unread = {key for key, report in files.items() if skip_damaged and report.status is TaskStatus.QUARANTINED}
+    unread = {
+        key
+        for key, report in files.items()
+        if skip_damaged and report.status is TaskStatus.QUARANTINED
+    }
     done_files = {key: report for key, report in files.items() if key not in unread}
     _raise_failures(
         done_files,
-        "Mend or fetch the file again, then run the same ingest: the others are kept. Or leave out what cannot be read: "
-        "--skip-damaged",
+        "Mend or fetch the file again, then run the same ingest: the others are kept. Or leave out"
+        " what cannot be read: --skip-damaged",
     )
     if not store.create(STAGED, "\n".join([pieces.digest, *sorted(unread)]).encode()):
         raise ConflictError(
@@ -108,11 +116,23 @@ def ingest_pieces(
             "Ingest into a new store",
         )
     quarantined = [
-        {"name": piece.name, "reason": files[piece.key].error} for piece in pieces.tasks if piece.key in unread
+        {"name": piece.name, "reason": files[piece.key].error}
+        for piece in pieces.tasks
+        if piece.key in unread
     ]
-    return _partition(
-        store, done_files, max_rows, pieces.attributes, executor, callbacks, quarantined, pieces.correlations
-    ), True
+    return (
+        _partition(
+            store,
+            done_files,
+            max_rows,
+            pieces.attributes,
+            executor,
+            callbacks,
+            quarantined,
+            pieces.correlations,
+        ),
+        True,
+    )
 
 
 def build_store(
@@ -130,13 +150,15 @@ def build_store(
     Parameters
     ----------
     pieces
-        Names and batches, with errors; no two of a name.  A name says where its rows come from in the report.
+        Names and batches, with errors; no two of a name.  A name says where its rows come from in
+        the report.
     store_url
         Where the store will be.
     n_bp
         BP coefficients among the coefficients.
     attributes
-        Provenance for the store's attributes: ``release``, ``origin``, and what else is worth knowing.
+        Provenance for the store's attributes: ``release``, ``origin``, and what else is worth
+        knowing.
     max_rows
         Rows of a partition at most.
     executor, callbacks
@@ -148,7 +170,9 @@ def build_store(
     if done is not None:
         return done
     files = {name: stage_batch(store, name, name, batch, n_bp) for name, batch in pieces}
-    return _partition(store, files, max_rows, attributes, executor or SerialExecutor(), list(callbacks))
+    return _partition(
+        store, files, max_rows, attributes, executor or SerialExecutor(), list(callbacks)
+    )
 
 
 def _begin(
@@ -166,7 +190,8 @@ def _begin(
     for name, value in must_match.items():
         if finished.attributes.get(name) != value:
             raise ConflictError(
-                f"{store.url} was made of these files, but their sizes or MD5 sums have changed since",
+                f"{store.url} was made of these files, but their sizes or MD5 sums have changed"
+                " since",
                 "A finished store takes no more rows: ingest into a new store",
             )
     _clean_up(store)
@@ -186,13 +211,15 @@ def _partition(
     """The second half: staged rows to partitions, then the seal."""
     staged = staged_files(store, sorted(key for key, report in files.items() if report.n_out))
     if not staged:
-        raise InvalidInputError(f"no spectrum for {store.url} is left: {rejections(files.values())}", "Check the input")
+        raise InvalidInputError(
+            f"no spectrum for {store.url} is left: {rejections(files.values())}", "Check the input"
+        )
     shape = (staged[0].n_bp, staged[0].n_coefficients)
     for file in staged:
         if (file.n_bp, file.n_coefficients) != shape:
             raise InvalidInputError(
-                f"{file.name} has {file.n_bp} BP of {file.n_coefficients} coefficients, {staged[0].name} has "
-                f"{shape[0]} of {shape[1]}",
+                f"{file.name} has {file.n_bp} BP of {file.n_coefficients} coefficients,"
+                f" {staged[0].name} has {shape[0]} of {shape[1]}",
                 "Ingest releases of different bases into different stores",
             )
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
@@ -201,7 +228,9 @@ def _partition(
     n_bp, n_rp = shape[0], shape[1] - shape[0]
     n_pairs = (n_bp * (n_bp - 1) // 2, n_rp * (n_rp - 1) // 2) if correlations else (0, 0)
     tasks = [
-        PartitionTask(partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start), n_pairs)
+        PartitionTask(
+            partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start), n_pairs
+        )
         for partition in adaptive_partitions(counts, max_rows)
         for runs in [[file.rows_in(partition.pixel) for file in staged]]
     ]
@@ -229,13 +258,21 @@ def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
     if not failed:
         return
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    by_input = all(report.details.get("exit_code") == InvalidInputError.exit_code for report in failed)
-    raise (InvalidInputError if by_input else IncompleteError)(f"{failed[0].error.rstrip('.')}{more}", remedy)
+    by_input = all(
+        report.details.get("exit_code") == InvalidInputError.exit_code for report in failed
+    )
+    raise (InvalidInputError if by_input else IncompleteError)(
+        f"{failed[0].error.rstrip('.')}{more}", remedy
+    )
 
 
 def _clean_up(store: Storage) -> None:
     """Remove what only an unfinished ingest needs."""
-    leftovers = [*store.list(STAGING), *store.list("_xpscale/ledger"), *store.list("_xpscale/failed")]
+    leftovers = [
+        *store.list(STAGING),
+        *store.list("_xpscale/ledger"),
+        *store.list("_xpscale/failed"),
+    ]
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(store.delete, leftovers))
     store.delete(*store.unfinished())

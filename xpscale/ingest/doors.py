@@ -2,9 +2,10 @@
 
 =====================  ===============================================================================================
 bulk archive           ``xp_continuous_mean_spectrum/*.csv.gz`` beside ``gaia_source/*.csv.gz``
-DataLink products      CSV, ECSV, FITS, VOTable, or the zip of a bulk request; one or several sources a file
-HDF5 copies            ``XpContinuousMeanSpectrum_A-B.hdf5`` with ``GaiaSource_A-B.hdf5`` beside; MyGaiaDB's ``.h5``
-Parquet, HATS          see `xpscale.store.parquet`
+DataLink products      CSV, ECSV, FITS, VOTable, or the zip of a bulk request; one or several
+sources a file HDF5 copies            ``XpContinuousMeanSpectrum_A-B.hdf5`` with
+``GaiaSource_A-B.hdf5`` beside; MyGaiaDB's ``.h5`` Parquet, HATS          see
+`xpscale.store.parquet`
 =====================  ===============================================================================================
 
 Tables without position and G flux are joined with a table of sources that has them.
@@ -61,7 +62,9 @@ FORMATS = {
 HASHED_BYTES = 1 << 30
 """Files up to this size are told from others by their content, larger ones by their size."""
 
-_RANGE = re.compile(r"(?:.*/)?(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<range>\d+-\d+)\.(?P<format>hdf5|h5)")
+_RANGE = re.compile(
+    r"(?:.*/)?(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<range>\d+-\d+)\.(?P<format>hdf5|h5)"
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ class DoorPlan:
 
     def __str__(self) -> str:
         return (
-            f"ingest {self.found}\n  in {self.n_tasks:,} piece{'s' * (self.n_tasks != 1)} to {self.store.url}, "
-            f"partitions of at most {self.max_rows:,} rows"
+            f"ingest {self.found}\n  in {self.n_tasks:,} piece{'s' * (self.n_tasks != 1)} to"
+            f" {self.store.url}, partitions of at most {self.max_rows:,} rows"
         )
 
 
@@ -118,8 +121,8 @@ def plan_ingest(
     store_url
         Where the spectra store will be.
     sources
-        A table (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with ``source_id``, ``ra``, ``dec`` and ``phot_g_mean_flux``
-        for spectra that come without.
+        A table (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with ``source_id``, ``ra``, ``dec`` and
+        ``phot_g_mean_flux`` for spectra that come without.
     max_rows
         Rows of a partition at most; 262,144 if not given, or 32,768 with correlations.
     skip_damaged
@@ -135,15 +138,24 @@ def plan_ingest(
         It cannot be ingested as it is; the message says what is missing.
     """
     storage, files = _listing(source_url, sources)
-    if storage.url.startswith("http") or any(NAME.fullmatch(key.removeprefix(f"{XP_FOLDER}/")) for key in files):
+    if storage.url.startswith("http") or any(
+        NAME.fullmatch(key.removeprefix(f"{XP_FOLDER}/")) for key in files
+    ):
         if sources:
-            raise InvalidInputError(f"{source_url} is a bulk archive with its own gaia_source", "Leave out --sources")
+            raise InvalidInputError(
+                f"{source_url} is a bulk archive with its own gaia_source", "Leave out --sources"
+            )
         return archive_plan.plan_ingest(
-            source_url, store_url, max_rows=max_rows, skip_damaged=skip_damaged, correlations=correlations
+            source_url,
+            store_url,
+            max_rows=max_rows,
+            skip_damaged=skip_damaged,
+            correlations=correlations,
         )
     if correlations:
         raise InvalidInputError(
-            f"correlations are kept from the bulk archive only, and {source_url} is none", "Leave out --correlations"
+            f"correlations are kept from the bulk archive only, and {source_url} is none",
+            "Leave out --correlations",
         )
     max_rows = max_rows or DEFAULT_MAX_ROWS
     spectra = {key: n for key, n in files.items() if _format(key) and not _is_beside(key)}
@@ -151,12 +163,14 @@ def plan_ingest(
     if not spectra:
         raise NotFoundError(
             f"{source_url} holds no archive file, and no table of spectra",
-            "Give a folder with xp_continuous_mean_spectrum/ and gaia_source/, DataLink products, HDF5 or Parquet files",
+            "Give a folder with xp_continuous_mean_spectrum/ and gaia_source/, DataLink products,"
+            " HDF5 or Parquet files",
         )
     if parquet and len(parquet) < len(spectra):
         other = next(key for key in spectra if key not in parquet)
         raise InvalidInputError(
-            f"{source_url} holds Parquet files and others, {next(iter(parquet))} and {other}", "Give one kind of them"
+            f"{source_url} holds Parquet files and others, {next(iter(parquet))} and {other}",
+            "Give one kind of them",
         )
     store = Storage(store_url)
     if parquet and not sources:
@@ -172,20 +186,35 @@ def plan_ingest(
 
 
 def run_ingest(
-    plan: IngestPlan | DoorPlan, *, executor: Executor | None = None, callbacks: Iterable[Callback] = ()
+    plan: IngestPlan | DoorPlan,
+    *,
+    executor: Executor | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> tuple[SpectraStore, bool]:
-    """Make the spectra store of a plan, or finish making it; see `xpscale.ingest.plan.run_ingest`."""
+    """Make the spectra store of a plan, or finish making it; see
+    `xpscale.ingest.plan.run_ingest`.
+    """
     if isinstance(plan, IngestPlan):
         return archive_plan.run_ingest(plan, executor=executor, callbacks=callbacks)
     where = executor or SerialExecutor()
-    return ingest_pieces(plan.pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged)
+    return ingest_pieces(
+        plan.pieces,
+        plan.store,
+        plan.max_rows,
+        where,
+        list(callbacks),
+        skip_damaged=plan.skip_damaged,
+    )
 
 
-# -- what is there ----------------------------------------------------------------------------------------------
+# -- what is there
+# ----------------------------------------------------------------------------------------------
 
 
 def _listing(source_url: str, sources: str) -> tuple[Storage, dict[str, int]]:
-    """The storage and its files with sizes; of a single file its folder and that one.  The sources are left out."""
+    """The storage and its files with sizes; of a single file its folder and that one.  The sources
+    are left out.
+    """
     storage = Storage(source_url)
     if storage.url.startswith("http"):
         return storage, {}
@@ -193,13 +222,17 @@ def _listing(source_url: str, sources: str) -> tuple[Storage, dict[str, int]]:
     if _format(storage.name) and (n_bytes := folder.size(storage.name)) is not None:
         return folder, {storage.name: n_bytes}
     if storage.exists("zarr.json"):
-        raise InvalidInputError(f"{source_url} is a spectra store (or another Zarr group)", "It needs no ingest")
+        raise InvalidInputError(
+            f"{source_url} is a spectra store (or another Zarr group)", "It needs no ingest"
+        )
     own = Storage(sources).url if sources else ""
     return storage, {key: n for key, n in storage.list().items() if f"{storage.url}/{key}" != own}
 
 
 def _format(key: str) -> str:
-    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and ``_metadata`` do."""
+    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and
+    ``_metadata`` do.
+    """
     base = key.rsplit("/", 1)[-1]
     if base.startswith(("_", ".")):
         return ""
@@ -207,28 +240,41 @@ def _format(key: str) -> str:
 
 
 def _is_beside(key: str) -> bool:
-    """Whether a file lies beside spectra without being any: other DataLink products, GaiaSource files."""
+    """Whether a file lies beside spectra without being any: other DataLink products, GaiaSource
+    files.
+    """
     match = _RANGE.fullmatch(key)
     return is_other_product(key) or (match is not None and match["table"] == "GaiaSource")
 
 
-def _describe(source_url: str, files: Mapping[str, int], spectra: Mapping[str, int], sources: str) -> str:
+def _describe(
+    source_url: str, files: Mapping[str, int], spectra: Mapping[str, int], sources: str
+) -> str:
     formats = Counter(_format(key) for key in spectra)
     kinds = ", ".join(f"{n:,} {name}" for name, n in sorted(formats.items()))
     n_beside = len(files) - len(spectra)
     aside = f"; {n_beside:,} other file{'s' * (n_beside != 1)} left aside" if n_beside else ""
     joined = f", positions from {sources}" if sources else ""
-    return f"tables of spectra: {kinds}, {size(sum(spectra.values()))}{joined} · {source_url}{aside}"
+    return (
+        f"tables of spectra: {kinds}, {size(sum(spectra.values()))}{joined} · {source_url}{aside}"
+    )
 
 
-# -- pieces -----------------------------------------------------------------------------------------------------
+# -- pieces
+# --------------------------------------------------------------------------------------------------
 
 
 def _table_pieces(
-    store: Storage, storage: Storage, files: Mapping[str, int], spectra: Mapping[str, int], sources: str
+    store: Storage,
+    storage: Storage,
+    files: Mapping[str, int],
+    spectra: Mapping[str, int],
+    sources: str,
 ) -> Pieces:
     beside = {
-        match["range"]: key for key in files if (match := _RANGE.fullmatch(key)) and match["table"] == "GaiaSource"
+        match["range"]: key
+        for key in files
+        if (match := _RANGE.fullmatch(key)) and match["table"] == "GaiaSource"
     }
     content = _content(*_split(sources)) if sources else ""
     pieces: list[TablePiece] = []
@@ -241,7 +287,10 @@ def _table_pieces(
         members = member_names(storage, key) if _format(key) in ("zip", "HDF5") else [""]
         own = _content(storage, key, n_bytes)
         n_rows = max(1, n_bytes // XP_BYTES_PER_ROW // len(members))
-        pieces += [TablePiece(len(pieces) + i, key, m, own, url, its_content, n_rows) for i, m in enumerate(members)]
+        pieces += [
+            TablePiece(len(pieces) + i, key, m, own, url, its_content, n_rows)
+            for i, m in enumerate(members)
+        ]
     _require_positions(storage, pieces[0])
     return _as_pieces(
         "tables", pieces, [f"{piece.name} {piece.content} {piece.sources_content}" for piece in pieces],
@@ -257,15 +306,17 @@ def _require_positions(storage: Storage, piece: TablePiece) -> None:
     if not piece.sources and find_source_columns(names, where) is None:
         raise InvalidInputError(
             f"{where} has no ra, dec and phot_g_mean_flux, as is usual for DataLink products",
-            "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT source_id, ra, dec, "
-            "phot_g_mean_flux FROM gaiadr3.gaia_source WHERE source_id IN (...)' is one",
+            "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
+            " source_id, ra, dec, phot_g_mean_flux FROM gaiadr3.gaia_source WHERE source_id IN"
+            " (...)' is one",
         )
 
 
 def _parquet_pieces(store: Storage, reader: ParquetSpectra) -> Pieces:
     if not reader.n_bp:
         raise InvalidInputError(
-            f"{reader.url} does not tell how many of its {reader.n_coefficients} coefficients are BP",
+            f"{reader.url} does not tell how many of its {reader.n_coefficients} coefficients"
+            " are BP",
             "Give bp_ and rp_coefficients apart",
         )
     pieces: list[ParquetPiece] = []
@@ -278,10 +329,16 @@ def _parquet_pieces(store: Storage, reader: ParquetSpectra) -> Pieces:
             following = file.row_group_rows[number + 1 : number + 2]
             if not following or rows + following[0] > DEFAULT_MAX_ROWS:
                 groups = RowGroups(file.key, file.n_bytes, tuple(held))
-                pieces.append(ParquetPiece(len(pieces), groups, len(file.row_group_rows), file.footer_sha256, rows))
+                pieces.append(
+                    ParquetPiece(
+                        len(pieces), groups, len(file.row_group_rows), file.footer_sha256, rows
+                    )
+                )
                 held, rows = [], 0
     lines = [f"{file.key} {file.n_bytes} {file.footer_sha256}" for file in reader.files]
-    return _as_pieces("parquet", pieces, lines, StageParquet(store, reader), str(reader).rpartition(" · ")[0])
+    return _as_pieces(
+        "parquet", pieces, lines, StageParquet(store, reader), str(reader).rpartition(" · ")[0]
+    )
 
 
 def _as_pieces(

@@ -1,4 +1,6 @@
-"""Pieces of other inputs than the bulk archive, and the tasks that stage them: tables' files, Parquet row groups."""
+"""Pieces of other inputs than the bulk archive, and the tasks that stage them: tables' files,
+Parquet row groups.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class TablePiece:
     file, member
         Key below the input; member or group, if it has any.
     content
-        What tells its content from another: SHA-256, or the size of a file too large to be read twice.
+        What tells its content from another: SHA-256, or the size of a file too large to be read
+        twice.
     sources
         URL of the table that has its positions and G flux; empty if it has its own.
     sources_content
@@ -119,7 +122,9 @@ class StageParquet:
         """Stage one piece."""
         batch = SpectraBatch.concatenate(self.reader.read_row_groups(piece.row_groups))
         if batch.coefficient_errors is None:
-            raise InvalidInputError(f"{self.reader.url} has no coefficient errors", "A spectra store needs them")
+            raise InvalidInputError(
+                f"{self.reader.url} has no coefficient errors", "A spectra store needs them"
+            )
         faults = _missing_bands(batch, self.reader.n_bp)
         return stage_batch(self.store, piece.key, piece.name, batch, self.reader.n_bp, faults)
 

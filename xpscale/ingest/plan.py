@@ -10,7 +10,12 @@ import numpy as np
 
 from xpscale.archive.files import Archive, open_archive
 from xpscale.ingest.build import Pieces, ingest_pieces
-from xpscale.ingest.projection import XP_BYTES_PER_ROW, IngestProjection, pixel_counts, project_ingest
+from xpscale.ingest.projection import (
+    XP_BYTES_PER_ROW,
+    IngestProjection,
+    pixel_counts,
+    project_ingest,
+)
 from xpscale.ingest.task import StageFile
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
@@ -39,8 +44,8 @@ class IngestPlan:
     max_rows
         Rows of a partition at most.
     skip_damaged
-        Whether files that cannot be read are set aside and named in the store's report; otherwise no store is made until
-        they are mended.
+        Whether files that cannot be read are set aside and named in the store's report; otherwise
+        no store is made until they are mended.
     correlations
         Whether the store keeps the correlations of coefficients.
     """
@@ -64,14 +69,18 @@ class IngestPlan:
     def __str__(self) -> str:
         n_rows = self.n_rows_estimated
         return (
-            f"ingest {len(self.archive.pairs):,} file pairs, {size(self.archive.n_bytes)} compressed, about "
-            f"{n_rows:,} spectra\n"
-            f"  to {self.store.url}, partitions of at most {self.max_rows:,} rows"
+            f"ingest {len(self.archive.pairs):,} file pairs, {size(self.archive.n_bytes)}"
+            f" compressed, about {n_rows:,} spectra\n  to {self.store.url}, partitions of at most"
+            f" {self.max_rows:,} rows"
         )
 
     def project(self) -> IngestProjection:
-        """Partitions, bytes, memory and time, from the files' ranges and sizes; rows are spread evenly inside a file."""
-        ranges = [(pair.spectra.first_pixel, pair.spectra.last_pixel) for pair in self.archive.pairs]
+        """Partitions, bytes, memory and time, from the files' ranges and sizes; rows are spread
+        evenly inside a file.
+        """
+        ranges = [
+            (pair.spectra.first_pixel, pair.spectra.last_pixel) for pair in self.archive.pairs
+        ]
         rows = np.array(self._rows(), np.int64)
         return project_ingest(
             rows, pixel_counts(ranges, rows), self.max_rows,
@@ -90,7 +99,8 @@ def plan_ingest(
     skip_damaged: bool = False,
     correlations: bool = False,
 ) -> IngestPlan:
-    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes nothing.
+    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes
+    nothing.
 
     ``max_rows`` is 262,144, or 32,768 with correlations, if not given.
     """
@@ -121,11 +131,11 @@ def run_ingest(
     Raises
     ------
     InvalidInputError
-        A file is damaged, not what its name says, or has another MD5, and the plan does not skip those.  All other files
-        are staged: mend it and run again.
+        A file is damaged, not what its name says, or has another MD5, and the plan does not skip
+        those.  All other files are staged: mend it and run again.
     ConflictError
-        The store's place holds something else; or it holds the store of files that have changed since, such as one that
-        was set aside and mended.
+        The store's place holds something else; or it holds the store of files that have changed
+        since, such as one that was set aside and mended.
     """
     pairs = plan.archive.pairs
     names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
@@ -143,4 +153,6 @@ def run_ingest(
         correlations=plan.correlations,
     )
     where = executor or SerialExecutor()
-    return ingest_pieces(pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged)
+    return ingest_pieces(
+        pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged
+    )

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["CORES_A_NODE", "NODES", "IngestProjection", "pixel_counts", "project_ingest"]
 
 XP_BYTES_PER_ROW = 16_400  # csv.gz, correlations included
-SOURCE_BYTES_PER_ROW = 3_450  # csv.gz of the GaiaSource rows of a spectrum: 757 GB for 219,197,643 of them
+SOURCE_BYTES_PER_ROW = (
+    3_450  # csv.gz of the GaiaSource rows of a spectrum: 757 GB for 219,197,643 of them
+)
 STAGED_BYTES_PER_ROW = 920
 STORE_BYTES_PER_ROW = 810
 CORRELATION_BYTES_PER_ROW = 11_880  # 2 x 1,485 float32, staged; as good as incompressible
@@ -50,7 +52,8 @@ class IngestProjection:
     bytes_read, bytes_staged, bytes_written
         Compressed bytes of the archive; of staging, there for a while; of the store.
     memory_stage, memory_partition
-        Peak bytes of a worker process in the first and in the second stage, with the largest file and partition.
+        Peak bytes of a worker process in the first and in the second stage, with the largest file
+        and partition.
     core_s
         Seconds of one core for everything.
     seconds
@@ -76,13 +79,15 @@ class IngestProjection:
         return asdict(self)
 
     def __str__(self) -> str:
-        orders = ", ".join(f"{n:,} of order {order}" for order, n in self.partitions_by_order.items())
+        orders = ", ".join(
+            f"{n:,} of order {order}" for order, n in self.partitions_by_order.items()
+        )
         times = ", ".join(f"{duration(s)} on {n}" for n, s in self.seconds.items())
         return (
-            f"  about {self.n_partitions:,} partitions ({orders}), {size(self.bytes_written)}; "
-            f"{size(self.bytes_staged)} of staging meanwhile\n"
-            f"  a worker needs up to {size(max(self.memory_stage, self.memory_partition))} of memory\n"
-            f"  {duration(self.core_s)} of one core; nodes of {CORES_A_NODE} cores: {times}"
+            f"  about {self.n_partitions:,} partitions ({orders}), {size(self.bytes_written)};"
+            f" {size(self.bytes_staged)} of staging meanwhile\n  a worker needs up to"
+            f" {size(max(self.memory_stage, self.memory_partition))} of memory\n "
+            f" {duration(self.core_s)} of one core; nodes of {CORES_A_NODE} cores: {times}"
         )
 
 

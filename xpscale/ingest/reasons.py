@@ -1,4 +1,6 @@
-"""Why a spectrum is not written to the store.  Every row read is either written or counted under exactly one of these."""
+"""Why a spectrum is not written to the store.  Every row read is either written or counted under
+exactly one of these.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ REASONS = {
     "bad_errors": "a coefficient error is missing, not finite or not positive",
     "bad_correlations": "a correlation is missing or not finite (only where they are kept)",
 }
-"""Reasons and what they mean, in the order in which they are tried: a row counts under the first that holds."""
+"""Reasons and what they mean, in the order in which they are tried: a row counts under the first
+that holds.
+"""
 
 
 def row_faults(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
@@ -47,7 +51,9 @@ def row_faults(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
     return faults
 
 
-def first_reasons(faults: Mapping[str, NDArray[np.bool_]], n_rows: int) -> tuple[NDArray[np.bool_], dict[str, int]]:
+def first_reasons(
+    faults: Mapping[str, NDArray[np.bool_]], n_rows: int
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Which rows to keep, and how many are rejected for which reason, each row counted once."""
     keep = np.ones(n_rows, bool)
     rejected = {}

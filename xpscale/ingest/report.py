@@ -12,16 +12,20 @@ __all__ = ["reconcile", "rejections"]
 
 
 def reconcile(
-    files: Mapping[str, TaskReport], partitions: Mapping[str, TaskReport], quarantined: Sequence[Mapping[str, str]] = ()
+    files: Mapping[str, TaskReport],
+    partitions: Mapping[str, TaskReport],
+    quarantined: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
-    """Rows read, written, and rejected by reason: in total and for every file; and the files that were set aside.
+    """Rows read, written, and rejected by reason: in total and for every file; and the files that
+    were set aside.
 
     Parameters
     ----------
     files, partitions
         Reports of the two stages, by task key; of the first only those that are done.
     quarantined
-        ``name`` and ``reason`` of each file that could not be read; none of its rows is in the store.
+        ``name`` and ``reason`` of each file that could not be read; none of its rows is in the
+        store.
     """
     repeated: Counter[str] = Counter()
     for report in partitions.values():

@@ -1,8 +1,9 @@
 """Rows on their way from files to partitions: fixed-size records, sorted by position.
 
-A file's sources go to many partitions, and a partition takes from several files.  In between, the accepted rows of each file
-lie in one object of fixed-size records sorted by ``_healpix_29``, beside an index of rows per pixel, so that a partition
-fetches its run of rows from each file with one range read.
+A file's sources go to many partitions, and a partition takes from several files.  In between, the
+accepted rows of each file lie in one object of fixed-size records sorted by ``_healpix_29``, beside
+an index of rows per pixel, so that a partition fetches its run of rows from each file with one
+range read.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class RowRun:
     def read_correlations(self, store: Storage, n_pairs: int) -> NDArray[np.float32]:
         """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read."""
         n_bytes = 4 * n_pairs
-        data = store.read_range(correlations_key(self.name), self.start * n_bytes, (self.stop - self.start) * n_bytes)
+        data = store.read_range(
+            correlations_key(self.name), self.start * n_bytes, (self.stop - self.start) * n_bytes
+        )
         return np.frombuffer(data, "<f4").reshape(-1, n_pairs)
 
 
@@ -78,7 +81,8 @@ class StagedFile:
     n_bp, n_coefficients
         BP coefficients, and all coefficients, of a row.
     pixels, counts
-        Pixels of order `COUNT_ORDER` with rows, ascending, and the rows in each; int64 with shape (P,).
+        Pixels of order `COUNT_ORDER` with rows, ascending, and the rows in each; int64 with shape
+        (P,).
     """
 
     name: str

@@ -47,11 +47,14 @@ def stage_batch(
     faults
         Masks of rows that are bad for a reason only their origin knows.
     correlations
-        BP and RP correlations of the rows, if they are to be kept, each with shape (N, n (n - 1) / 2).
+        BP and RP correlations of the rows, if they are to be kept, each with shape (N, n (n - 1) /
+        2).
     """
     found = {**row_faults(batch), **(faults or {})}
     if correlations is not None:
-        found["bad_correlations"] = ~np.logical_and.reduce([np.isfinite(band).all(1) for band in correlations])
+        found["bad_correlations"] = ~np.logical_and.reduce(
+            [np.isfinite(band).all(1) for band in correlations]
+        )
     keep, rejected = first_reasons(found, len(batch))
     accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
@@ -61,9 +64,13 @@ def stage_batch(
             order = np.lexsort((accepted.source_id, index))
             stage_correlations(store, key, correlations, np.flatnonzero(keep)[order])
         position_pixel = index >> 2 * (INDEX_ORDER - ARCHIVE_ORDER)
-        details["n_movers"] = int((position_pixel != source_id_pixel(accepted.source_id, ARCHIVE_ORDER)).sum())
+        details["n_movers"] = int(
+            (position_pixel != source_id_pixel(accepted.source_id, ARCHIVE_ORDER)).sum()
+        )
     status = TaskStatus.WRITTEN if len(accepted) else TaskStatus.EMPTY
-    return TaskReport(key, status, n_in=len(batch), n_out=len(accepted), n_rejected=rejected, details=details)
+    return TaskReport(
+        key, status, n_in=len(batch), n_out=len(accepted), n_rejected=rejected, details=details
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,9 @@ class StageFile:
     correlations: bool = False
 
     def __call__(self, pair: FilePair) -> TaskReport:
-        """Stage one pair; damaged files and those that are not what their names say are refused before that."""
+        """Stage one pair; damaged files and those that are not what their names say are refused
+        before that.
+        """
         clock = time.perf_counter()
         with verified_stream(self.archive, pair.spectra) as stream:
             spectra = parse_spectra(stream, self._url(pair.spectra), correlations=self.correlations)
@@ -84,7 +93,8 @@ class StageFile:
             sources = match_sources(stream, self._url(pair.sources), spectra.source_id)
         if not sources.found.any():
             raise InvalidInputError(
-                f"{self._url(pair.sources)} has none of the {len(sources.found):,} sources of {pair.spectra.name}",
+                f"{self._url(pair.sources)} has none of the {len(sources.found):,} sources of"
+                f" {pair.spectra.name}",
                 "Download it again",
             )
         read_s = time.perf_counter() - clock
@@ -96,8 +106,14 @@ class StageFile:
             spectra.coefficients,
             spectra.coefficient_errors,
         )
-        faults = {"missing_bp": ~spectra.has_bp, "missing_rp": ~spectra.has_rp, "no_gaia_source": ~sources.found}
-        report = stage_batch(self.store, pair.key, pair.name, batch, spectra.n_bp, faults, spectra.correlations)
+        faults = {
+            "missing_bp": ~spectra.has_bp,
+            "missing_rp": ~spectra.has_rp,
+            "no_gaia_source": ~sources.found,
+        }
+        report = stage_batch(
+            self.store, pair.key, pair.name, batch, spectra.n_bp, faults, spectra.correlations
+        )
         return replace(report, read_s=read_s, write_s=time.perf_counter() - clock - read_s)
 
     def _url(self, file: ArchiveFile) -> str:
@@ -108,7 +124,8 @@ class StageFile:
         pixels = source_id_pixel(source_id, ARCHIVE_ORDER)
         if not ((pixels >= file.first_pixel) & (pixels <= file.last_pixel)).any():
             raise InvalidInputError(
-                f"{self._url(file)} holds sources of level-8 pixels {pixels.min()} to {pixels.max()} and none of its name",
+                f"{self._url(file)} holds sources of level-8 pixels {pixels.min()} to"
+                f" {pixels.max()} and none of its name",
                 "Download it again",
             )
 
@@ -143,12 +160,18 @@ class WritePartition:
     def __call__(self, task: PartitionTask) -> TaskReport:
         """Write one partition; of a source in two files the one of the first file is kept."""
         clock = time.perf_counter()
-        batch = SpectraBatch.concatenate(run.read(self.store, task.n_coefficients) for run in task.runs)
+        batch = SpectraBatch.concatenate(
+            run.read(self.store, task.n_coefficients) for run in task.runs
+        )
         origin = np.repeat(np.arange(len(task.runs)), [run.stop - run.start for run in task.runs])
         read_s = time.perf_counter() - clock
         first = np.zeros(len(batch), bool)
         first[np.unique(batch.source_id, return_index=True)[1]] = True
-        repeated = {run.name: int(n) for i, run in enumerate(task.runs) if (n := (~first & (origin == i)).sum())}
+        repeated = {
+            run.name: int(n)
+            for i, run in enumerate(task.runs)
+            if (n := (~first & (origin == i)).sum())
+        }
         order = np.flatnonzero(first)
         order = order[position_order(batch.ra[order], batch.dec[order], batch.source_id[order])]
         correlations = self._correlations(task, order)

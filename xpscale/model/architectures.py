@@ -29,6 +29,7 @@ def build(architecture: Architecture) -> NetworkModule:
     """
     if architecture.name not in ARCHITECTURES:
         raise InvalidInputError(
-            f"no architecture is called {architecture.name!r}", f"This version knows {', '.join(ARCHITECTURES)}"
+            f"no architecture is called {architecture.name!r}",
+            f"This version knows {', '.join(ARCHITECTURES)}",
         )
     return ARCHITECTURES[architecture.name](architecture)

@@ -6,8 +6,8 @@
         model.safetensors     weights, scaling and training density
         card.json             what it is, where it comes from; written last, so a folder with a card is complete
 
-A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling and density, whatever the
-card says about them.  Loading computes it again.
+A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling and
+density, whatever the card says about them.  Loading computes it again.
 """
 
 from __future__ import annotations
@@ -49,15 +49,20 @@ FORMAT = 1  # of the folder: raise it when an older xpscale could no longer read
 CITATION = (
     "Laroche A., Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607",
     "Gaia Collaboration, Vallenari A. et al., 2023, A&A 674, A1, doi:10.1051/0004-6361/202243940",
-    "This work has made use of data from the European Space Agency (ESA) mission Gaia, processed by the Gaia Data "
-    "Processing and Analysis Consortium (DPAC)",
+    (
+        "This work has made use of data from the European Space Agency (ESA) mission Gaia,"
+        " processed by the Gaia Data Processing and Analysis Consortium (DPAC)"
+    ),
 )
 """What to cite when a model or its products are used."""
 
 
 def software() -> dict[str, str]:
     """Versions of what a model is made with."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("xpscale", "torch", "numpy")}}
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("xpscale", "torch", "numpy")},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,8 @@ class ModelCard:
     training
         The settings it was trained with.
     data
-        Digests of store and sample, the sample's plan, and how many rows were trained on, held out and left out, by reason.
+        Digests of store and sample, the sample's plan, and how many rows were trained on, held out
+        and left out, by reason.
     metrics
         Figures of merit by name, in nats per spectrum where they are losses; None where not finite.
     software
@@ -101,11 +107,24 @@ class ModelCard:
 
     def to_json(self) -> str:
         """The card as JSON."""
-        metrics = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
-        content = {**asdict(self), "architecture": self.architecture.to_dict(), "metrics": metrics, "format": FORMAT}
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-        # a list of numbers, such as the counts of a sample's cells, on one line instead of a line a number
-        return NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+        metrics = {
+            name: value if math.isfinite(value) else None for name, value in self.metrics.items()
+        }
+        content = {
+            **asdict(self),
+            "architecture": self.architecture.to_dict(),
+            "metrics": metrics,
+            "format": FORMAT,
+        }
+        text = (
+            json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+            + "\n"
+        )
+        # a list of numbers, such as the counts of a sample's cells, on one line instead of a line a
+        # number
+        return NUMBERS.sub(
+            lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
+        )
 
     @staticmethod
     def from_json(text: str | bytes, where: str = "card.json") -> ModelCard:
@@ -113,13 +132,21 @@ class ModelCard:
         try:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
-                raise InvalidInputError(f"{where} was written by another version of xpscale", "Update xpscale")
+                raise InvalidInputError(
+                    f"{where} was written by another version of xpscale", "Update xpscale"
+                )
             known = {f.name for f in fields(ModelCard)}
             content = {name: value for name, value in content.items() if name in known}
             content["architecture"] = Architecture(**content["architecture"])
             content["citation"] = tuple(content["citation"])
             return ModelCard(**content)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
             raise InvalidInputError(
                 f"{where} is not a model card: {error}", "Point at a folder xpscale wrote"
             ) from error
@@ -147,13 +174,15 @@ class TrainedModel:
     card: ModelCard
 
     @staticmethod
-    def create(network: NetworkModule, scaling: Scaling, density: TrainingDensity, card: ModelCard) -> TrainedModel:
+    def create(
+        network: NetworkModule, scaling: Scaling, density: TrainingDensity, card: ModelCard
+    ) -> TrainedModel:
         """A model, with the content hash written into its card."""
         widths = {network.architecture.n_coefficients, len(scaling.mean), len(density.lower)}
         if len(widths) != 1 or card.architecture != network.architecture:
             raise InvalidInputError(
-                f"the network takes {network.architecture.n_coefficients} coefficients, the scaling has "
-                f"{len(scaling.mean)}, the density {len(density.lower)}",
+                f"the network takes {network.architecture.n_coefficients} coefficients, the scaling"
+                f" has {len(scaling.mean)}, the density {len(density.lower)}",
                 "Use a scaling of the network's width",
             )
         network = network.cpu().eval().requires_grad_(False)
@@ -180,14 +209,17 @@ class TrainedModel:
         self.scaling.require(self.n_coefficients)
 
     def encode(self, batch: SpectraBatch) -> LatentPosterior:
-        """The posterior of the latents of spectra in the archive's units; NaN where a row is not finite."""
+        """The posterior of the latents of spectra in the archive's units; NaN where a row is not
+        finite.
+        """
         x, x_err = self.scaling.standardize(batch)
         errors = None if x_err is None else torch.from_numpy(x_err)
         with torch.inference_mode():
             return self.network.encode(torch.from_numpy(x), errors)
 
     def decode(self, z: torch.Tensor, phot_g_mean_flux: NDArray[np.float64]) -> Reconstruction:
-        """The distribution of spectra with latents z (B, L), in the archive's coefficient units, float64.
+        """The distribution of spectra with latents z (B, L), in the archive's coefficient units,
+        float64.
 
         Parameters
         ----------
@@ -215,18 +247,27 @@ class TrainedModel:
         if storage.exists(CARD):
             there = _read_card(storage).model_id
             if there != self.model_id:
-                raise ConflictError(f"{refusal}, {there[:12]} instead of {self.model_id[:12]}", "Choose another place")
+                raise ConflictError(
+                    f"{refusal}, {there[:12]} instead of {self.model_id[:12]}",
+                    "Choose another place",
+                )
             return
         metadata = {"xpscale": json.dumps(self.network.architecture.to_dict(), sort_keys=True)}
         weights = safetensors.numpy.save(self._tensors(), metadata)
-        if not storage.create(WEIGHTS, weights) or not storage.create(CARD, self.card.to_json().encode()):
-            raise ConflictError(refusal, "Choose another place, or remove it if it is the rest of a broken run")
+        if not storage.create(WEIGHTS, weights) or not storage.create(
+            CARD, self.card.to_json().encode()
+        ):
+            raise ConflictError(
+                refusal, "Choose another place, or remove it if it is the rest of a broken run"
+            )
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
         """All that the hash covers, by name."""
         weights = self.network.state_dict()
         return {
-            **{f"network.{name}": tensor.detach().cpu().numpy() for name, tensor in weights.items()},
+            **{
+                f"network.{name}": tensor.detach().cpu().numpy() for name, tensor in weights.items()
+            },
             "scaling.mean": self.scaling.mean,
             "scaling.std": self.scaling.std,
             "density.counts": self.density.counts,
@@ -237,7 +278,9 @@ class TrainedModel:
         }
 
     def _content_hash(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.network.architecture.to_dict(), sort_keys=True).encode())
+        digest = hashlib.sha256(
+            json.dumps(self.network.architecture.to_dict(), sort_keys=True).encode()
+        )
         for name, values in sorted(self._tensors().items()):
             little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
             digest.update(f"\n{name} {values.dtype.name} {values.shape}\n".encode())
@@ -265,7 +308,9 @@ def load_model(source: str | Storage) -> TrainedModel:
     try:
         tensors = safetensors.numpy.load(storage.read(WEIGHTS))
         weights = {
-            k.removeprefix("network."): torch.from_numpy(v) for k, v in tensors.items() if k.startswith("network.")
+            k.removeprefix("network."): torch.from_numpy(v)
+            for k, v in tensors.items()
+            if k.startswith("network.")
         }
         network = build(card.architecture)
         network.load_state_dict(weights)
@@ -285,7 +330,8 @@ def load_model(source: str | Storage) -> TrainedModel:
     model = TrainedModel.create(network, scaling, density, card)
     if model.model_id != card.model_id:
         raise InvalidInputError(
-            f"{storage} is not the model its card names: content {model.model_id[:12]}, card {card.model_id[:12]}",
+            f"{storage} is not the model its card names: content {model.model_id[:12]}, card"
+            f" {card.model_id[:12]}",
             "Fetch or train the model again",
         )
     return model
@@ -295,5 +341,7 @@ def _read_card(storage: Storage) -> ModelCard:
     try:
         text = storage.read(CARD)
     except NotFoundError as error:
-        raise NotFoundError(f"there is no model at {storage} (no {CARD})", "Check the address, or train one") from error
+        raise NotFoundError(
+            f"there is no model at {storage} (no {CARD})", "Check the address, or train one"
+        ) from error
     return ModelCard.from_json(text, f"{storage}/{CARD}")

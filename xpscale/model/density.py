@@ -1,7 +1,8 @@
 """Where in the space of spectra the training objects are.
 
-The paper's claim is that the model's performance scales with the density of training *objects*.  The density is counted on
-a grid of the two leading standardized coefficients, BP 0 and RP 0, which together are roughly a colour.
+The paper's claim is that the model's performance scales with the density of training *objects*.
+The density is counted on a grid of the two leading standardized coefficients, BP 0 and RP 0, which
+together are roughly a colour.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ OUTSIDE = -1
 
 
 def cell_of(x: NDArray[Any], n_bp: int) -> NDArray[np.int64]:
-    """The flat cell number of standardized coefficients (N, C), with shape (N,); -1 off the grid."""
+    """The flat cell number of standardized coefficients (N, C), with shape (N,); -1 off the
+    grid.
+    """
     leading = x[:, [0, n_bp]].astype(np.float64)
     on_grid = np.asarray((np.abs(leading) < HALF_WIDTH).all(1))
     safe = np.where(on_grid[:, None], leading, 0)
@@ -66,15 +69,19 @@ class TrainingDensity:
     def __post_init__(self) -> None:
         if self.counts.shape != (N_CELLS, N_CELLS) or self.lower.shape != self.upper.shape:
             raise InvalidInputError(
-                f"a training density has ({N_CELLS}, {N_CELLS}) counts and ranges of one length, not "
-                f"{self.counts.shape}, {self.lower.shape} and {self.upper.shape}"
+                f"a training density has ({N_CELLS}, {N_CELLS}) counts and ranges of one length,"
+                f" not {self.counts.shape}, {self.lower.shape} and {self.upper.shape}"
             )
         if not 0 < self.n_bp < len(self.lower):
             raise InvalidInputError(f"n_bp is {self.n_bp}, of {len(self.lower)} coefficients")
 
     @staticmethod
-    def fit(standardized: Iterable[NDArray[Any]], n_coefficients: int, n_bp: int | None = None) -> TrainingDensity:
-        """Count a training sample, given as batches of finite standardized coefficients (N, C), in one pass."""
+    def fit(
+        standardized: Iterable[NDArray[Any]], n_coefficients: int, n_bp: int | None = None
+    ) -> TrainingDensity:
+        """Count a training sample, given as batches of finite standardized coefficients (N, C), in
+        one pass.
+        """
         n_bp = n_coefficients // 2 if n_bp is None else n_bp
         counts, n_rows = np.zeros(N_CELLS**2, np.int64), 0
         lower = np.full(n_coefficients, np.inf, np.float32)
@@ -89,9 +96,13 @@ class TrainingDensity:
 
     @staticmethod
     def unknown(n_coefficients: int) -> TrainingDensity:
-        """The density of a model whose training sample is not known: ``at`` is NaN, ``outside`` False."""
+        """The density of a model whose training sample is not known: ``at`` is NaN, ``outside``
+        False.
+        """
         nan = np.full(n_coefficients, np.nan, np.float32)
-        return TrainingDensity(np.zeros((N_CELLS, N_CELLS), np.int64), 0, nan, nan, n_coefficients // 2)
+        return TrainingDensity(
+            np.zeros((N_CELLS, N_CELLS), np.int64), 0, nan, nan, n_coefficients // 2
+        )
 
     @property
     def is_known(self) -> bool:
@@ -99,7 +110,8 @@ class TrainingDensity:
         return self.n_rows > 0
 
     def at(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Fraction of the training sample per unit area around standardized coefficients (N, C), with shape (N,).
+        """Fraction of the training sample per unit area around standardized coefficients (N, C),
+        with shape (N,).
 
         The unit of area is one standard deviation of BP 0 times one of RP 0; 0 off the grid.
         """
@@ -107,7 +119,10 @@ class TrainingDensity:
             return np.full(len(x), np.nan, np.float32)
         from xpscale.model.kernels import density_rows
 
-        fraction, out = (self.counts / (self.n_rows * CELL_AREA)).astype(np.float32), np.empty(len(x), np.float32)
+        fraction, out = (
+            (self.counts / (self.n_rows * CELL_AREA)).astype(np.float32),
+            np.empty(len(x), np.float32),
+        )
         density_rows(np.ascontiguousarray(x, np.float32), self.n_bp, fraction, HALF_WIDTH, out)
         return out
 
@@ -121,5 +136,7 @@ class TrainingDensity:
         from xpscale.model.kernels import leaves_range
 
         margin, found = (self.upper - self.lower) / 4, np.empty(len(x), bool)
-        leaves_range(np.ascontiguousarray(x, np.float32), self.lower - margin, self.upper + margin, found)
+        leaves_range(
+            np.ascontiguousarray(x, np.float32), self.lower - margin, self.upper + margin, found
+        )
         return found

@@ -1,12 +1,15 @@
-"""A model as one file that torch runs without xpscale: a graph of tensor operations, by ``torch.export``.
+"""A model as one file that torch runs without xpscale: a graph of tensor operations, by
+``torch.export``.
 
-The file holds the scaling, the network and the weights, and takes batches of any size.  Anywhere with torch::
+The file holds the scaling, the network and the weights, and takes batches of any size.  Anywhere
+with torch::
 
     program = torch.export.load("model.pt2").module()
     latent_mean, latent_log_var, reconstruction, scatter = program(coefficients, coefficient_errors, phot_g_mean_flux)
 
-Before it is written it is read back and compared with the eager model, on spectra bright and faint, near and far from the
-training sample, with missing coefficients where the network knows what to make of them.
+Before it is written it is read back and compared with the eager model, on spectra bright and faint,
+near and far from the training sample, with missing coefficients where the network knows what to
+make of them.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ __all__ = ["MAX_DIFFERENCE", "OUTPUTS", "export_program"]
 OUTPUTS = ("latent_mean", "latent_log_var", "reconstruction", "scatter")
 
 MAX_DIFFERENCE = 1e-5
-"""Largest difference from the eager model that is let pass: of latents absolute or relative, of spectra in standard deviations
-of the training sample.  The operations are the same; only their order inside fused ones may differ."""
+"""Largest difference from the eager model that is let pass: of latents absolute or relative, of
+spectra in standard deviations of the training sample.  The operations are the same; only their
+order inside fused ones may differ."""
 
 BATCHES = (1, 7, 2_048)
 """Rows of the batches that are compared."""
@@ -55,9 +59,15 @@ def export_program(model: TrainedModel) -> tuple[bytes, float]:
         model.network, *(torch.tensor(values) for values in (model.scaling.mean, model.scaling.std))
     )
     rows = torch.export.Dim("rows", min=1)
-    shapes = {"coefficients": {0: rows}, "coefficient_errors": {0: rows}, "phot_g_mean_flux": {0: rows}}
+    shapes = {
+        "coefficients": {0: rows},
+        "coefficient_errors": {0: rows},
+        "phot_g_mean_flux": {0: rows},
+    }
     with torch.no_grad():
-        program = torch.export.export(portable, _spectra(portable, 5, 0), dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(
+            portable, _spectra(portable, 5, 0), dynamic_shapes=shapes, strict=False
+        )
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={"model_id": model.model_id})
     found = torch.export.load(io.BytesIO(buffer.getvalue())).module()
@@ -66,19 +76,24 @@ def export_program(model: TrainedModel) -> tuple[bytes, float]:
         inputs = _spectra(portable, n_rows, seed)
         flux = inputs[2][:, None] * portable.scaling_std
         units = (torch.ones(()), torch.ones(()), flux, flux)
-        for name, got, wanted, unit in zip(OUTPUTS, found(*inputs), portable(*inputs), units, strict=True):
+        for name, got, wanted, unit in zip(
+            OUTPUTS, found(*inputs), portable(*inputs), units, strict=True
+        ):
             difference = _difference(got, wanted, unit)
             largest = max(largest, difference)
             if not difference <= MAX_DIFFERENCE:
                 raise PermanentError(
-                    f"the exported program's {name} differs from the model's by {difference:.2g} in a batch of {n_rows:,}",
+                    f"the exported program's {name} differs from the model's by {difference:.2g} in"
+                    f" a batch of {n_rows:,}",
                     "Export with another version of torch",
                 )
     return buffer.getvalue(), largest
 
 
 def _difference(got: Tensor, wanted: Tensor, unit: Tensor) -> float:
-    """Largest difference in units, relative where values are larger than one; NaN must be where NaN is."""
+    """Largest difference in units, relative where values are larger than one; NaN must be where NaN
+    is.
+    """
     got, wanted = got.double() / unit, wanted.double() / unit
     if not torch.equal(got.isnan(), wanted.isnan()):
         return float("nan")
@@ -94,7 +109,9 @@ def _spectra(model: PortableModel, n_rows: int, seed: int) -> tuple[Tensor, Tens
     flux = 10 ** (2 + 5 * torch.rand(n_rows, generator=generator, dtype=torch.float64))
     coefficients = ((x * model.scaling_std + model.scaling_mean) * flux[:, None]).float()
     errors = (
-        10 ** torch.empty_like(x).uniform_(-3, 1, generator=generator) * model.scaling_std * flux[:, None]
+        10 ** torch.empty_like(x).uniform_(-3, 1, generator=generator)
+        * model.scaling_std
+        * flux[:, None]
     ).float()
     if model.network.needs_errors and n_rows > 1:
         coefficients[1, : n_coefficients // 2] = torch.nan  # no BP

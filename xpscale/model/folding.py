@@ -1,13 +1,15 @@
 """The network in the form inference uses: fewer layers, the same function.
 
-BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become one, and the heads of
-mu and log_var become one matrix.  Activations are kept feature-major, (width, B): matrix products of these widths run faster
-that way round, and each latent comes out as a column of the catalogue.  On a CPU bias and GELU are one pass, in place
-(`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.  Together 1.6 times the
-spectra a second of the network as it was trained (`python -m tests.benchmarks inference`).
+BatchNorm goes into the linear layer before it, the first two linear layers of each decoder become
+one, and the heads of mu and log_var become one matrix.  Activations are kept feature-major, (width,
+B): matrix products of these widths run faster that way round, and each latent comes out as a column
+of the catalogue.  On a CPU bias and GELU are one pass, in place
+(`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.
+Together 1.6 times the spectra a second of the network as it was trained (`python -m
+tests.benchmarks inference`).
 
-The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard deviations are some 1e-5
-of the flux.
+The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard
+deviations are some 1e-5 of the flux.
 """
 
 from __future__ import annotations
@@ -46,14 +48,20 @@ class FoldedScatterVAE(NetworkModule):
     def __init__(self, network: ScatterVAE) -> None:
         super().__init__(network.architecture)
         heads = nn.Linear(network.latent_mean.in_features, 2 * network.architecture.n_latents)
-        heads.weight = nn.Parameter(torch.cat([network.latent_mean.weight, network.latent_log_var.weight]))
-        heads.bias = nn.Parameter(torch.cat([network.latent_mean.bias, network.latent_log_var.bias]))
+        heads.weight = nn.Parameter(
+            torch.cat([network.latent_mean.weight, network.latent_log_var.weight])
+        )
+        heads.bias = nn.Parameter(
+            torch.cat([network.latent_mean.bias, network.latent_log_var.bias])
+        )
         self.encoder = folded([network.encoder, heads])
         self.mean = folded(network.mean)
         self.scatter = folded([network.scatter, nn.Sigmoid()])
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
+        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors
+        are not looked at.
+        """
         *inner, heads = self.encoder
         mean, log_var = _linear(heads, _through(inner, x.T)).chunk(2)  # (L, B) each
         return LatentPosterior(mean.T, log_var.clamp(*LATENT_LOG_VAR_BOUNDS).T)
@@ -86,7 +94,8 @@ def _linear(layer: nn.Module, h: Tensor) -> Tensor:
 
 
 def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkModule:
-    """The network for inference: folded, in evaluation mode and without gradients; the network itself stays as it is.
+    """The network for inference: folded, in evaluation mode and without gradients; the network
+    itself stays as it is.
 
     An architecture with nothing to fold is only copied.
 

@@ -1,22 +1,25 @@
 """The noise-aware scatter VAE with a second look: its encoder corrects itself by its own residuals.
 
-The decoder, the treatment of errors and of missing elements, and the letters are those of `xpscale.model.noise_aware`.
-With o = [asinh x, (ln sigma + 2) / 2] as what that encoder is given and h its last layer::
+The decoder, the treatment of errors and of missing elements, and the letters are those of
+`xpscale.model.noise_aware`. With o = [asinh x, (ln sigma + 2) / 2] as what that encoder is given
+and h its last layer::
 
     first look    mu_1, log_var_1 = posterior(h(o))
     residuals     r = asinh[ (x - x_hat(mu_1)) / sqrt(sigma^2 + s(mu_1)^2) ]       0 where an element is not seen
     second look   [r, mu_1, log_var_1, h] -> blocks -> d, e, t
     posterior     mu = mu_1 + exp(log_var_1 / 2) d,      log_var = log_var_1 + e,      R_k = (t_k, 1) / |(t_k, 1)|
 
-An encoder of one pass has to learn the inverse of the decoder; it misses the best posterior of a held-out star by three nats,
-and a larger one overfits.  The residuals of its own guess tell it where the decoder disagrees, element by element, and in
-units of what matters (Marino, Yue & Mandt 2018, arXiv:1807.09356, iterative amortized inference, with one iteration).  The
-correction is in units of the first posterior's width and starts near zero.  ``design/011-better-model.md`` has what it is
-worth.
+An encoder of one pass has to learn the inverse of the decoder; it misses the best posterior of a
+held-out star by three nats, and a larger one overfits.  The residuals of its own guess tell it
+where the decoder disagrees, element by element, and in units of what matters (Marino, Yue & Mandt
+2018, arXiv:1807.09356, iterative amortized inference, with one iteration).  The correction is in
+units of the first posterior's width and starts near zero.  ``design/011-better-model.md`` has what
+it is worth.
 
-R is the Cholesky factor of the correlations of the latents given x; t_k are the numbers left of the diagonal in its row k.
-Labels that a spectrum tells only together are correlated given that spectrum.  A posterior that cannot say so is wrong, and
-training then bends the model until it is right: latents follow the intrinsic scatter of single coefficients.
+R is the Cholesky factor of the correlations of the latents given x; t_k are the numbers left of the
+diagonal in its row k. Labels that a spectrum tells only together are correlated given that
+spectrum.  A posterior that cannot say so is wrong, and training then bends the model until it is
+right: latents follow the intrinsic scatter of single coefficients.
 """
 
 from __future__ import annotations
@@ -44,24 +47,34 @@ class IterativeVAE(NoiseAwareVAE):
     Parameters
     ----------
     architecture
-        Its widths; the second look has as many blocks of the encoder's last width as the encoder has.
+        Its widths; the second look has as many blocks of the encoder's last width as the encoder
+        has.
     """
 
     left_of_diagonal: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        n_coefficients, n_latents, hidden = architecture.n_coefficients, architecture.n_latents, architecture.hidden
+        n_coefficients, n_latents, hidden = (
+            architecture.n_coefficients,
+            architecture.n_latents,
+            architecture.hidden,
+        )
         width = hidden[-1]
-        self.second_look = self._stack((n_coefficients + 2 * n_latents + width, *(width for _ in hidden)))
+        self.second_look = self._stack(
+            (n_coefficients + 2 * n_latents + width, *(width for _ in hidden))
+        )
         self.correction = nn.Linear(width, 2 * n_latents + n_latents * (n_latents - 1) // 2)
-        self.register_buffer("left_of_diagonal", torch.tril_indices(n_latents, n_latents, -1), persistent=False)
+        self.register_buffer(
+            "left_of_diagonal", torch.tril_indices(n_latents, n_latents, -1), persistent=False
+        )
         with torch.no_grad():
             self.correction.weight *= FIRST_CORRECTION
             self.correction.bias.zero_()
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C).
+        """The posterior of the latents of standardized coefficients x and their errors, with shape
+        (B, C).
 
         Elements that are not finite, or have no usable error, are not seen.
         """
@@ -76,7 +89,9 @@ class IterativeVAE(NoiseAwareVAE):
         h = self.second_look(torch.cat([torch.where(seen, asinh(off), 0), first, h], -1))
         d, e, t = self.correction(h).tensor_split((mean.shape[-1], 2 * mean.shape[-1]), -1)
         return LatentPosterior(
-            mean + (log_var / 2).exp() * d, (log_var + e).clamp(*LATENT_LOG_VAR_BOUNDS), self._factor(t)
+            mean + (log_var / 2).exp() * d,
+            (log_var + e).clamp(*LATENT_LOG_VAR_BOUNDS),
+            self._factor(t),
         )
 
     def _factor(self, t: Tensor) -> Tensor:

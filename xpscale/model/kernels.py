@@ -1,8 +1,10 @@
-"""Compiled loops over coefficients, in float64 and rounded once: one pass over memory where numpy makes six.
+"""Compiled loops over coefficients, in float64 and rounded once: one pass over memory where numpy
+makes six.
 
-They release the interpreter's lock, so threads run side by side.  Letters: N sources, C coefficients; G the G flux, m and d
-the scaling (`xpscale.model.scaling`); O the width of a layer.  Compiled code is kept in ``__pycache__``.  Only `gelu_rows`, a
-step of the network, works in float32.
+They release the interpreter's lock, so threads run side by side.  Letters: N sources, C
+coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`); O the width of a layer.
+Compiled code is kept in ``__pycache__``.  Only `gelu_rows`, a step of the network, works in
+float32.
 """
 
 from __future__ import annotations
@@ -27,17 +29,28 @@ __all__ = [
 ]
 
 # fused multiply-adds and sums in any order; NaN and infinity keep their meaning
-jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"})
+jit: Any = nb.njit(
+    cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"}
+)
 
 _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300
 
 
-# Phi(x) - 1/2 = x P(x^2) / Q(x^2) for |x| < 5.6, to 1e-8: a least-squares fit of degrees 5 and 5, weighted until the largest
-# error could not fall.  Beyond, Phi is 0 or 1 to the precision of float32.
+# Phi(x) - 1/2 = x P(x^2) / Q(x^2) for |x| < 5.6, to 1e-8: a least-squares fit of degrees 5 and 5,
+# weighted until the largest error could not fall.  Beyond, Phi is 0 or 1 to the precision of
+# float32.
 _F = np.float32
 _P0, _P1, _P2, _P3, _P4, _P5 = PHI_P = tuple(
-    _F(c) for c in (3.98942222e-01, 3.43760962e-02, 4.70725890e-03, 1.73850610e-04, 6.35652709e-06, 2.21452996e-08)
+    _F(c)
+    for c in (
+        3.98942222e-01,
+        3.43760962e-02,
+        4.70725890e-03,
+        1.73850610e-04,
+        6.35652709e-06,
+        2.21452996e-08,
+    )
 )
 _Q1, _Q2, _Q3, _Q4, _Q5 = PHI_Q = tuple(
     _F(c) for c in (2.52833808e-01, 2.89400817e-02, 1.91297768e-03, 7.51018598e-05, 1.18021124e-06)
@@ -46,10 +59,12 @@ _HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), _F(5.6)
 
 
 @jit
-def gelu_rows(h, bias):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi; float32 (O, B) and (O,).
+def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
+    """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi;
+    float32 (O, B) and (O,).
 
-    As close to the exact function as torch's own (2e-7), at half of its time and one pass less over memory.
+    As close to the exact function as torch's own (2e-7), at half of its time and one pass less over
+    memory.
     """
     n, m = h.shape
     for i in range(n):
@@ -64,7 +79,7 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
 @jit
-def all_finite(values, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def all_finite(values, out):  # type: ignore[no-untyped-def]
     """``out``, bool (N,): whether all elements of a row of values (N, C), float32, are finite."""
     n, c = values.shape
     for i in range(n):
@@ -75,8 +90,10 @@ def all_finite(values, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @jit
-def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``out = (values / G - shift) / width``; values and out float32 (N, C), flux (N,), shift and width float64 (C,)."""
+def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]
+    """``out = (values / G - shift) / width``; values and out float32 (N, C), flux (N,), shift and
+    width float64 (C,).
+    """
     n, c = values.shape
     per_width = 1 / width
     for i in range(n):
@@ -86,8 +103,10 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
 
 
 @jit
-def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``out``, bool (N,): whether any element of a row of x (N, C) is below ``lower`` or above ``upper``, both (C,)."""
+def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
+    """``out``, bool (N,): whether any element of a row of x (N, C) is below ``lower`` or above
+    ``upper``, both (C,).
+    """
     n, c = x.shape
     for i in range(n):
         found = np.int32(0)
@@ -97,8 +116,10 @@ def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]  # noqa:
 
 
 @jit
-def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``out``, float32 (N,): what ``cells``, float32 (n, n), has where columns 0 and n_bp of x lie; 0 off the grid."""
+def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-def]
+    """``out``, float32 (N,): what ``cells``, float32 (n, n), has where columns 0 and n_bp of x lie;
+    0 off the grid.
+    """
     n_cells = cells.shape[0]
     scale = n_cells / (2 * half_width)
     for i in range(len(x)):
@@ -110,8 +131,10 @@ def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-de
 
 
 @jit
-def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``coefficients = (mean d + m) G`` and ``widths = scatter d G``; all float32 (N, C) but flux (N,), m and d (C,)."""
+def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]
+    """``coefficients = (mean d + m) G`` and ``widths = scatter d G``; all float32 (N, C) but flux
+    (N,), m and d (C,).
+    """
     n, c = mean.shape
     for i in range(n):
         g = flux[i]
@@ -121,7 +144,7 @@ def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # ty
 
 
 @jit
-def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound):  # type: ignore[no-untyped-def]
     """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`).
 
     ::
@@ -159,7 +182,7 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound
 
 
 @jit
-def log_of_product(w):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def log_of_product(w):  # type: ignore[no-untyped-def]
     """``sum(log(w))`` of positive numbers."""
     total = 0.0
     for start in range(0, len(w), _GROUP):

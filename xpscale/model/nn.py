@@ -17,14 +17,16 @@ __all__ = ["asinh", "decoder_stack", "encoder_stack", "folded"]
 
 
 def asinh(x: Tensor) -> Tensor:
-    """The inverse hyperbolic sine, at a fifth of the time of torch's own on a CPU, which takes one element after the other.
+    """The inverse hyperbolic sine, at a fifth of the time of torch's own on a CPU, which takes one
+    element after the other.
 
     ::
 
         asinh x = sign(x) ln(1 + |x| + x^2 / (1 + sqrt(1 + x^2)))
 
-    As close as torch's (2e-7, relative); |x| is taken for 1e18 where it is larger, so that its square is a number.  Where
-    gradients are wanted it is torch's, one operation with one derivative.
+    As close as torch's (2e-7, relative); |x| is taken for 1e18 where it is larger, so that its
+    square is a number.  Where gradients are wanted it is torch's, one operation with one
+    derivative.
     """
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return x.asinh()
@@ -34,21 +36,25 @@ def asinh(x: Tensor) -> Tensor:
 
 
 def encoder_stack(widths: tuple[int, ...]) -> nn.Sequential:
-    """Layers from ``widths[0]`` to ``widths[-1]``: each is h -> GELU(BatchNorm(W h + b)), with the exact (erf) GELU.
+    """Layers from ``widths[0]`` to ``widths[-1]``: each is h -> GELU(BatchNorm(W h + b)), with the
+    exact (erf) GELU.
 
     Parameters
     ----------
     widths
         Width of the input, then of every layer's output.
     """
-    layers = [nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.GELU()) for i, o in pairwise(widths)]
+    layers = [
+        nn.Sequential(nn.Linear(i, o), nn.BatchNorm1d(o), nn.GELU()) for i, o in pairwise(widths)
+    ]
     return nn.Sequential(*layers)
 
 
 def decoder_stack(widths: tuple[int, ...]) -> nn.Sequential:
     """The mirror image: a linear layer, the layers of `encoder_stack`, a linear layer.
 
-    There is nothing between the first linear layer and the next one's; the published network has it so.
+    There is nothing between the first linear layer and the next one's; the published network has it
+    so.
     """
     first, *_ = widths
     return nn.Sequential(
@@ -69,8 +75,8 @@ def folded(stack: Iterable[nn.Module]) -> nn.Sequential:
     Parameters
     ----------
     stack
-        Linear, BatchNorm1d and activation layers, nested as they like.  Fold in float64: products of weights are
-        rounded once.
+        Linear, BatchNorm1d and activation layers, nested as they like.  Fold in float64: products
+        of weights are rounded once.
     """
     layers: list[nn.Module] = []
     for layer in _leaves(stack):

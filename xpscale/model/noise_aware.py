@@ -1,22 +1,26 @@
-"""A scatter VAE whose encoder sees the measurement errors, of residual blocks without batch normalization.
+"""A scatter VAE whose encoder sees the measurement errors, of residual blocks without batch
+normalization.
 
-The model, the loss and the letters are those of `xpscale.model.scatter_vae`; the networks are others.  With
-h -> h + V GELU(W LayerNorm(h) + b) + c as the block (h -> GELU(W h + b) where the width changes)::
+The model, the loss and the letters are those of `xpscale.model.scatter_vae`; the networks are
+others.  With h -> h + V GELU(W LayerNorm(h) + b) + c as the block (h -> GELU(W h + b) where the
+width changes)::
 
     encoder   [asinh x, (ln sigma + 2) / 2]  2C -> blocks -> linear to mu and log_var
     decoder   L -> blocks of the same widths, mirrored -> linear to m and a
               x_hat = sinh m,    s = s_min + e^a cosh m
 
-Why each part is there is shown by the ablation in ``design/011-better-model.md``.  In short: the errors tell the encoder
-how far to trust a spectrum, so faint stars get wider posteriors.  asinh bounds what a hot star or a white dwarf, tens of
-standard deviations off, does to the encoder, and sinh lets the decoder follow it there: near zero both are the identity,
-far off both work in logarithms, in which the scatter e^a is then relative (d x_hat = cosh m dm).  The scatter has a floor
-and no ceiling; m, a and log_var are bounded, so that no outlier sends the decoder off to infinity.  Nothing depends on the
-other spectra of a batch, so training and inference compute the same function and there is nothing to fold.
+Why each part is there is shown by the ablation in ``design/011-better-model.md``.  In short: the
+errors tell the encoder how far to trust a spectrum, so faint stars get wider posteriors.  asinh
+bounds what a hot star or a white dwarf, tens of standard deviations off, does to the encoder, and
+sinh lets the decoder follow it there: near zero both are the identity, far off both work in
+logarithms, in which the scatter e^a is then relative (d x_hat = cosh m dm).  The scatter has a
+floor and no ceiling; m, a and log_var are bounded, so that no outlier sends the decoder off to
+infinity.  Nothing depends on the other spectra of a batch, so training and inference compute the
+same function and there is nothing to fold.
 
-Missing elements.  Where x is not finite, or sigma is not finite and positive, the element is not seen: the encoder gets
-x = 0 with the largest error.  `xpscale.training.loss` hides bands and high orders in training, so that it knows what to
-make of that; the decoder predicts all elements always.
+Missing elements.  Where x is not finite, or sigma is not finite and positive, the element is not
+seen: the encoder gets x = 0 with the largest error.  `xpscale.training.loss` hides bands and high
+orders in training, so that it knows what to make of that; the decoder predicts all elements always.
 """
 
 from __future__ import annotations
@@ -44,18 +48,21 @@ __all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE", "measured_elements"]
 SCATTER_FLOOR = 1e-3
 """Smallest scatter, in standard deviations of the coefficient over the training sample.
 
-The smallest errors of bright stars are of this size (BP 0, RP 0); below it the likelihood could grow without bound.
-"""
+The smallest errors of bright stars are of this size (BP 0, RP 0); below it the likelihood could
+grow without bound. """
 
 MEAN_BOUND = 8.0
-"""Largest |asinh x_hat|: 1,490 standard deviations, nine times the most extreme star of the APOGEE library."""
+"""Largest |asinh x_hat|: 1,490 standard deviations, nine times the most extreme star of the APOGEE
+library.
+"""
 
 LOG_SCATTER_BOUNDS = (-12.0, 6.0)
 ERROR_BOUNDS = (1e-6, 1e3)  # of a standardized error; what is not seen has the upper one
 
 
 def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Which elements are seen, and x and its errors with 0 and the largest error where they are not; all of shape (B, C).
+    """Which elements are seen, and x and its errors with 0 and the largest error where they are
+    not; all of shape (B, C).
 
     Raises
     ------
@@ -64,14 +71,20 @@ def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, 
     """
     if x_err is None:
         raise InvalidInputError(
-            "this network needs the errors of the coefficients", "Read the spectra with their errors"
+            "this network needs the errors of the coefficients",
+            "Read the spectra with their errors",
         )
     seen = seen_elements(x, x_err)
-    return seen, torch.where(seen, x, 0), torch.where(seen, x_err, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS)
+    return (
+        seen,
+        torch.where(seen, x, 0),
+        torch.where(seen, x_err, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS),
+    )
 
 
 class Block(nn.Module):
-    """h -> h + V GELU(W LayerNorm(h) + b) + c, or h -> GELU(W h + b) where the width changes; the exact (erf) GELU.
+    """h -> h + V GELU(W LayerNorm(h) + b) + c, or h -> GELU(W h + b) where the width changes; the
+    exact (erf) GELU.
 
     Parameters
     ----------
@@ -110,19 +123,26 @@ class NoiseAwareVAE(NetworkModule):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        n_coefficients, n_latents, hidden = architecture.n_coefficients, architecture.n_latents, architecture.hidden
+        n_coefficients, n_latents, hidden = (
+            architecture.n_coefficients,
+            architecture.n_latents,
+            architecture.hidden,
+        )
         self.encoder = self._stack((2 * n_coefficients, *hidden))
         self.posterior = nn.Linear(hidden[-1], 2 * n_latents)
         self.decoder = self._stack((n_latents, *reversed(hidden)))
         self.spectrum = nn.Linear(hidden[0], 2 * n_coefficients)
-        nn.init.constant_(self.spectrum.bias[n_coefficients:], -1.0)  # scatter of 0.37 to start from, as data have
+        nn.init.constant_(
+            self.spectrum.bias[n_coefficients:], -1.0
+        )  # scatter of 0.37 to start from, as data have
 
     @classmethod
     def _stack(cls, widths: tuple[int, ...]) -> nn.Sequential:
         return nn.Sequential(*(cls.layer(i, o) for i, o in pairwise(widths)))
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C).
+        """The posterior of the latents of standardized coefficients x and their errors, with shape
+        (B, C).
 
         Elements that are not finite, or have no usable error, are not seen.
         """
@@ -132,7 +152,9 @@ class NoiseAwareVAE(NetworkModule):
 
     def last_layer(self, x: Tensor, x_err: Tensor) -> Tensor:
         """The encoder's last layer, with shape (B, W), of what `measured_elements` found."""
-        h: Tensor = self.encoder(torch.cat([asinh(x), (self.errors_shown(x_err).log() + 2) / 2], -1))
+        h: Tensor = self.encoder(
+            torch.cat([asinh(x), (self.errors_shown(x_err).log() + 2) / 2], -1)
+        )
         return h
 
     def errors_shown(self, x_err: Tensor) -> Tensor:
@@ -146,4 +168,6 @@ class NoiseAwareVAE(NetworkModule):
     def distribution(self, m: Tensor, a: Tensor) -> Reconstruction:
         """x_hat and s of the decoder's two outputs, with shape (B, C)."""
         m = m.clamp(-MEAN_BOUND, MEAN_BOUND)
-        return Reconstruction(m.sinh(), SCATTER_FLOOR + a.clamp(*LOG_SCATTER_BOUNDS).exp() * m.cosh())
+        return Reconstruction(
+            m.sinh(), SCATTER_FLOOR + a.clamp(*LOG_SCATTER_BOUNDS).exp() * m.cosh()
+        )

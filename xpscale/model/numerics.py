@@ -1,6 +1,8 @@
-"""The numerics contract: how far a number of the catalogue may be from the equations in float64 (design/007).
+"""The numerics contract: how far a number of the catalogue may be from the equations in float64
+(design/007).
 
-Every backend and every device is held to it; `xpscale.testing.exact` has the float64 numbers, tests/golden the test.
+Every backend and every device is held to it; `xpscale.testing.exact` has the float64 numbers,
+tests/golden the test.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ MAX_DEVIATION = {
     "reduced_chi2": 5e-5,
     "kl": 1e-5,
 }
-"""Largest deviation of any row, in the units of `deviations`, on spectra such as the archive has."""
+"""Largest deviation of any row, in the units of `deviations`, on spectra such as the archive has.
+"""
 
 MAX_DEVIATION_HOSTILE = {
     "latent_mean": 1e-3,
@@ -37,13 +40,14 @@ MAX_DEVIATION_HOSTILE = {
     "reduced_chi2": 3e-4,
     "kl": 5e-5,
 }
-"""The same for what no survey should hold: coefficients off by a factor 1,000, errors or G flux wrong by powers of ten.
+"""The same for what no survey should hold: coefficients off by a factor 1,000, errors or G flux
+wrong by powers of ten.
 
-The worst of 20,000 such rows are those whose coefficients lie hundreds of standard deviations off: a latent below 1 beside one
-of a thousand is the difference of sums of thousands, of which float32 keeps seven digits (design/007).
-There is no bound in posterior standard deviations: far outside the training sample the latents are in the hundreds, and
-the variances at their lower bound.  Such rows are flagged.
-"""
+The worst of 20,000 such rows are those whose coefficients lie hundreds of standard deviations off:
+a latent below 1 beside one of a thousand is the difference of sums of thousands, of which float32
+keeps seven digits (design/007). There is no bound in posterior standard deviations: far outside the
+training sample the latents are in the hundreds, and the variances at their lower bound.  Such rows
+are flagged. """
 
 
 def deviations(
@@ -58,17 +62,19 @@ def deviations(
     found
         Some of the columns of ``exact``.
     exact
-        From `xpscale.testing.exact.exact_columns`, or any float64 evaluation: ``latent_mean``, ``latent_log_var`` with
-        shape (N, L), ``reconstruction``, ``scatter`` (N, C) in the archive's units, ``nll``, ``kl``, ``reduced_chi2`` (N,).
+        From `xpscale.testing.exact.exact_columns`, or any float64 evaluation: ``latent_mean``,
+        ``latent_log_var`` with shape (N, L), ``reconstruction``, ``scatter`` (N, C) in the
+        archive's units, ``nll``, ``kl``, ``reduced_chi2`` (N,).
     coefficient_errors
         Errors in the archive's units, with shape (N, C); zero if not given.
 
     Returns
     -------
     dict
-        ``latent_mean``: relative, or absolute below 1; ``latent_mean_sigmas``: in standard deviations of the posterior;
-        ``latent_log_var``: absolute; ``reconstruction`` and ``scatter``: in units of sqrt(err^2 + s^2); the others:
-        relative, or absolute below 1.  Shapes are those of the columns.
+        ``latent_mean``: relative, or absolute below 1; ``latent_mean_sigmas``: in standard
+        deviations of the posterior; ``latent_log_var``: absolute; ``reconstruction`` and
+        ``scatter``: in units of sqrt(err^2 + s^2); the others: relative, or absolute below 1.
+        Shapes are those of the columns.
     """
     units: dict[str, NDArray[np.float64]] = {
         "latent_log_var": np.ones_like(exact["latent_log_var"]),
@@ -79,10 +85,14 @@ def deviations(
         },
     }
     if "scatter" in exact:
-        noise = np.hypot(0.0 if coefficient_errors is None else coefficient_errors, exact["scatter"])
+        noise = np.hypot(
+            0.0 if coefficient_errors is None else coefficient_errors, exact["scatter"]
+        )
         units |= {"reconstruction": noise, "scatter": noise}
     off = {
-        name: np.abs(np.asarray(values, np.float64) - exact[name]) for name, values in found.items() if name in units
+        name: np.abs(np.asarray(values, np.float64) - exact[name])
+        for name, values in found.items()
+        if name in units
     }
     result = {name: values / units[name] for name, values in off.items()}
     if "latent_mean" in off:

@@ -5,9 +5,10 @@
     model = open_portable("MODEL")
     mean, log_var, reconstruction, scatter = model(coefficients, coefficient_errors, phot_g_mean_flux)
 
-It is the same network and the same arithmetic as `xpscale.model.checkpoint.load_model`, as one torch module from the archive's
-units to the archive's units; the content hash is checked here, too.  This module, and what it imports, needs no numpy, no
-other part of xpscale's dependencies, and no network.
+It is the same network and the same arithmetic as `xpscale.model.checkpoint.load_model`, as one
+torch module from the archive's units to the archive's units; the content hash is checked here, too.
+This module, and what it imports, needs no numpy, no other part of xpscale's dependencies, and no
+network.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from xpscale.model.scatter_vae import Architecture, NetworkModule
 
 __all__ = ["PortableModel", "open_portable"]
 
-DTYPES = {"F32": ("float32", torch.float32), "F64": ("float64", torch.float64), "I64": ("int64", torch.int64)}
+DTYPES = {
+    "F32": ("float32", torch.float32),
+    "F64": ("float64", torch.float64),
+    "I64": ("int64", torch.int64),
+}
 
 
 class PortableModel(nn.Module):
@@ -53,7 +58,8 @@ class PortableModel(nn.Module):
     def forward(
         self, coefficients: Tensor, coefficient_errors: Tensor, phot_g_mean_flux: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Posterior mean and log variance (B, L), reconstruction and intrinsic scatter (B, C) at the posterior mean.
+        """Posterior mean and log variance (B, L), reconstruction and intrinsic scatter (B, C) at
+        the posterior mean.
 
         Parameters
         ----------
@@ -65,7 +71,8 @@ class PortableModel(nn.Module):
         Returns
         -------
         tuple
-            ``latent_mean, latent_log_var`` float32; ``reconstruction, scatter`` float64, electron/s.
+            ``latent_mean, latent_log_var`` float32; ``reconstruction, scatter`` float64,
+            electron/s.
         """
         flux = phot_g_mean_flux.double()[:, None]
         x = ((coefficients.double() / flux - self.scaling_mean) / self.scaling_std).float()
@@ -73,7 +80,12 @@ class PortableModel(nn.Module):
         posterior = self.network.encode(x, x_err if self.network.needs_errors else None)
         decoded = self.network.decode(posterior.mean)
         reconstruction = (decoded.mean.double() * self.scaling_std + self.scaling_mean) * flux
-        return posterior.mean, posterior.log_var, reconstruction, decoded.scatter.double() * self.scaling_std * flux
+        return (
+            posterior.mean,
+            posterior.log_var,
+            reconstruction,
+            decoded.scatter.double() * self.scaling_std * flux,
+        )
 
 
 def open_portable(folder: str | Path) -> PortableModel:
@@ -90,26 +102,35 @@ def open_portable(folder: str | Path) -> PortableModel:
 
     place = Path(folder)
     try:
-        card, weights = json.loads((place / "card.json").read_text("utf-8")), (place / "model.safetensors").read_bytes()
+        card, weights = (
+            json.loads((place / "card.json").read_text("utf-8")),
+            (place / "model.safetensors").read_bytes(),
+        )
         tensors = {name: _Stored(**content) for name, content in safetensors.deserialize(weights)}  # type: ignore[no-untyped-call]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"there is no model at {place}", "Check the address") from error
     except (ValueError, safetensors.SafetensorError) as error:
-        raise InvalidInputError(f"the model at {place} is damaged: {error}", "Fetch it again") from error
+        raise InvalidInputError(
+            f"the model at {place} is damaged: {error}", "Fetch it again"
+        ) from error
     architecture = Architecture(**card["architecture"])
     found = _content_hash(architecture, tensors)
     if found != card["model_id"]:
         raise InvalidInputError(
-            f"{place} is not the model its card names: content {found[:12]}, card {card['model_id'][:12]}",
+            f"{place} is not the model its card names: content {found[:12]}, card"
+            f" {card['model_id'][:12]}",
             "Fetch it again",
         )
     network = build(architecture)
     prefix = "network."
-    network.load_state_dict({n.removeprefix(prefix): t.tensor for n, t in tensors.items() if n.startswith(prefix)})
+    network.load_state_dict(
+        {n.removeprefix(prefix): t.tensor for n, t in tensors.items() if n.startswith(prefix)}
+    )
     mean, std = tensors["scaling.mean"].tensor, tensors["scaling.std"].tensor
     if bool(std.isnan().any()):
         raise InvalidInputError(
-            f"the model at {place} has no scaling, so it cannot be applied to spectra", "Import it with one"
+            f"the model at {place} has no scaling, so it cannot be applied to spectra",
+            "Import it with one",
         )
     return PortableModel(network, mean, std)
 

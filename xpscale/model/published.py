@@ -1,8 +1,9 @@
 """The weights Laroche & Speagle released, in our names.
 
-Their ``weight.pt`` (https://github.com/AlexLaroche7/xp_vae, MIT) is a pickle with the keys ``model_state_dict``,
-``optimizer_state_dict``, ``optimizer`` and ``epoch``; only tensors and plain values are ever unpickled from it.  The
-scaling they trained with (``apogee_norm.npz``: ``mu`` and ``sig``) is a separate file.
+Their ``weight.pt`` (https://github.com/AlexLaroche7/xp_vae, MIT) is a pickle with the keys
+``model_state_dict``, ``optimizer_state_dict``, ``optimizer`` and ``epoch``; only tensors and plain
+values are ever unpickled from it.  The scaling they trained with (``apogee_norm.npz``: ``mu`` and
+``sig``) is a separate file.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def import_published(
     weight_path
         Their ``weight.pt``.
     scaling
-        Mean and standard deviation of the normalized coefficients: `Scaling.from_npz` of their file, or `Scaling.fit` on
-        a store.  Without one the model works on standardized inputs only, and refuses spectra.
+        Mean and standard deviation of the normalized coefficients: `Scaling.from_npz` of their
+        file, or `Scaling.fit` on a store.  Without one the model works on standardized inputs only,
+        and refuses spectra.
     density
         The training sample's density, where it is known.
 
@@ -49,7 +51,10 @@ def import_published(
     """
     network = load_published_network(weight_path)
     n_coefficients = network.architecture.n_coefficients
-    notes = "Weights published by Laroche & Speagle (2025), trained on 452,079 APOGEE stars; two of six latents are collapsed."
+    notes = (
+        "Weights published by Laroche & Speagle (2025), trained on 452,079 APOGEE stars; two of six"
+        " latents are collapsed."
+    )
     if scaling is None:
         notes += " Imported without a scaling: standardized inputs only."
     card = ModelCard(
@@ -76,7 +81,9 @@ def load_published_network(weight_path: str | Path) -> ScatterVAE:
         network.load_state_dict({_our_name(key, n_hidden): tensor for key, tensor in state.items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError(f"{path} does not hold the published scatter VAE: {reason}") from error
+        raise InvalidInputError(
+            f"{path} does not hold the published scatter VAE: {reason}"
+        ) from error
     return network.eval()
 
 
@@ -86,10 +93,16 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise InvalidInputError(f"{path} is not a PyTorch weight file", "Give the authors' weight.pt") from error
+        raise InvalidInputError(
+            f"{path} is not a PyTorch weight file", "Give the authors' weight.pt"
+        ) from error
     state = content.get("model_state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InvalidInputError(f"{path} holds no model_state_dict of tensors", "Give the authors' weight.pt")
+    if not isinstance(state, dict) or not all(
+        isinstance(tensor, Tensor) for tensor in state.values()
+    ):
+        raise InvalidInputError(
+            f"{path} holds no model_state_dict of tensors", "Give the authors' weight.pt"
+        )
     return state
 
 
@@ -107,7 +120,9 @@ def _architecture(state: dict[str, Tensor], path: Path) -> Architecture:
 
 
 def _our_name(key: str, n_hidden: int) -> str:
-    """``decoder.5.0.weight`` -> ``mean.5.weight``: their last layer stands in a Sequential of its own, ours does not."""
+    """``decoder.5.0.weight`` -> ``mean.5.weight``: their last layer stands in a Sequential of its
+    own, ours does not.
+    """
     part, _, rest = key.partition(".")
     part = {"mu": "latent_mean", "log_var": "latent_log_var", "decoder": "mean"}.get(part, part)
     if part in ("mean", "scatter"):

@@ -1,13 +1,15 @@
 """From the archive's coefficients to the network's input and back.
 
-Letters: N sources, C coefficients.  With c a coefficient and e its error in the archive's units, G the source's
-``phot_g_mean_flux``, m and d the training sample's mean and standard deviation of c / G::
+Letters: N sources, C coefficients.  With c a coefficient and e its error in the archive's units, G
+the source's ``phot_g_mean_flux``, m and d the training sample's mean and standard deviation of c /
+G::
 
     normalized    c / G
     standardized  x = (c / G - m) / d              sigma = e / (G d)
     back          c_model = (x_hat d + m) G        scatter = s d G
 
-The scaling is part of the model: it is fitted on the training sample only, in one pass that holds one batch at a time.
+The scaling is part of the model: it is fitted on the training sample only, in one pass that holds
+one batch at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 
     from xpscale.types import SpectraBatch
 
-__all__ = ["NON_FINITE_COEFFICIENTS", "NO_G_FLUX", "Scaling", "errors_usable", "rejected_rows", "trainable_rows"]
+__all__ = [
+    "NON_FINITE_COEFFICIENTS",
+    "NO_G_FLUX",
+    "Scaling",
+    "errors_usable",
+    "rejected_rows",
+    "trainable_rows",
+]
 
 NON_FINITE_COEFFICIENTS = "non_finite_coefficients"
 """Reason: a coefficient is missing or not finite."""
@@ -47,11 +56,16 @@ def rejected_rows(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
     all_finite(np.ascontiguousarray(batch.coefficients, np.float32), finite)
     non_finite = ~finite
     flux = batch.phot_g_mean_flux
-    return {NON_FINITE_COEFFICIENTS: non_finite, NO_G_FLUX: ~(np.isfinite(flux) & (flux > 0)) & ~non_finite}
+    return {
+        NON_FINITE_COEFFICIENTS: non_finite,
+        NO_G_FLUX: ~(np.isfinite(flux) & (flux > 0)) & ~non_finite,
+    }
 
 
 def errors_usable(batch: SpectraBatch) -> NDArray[np.bool_]:
-    """Rows whose errors are all finite and positive, with shape (N,); False everywhere if they were not read."""
+    """Rows whose errors are all finite and positive, with shape (N,); False everywhere if they were
+    not read.
+    """
     errors = batch.coefficient_errors
     if errors is None:
         return np.zeros(len(batch), bool)
@@ -82,14 +96,18 @@ class Scaling:
     def __post_init__(self) -> None:
         mean, std = (np.array(value, np.float64) for value in (self.mean, self.std))
         if mean.ndim != 1 or mean.shape != std.shape:
-            raise InvalidInputError(f"a scaling needs mean and std of one length, not {mean.shape} and {std.shape}")
+            raise InvalidInputError(
+                f"a scaling needs mean and std of one length, not {mean.shape} and {std.shape}"
+            )
         known = not (np.isnan(mean).all() and np.isnan(std).all())
         bad = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(std) | (std <= 0))
         if known and len(bad):
             j = int(bad[0])
             raise InvalidInputError(
-                f"the scaling of coefficient {j} is mean {mean[j]}, std {std[j]} ({len(bad)} such coefficients)",
-                "A standard deviation must be finite and above zero: fit on more rows, or mend the scaling file",
+                f"the scaling of coefficient {j} is mean {mean[j]}, std {std[j]} ({len(bad)} such"
+                " coefficients)",
+                "A standard deviation must be finite and above zero: fit on more rows, or mend the"
+                " scaling file",
             )
         for name, value in (("mean", mean), ("std", std)):
             value.flags.writeable = False
@@ -103,10 +121,11 @@ class Scaling:
 
     @staticmethod
     def fit(batches: Iterable[SpectraBatch]) -> Scaling:
-        """Mean and (population) standard deviation over the trainable rows of all batches, in one pass.
+        """Mean and (population) standard deviation over the trainable rows of all batches, in one
+        pass.
 
-        Moments of batches are merged pairwise, which is stable where sums of squares are not (Chan, Golub & LeVeque
-        1983, The American Statistician 37, 242).
+        Moments of batches are merged pairwise, which is stable where sums of squares are not (Chan,
+        Golub & LeVeque 1983, The American Statistician 37, 242).
         """
         n, mean, squares = 0, np.zeros(0), np.zeros(0)
         for batch in batches:
@@ -126,22 +145,29 @@ class Scaling:
         if n < 2:
             raise InvalidInputError(
                 f"only {n} usable rows to fit a scaling on",
-                "Rows need finite coefficients, finite positive errors and a positive phot_g_mean_flux",
+                "Rows need finite coefficients, finite positive errors and a positive"
+                " phot_g_mean_flux",
             )
         return Scaling(mean, np.sqrt(squares / n))
 
     @staticmethod
     def from_npz(path: str | Path) -> Scaling:
-        """The authors' ``apogee_norm.npz``, or any file with the arrays ``mu`` and ``sig`` of normalized coefficients."""
+        """The authors' ``apogee_norm.npz``, or any file with the arrays ``mu`` and ``sig`` of
+        normalized coefficients.
+        """
         if not Path(path).is_file():
-            raise NotFoundError(f"{path} does not exist", "Give a .npz file with the arrays mu and sig")
+            raise NotFoundError(
+                f"{path} does not exist", "Give a .npz file with the arrays mu and sig"
+            )
         try:
             with np.load(path) as file:
                 return Scaling(file["mu"], file["sig"])
         except (KeyError, ValueError, AttributeError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError(f"{path} holds no arrays mu and sig", "Give a .npz file that does") from error
+            raise InvalidInputError(
+                f"{path} holds no arrays mu and sig", "Give a .npz file that does"
+            ) from error
 
     @property
     def is_known(self) -> bool:
@@ -151,7 +177,8 @@ class Scaling:
     def standardize(
         self, batch: SpectraBatch, rows: slice | NDArray[Any] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Standardized coefficients and errors, float32, with shape (N, C); errors are None if the batch has none.
+        """Standardized coefficients and errors, float32, with shape (N, C); errors are None if the
+        batch has none.
 
         The arithmetic is float64; the result is rounded once.
 
@@ -186,12 +213,16 @@ class Scaling:
         return out
 
     def coefficients(self, x: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
-        """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized ones."""
+        """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized
+        ones.
+        """
         self.require(x.shape[1])
         return (x * self.std + self.mean) * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
     def widths(self, s: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
-        """Errors or scatter in the archive's units, s d G, with shape (N, C), of standardized ones."""
+        """Errors or scatter in the archive's units, s d G, with shape (N, C), of standardized
+        ones.
+        """
         self.require(s.shape[1])
         return s * self.std * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
@@ -205,7 +236,8 @@ class Scaling:
         if not self.is_known:
             raise InvalidInputError(
                 "the model has no scaling, so it cannot be applied to spectra",
-                "Import it again with a scaling: a .npz file with mu and sig, or one fitted on a store",
+                "Import it again with a scaling: a .npz file with mu and sig, or one fitted on a"
+                " store",
             )
 
 

@@ -1,17 +1,18 @@
 """The scatter variational autoencoder of Laroche & Speagle (2025), in the letters of its equations.
 
-Letters: B spectra of a batch, C coefficients (110: 55 BP, 55 RP), L latents (6).  Everything here is in *standardized*
-units (`xpscale.model.scaling`): x are the coefficients, sigma their errors.
+Letters: B spectra of a batch, C coefficients (110: 55 BP, 55 RP), L latents (6).  Everything here
+is in *standardized* units (`xpscale.model.scaling`): x are the coefficients, sigma their errors.
 
-The model.  A spectrum is drawn from six latents with a Gaussian prior; what the latents cannot explain is the intrinsic
-scatter s(z), learnt beside the mean spectrum and added to the measurement error::
+The model.  A spectrum is drawn from six latents with a Gaussian prior; what the latents cannot
+explain is the intrinsic scatter s(z), learnt beside the mean spectrum and added to the measurement
+error::
 
     z          ~ N(0, 1)                                        (L,)
     x | z      ~ N(x_hat(z), sigma^2 + s(z)^2)                  (C,)    0 < s < 1
     z | x      ~ N(mu(x), exp(log_var(x)))                      (L,)    the encoder's approximation
 
-The loss of one spectrum is the negative evidence lower bound, estimated with one draw of z from z | x, and without the
-constant C/2 ln(2 pi) (101.083 nats for C = 110)::
+The loss of one spectrum is the negative evidence lower bound, estimated with one draw of z from z |
+x, and without the constant C/2 ln(2 pi) (101.083 nats for C = 110)::
 
     nll  = sum_j [ (x_j - x_hat_j)^2 / w_j + ln w_j ] / 2,           w_j = sigma_j^2 + s_j^2
     kl   = sum_k [ mu_k^2 + exp(log_var_k) - 1 - log_var_k ] / 2
@@ -23,11 +24,13 @@ The networks, with h -> GELU(BatchNorm(W h + b)) as the layer::
     x_hat     L -> 10 (linear), -> 30 -> 50 -> 70 -> 90, -> C (linear)
     s         the same shape with its own weights, then a sigmoid
 
-The encoder sees x alone, not sigma.  At inference the posterior mean is used; nothing is drawn without a generator.
+The encoder sees x alone, not sigma.  At inference the posterior mean is used; nothing is drawn
+without a generator.
 
 References
 ----------
-Laroche A., Speagle J. S., 2025, ApJ 979, 5, "Closing the stellar labels gap".  https://doi.org/10.3847/1538-4357/ad9607
+Laroche A., Speagle J. S., 2025, ApJ 979, 5, "Closing the stellar labels gap".
+https://doi.org/10.3847/1538-4357/ad9607
 """
 
 from __future__ import annotations
@@ -55,9 +58,9 @@ __all__ = [
 LATENT_LOG_VAR_BOUNDS = (-20.0, 5.0)
 """The encoder's log variances are clamped to this range.
 
-The published weights reach -15.2 on spectra of their own prior and never exceed 0.6 there.  Without an upper bound one
-outlier's variance of e^13 sets the loss of the whole held-out set (spikes of +500 nats in the published training log).
-"""
+The published weights reach -15.2 on spectra of their own prior and never exceed 0.6 there.  Without
+an upper bound one outlier's variance of e^13 sets the loss of the whole held-out set (spikes of
++500 nats in the published training log). """
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,8 @@ class LatentPosterior:
     mean, log_var
         mu and the natural log of the variance of each latent, with shape (B, L).
     factor
-        R, the Cholesky factor of the latents' correlation matrix, with shape (B, L, L): lower triangular, rows of length
-        one.  Without it they are uncorrelated.
+        R, the Cholesky factor of the latents' correlation matrix, with shape (B, L, L): lower
+        triangular, rows of length one.  Without it they are uncorrelated.
     """
 
     mean: Tensor
@@ -121,7 +124,8 @@ class LatentPosterior:
         return torch.addcmul(self.mean, torch.exp(self.log_var / 2), noise)
 
     def kl_per_latent(self) -> Tensor:
-        """Kullback-Leibler divergence from the prior in nats, with shape (B, L); of a latent given those before it.
+        """Kullback-Leibler divergence from the prior in nats, with shape (B, L); of a latent given
+        those before it.
 
         ::
 
@@ -143,7 +147,9 @@ class LatentPosterior:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reconstruction:
-    """The Gaussian x | z of a batch: ``mean`` x_hat and intrinsic ``scatter`` s, with shape (B, C)."""
+    """The Gaussian x | z of a batch: ``mean`` x_hat and intrinsic ``scatter`` s, with shape
+    (B, C).
+    """
 
     mean: Tensor
     scatter: Tensor
@@ -163,10 +169,14 @@ class Reconstruction:
         return (terms if seen is None else torch.where(seen, terms, 0)).sum(-1) / 2
 
     def reduced_chi2(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Mean over coefficients (those seen) of (x - x_hat)^2 / (sigma^2 + s^2), with shape (B,)."""
+        """Mean over coefficients (those seen) of (x - x_hat)^2 / (sigma^2 + s^2), with shape
+        (B,).
+        """
         w = x_err.square() + self.scatter.square()
         terms = (x - self.mean).square() / w
-        return terms.mean(-1) if seen is None else torch.where(seen, terms, 0).sum(-1) / seen.sum(-1)
+        return (
+            terms.mean(-1) if seen is None else torch.where(seen, terms, 0).sum(-1) / seen.sum(-1)
+        )
 
 
 def seen_elements(x: Tensor, x_err: Tensor) -> Tensor:
@@ -179,11 +189,13 @@ class Network(Protocol):
 
     architecture: Architecture
     needs_errors: ClassVar[bool]
-    """Whether `encode` reads x_err.  Such a network does not see the elements that `seen_elements` rules out; it encodes
-    a spectrum by the others."""
+    """Whether `encode` reads x_err.  Such a network does not see the elements that `seen_elements`
+    rules out; it encodes a spectrum by the others."""
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of x and its errors, with shape (B, C); x_err may be None if not needed."""
+        """The posterior of the latents of x and its errors, with shape (B, C); x_err may be None if
+        not needed.
+        """
         ...
 
     def decode(self, z: Tensor) -> Reconstruction:
@@ -192,7 +204,8 @@ class Network(Protocol):
 
 
 class NetworkModule(nn.Module):
-    """A `Network` as a torch module, to be trained, or folded for inference; every architecture derives from it.
+    """A `Network` as a torch module, to be trained, or folded for inference; every architecture
+    derives from it.
 
     Parameters
     ----------
@@ -209,15 +222,20 @@ class NetworkModule(nn.Module):
         self.architecture = architecture
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C)."""
+        """The posterior of the latents of standardized coefficients x and their errors, with shape
+        (B, C).
+        """
         raise NotImplementedError
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, x_err: Tensor | None, noise: Tensor) -> tuple[LatentPosterior, Reconstruction]:
-        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two halves of the loss.
+    def forward(
+        self, x: Tensor, x_err: Tensor | None, noise: Tensor
+    ) -> tuple[LatentPosterior, Reconstruction]:
+        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two
+        halves of the loss.
 
         The draw is the one that ``noise``, standard normal numbers with shape (B, L), stands for.
         """
@@ -251,9 +269,13 @@ class ScatterVAE(NetworkModule):
         self.scatter = decoder_stack(up)
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors are not looked at."""
+        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors
+        are not looked at.
+        """
         h = self.encoder(x)  # (B, hidden[-1])
-        return LatentPosterior(self.latent_mean(h), self.latent_log_var(h).clamp(*LATENT_LOG_VAR_BOUNDS))
+        return LatentPosterior(
+            self.latent_mean(h), self.latent_log_var(h).clamp(*LATENT_LOG_VAR_BOUNDS)
+        )
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""

@@ -1,9 +1,11 @@
-"""A scatter VAE whose encoder is a transformer over coefficients: a second architecture behind the same protocol.
+"""A scatter VAE whose encoder is a transformer over coefficients: a second architecture behind the
+same protocol.
 
-The model, the loss and the letters are those of `xpscale.model.scatter_vae`; the encoder is in the spirit of Leung & Bovy
-(2024, MNRAS 527, 1494) and SpectraFM (Koblischke & Bovy 2024, arXiv:2411.04750): every coefficient is a token that says
-which coefficient it is and what was measured, and one that is missing is not there at all, instead of being filled in.
-With W the width of a token::
+The model, the loss and the letters are those of `xpscale.model.scatter_vae`; the encoder is in the
+spirit of Leung & Bovy (2024, MNRAS 527, 1494) and SpectraFM (Koblischke & Bovy 2024,
+arXiv:2411.04750): every coefficient is a token that says which coefficient it is and what was
+measured, and one that is missing is not there at all, instead of being filled in. With W the width
+of a token::
 
     token j    t_j = e_j + v asinh x_j + u (ln sigma_j + 2) / 2            (W,)   e_j learnt, one for each coefficient
     summary    t_0 = e_0                                                   (W,)   always there
@@ -11,7 +13,8 @@ With W the width of a token::
     posterior  linear(norm t_0) to mu and log_var
     decoder    L -> 4 W -> 4 W -> linear to x_hat and a;   s = s_min + ln(1 + e^a)
 
-A spectrum costs about 12 W^2 multiplications a token and block, some fifty times those of the other networks.
+A spectrum costs about 12 W^2 multiplications a token and block, some fifty times those of the other
+networks.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ HEAD_WIDTH = 8
 
 
 class Block(nn.Module):
-    """Attention of every token to every token that is there, then a layer on each; both added to what was.
+    """Attention of every token to every token that is there, then a layer on each; both added to
+    what was.
 
     Parameters
     ----------
@@ -53,9 +57,13 @@ class Block(nn.Module):
         self.inside, self.outside = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, t: Tensor, there: Tensor) -> Tensor:
-        """Tokens with shape (B, T, W), of which ``there``, with shape (B, 1, 1, T), says which exist."""
+        """Tokens with shape (B, T, W), of which ``there``, with shape (B, 1, 1, T), says which
+        exist.
+        """
         n, n_tokens, width = t.shape
-        heads = self.query_key_value(self.before_attention(t)).view(n, n_tokens, 3, self.n_heads, HEAD_WIDTH)
+        heads = self.query_key_value(self.before_attention(t)).view(
+            n, n_tokens, 3, self.n_heads, HEAD_WIDTH
+        )
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (B, heads, T, 8) each
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=there)
         t = t + self.mixed(attended.transpose(1, 2).reshape(n, n_tokens, width))
@@ -69,7 +77,8 @@ class TransformerVAE(NetworkModule):
     Parameters
     ----------
     architecture
-        ``hidden`` has the width of the tokens, once for each block: ``(32, 32)`` are two blocks of tokens 32 wide.
+        ``hidden`` has the width of the tokens, once for each block: ``(32, 32)`` are two blocks of
+        tokens 32 wide.
     """
 
     needs_errors = True
@@ -81,7 +90,8 @@ class TransformerVAE(NetworkModule):
         if set(architecture.hidden) != {width} or width % HEAD_WIDTH:
             raise InvalidInputError(
                 f"hidden is {list(architecture.hidden)} for a transformer",
-                f"Give one width as often as there are blocks, a multiple of {HEAD_WIDTH}: [32, 32]",
+                f"Give one width as often as there are blocks, a multiple of {HEAD_WIDTH}:"
+                " [32, 32]",
             )
         self.which = nn.Parameter(torch.randn(n_coefficients + 1, width) / 2)  # e
         self.measured = nn.Linear(2, width)  # v, u
@@ -93,15 +103,20 @@ class TransformerVAE(NetworkModule):
             nn.Linear(architecture.n_latents, wide), nn.GELU(), nn.Linear(wide, wide), nn.GELU()
         )
         self.spectrum = nn.Linear(wide, 2 * n_coefficients)
-        nn.init.constant_(self.spectrum.bias[n_coefficients:], -1.0)  # scatter of 0.3 to start from, as data have
+        nn.init.constant_(
+            self.spectrum.bias[n_coefficients:], -1.0
+        )  # scatter of 0.3 to start from, as data have
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape (B, C).
+        """The posterior of the latents of standardized coefficients x and their errors, with shape
+        (B, C).
 
         Elements that are not finite, or have no usable error, are no tokens.
         """
         seen, x, x_err = measured_elements(x, x_err)
-        tokens = self.measured(torch.stack([asinh(x), (x_err.log() + 2) / 2], -1)) + self.which[1:]  # (B, C, W)
+        tokens = (
+            self.measured(torch.stack([asinh(x), (x_err.log() + 2) / 2], -1)) + self.which[1:]
+        )  # (B, C, W)
         tokens = torch.cat([self.which[:1].expand(x.shape[0], 1, -1), tokens], 1)
         there = functional.pad(seen, (1, 0), value=True)[:, None, None]  # the summary always is
         for block in self.blocks:

@@ -1,4 +1,6 @@
-"""Models side by side: training curves, what each latent holds, calibration of the predicted errors."""
+"""Models side by side: training curves, what each latent holds, calibration of the predicted
+errors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.plots.style import BLACK, BLUE, GREEN, GREY, LIGHT_BLUE, ORANGE, VERMILION, credit, new_axes, style
+from xpscale.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT_BLUE,
+    ORANGE,
+    VERMILION,
+    credit,
+    new_axes,
+    style,
+)
 from xpscale.plots.training import read_history
 
 if TYPE_CHECKING:
@@ -27,7 +40,8 @@ SHOWN = 0.6
 def held_out_curves(
     histories: Mapping[str, str], title: str = "", ax: Axes | None = None
 ) -> tuple[Figure | SubFigure, Axes]:
-    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour a model; lowest losses in words.
+    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour a model;
+    lowest losses in words.
 
     Parameters
     ----------
@@ -43,7 +57,9 @@ def held_out_curves(
         settled = []
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
             columns = read_history(history)
-            epoch, loss, median = (np.array(columns[key]) for key in ("epoch", "held_out_loss", "held_out_median_loss"))
+            epoch, loss, median = (
+                np.array(columns[key]) for key in ("epoch", "held_out_loss", "held_out_median_loss")
+            )
             ax.plot(epoch, loss, color=colour, lw=1.8, label=f"{name}: {_signed(loss.min())}")
             ax.plot(epoch, median, color=colour, lw=0.8)
             last = slice(int((1 - SHOWN) * len(epoch)), None)
@@ -86,14 +102,30 @@ def kl_per_latent(
         for i, (colour, (name, values)) in enumerate(zip(COLOURS, kl.items(), strict=False)):
             heights = np.sort(np.array(values))[::-1]
             at = np.arange(len(heights)) + (i - (len(kl) - 1) / 2) * width
-            ax.bar(at, heights, 0.9 * width, color=colour, label=f"{name}: {(heights >= alive).sum()} alive")
+            ax.bar(
+                at,
+                heights,
+                0.9 * width,
+                color=colour,
+                label=f"{name}: {(heights >= alive).sum()} alive",
+            )
         ax.axhline(alive, color=BLACK, lw=0.8, ls=":")
         n_latents = max(map(len, kl.values()))
         ax.set_xlim(-0.6, n_latents)
-        ax.annotate(f"alive:\n{alive:g} nats", (n_latents - 0.5, alive), (0, 2), textcoords="offset points", fontsize=7)
+        ax.annotate(
+            f"alive:\n{alive:g} nats",
+            (n_latents - 0.5, alive),
+            (0, 2),
+            textcoords="offset points",
+            fontsize=7,
+        )
         ax.set_xticks(range(n_latents), [str(k + 1) for k in range(n_latents)])
         ax.tick_params(axis="x", length=0)
-        ax.set(xlabel="latent, most to least informative", ylabel="KL from the prior [nats]", title=title)
+        ax.set(
+            xlabel="latent, most to least informative",
+            ylabel="KL from the prior [nats]",
+            title=title,
+        )
         ax.legend()
         credit(fig)
     return fig, ax
@@ -105,14 +137,16 @@ def calibration_by(
     title: str = "",
     ax: Axes | None = None,
 ) -> tuple[Figure | SubFigure, Axes]:
-    """Width of the standardized residuals against a quantity; 1 is calibrated, the band is within a tenth of it.
+    """Width of the standardized residuals against a quantity; 1 is calibrated, the band is within a
+    tenth of it.
 
     Parameters
     ----------
     quantity
         The label of the abscissa, with its unit.
     found
-        Edges of the bins (M + 1,) and standard deviations in them (M,), NaN where not judged, by the model's name.
+        Edges of the bins (M + 1,) and standard deviations in them (M,), NaN where not judged, by
+        the model's name.
     title
         Above the axes.
     ax

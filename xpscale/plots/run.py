@@ -1,4 +1,6 @@
-"""Where the time of a run went: the rate, a time line of every worker, and how busy each of its stages was."""
+"""Where the time of a run went: the rate, a time line of every worker, and how busy each of its
+stages was.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +60,13 @@ GAP = 0.12  # between the columns of the third panel, in units of a column
 
 
 def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
-    """Sources a second against time; a time line a worker; the share of its time in which each stage was busy.
+    """Sources a second against time; a time line a worker; the share of its time in which each
+    stage was busy.
 
-    In the time line a task is a box, cut across in proportion to the busy seconds of its stages; tasks that a worker has at
-    the same time lie one below the other.  In the third panel every stage has a column as wide as the worker's time: the
-    stage whose column is full sets the pace, also where the others run beside it.
+    In the time line a task is a box, cut across in proportion to the busy seconds of its stages;
+    tasks that a worker has at the same time lie one below the other.  In the third panel every
+    stage has a column as wide as the worker's time: the stage whose column is full sets the pace,
+    also where the others run beside it.
 
     Parameters
     ----------
@@ -83,7 +87,11 @@ def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
     height = min(max(0.28 * len(names), 0.9), 4.5)
     with style():
         figure, axes = plt.subplots(
-            3, 1, figsize=(9, 3.0 + 2 * height), layout="constrained", height_ratios=[1.6, height, height]
+            3,
+            1,
+            figsize=(9, 3.0 + 2 * height),
+            layout="constrained",
+            height_ratios=[1.6, height, height],
         )
         rate, line, columns = axes
         mean = _draw_rate(rate, record)
@@ -93,7 +101,9 @@ def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
         for ax in (line, columns):
             _name_workers(ax, names)
         workers = f"{len(names)} worker{'s' * (len(names) > 1)}"
-        title = headline(f"{record.stage}: {duration(record.wall_s)} on {workers}", split.total.n_in)
+        title = headline(
+            f"{record.stage}: {duration(record.wall_s)} on {workers}", split.total.n_in
+        )
         rate.set_title(f"{title}, {mean:,.0f} a second · {bounds(split)}")
     return figure, (rate, line, columns)
 
@@ -110,7 +120,8 @@ def _draw_rate(ax: Axes, record: RunRecord) -> float:
 
 
 def _rates(tasks: tuple[TaskTime, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Edges of equal steps of time in seconds, with shape (B + 1,), and sources a second in each, with shape (B,).
+    """Edges of equal steps of time in seconds, with shape (B + 1,), and sources a second in each,
+    with shape (B,).
 
     A task's sources are spread evenly over its time.
     """
@@ -138,30 +149,46 @@ def _draw_time_line(ax: Axes, tasks: tuple[TaskTime, ...], names: list[str]) -> 
             bottom, total = i - BAND / 2 + lane * height, max(sum(spent.values()), 1e-9)
             frames.append((task.started - zero, bottom, task.wall_s, height))
             for stage, seconds in spent.items():
-                boxes[stage].append((task.started - zero, bottom, task.wall_s, height * seconds / total))
+                boxes[stage].append(
+                    (task.started - zero, bottom, task.wall_s, height * seconds / total)
+                )
                 bottom += height * seconds / total
         ax.axhspan(i - BAND / 2, i + BAND / 2, color=PALE, lw=0, zorder=0)
     for stage, found in boxes.items():
         _fill(ax, found, COLOURS[stage])
-    _fill(ax, frames, "none", edgecolors="white", linewidths=0.5 if len(tasks) / len(names) < 150 else 0.0)
+    _fill(
+        ax,
+        frames,
+        "none",
+        edgecolors="white",
+        linewidths=0.5 if len(tasks) / len(names) < 150 else 0.0,
+    )
     ax.set(xlabel="seconds since the first task began", ylim=(len(names) - 0.5, -0.5))
 
 
 def _lanes(tasks: list[TaskTime]) -> tuple[list[int], int]:
-    """For tasks of one worker, sorted by start: a lane each, so that none overlaps another in its lane; how many lanes."""
+    """For tasks of one worker, sorted by start: a lane each, so that none overlaps another in its
+    lane; how many lanes.
+    """
     until: list[float] = []
     lanes = []
     for task in tasks:
-        lane = next((i for i, end in enumerate(until) if end <= task.started + OVERLAP_S), len(until))
+        lane = next(
+            (i for i, end in enumerate(until) if end <= task.started + OVERLAP_S), len(until)
+        )
         until[lane : lane + 1] = [task.ended]
         lanes.append(lane)
     return lanes, len(until)
 
 
-def _fill(ax: Axes, boxes: list[tuple[float, float, float, float]], colour: str, **options: Any) -> None:
+def _fill(
+    ax: Axes, boxes: list[tuple[float, float, float, float]], colour: str, **options: Any
+) -> None:
     from matplotlib.collections import PolyCollection
 
-    corners = [[(x, y), (x + dx, y), (x + dx, y + dy), (x, y + dy)] for x, y, dx, dy in boxes if dx and dy]
+    corners = [
+        [(x, y), (x + dx, y), (x + dx, y + dy), (x, y + dy)] for x, y, dx, dy in boxes if dx and dy
+    ]
     ax.add_collection(PolyCollection(corners, facecolors=colour, **{"linewidths": 0, **options}))
 
 
@@ -174,17 +201,23 @@ def _draw_busy(ax: Axes, split: TimeSplit) -> None:
     for column, name in enumerate(shown):
         shares = np.array([worker.shares[name] for worker in split.workers])
         ax.barh(rows, 1 - GAP, left=column, height=BAND, color=PALE)
-        ax.barh(rows, np.minimum(shares, 1) * (1 - GAP), left=column, height=BAND, color=COLOURS[name])
+        ax.barh(
+            rows, np.minimum(shares, 1) * (1 - GAP), left=column, height=BAND, color=COLOURS[name]
+        )
         for row, share in enumerate(shares if numbers else ()):
             on_bar = share > 0.5 and name in DARK
             x, align, colour = (0.02, "left", "white") if on_bar else (0.98 - GAP, "right", BLACK)
-            ax.text(column + x, row, f"{share:.0%}", ha=align, va="center", fontsize=8, color=colour)
+            ax.text(
+                column + x, row, f"{share:.0%}", ha=align, va="center", fontsize=8, color=colour
+            )
     ax.set_xticks(
         [column + (1 - GAP) / 2 for column in range(len(shown))],
         [f"{plain(name)}\n{total[name]:.0%}" for name in shown],
     )
     ax.set(xlim=(0, len(shown) - GAP), ylim=(len(rows) - 0.5, -0.5))
-    ax.set(xlabel="share of the worker's time in which the stage was busy; a grey column is all of it")
+    ax.set(
+        xlabel="share of the worker's time in which the stage was busy; a grey column is all of it"
+    )
     ax.tick_params(axis="x", length=0)
 
 

@@ -1,8 +1,9 @@
 """Object density, cell by cell, and what a sample draws of it.
 
-Where cells have a place, the density and the drawn sample are two maps: in colour and magnitude, or on the sky.  Cells in
-latent space are bins of a hash and have none; there both are shown against the rank of the cell.  Beside them is the rule,
-as it came out: drawn against available objects of every cell.
+Where cells have a place, the density and the drawn sample are two maps: in colour and magnitude, or
+on the sky.  Cells in latent space are bins of a hash and have none; there both are shown against
+the rank of the cell.  Beside them is the rule, as it came out: drawn against available objects of
+every cell.
 """
 
 from __future__ import annotations
@@ -52,9 +53,12 @@ def sample_density(
 
     Returns
     -------
-    The figure, and its axes by name: ``"rule"``; ``"available"`` and ``"drawn"`` for the maps, or ``"ranks"``.
+    The figure, and its axes by name: ``"rule"``; ``"available"`` and ``"drawn"`` for the maps, or
+    ``"ranks"``.
     """
-    cell, available, drawn = (np.array(values, np.int64) for values in (plan.cell, plan.available, plan.drawn))
+    cell, available, drawn = (
+        np.array(values, np.int64) for values in (plan.cell, plan.available, plan.drawn)
+    )
     mosaic, size = LAYOUTS.get(plan.cells["by"], RANKED)
     with style():
         if figure is None:
@@ -71,7 +75,9 @@ def sample_density(
         else:
             _ranks(axes["ranks"], available, drawn)
         _rule(axes["rule"], available, drawn)
-        title = headline(f"Sample, {plan.name}", int(drawn.sum()), noun=f"of {plan.n_available:,} objects")
+        title = headline(
+            f"Sample, {plan.name}", int(drawn.sum()), noun=f"of {plan.n_available:,} objects"
+        )
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         credit(figure, y=0.965)  # above, where no label is in the way
     return figure, axes
@@ -95,7 +101,10 @@ def _diagrams(
             strict=True,
         )
     ]
-    for name, counts, title in (("available", available, "Object density"), ("drawn", drawn, "Drawn sample")):
+    for name, counts, title in (
+        ("available", available, "Object density"),
+        ("drawn", drawn, "Drawn sample"),
+    ):
         ax = axes[name]
         grid, known = (np.full(cells.shape, np.nan) for _ in range(2))
         grid[i[counts > 0], j[counts > 0]] = counts[counts > 0]
@@ -107,7 +116,9 @@ def _diagrams(
         ax.set(title=title, xlabel=r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]", ylabel="G [mag]")
         if len(cell):
             ax.set_xlim(edges[0][max(i.min() - 1, 0)], edges[0][min(i.max() + 2, cells.shape[0])])
-            ax.set_ylim(edges[1][min(j.max() + 2, cells.shape[1])], edges[1][max(j.min() - 1, 0)])  # bright is up
+            ax.set_ylim(
+                edges[1][min(j.max() + 2, cells.shape[1])], edges[1][max(j.min() - 1, 0)]
+            )  # bright is up
 
 
 def _skies(
@@ -117,15 +128,22 @@ def _skies(
     available: NDArray[np.int64],
     drawn: NDArray[np.int64],
 ) -> None:
-    """Two maps of the sky, in pixels coarse enough to hold some objects; held-out ones are grey in both."""
+    """Two maps of the sky, in pixels coarse enough to hold some objects; held-out ones are grey in
+    both.
+    """
     order = cells.order
     while order and available.sum() < PER_PIXEL * len(np.unique(cell >> 2 * (cells.order - order))):
         order -= 1
     pixels, place = np.unique(cell >> 2 * (cells.order - order), return_inverse=True)
-    for name, counts, title in (("available", available, "Object density"), ("drawn", drawn, "Drawn sample")):
+    for name, counts, title in (
+        ("available", available, "Object density"),
+        ("drawn", drawn, "Drawn sample"),
+    ):
         ax, totals = axes[name], np.bincount(place, counts, len(pixels))
         sky(pixels[totals > 0], totals[totals > 0], order, ax=ax)
-        ax.set_title(f"{title} · HEALPix order {order}" + f", cells of {cells.order}" * (order < cells.order))
+        ax.set_title(
+            f"{title} · HEALPix order {order}" + f", cells of {cells.order}" * (order < cells.order)
+        )
         bar = ax.images[0].colorbar
         if bar is not None:
             bar.set_label("objects per square degree  (grey: none)")
@@ -133,25 +151,44 @@ def _skies(
 
 
 def _ranks(ax: Axes, available: NDArray[np.int64], drawn: NDArray[np.int64]) -> None:
-    """Objects against the rank of their cell, the densest first; of those drawn the mean over cells of similar rank."""
+    """Objects against the rank of their cell, the densest first; of those drawn the mean over cells
+    of similar rank.
+    """
     order = np.argsort(-available, kind="stable")
     rank = np.arange(1, len(order) + 1)
     ax.plot(rank, available[order], color=BLUE, lw=1.8, label="object density")
     ax.plot(*_means(rank, drawn[order]), color=VERMILION, lw=1.2, marker=".", label="drawn: mean")
-    ax.set(xscale="log", yscale="log", title="Cells by rank", xlabel="rank, densest first", ylabel="objects per cell")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        title="Cells by rank",
+        xlabel="rank, densest first",
+        ylabel="objects per cell",
+    )
     ax.legend()
 
 
 def _rule(ax: Axes, available: NDArray[np.int64], drawn: NDArray[np.int64]) -> None:
-    """Drawn against available objects: points are cells, the line is the mean over cells of similar density."""
+    """Drawn against available objects: points are cells, the line is the mean over cells of similar
+    density.
+    """
     pairs, n_cells = np.unique(np.stack([available, drawn]), axis=1, return_counts=True)
-    ax.scatter(pairs[0], pairs[1], s=4 + 6 * np.log10(n_cells), color=BLUE, alpha=0.45, lw=0, label="cells")
+    ax.scatter(
+        pairs[0], pairs[1], s=4 + 6 * np.log10(n_cells), color=BLUE, alpha=0.45, lw=0, label="cells"
+    )
     ax.plot(*_means(available, drawn), color=VERMILION, label="their mean")
     top = max(int(available.max(initial=1)), 2)
     ax.plot([1, top], [1, top], color=GREY, lw=0.8, ls="--", label="all of the cell")
     ax.set_xscale("log")
-    ax.set_yscale("symlog", linthresh=1, linscale=0.5)  # cells of which none is drawn lie on the axis
-    ax.set(xlim=(0.8, 1.5 * top), title="The rule", xlabel="available objects in the cell", ylabel="drawn of the cell")
+    ax.set_yscale(
+        "symlog", linthresh=1, linscale=0.5
+    )  # cells of which none is drawn lie on the axis
+    ax.set(
+        xlim=(0.8, 1.5 * top),
+        title="The rule",
+        xlabel="available objects in the cell",
+        ylabel="drawn of the cell",
+    )
     ax.set_ylim(-0.15, 1.5 * top)
     ax.legend(loc="upper left")
 

@@ -1,10 +1,11 @@
 """The whole sky in Mollweide's projection, one colour a HEALPix pixel.
 
-The map is painted, not drawn: every point of a raster is projected back to the sky and looked up, so a map of a million
-pixels costs no more than one of a hundred, and no pixel is torn at the seam.  Longitude grows to the left, as seen from
-inside the celestial sphere.
+The map is painted, not drawn: every point of a raster is projected back to the sky and looked up,
+so a map of a million pixels costs no more than one of a hundred, and no pixel is torn at the seam.
+Longitude grows to the left, as seen from inside the celestial sphere.
 
-Mollweide's projection (Snyder 1987, USGS Professional Paper 1395, p. 251), for longitude l and latitude b::
+Mollweide's projection (Snyder 1987, USGS Professional Paper 1395, p. 251), for longitude l and
+latitude b::
 
     x = 2 sqrt(2) / pi * l cos(t),   y = sqrt(2) sin(t),   2 t + sin(2 t) = pi sin(b)
 """
@@ -57,8 +58,8 @@ def sky(
     order
         HEALPix order of the pixels.
     label
-        What the values are, with their unit.  Without a label they are counts of sources, and are drawn as sources per
-        square degree.
+        What the values are, with their unit.  Without a label they are counts of sources, and are
+        drawn as sources per square degree.
     log
         Logarithmic colours; by default for counts that span more than a factor of 20.
     frame
@@ -91,12 +92,18 @@ def sky(
             cmap="cividis" if is_count else "viridis",
             norm=norm,
         )
-        rim = Ellipse((0, 0), 2 * WIDTH, 2 * HEIGHT, facecolor=EMPTY, edgecolor=BLACK, lw=0.8, zorder=0)
+        rim = Ellipse(
+            (0, 0), 2 * WIDTH, 2 * HEIGHT, facecolor=EMPTY, edgecolor=BLACK, lw=0.8, zorder=0
+        )
         ax.add_patch(rim)
-        ax.add_patch(Ellipse((0, 0), 2 * WIDTH, 2 * HEIGHT, fill=False, edgecolor=BLACK, lw=0.8, zorder=4))
+        ax.add_patch(
+            Ellipse((0, 0), 2 * WIDTH, 2 * HEIGHT, fill=False, edgecolor=BLACK, lw=0.8, zorder=4)
+        )
         _graticule(ax, frame)
         name = "sources per square degree" if label is None else label
-        bar = fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.6, aspect=40, pad=0.07, extend=extend)
+        bar = fig.colorbar(
+            image, ax=ax, orientation="horizontal", shrink=0.6, aspect=40, pad=0.07, extend=extend
+        )
         bar.set_label(f"{name}  (grey: no sources)" if len(pixels) < 12 * 4**order else name)
         what = "Density of sources" if is_count else f"Median of {name}"
         title = what if n_rows is None else headline(what, n_rows, provenance)
@@ -106,14 +113,21 @@ def sky(
 
 
 def _norm(values: NDArray[np.float64], log: bool | None, is_count: bool) -> tuple[Normalize, str]:
-    """Colours from the 1st percentile to the 99th (99.9th for counts), and which ends of the bar are pointed."""
+    """Colours from the 1st percentile to the 99th (99.9th for counts), and which ends of the bar
+    are pointed.
+    """
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return Normalize(0, 1), "neither"
     low, high = np.percentile(finite, [1, 99.9 if is_count else 99])
     if low == high:
         low, high = low * 0.9, low * 1.1 or 1.0
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    extend = {
+        (False, False): "neither",
+        (True, False): "min",
+        (False, True): "max",
+        (True, True): "both",
+    }
     ends = extend[bool(finite.min() < low), bool(finite.max() > high)]
     is_log = bool(is_count and high > 20 * low) if log is None else log
     if is_log and low <= 0:
@@ -122,9 +136,15 @@ def _norm(values: NDArray[np.float64], log: bool | None, is_count: bool) -> tupl
 
 
 def _paint(
-    pixels: NDArray[np.integer[Any]], values: NDArray[np.float64], order: int, frame: str, raster: int
+    pixels: NDArray[np.integer[Any]],
+    values: NDArray[np.float64],
+    order: int,
+    frame: str,
+    raster: int,
 ) -> NDArray[np.float64]:
-    """Values on a raster with shape (raster // 2, raster); NaN off the sky and where there are none."""
+    """Values on a raster with shape (raster // 2, raster); NaN off the sky and where there are
+    none.
+    """
     rows = raster // 2
     x = ((np.arange(raster) + 0.5) / raster * 2 - 1) * WIDTH
     y = ((np.arange(rows) + 0.5) / rows * 2 - 1) * HEIGHT
@@ -146,7 +166,9 @@ def _paint(
 def _to_icrs(lon: NDArray[Any], lat: NDArray[Any], frame: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Right ascension and declination in degrees of directions given in radians."""
     if frame == "galactic":
-        x, y, z = _galactic_axes() @ np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+        x, y, z = _galactic_axes() @ np.stack(
+            [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
+        )
         lon, lat = np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))
     return np.degrees(lon) % 360, np.degrees(lat)
 
@@ -160,11 +182,17 @@ def _galactic_axes() -> NDArray[np.float64]:
 
 
 def _project(lon: NDArray[Any], lat: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mollweide's x and y of longitudes (-pi to pi, growing to the left) and latitudes in radians."""
+    """Mollweide's x and y of longitudes (-pi to pi, growing to the left) and latitudes in
+    radians.
+    """
     t = np.array(lat, np.float64)
-    for _ in range(60):  # Newton; slow only at the poles, where the step's own size bounds the error
+    for _ in range(
+        60
+    ):  # Newton; slow only at the poles, where the step's own size bounds the error
         slope = 2 + 2 * np.cos(2 * t)
-        t -= np.where(slope > 1e-9, (2 * t + np.sin(2 * t) - np.pi * np.sin(lat)) / np.maximum(slope, 1e-9), 0)
+        t -= np.where(
+            slope > 1e-9, (2 * t + np.sin(2 * t) - np.pi * np.sin(lat)) / np.maximum(slope, 1e-9), 0
+        )
     return -WIDTH / np.pi * lon * np.cos(t), HEIGHT * np.sin(t)
 
 
@@ -184,16 +212,32 @@ def _graticule(ax: Axes, frame: str) -> None:
     for latitude in range(-60, 61, 30):
         x, y = _point(180, latitude)
         ax.plot([x, -x], [y, y], **line)
-        ax.text(x - 0.06, y, f"{latitude:+d}°" if latitude else "0°", ha="right", va="center", fontsize=7.5)
+        ax.text(
+            x - 0.06,
+            y,
+            f"{latitude:+d}°" if latitude else "0°",
+            ha="right",
+            va="center",
+            fontsize=7.5,
+        )
     if frame == "icrs":
         lon, lat = np.radians(np.linspace(-180, 180, 721)), np.zeros(721)
         plane = _galactic_axes() @ np.stack([np.cos(lon), np.sin(lon), lat])
         plane_x, plane_y = _project(np.arctan2(plane[1], plane[0]), np.arcsin(plane[2]))
         plane_x[np.abs(np.diff(plane_x, append=plane_x[0])) > 1] = np.nan  # the jump at the seam
-        ax.plot(plane_x, plane_y, color="white", lw=1, ls=(0, (4, 3)), zorder=3, path_effects=_halo(1.8))
+        ax.plot(
+            plane_x, plane_y, color="white", lw=1, ls=(0, (4, 3)), zorder=3, path_effects=_halo(1.8)
+        )
     east, north = NAMES[frame]
     note = "galactic coordinates" if frame == "galactic" else "ICRS; dashed: galactic plane"
-    ax.text(-WIDTH, -HEIGHT, f"{east} grows to the left, {north} up; {note}", fontsize=7, color=GREY, va="top")
+    ax.text(
+        -WIDTH,
+        -HEIGHT,
+        f"{east} grows to the left, {north} up; {note}",
+        fontsize=7,
+        color=GREY,
+        va="top",
+    )
     ax.set(aspect="equal", xlim=(-WIDTH * 1.01, WIDTH * 1.01), ylim=(-HEIGHT * 1.02, HEIGHT * 1.02))
     ax.set_axis_off()
 

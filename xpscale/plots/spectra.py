@@ -1,8 +1,10 @@
-"""Spectra of a few stars: observed, reconstructed, with the intrinsic scatter as a band and the residuals below.
+"""Spectra of a few stars: observed, reconstructed, with the intrinsic scatter as a band and the
+residuals below.
 
-Against wavelength where spectra are given as flux, against the index of the coefficient where they are given as basis
-coefficients; there the vertical scale is linear around zero and logarithmic beyond (the inverse hyperbolic sine), since
-the first coefficients are some thousand times larger than the last.
+Against wavelength where spectra are given as flux, against the index of the coefficient where they
+are given as basis coefficients; there the vertical scale is linear around zero and logarithmic
+beyond (the inverse hyperbolic sine), since the first coefficients are some thousand times larger
+than the last.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class Sampled(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Curves:
-    """One star: abscissa (W,), reconstruction and its scatter (W,), observation and its error (W,) or ``None``."""
+    """One star: abscissa (W,), reconstruction and its scatter (W,), observation and its error (W,)
+    or ``None``.
+    """
 
     x: NDArray[Any]
     mean: NDArray[Any]
@@ -98,8 +102,8 @@ def spectra(
     model
         Reconstructions, as coefficients or as flux.
     observed
-        Observations in the same representation (flux: `xpscale.query.wavelength.sample_batch`), matched by source_id; a
-        star without one is drawn without.
+        Observations in the same representation (flux: `xpscale.query.wavelength.sample_batch`),
+        matched by source_id; a star without one is drawn without.
     labels
         A few words a star, such as its labels, in the order of ``model``.
     provenance
@@ -126,16 +130,23 @@ def spectra(
             figure = new_figure(figsize=(7.2, 2.2 * n + 1.0))
             figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
         ratios = [3.0, 1.1] * n
-        rows = figure.subplots(2 * n, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios})
+        rows = figure.subplots(
+            2 * n, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios}
+        )
         axes: NDArray[Any] = rows.reshape(n, 2)
         for i in range(n):
             curves = _curves(model, observed, i)
             exponent = _spectrum(axes[i, 0], curves, is_flux=_is_sampled(model))
             _residuals(axes[i, 1], curves, 10.0**exponent)
             name = f"Gaia DR3 {model.source_id[i]}"
-            axes[i, 0].set_title(name if labels is None else f"{name}    {labels[i]}", fontsize=8, pad=3)
+            axes[i, 0].set_title(
+                name if labels is None else f"{name}    {labels[i]}", fontsize=8, pad=3
+            )
         _abscissa(axes, model, n_bp)
-        legend = max((ax.get_legend_handles_labels() for ax in axes[:, 0]), key=lambda entries: len(entries[0]))
+        legend = max(
+            (ax.get_legend_handles_labels() for ax in axes[:, 0]),
+            key=lambda entries: len(entries[0]),
+        )
         figure.legend(*legend, loc="outside upper right", ncols=3, fontsize=7.5)
         shown = headline("Spectra", n, provenance, "star" if n == 1 else "stars")
         figure.suptitle(shown, x=0.01, ha="left", fontsize=10)
@@ -165,26 +176,46 @@ def _curves(model: Any, observed: Any, i: int) -> _Curves:
         return _Curves(x, mean, scatter, None, None)
     values = np.asarray((observed.flux if sampled else observed.coefficients)[row[0]], np.float64)
     if values.shape != mean.shape:
-        raise InvalidInputError(f"the observation has {len(values)} values, the reconstruction {len(mean)}")
+        raise InvalidInputError(
+            f"the observation has {len(values)} values, the reconstruction {len(mean)}"
+        )
     errors = observed.scatter if sampled else observed.coefficient_errors
     error = np.zeros_like(mean) if errors is None else np.asarray(errors[row[0]], np.float64)
     return _Curves(x, mean, scatter, values, error)
 
 
 def _spectrum(ax: Axes, curves: _Curves, *, is_flux: bool) -> int:
-    """Observation, reconstruction and band; returns the power of ten that was taken out of the flux."""
+    """Observation, reconstruction and band; returns the power of ten that was taken out of the
+    flux.
+    """
     exponent = int(np.floor(np.log10(np.nanmax(np.abs(curves.mean))))) if is_flux else 0
     unit = 10.0**exponent
     mean, scatter = curves.mean / unit, curves.scatter / unit
     kind: dict[str, Any] = {} if is_flux else {"step": "mid"}
     ax.fill_between(
-        curves.x, mean - scatter, mean + scatter, color=BLUE, alpha=0.28, lw=0, label="intrinsic scatter", **kind
+        curves.x,
+        mean - scatter,
+        mean + scatter,
+        color=BLUE,
+        alpha=0.28,
+        lw=0,
+        label="intrinsic scatter",
+        **kind,
     )
     if curves.observed is not None and curves.error is not None:
         if is_flux:
             ax.plot(curves.x, curves.observed / unit, color=BLACK, lw=1.3, label="observed")
         else:
-            ax.errorbar(curves.x, curves.observed, curves.error, fmt=".", ms=3.2, lw=0.7, color=BLACK, label="observed")
+            ax.errorbar(
+                curves.x,
+                curves.observed,
+                curves.error,
+                fmt=".",
+                ms=3.2,
+                lw=0.7,
+                color=BLACK,
+                label="observed",
+            )
     if is_flux:
         ax.plot(curves.x, mean, color=BLUE, lw=1.1, label="reconstruction")
         ax.set_ylabel(f"flux [$10^{{{exponent}}}$\nW m$^{{-2}}$ nm$^{{-1}}$]")
@@ -203,7 +234,9 @@ def _spectrum(ax: Axes, curves: _Curves, *, is_flux: bool) -> int:
 
 
 def _decades(width: float, largest: float) -> list[float]:
-    """Zero, and up to three powers of ten on either side of it, none within the linear part of the scale."""
+    """Zero, and up to three powers of ten on either side of it, none within the linear part of the
+    scale.
+    """
     first, last = int(np.ceil(np.log10(2 * width))), int(np.floor(np.log10(largest)))
     powers = range(last, first - 1, -max(1, (last - first) // 2)) if last >= first else [last]
     ticks = [10.0**k for k in powers]
@@ -216,7 +249,9 @@ def _power_of_ten(value: float, _: float | None = None) -> str:
 
 
 def _residuals(ax: Axes, curves: _Curves, unit: float) -> None:
-    """Observed minus reconstructed in units of their standard deviation, error and scatter together."""
+    """Observed minus reconstructed in units of their standard deviation, error and scatter
+    together.
+    """
     if curves.observed is None or curves.error is None:
         ax.plot(curves.x, curves.scatter / unit, color=VERMILION, lw=0.9)
         ax.set_ylabel("scatter")

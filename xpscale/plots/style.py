@@ -1,6 +1,7 @@
 """How all figures look: type, colours, credit line.
 
-Colour maps are perceptually uniform and readable with any colour vision: sequential *cividis* for counts and quality,
+Colour maps are perceptually uniform and readable with any colour vision: sequential *cividis* for
+counts and quality,
 *viridis* and *plasma* for physical quantities; categories take Okabe and Ito's colours.
 """
 
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["BLACK", "BLUE", "CREDIT", "GREY", "ORANGE", "VERMILION", "credit", "headline", "new_axes", "save", "style"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "CREDIT",
+    "GREY",
+    "ORANGE",
+    "VERMILION",
+    "credit",
+    "headline",
+    "new_axes",
+    "save",
+    "style",
+]
 
 CREDIT = "Gaia data: ESA/Gaia/DPAC"
 
@@ -64,7 +77,8 @@ def style() -> Iterator[None]:
 
 
 def save(fig: Figure, out: str | Path) -> None:
-    """Write a figure, in our settings, which also hold for what matplotlib only makes while it draws.
+    """Write a figure, in our settings, which also hold for what matplotlib only makes while it
+    draws.
 
     pyplot, which keeps every figure it has made, then forgets this one.
     """
@@ -76,7 +90,9 @@ def save(fig: Figure, out: str | Path) -> None:
 
 
 def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]:
-    """The axes to draw on and their figure, new ones (by pyplot, with ``options``) if none are given."""
+    """The axes to draw on and their figure, new ones (by pyplot, with ``options``) if none are
+    given.
+    """
     if ax is not None:
         return ax.figure, ax
     from matplotlib.pyplot import subplots
@@ -90,7 +106,9 @@ def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
         fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
 
 
-def headline(what: str, n: int, provenance: dict[str, str] | None = None, noun: str = "sources") -> str:
+def headline(
+    what: str, n: int, provenance: dict[str, str] | None = None, noun: str = "sources"
+) -> str:
     """``what · 219,197,643 sources · model 7f3a12 · snapshot 12``, with what is known of these."""
     words = [what, f"{n:,} {noun}"]
     if provenance and "model_id" in provenance:

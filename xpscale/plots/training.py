@@ -49,14 +49,22 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
     ax.plot([], [], color="0.4", lw=0.8, label="thin: training stars, as trained on")
     _frame(ax, columns)
     ax.set(xlabel="epoch", ylabel=r"nats per spectrum, without $\frac{C}{2}\ln 2\pi$")
-    ax.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))  # curves may be anywhere inside
+    ax.legend(
+        frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
+    )  # curves may be anywhere inside
     return ax.figure, ax
 
 
 def _frame(ax: Axes, columns: dict[str, list[float]]) -> None:
-    """Limits that show where the curves end: the first epochs' fall may leave the frame at the top."""
+    """Limits that show where the curves end: the first epochs' fall may leave the frame at
+    the top.
+    """
     shown = [
-        value for term in TERMS for name in (term, f"held_out_{term}") for value in columns[name] if value == value
+        value
+        for term in TERMS
+        for name in (term, f"held_out_{term}")
+        for value in columns[name]
+        if value == value
     ]
     settled = sorted(shown)[: max(1, int(0.97 * len(shown)))]
     bottom, top = settled[0], settled[-1]
@@ -75,13 +83,18 @@ def read_history(history: str) -> dict[str, list[float]]:
     else:
         text, where = history, "the history"
     try:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+        rows = [
+            {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
         wanted = ["epoch", *TERMS, *(f"held_out_{term}" for term in TERMS)]
         columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else wanted)}
         if missing := [name for name in wanted if name not in columns]:
             raise KeyError(missing[0])
     except (KeyError, ValueError, TypeError) as error:
-        raise InvalidInputError(f"{where} is not a training history: {error}", "Give a model's history.csv") from error
+        raise InvalidInputError(
+            f"{where} is not a training history: {error}", "Give a model's history.csv"
+        ) from error
     if not rows:
         raise InvalidInputError(f"{where} has no epochs yet", "Train for an epoch first")
     return columns

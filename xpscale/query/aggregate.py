@@ -46,7 +46,9 @@ class SkyMap:
     n_rows: int
 
 
-def sky_map(rows: Catalog | Selection, column: str | None = None, order: int | None = None) -> SkyMap:
+def sky_map(
+    rows: Catalog | Selection, column: str | None = None, order: int | None = None
+) -> SkyMap:
     """Number of sources, or the median of a column, in each HEALPix pixel.
 
     Parameters
@@ -54,22 +56,31 @@ def sky_map(rows: Catalog | Selection, column: str | None = None, order: int | N
     rows
         A catalogue or a selection.
     column
-        A scalar column; ``None`` counts.  NaN is left out of the median, and a pixel of only NaN is NaN.
+        A scalar column; ``None`` counts.  NaN is left out of the median, and a pixel of only NaN is
+        NaN.
     order
-        HEALPix order of the map, 0 to 12; by default the deepest up to 8 with some `ROWS_A_PIXEL` sources a pixel, if
-        they were spread evenly.
+        HEALPix order of the map, 0 to 12; by default the deepest up to 8 with some `ROWS_A_PIXEL`
+        sources a pixel, if they were spread evenly.
     """
     selection = rows.select() if isinstance(rows, Catalog) else rows
     if order is None:
         sparse = max(selection.count(), 1) / (12 * ROWS_A_PIXEL)
         order = min(max(int(np.log2(sparse) / 2) if sparse > 1 else 0, 2), 8)
     if not 0 <= order <= 12:
-        raise InvalidInputError(f"a map of order {order} is not possible", "Choose an order from 0 to 12")
+        raise InvalidInputError(
+            f"a map of order {order} is not possible", "Choose an order from 0 to 12"
+        )
     scalars = [name for name in selection.catalog.column_names if name not in ARRAYS]
     if column is not None and column not in scalars:
         raise unknown_column(column, scalars)
-    value = "count(*)" if column is None else f'median("{column}") FILTER (NOT isnan("{column}"::DOUBLE))'
+    value = (
+        "count(*)"
+        if column is None
+        else f'median("{column}") FILTER (NOT isnan("{column}"::DOUBLE))'
+    )
     pixel = f"_healpix_29 >> {2 * (INDEX_ORDER - order)}"
-    table: Any = selection.aggregate(f"{pixel} AS pixel, {value}::DOUBLE AS value, count(*) AS n", "pixel")
+    table: Any = selection.aggregate(
+        f"{pixel} AS pixel, {value}::DOUBLE AS value, count(*) AS n", "pixel"
+    )
     values = array(table["value"].fill_null(np.nan)).astype(np.float64)
     return SkyMap(order, array(table["pixel"]), values, int(array(table["n"]).sum()))

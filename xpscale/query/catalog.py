@@ -1,7 +1,8 @@
 """The derived catalogue as a user opens it: one snapshot and one manifest are read, nothing else.
 
 >>> cat = open_catalog("s3://bucket/catalogue")  # doctest: +SKIP
->>> cat.cone(ra=56.75, dec=24.12, radius_deg=1.0).where("reduced_chi2 < 1.5").to_table()  # doctest: +SKIP
+# doctest: +SKIP
+>>> cat.cone(ra=56.75, dec=24.12, radius_deg=1.0).where("reduced_chi2 < 1.5").to_table()
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Catalog:
         return self.select().at(source_ids)
 
     def where(self, condition: str) -> Selection:
-        """Sources that satisfy a condition in SQL over the columns, such as ``"reduced_chi2 < 1.5"``."""
+        """Sources that satisfy a condition in SQL over the columns, such as ``"reduced_chi2 <
+        1.5"``.
+        """
         return self.select().where(condition)
 
     def columns(self, *names: str) -> Selection:
@@ -83,13 +86,16 @@ class Catalog:
         return self.select().with_spectra()
 
     def sql(self, query: str) -> pa.Table:
-        """The result of one SELECT over the tables ``latents`` and ``spectra``; see `xpscale.query.sql.sql`."""
+        """The result of one SELECT over the tables ``latents`` and ``spectra``; see
+        `xpscale.query.sql.sql`.
+        """
         from xpscale.query.sql import sql
 
         return sql(self, query)
 
     def lsdb(self, **options: Any) -> Any:
-        """The catalogue as a lazy lsdb catalogue, for crossmatches and whole-sky work on a Dask cluster.
+        """The catalogue as a lazy lsdb catalogue, for crossmatches and whole-sky work on a Dask
+        cluster.
 
         Parameters
         ----------

@@ -35,7 +35,8 @@ def _values(rows: pa.Array) -> NDArray[Any]:
 
 
 def to_astropy(table: pa.Table, provenance: Mapping[str, str]) -> Table:
-    """An astropy table with units and descriptions from the fields' metadata, and provenance in ``meta``.
+    """An astropy table with units and descriptions from the fields' metadata, and provenance in
+    ``meta``.
 
     Parameters
     ----------
@@ -51,5 +52,9 @@ def to_astropy(table: pa.Table, provenance: Mapping[str, str]) -> Table:
     for field in table.schema:
         meta = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         unit = Unit(meta["unit"]) if meta.get("unit") else None
-        made.append(Column(array(table[field.name]), field.name, unit=unit, description=meta.get("description")))
+        made.append(
+            Column(
+                array(table[field.name]), field.name, unit=unit, description=meta.get("description")
+            )
+        )
     return Table(made, meta=dict(provenance))

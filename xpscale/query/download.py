@@ -1,6 +1,7 @@
 """Rows of a catalogue as a file that says where it comes from: Parquet, CSV or FITS.
 
-A file appears whole or not at all: it is written under a temporary name beside its place and then linked there.
+A file appears whole or not at all: it is written under a temporary name beside its place and then
+linked there.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ def write(
 ) -> int:
     """Write rows to a file, in the format its name ends on, and return their number.
 
-    ``.parquet`` carries units and provenance as VOParquet and as key-value metadata, streamed, so it may be larger than
-    memory.  ``.fits`` is a binary table with units, provenance in the header.  ``.csv`` is plain (streamed as well,
-    arrays as ``[a,b,..]`` like the Gaia archive's), with the provenance beside it in ``NAME.csv.provenance.json``.
+    ``.parquet`` carries units and provenance as VOParquet and as key-value metadata, streamed, so
+    it may be larger than memory.  ``.fits`` is a binary table with units, provenance in the header.
+    ``.csv`` is plain (streamed as well, arrays as ``[a,b,..]`` like the Gaia archive's), with the
+    provenance beside it in ``NAME.csv.provenance.json``.
 
     Parameters
     ----------
@@ -62,7 +64,9 @@ def write(
     """
     path = _destination(out, overwrite=overwrite)
     words = {**(rows.provenance if isinstance(rows, Selection) else {}), **(provenance or {})}
-    writers: dict[str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]] = {
+    writers: dict[
+        str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]
+    ] = {
         ".parquet": _parquet,
         ".csv": _csv,
         ".fits": _fits,
@@ -80,15 +84,21 @@ def write(
 
 def _destination(out: str | Path, *, overwrite: bool) -> Path:
     if "://" in str(out):
-        raise InvalidInputError(f"{out} is no local path", "Write to a local file and copy it from there")
+        raise InvalidInputError(
+            f"{out} is no local path", "Write to a local file and copy it from there"
+        )
     path = Path(out).expanduser().absolute()
     if path.suffix not in FORMATS:
-        raise InvalidInputError(f"{out} ends on {path.suffix or 'nothing'}", f"Choose one of {', '.join(FORMATS)}")
+        raise InvalidInputError(
+            f"{out} ends on {path.suffix or 'nothing'}", f"Choose one of {', '.join(FORMATS)}"
+        )
     if not path.parent.is_dir():
         raise NotFoundError(f"there is no folder {path.parent}", "Make it first")
     for place in (path, _beside(path)) if path.suffix == ".csv" else (path,):
         if place.exists() and (not overwrite or place.is_dir()):
-            raise ConflictError(f"{place} is already there", "Choose another name, or allow overwriting")
+            raise ConflictError(
+                f"{place} is already there", "Choose another name, or allow overwriting"
+            )
     return path
 
 
@@ -108,13 +118,19 @@ def _published(path: Path, *, overwrite: bool) -> Iterator[Path]:
         try:
             os.link(temporary, path)  # unlike a rename, refuses what appeared there in the meantime
         except FileExistsError as error:
-            raise ConflictError(f"{path} is already there", "Choose another name, or allow overwriting") from error
+            raise ConflictError(
+                f"{path} is already there", "Choose another name, or allow overwriting"
+            ) from error
 
 
-def _parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]) -> int:
+def _parquet(
+    path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
+) -> int:
     import pyarrow.parquet as pq
 
-    schema = schema.with_metadata(_votable(schema) | {f"xpscale.{key}": text for key, text in words.items()})
+    schema = schema.with_metadata(
+        _votable(schema) | {f"xpscale.{key}": text for key, text in words.items()}
+    )
     n_rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
         for batch in batches:
@@ -124,11 +140,16 @@ def _parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], w
 
 
 def _votable(schema: pa.Schema) -> dict[Any, Any]:
-    """VOParquet metadata, if all columns are the catalogue's (those of an SQL result may have no unit)."""
+    """VOParquet metadata, if all columns are the catalogue's (those of an SQL result may have no
+    unit).
+    """
     columns = [_column(field) for field in schema]
     if not all(columns):
         return {}
-    return {VERSION_KEY: b"1.0", CONTENT_KEY: votable("latents", tuple(column for column in columns if column))}
+    return {
+        VERSION_KEY: b"1.0",
+        CONTENT_KEY: votable("latents", tuple(column for column in columns if column)),
+    }
 
 
 def _column(field: pa.Field) -> Column | None:
@@ -138,7 +159,9 @@ def _column(field: pa.Field) -> Column | None:
     return Column(field.name, field.type, words["unit"], words["ucd"], words["description"])
 
 
-def _csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]) -> int:
+def _csv(
+    path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
+) -> int:
     import pyarrow.csv as csv
 
     n_rows = 0
@@ -165,18 +188,24 @@ def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _fits(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]) -> int:
+def _fits(
+    path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
+) -> int:
     import pyarrow as pa
     from astropy.io.fits import HDUList, PrimaryHDU, table_to_hdu
 
     from xpscale.query.convert import to_astropy
 
     # keywords have at most eight letters; header text is ASCII
-    header = {key.upper()[:8]: text.encode("ascii", "replace").decode() for key, text in words.items()}
+    header = {
+        key.upper()[:8]: text.encode("ascii", "replace").decode() for key, text in words.items()
+    }
     table = to_astropy(pa.Table.from_batches(batches, schema), header)
     units = {name: table[name].unit for name in table.colnames}
     for name in table.colnames:
-        table[name].unit = None  # FITS has no electron, and astropy would drop the unit with a warning
+        table[
+            name
+        ].unit = None  # FITS has no electron, and astropy would drop the unit with a warning
     hdu = table_to_hdu(table)
     for column in hdu.columns:
         if units[column.name] is not None:

@@ -1,8 +1,8 @@
 """DuckDB over exactly the parts of a manifest, and nothing else.
 
-Every connection is locked before it runs a query: it may open the objects it was given and no other file, folder or
-address, and its settings cannot be changed back.  Files are named one by one from the manifest, so an object that lies
-among the parts without being one is never read.
+Every connection is locked before it runs a query: it may open the objects it was given and no other
+file, folder or address, and its settings cannot be changed back.  Files are named one by one from
+the manifest, so an object that lies among the parts without being one is never read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, TryAgainError, XpscaleError
+from xpscale.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PermanentError,
+    TryAgainError,
+    XpscaleError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +40,9 @@ ARRAYS = ("reconstruction", "scatter")
 
 
 def known_columns(identity: RunIdentity) -> dict[str, Column]:
-    """Columns of the products a catalogue has, by name, in their order; those of both appear once."""
+    """Columns of the products a catalogue has, by name, in their order; those of both appear
+    once.
+    """
     found: dict[str, Column] = {}
     for product in identity.products:
         for column in identity.columns(product):
@@ -46,7 +54,8 @@ def known_columns(identity: RunIdentity) -> dict[str, Column]:
 def connected(
     storage: Storage, parts: Iterable[Part], known: Iterable[str], what: str, remedy: str = ""
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can open these parts and nothing else; DuckDB's errors become ours, in one line.
+    """A connection that can open these parts and nothing else; DuckDB's errors become ours, in one
+    line.
 
     Parameters
     ----------
@@ -74,12 +83,21 @@ def connected(
 
 
 def scan(
-    storage: Storage, parts: Sequence[Part], identity: RunIdentity, product: str, *, filename: bool = False
+    storage: Storage,
+    parts: Sequence[Part],
+    identity: RunIdentity,
+    product: str,
+    *,
+    filename: bool = False,
 ) -> str:
-    """A table expression over the rows of some parts of one product; of no rows if there are no parts."""
+    """A table expression over the rows of some parts of one product; of no rows if there are no
+    parts.
+    """
     if parts:
         urls = ", ".join(_literal(f"{storage.url}/{part.key}") for part in parts)
-        return f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
+        return (
+            f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
+        )
     return no_rows(identity.columns(product), filename=filename)
 
 
@@ -89,7 +107,9 @@ def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:
     return f"(SELECT {', '.join(nulls + ['NULL::VARCHAR AS filename'] * filename)} WHERE false)"
 
 
-def _explained(error: duckdb.Error, allowed: set[str], known: list[str], what: str, remedy: str) -> XpscaleError:
+def _explained(
+    error: duckdb.Error, allowed: set[str], known: list[str], what: str, remedy: str
+) -> XpscaleError:
     import duckdb
 
     message = (str(error).strip().splitlines() or [""])[0].rstrip(".!")
@@ -99,9 +119,13 @@ def _explained(error: duckdb.Error, allowed: set[str], known: list[str], what: s
     # a file that may be opened and is not there is taken for a folder, which may not be opened
     file = name[1].removesuffix("/**/*.parquet") if name else ""
     if file in allowed and isinstance(error, (duckdb.IOException, duckdb.PermissionException)):
-        return NotFoundError(f"{file} is in the manifest, but not there", "Run 'xpscale catalog check'")
+        return NotFoundError(
+            f"{file} is in the manifest, but not there", "Run 'xpscale catalog check'"
+        )
     if isinstance(error, duckdb.IOException):
-        return TryAgainError(f"{what}: {message}", "Try again; if it stays, run 'xpscale catalog check'")
+        return TryAgainError(
+            f"{what}: {message}", "Try again; if it stays, run 'xpscale catalog check'"
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return PermanentError(f"{what}: {message}", "Ask for fewer rows or columns")
     return InvalidInputError(f"{what}: {message}", remedy or f"The columns are {_listed(known)}")
@@ -110,10 +134,13 @@ def _explained(error: duckdb.Error, allowed: set[str], known: list[str], what: s
 def put_ids(connection: duckdb.DuckDBPyConnection, source_ids: NDArray[np.int64]) -> None:
     """Make the table ``_wanted`` of identifiers and their places ``_rank`` in the list.
 
-    (Registering an Arrow table would be shorter, and imports pandas, which takes longer than the query.)
+    (Registering an Arrow table would be shorter, and imports pandas, which takes longer than the
+    query.)
     """
     columns = "unnest($1::BIGINT[]) AS source_id, unnest(range(len($1))) AS _rank"
-    connection.execute(f"CREATE TEMP TABLE _wanted AS SELECT {columns}", [source_ids.tolist()]).fetchall()
+    connection.execute(
+        f"CREATE TEMP TABLE _wanted AS SELECT {columns}", [source_ids.tolist()]
+    ).fetchall()
 
 
 def unknown_column(name: str, known: Iterable[str]) -> InvalidInputError:
@@ -121,13 +148,21 @@ def unknown_column(name: str, known: Iterable[str]) -> InvalidInputError:
     names = list(known)
     near = difflib.get_close_matches(name, names, 1, cutoff=0.6)
     guess = f"Did you mean {near[0]!r}? " if near else ""
-    return InvalidInputError(f"no column is called {name!r}", f"{guess}The columns are {_listed(names)}")
+    return InvalidInputError(
+        f"no column is called {name!r}", f"{guess}The columns are {_listed(names)}"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:
-    """The names, of numbered ones only the first and the last: ``ra, dec, latent_mean_0 to latent_mean_5, kl``."""
-    groups = [list(group) for _, group in itertools.groupby(names, lambda name: name.rstrip("0123456789"))]
-    return ", ".join(group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups)
+    """The names, of numbered ones only the first and the last: ``ra, dec, latent_mean_0 to
+    latent_mean_5, kl``.
+    """
+    groups = [
+        list(group) for _, group in itertools.groupby(names, lambda name: name.rstrip("0123456789"))
+    ]
+    return ", ".join(
+        group[0] if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in groups
+    )
 
 
 def _literal(text: str) -> str:
@@ -135,5 +170,11 @@ def _literal(text: str) -> str:
 
 
 def _duckdb_type(column: Column) -> str:
-    names = {"int64": "BIGINT", "int32": "INTEGER", "int16": "SMALLINT", "double": "DOUBLE", "float": "FLOAT"}
+    names = {
+        "int64": "BIGINT",
+        "int32": "INTEGER",
+        "int16": "SMALLINT",
+        "double": "DOUBLE",
+        "float": "FLOAT",
+    }
     return names.get(str(column.type), "FLOAT[]")

@@ -1,8 +1,9 @@
 """From source identifiers to the parts that hold them.
 
-A ``source_id`` carries the pixel of an early position, so nearly every source lies in the part whose pixel contains
-``source_id >> 35``; that part is opened first.  Movers lie elsewhere: identifiers not found at first are looked for in
-all other parts, where the statistics of the column ``source_id`` leave few rows to read.
+A ``source_id`` carries the pixel of an early position, so nearly every source lies in the part
+whose pixel contains ``source_id >> 35``; that part is opened first.  Movers lie elsewhere:
+identifiers not found at first are looked for in all other parts, where the statistics of the column
+``source_id`` leave few rows to read.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def candidates(parts: Sequence[Part], source_ids: NDArray[np.int64]) -> list[Par
     """The parts whose pixels contain the level-12 pixels that the identifiers carry."""
     if not parts or not len(source_ids):
         return []
-    spans = np.array([part.pixel.index_range for part in parts], np.int64)  # (P, 2), sorted, disjoint
+    spans = np.array(
+        [part.pixel.index_range for part in parts], np.int64
+    )  # (P, 2), sorted, disjoint
     index = np.unique(source_id_pixel(source_ids, MAX_ORDER)) * Pixel(MAX_ORDER, 0).index_range[1]
     row = np.searchsorted(spans[:, 0], index, side="right") - 1
     inside = (row >= 0) & (index < spans[row, 1])
@@ -88,24 +91,32 @@ def _search(
     if not parts or not len(source_ids):
         return np.empty(0, np.int64), set()
     table = scan(catalog.storage, parts, catalog.manifest.identity, "latents", filename=True)
-    with connected(catalog.storage, parts, catalog.column_names, "looking up source_id") as connection:
+    with connected(
+        catalog.storage, parts, catalog.column_names, "looking up source_id"
+    ) as connection:
         put_ids(connection, source_ids)
-        rows = connection.sql(f"SELECT source_id, filename FROM {table} SEMI JOIN _wanted USING (source_id)")
+        rows = connection.sql(
+            f"SELECT source_id, filename FROM {table} SEMI JOIN _wanted USING (source_id)"
+        )
         found = rows.to_arrow_table()
     root = f"{catalog.storage.url}/"
-    return array(found["source_id"]), {name.removeprefix(root) for name in found["filename"].unique().to_pylist()}
+    return array(found["source_id"]), {
+        name.removeprefix(root) for name in found["filename"].unique().to_pylist()
+    }
 
 
 def parse_ids(text: str) -> NDArray[np.int64]:
-    """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats removed.
+    """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats
+    removed.
 
-    A file has one identifier a line; blank lines and what follows a ``#`` are ignored.  ``Gaia DR3`` may stand before a
-    number.
+    A file has one identifier a line; blank lines and what follows a ``#`` are ignored.  ``Gaia
+    DR3`` may stand before a number.
 
     Raises
     ------
     InvalidInputError
-        If an entry is no identifier (the message names the line or the field), or there is none at all.
+        If an entry is no identifier (the message names the line or the field), or there is none at
+        all.
     NotFoundError
         If the file does not exist.
     """
@@ -116,13 +127,17 @@ def parse_ids(text: str) -> NDArray[np.int64]:
         try:
             lines = path.read_text().splitlines()
         except UnicodeDecodeError as error:
-            raise InvalidInputError(f"{path} is not a text file", "Give one source_id a line") from error
+            raise InvalidInputError(
+                f"{path} is not a text file", "Give one source_id a line"
+            ) from error
         entries = [(f"{path}, line {i}", line.partition("#")[0]) for i, line in enumerate(lines, 1)]
     else:
         entries = [(f"entry {i}", field) for i, field in enumerate(text.split(","), 1)]
     ids = [_parse_id(where, entry) for where, entry in entries if entry.strip()]
     if not ids:
-        raise InvalidInputError(f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line")
+        raise InvalidInputError(
+            f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"
+        )
     return np.array(list(dict.fromkeys(ids)), np.int64)
 
 
@@ -130,6 +145,7 @@ def _parse_id(where: str, text: str) -> int:
     digits = PREFIX.sub("", text.strip())
     if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 2**63:
         raise InvalidInputError(
-            f"{where}: {text.strip()!r} is no Gaia source_id", "A source_id is a whole number, like 4295806720"
+            f"{where}: {text.strip()!r} is no Gaia source_id",
+            "A source_id is a whole number, like 4295806720",
         )
     return int(digits)

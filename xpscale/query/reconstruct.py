@@ -1,4 +1,6 @@
-"""Reconstructed spectra of sources, from the catalogue's spectra product or decoded from its latents."""
+"""Reconstructed spectra of sources, from the catalogue's spectra product or decoded from its
+latents.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class Spectra:
     mean
         Reconstructed coefficients, BP then RP, with shape (N, C).
     scatter
-        Intrinsic scatter of each coefficient beyond its measurement error, one standard deviation, with shape (N, C).
+        Intrinsic scatter of each coefficient beyond its measurement error, one standard deviation,
+        with shape (N, C).
     """
 
     source_id: NDArray[np.int64]
@@ -46,7 +49,8 @@ class Spectra:
         n = len(self.source_id)
         if self.mean.ndim != 2 or len(self.mean) != n or self.mean.shape != self.scatter.shape:
             raise InvalidInputError(
-                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected ({n}, C) for both"
+                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected ({n},"
+                " C) for both"
             )
 
     def __len__(self) -> int:
@@ -64,18 +68,23 @@ class Spectra:
 
 
 def reconstruct(
-    rows: Selection | Catalog | pa.Table, model: TrainedModel | None = None, *, from_latents: bool = False
+    rows: Selection | Catalog | pa.Table,
+    model: TrainedModel | None = None,
+    *,
+    from_latents: bool = False,
 ) -> Spectra:
     """The reconstructed spectra of some rows.
 
-    They are read where the catalogue holds both reconstruction and scatter.  Where it does not, they are decoded at the
-    posterior mean of the latents, by the model stored in the catalogue; both agree to the rounding of float32.
+    They are read where the catalogue holds both reconstruction and scatter.  Where it does not,
+    they are decoded at the posterior mean of the latents, by the model stored in the catalogue;
+    both agree to the rounding of float32.
 
     Parameters
     ----------
     rows
-        A selection (its columns do not matter), a catalogue, or a table with either the columns ``reconstruction`` and
-        ``scatter``, or ``phot_g_mean_flux`` and all ``latent_mean_*``; ``source_id`` in any case.
+        A selection (its columns do not matter), a catalogue, or a table with either the columns
+        ``reconstruction`` and ``scatter``, or ``phot_g_mean_flux`` and all ``latent_mean_*``;
+        ``source_id`` in any case.
     model
         The model to decode a table of latents with; a selection finds the model of its catalogue.
     from_latents
@@ -100,7 +109,8 @@ def reconstruct(
         return Spectra(*(array(rows[name]) for name in ("source_id", *ARRAYS)))
     if model is None:
         raise InvalidInputError(
-            "the table lacks source_id, reconstruction or scatter, and there is no model to decode latents with",
+            "the table lacks source_id, reconstruction or scatter, and there is no model to decode"
+            " latents with",
             "Give a selection, or reconstruct(table, model=load_model(...))",
         )
     return _decode(rows, model)
@@ -113,7 +123,8 @@ def _model_of(catalog: Catalog) -> TrainedModel:
     model = load_model(catalog.storage / MODEL)
     if model.model_id != catalog.model_id:
         raise InvalidInputError(
-            f"{catalog.storage}/{MODEL} is model {model.model_id[:12]}, but the rows are of {catalog.model_id[:12]}",
+            f"{catalog.storage}/{MODEL} is model {model.model_id[:12]}, but the rows are of"
+            f" {catalog.model_id[:12]}",
             "Put the model that made the catalogue back",
         )
     return model
@@ -123,9 +134,13 @@ def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
     import torch
 
     names = [f"latent_mean_{i}" for i in range(model.n_latents)]
-    lacking = [name for name in ("source_id", "phot_g_mean_flux", *names) if name not in table.column_names]
+    lacking = [
+        name for name in ("source_id", "phot_g_mean_flux", *names) if name not in table.column_names
+    ]
     if lacking:
-        raise InvalidInputError(f"the table lacks {', '.join(lacking)}", "Keep these columns in the selection")
+        raise InvalidInputError(
+            f"the table lacks {', '.join(lacking)}", "Keep these columns in the selection"
+        )
     z = np.stack([array(table[name]) for name in names], 1).astype(np.float32)  # (N, L)
     decoded = model.decode(torch.from_numpy(z), array(table["phot_g_mean_flux"]))
     return Spectra(array(table["source_id"]), decoded.mean.numpy(), decoded.scatter.numpy())

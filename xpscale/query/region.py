@@ -36,17 +36,26 @@ class Cone:
     radius_deg: float
 
     def __post_init__(self) -> None:
-        for name, low, high in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0), ("radius_deg", 0.0, 180.0)):
+        for name, low, high in (
+            ("ra", 0.0, 360.0),
+            ("dec", -90.0, 90.0),
+            ("radius_deg", 0.0, 180.0),
+        ):
             value = getattr(self, name)
             if not low <= value <= high or (name == "radius_deg" and value == 0):
-                bounds = f"{'more than' if name == 'radius_deg' else 'from'} {low:g} to {high:g} degrees"
+                bounds = (
+                    f"{'more than' if name == 'radius_deg' else 'from'} {low:g} to {high:g} degrees"
+                )
                 raise InvalidInputError(
-                    f"{name} is {value:g}, outside the allowed range", f"Give {name} in degrees, {bounds}"
+                    f"{name} is {value:g}, outside the allowed range",
+                    f"Give {name} in degrees, {bounds}",
                 )
 
     def index_ranges(self) -> list[tuple[int, int]]:
         """Half-open ranges of ``_healpix_29`` that hold the cone: a few, and never one too few."""
-        order = math.ceil(math.log2(PIXEL_SIZE_DEG / self.radius_deg)) + 1  # pixels half the radius wide
+        order = (
+            math.ceil(math.log2(PIXEL_SIZE_DEG / self.radius_deg)) + 1
+        )  # pixels half the radius wide
         order = min(max(order, 0), MAX_ORDER)
         ranges: list[tuple[int, int]] = []
         for number in sorted(cone_pixels(self.ra, self.dec, self.radius_deg, order)):
@@ -58,10 +67,11 @@ class Cone:
         return ranges
 
     def sql(self) -> str:
-        """Condition on the columns ra and dec: haversine of the distance at most that of the radius.
+        """Condition on the columns ra and dec: haversine of the distance at most that of the
+        radius.
 
-        The haversine, unlike the arc cosine of the scalar product, keeps its precision at small distances, and has no
-        seam at ra = 0.
+        The haversine, unlike the arc cosine of the scalar product, keeps its precision at small
+        distances, and has no seam at ra = 0.
         """
         ra, dec = f"radians(ra - {self.ra!r})", f"radians(dec - {self.dec!r})"
         cosines = f"cos(radians(dec)) * {math.cos(math.radians(self.dec))!r}"

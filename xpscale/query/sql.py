@@ -31,24 +31,32 @@ def sql(catalog: Catalog, query: str) -> pa.Table:
     Raises
     ------
     InvalidInputError
-        If it is not one statement that only reads, or DuckDB refuses it; nothing outside the catalogue's parts can be
-        opened.
+        If it is not one statement that only reads, or DuckDB refuses it; nothing outside the
+        catalogue's parts can be opened.
     """
     import duckdb
 
     identity = catalog.manifest.identity
     # opening a view reads a footer, so only the tables that are spoken of are made
-    named = [product for product in identity.products if re.search(rf"\b{product}\b", query, re.IGNORECASE)]
+    named = [
+        product
+        for product in identity.products
+        if re.search(rf"\b{product}\b", query, re.IGNORECASE)
+    ]
     parts = {product: catalog.manifest.of(product) for product in named}
     opened = [part for product in named for part in parts[product]]
-    with connected(catalog.storage, opened, catalog.column_names, "in the SQL", REMEDY) as connection:
+    with connected(
+        catalog.storage, opened, catalog.column_names, "in the SQL", REMEDY
+    ) as connection:
         statements = connection.extract_statements(query)
         if len(statements) != 1:
             raise InvalidInputError(f"the SQL holds {len(statements)} statements, not one", REMEDY)
-        # The lock on files would let COPY write over a part, since parts may be opened, and EXPLAIN ANALYZE runs what
-        # it explains: only SELECT passes.
+        # The lock on files would let COPY write over a part, since parts may be opened, and EXPLAIN
+        # ANALYZE runs what it explains: only SELECT passes.
         if statements[0].type != duckdb.StatementType.SELECT:
-            raise InvalidInputError(f"{statements[0].type.name} is not allowed: the catalogue is read only", REMEDY)
+            raise InvalidInputError(
+                f"{statements[0].type.name} is not allowed: the catalogue is read only", REMEDY
+            )
         for product, found in parts.items():
             table = scan(catalog.storage, found, identity, product)
             connection.execute(f"CREATE VIEW {product} AS SELECT * FROM {table}")

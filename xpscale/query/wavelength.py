@@ -1,9 +1,10 @@
 r"""From basis coefficients to flux against wavelength, through GaiaXPy's calibration.
 
-The calibration is linear in the coefficients: f = c A, with c (N, C) the coefficients and A (C, W) the design matrix, whose
-rows are the calibrated spectra of unit coefficients.  So A is computed once and a spectrum costs one product of matrices.
-Independent standard deviations s of the coefficients give the covariance C_f = A^T diag(s^2) A, whose diagonal is
-(s^2) (A * A).  (It is not \|s A\|: that adds the coefficients' deviations with their signs, and passes through zero.)
+The calibration is linear in the coefficients: f = c A, with c (N, C) the coefficients and A (C, W)
+the design matrix, whose rows are the calibrated spectra of unit coefficients.  So A is computed
+once and a spectrum costs one product of matrices. Independent standard deviations s of the
+coefficients give the covariance C_f = A^T diag(s^2) A, whose diagonal is (s^2) (A * A).  (It is not
+\|s A\|: that adds the coefficients' deviations with their signs, and passes through zero.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class SampledSpectra:
     flux
         W m-2 nm-1, with shape (N, W).
     scatter
-        One standard deviation of the flux, from independent deviations of the coefficients, with shape (N, W).
+        One standard deviation of the flux, from independent deviations of the coefficients, with
+        shape (N, W).
     """
 
     source_id: NDArray[np.int64]
@@ -57,7 +59,8 @@ class SampledSpectra:
 
 @lru_cache(maxsize=1)
 def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """GaiaXPy's calibration as a matrix (110, 343) in W m-2 nm-1 per electron/s, and its grid (343,) in nm.
+    """GaiaXPy's calibration as a matrix (110, 343) in W m-2 nm-1 per electron/s, and its grid
+    (343,) in nm.
 
     Takes some seconds at the first call, nearly all of it GaiaXPy's import.
 
@@ -90,14 +93,18 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _gaiaxpy_calibrate() -> Callable[..., tuple[pd.DataFrame, NDArray[np.float64]]]:
     """GaiaXPy's calibration without its two side effects.
 
-    Its public ``calibrate`` prints progress on stdout, where our commands put data; and its import sets matplotlib's
-    ``text.usetex``, after which no figure can be drawn where there is no LaTeX.
+    Its public ``calibrate`` prints progress on stdout, where our commands put data; and its import
+    sets matplotlib's ``text.usetex``, after which no figure can be drawn where there is no LaTeX.
     """
-    before = sys.modules["matplotlib"].rcParams["text.usetex"] if "matplotlib" in sys.modules else False
+    before = (
+        sys.modules["matplotlib"].rcParams["text.usetex"] if "matplotlib" in sys.modules else False
+    )
     try:
         from gaiaxpy.calibrator.calibrator import _calibrate
     except ImportError as error:
-        raise PermanentError("GaiaXPy is not installed", 'pip install "xpscale[wavelength]"') from error
+        raise PermanentError(
+            "GaiaXPy is not installed", 'pip install "xpscale[wavelength]"'
+        ) from error
     if "matplotlib" in sys.modules:
         sys.modules["matplotlib"].rcParams["text.usetex"] = before
     return _calibrate  # type: ignore[no-any-return]
@@ -115,7 +122,8 @@ def sample(
     source_id
         With shape (N,).
     coefficients, deviations
-        Coefficients, BP then RP, and their independent standard deviations, in electron/s, with shape (N, 110).
+        Coefficients, BP then RP, and their independent standard deviations, in electron/s, with
+        shape (N, 110).
 
     Raises
     ------
@@ -124,7 +132,8 @@ def sample(
     """
     if coefficients.ndim != 2 or coefficients.shape[1] != 2 * N_PARAMETERS:
         raise InvalidInputError(
-            f"coefficients have shape {coefficients.shape}, GaiaXPy's calibration takes (N, {2 * N_PARAMETERS})",
+            f"coefficients have shape {coefficients.shape}, GaiaXPy's calibration takes (N,"
+            f" {2 * N_PARAMETERS})",
             "Plot against the index of the coefficient instead",
         )
     matrix, grid = design_matrix()
@@ -138,4 +147,8 @@ def sample_batch(batch: SpectraBatch) -> SampledSpectra:
     Correlations of the coefficients' errors are not kept in a spectra store, and are taken as zero.
     """
     errors = batch.coefficient_errors
-    return sample(batch.source_id, batch.coefficients, np.zeros_like(batch.coefficients) if errors is None else errors)
+    return sample(
+        batch.source_id,
+        batch.coefficients,
+        np.zeros_like(batch.coefficients) if errors is None else errors,
+    )

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, TryAgainError, XpscaleError
+from xpscale.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PermanentError,
+    TryAgainError,
+    XpscaleError,
+)
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
@@ -27,10 +33,11 @@ RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 class Attempt:
     """A task's function, made safe to run anywhere and any number of times.
 
-    A task that the ledger knows as finished is not run.  Passing faults (`TryAgainError`) are tried again with growing
-    pauses.  Anything else that is raised ends in a report: QUARANTINED if the input cannot be processed at all, else
-    FAILED; ``error`` has the cause.  The report of a finished task is recorded before it is returned, so a task counts
-    as done only if its outputs are there.
+    A task that the ledger knows as finished is not run.  Passing faults (`TryAgainError`) are tried
+    again with growing pauses.  Anything else that is raised ends in a report: QUARANTINED if the
+    input cannot be processed at all, else FAILED; ``error`` has the cause.  The report of a
+    finished task is recorded before it is returned, so a task counts as done only if its outputs
+    are there.
 
     Parameters
     ----------
@@ -64,7 +71,9 @@ class Attempt:
                     time.sleep(delay_s)
             except (InvalidInputError, NotFoundError, PermanentError) as error:
                 return _failure(task, TaskStatus.QUARANTINED, error)
-            except Exception as error:  # the rest of the run must go on; the report carries what happened
+            except (
+                Exception
+            ) as error:  # the rest of the run must go on; the report carries what happened
                 return _failure(task, TaskStatus.FAILED, error)
         return failure
 
@@ -74,7 +83,9 @@ def _failure(task: Any, status: TaskStatus, error: Exception) -> TaskReport:
         text = str(error)
     else:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
+        text = (
+            f"{type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
+        )
     details = {"exit_code": error.exit_code if isinstance(error, XpscaleError) else 1}
     return TaskReport(task.key, status, error=text, details=details)
 
@@ -82,7 +93,8 @@ def _failure(task: Any, status: TaskStatus, error: Exception) -> TaskReport:
 def peak_memory() -> int:
     """Largest resident set of this process so far, in bytes."""
     try:
-        # getrusage would answer with the peak of the process that started this one, if that was larger
+        # getrusage would answer with the peak of the process that started this one, if that was
+        # larger
         status = Path("/proc/self/status").read_text()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

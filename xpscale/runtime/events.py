@@ -1,6 +1,7 @@
 """What happens during a run, as values; who wants to know listens.
 
-Progress bars, histories and metrics are callbacks: functions of one event.  The runtime knows none of them.
+Progress bars, histories and metrics are callbacks: functions of one event.  The runtime knows none
+of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""What a run did, kept as one small object: written while it goes on, read by `status` and `plot run` from anywhere.
+"""What a run did, kept as one small object: written while it goes on, read by `status` and `plot
+run` from anywhere.
 
-A thousand ledger entries are a thousand requests; the record of a run is one.  It is a copy of what the ledger holds, made
-for people: nothing depends on it, and a run that was killed leaves the record of some seconds before.
+A thousand ledger entries are a thousand requests; the record of a run is one.  It is a copy of what
+the ledger holds, made for people: nothing depends on it, and a run that was killed leaves the
+record of some seconds before.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class RunRecord:
     started, updated
         Seconds since 1970 (UTC), on the client's clock.
     is_over
-        Whether it ended, or was interrupted in an orderly way; False for one that goes on or was killed.
+        Whether it ended, or was interrupted in an orderly way; False for one that goes on or was
+        killed.
     n_tasks, n_rows
         Of the whole plan.
     n_done_else, n_rows_done_else
@@ -81,8 +84,12 @@ class RunRecord:
 
     @property
     def start_up_s(self) -> float:
-        """Seconds until the first task began (on a worker's clock): claiming, listing the ledger, waiting for workers."""
-        return max(0.0, min((task.started for task in self.tasks), default=self.updated) - self.started)
+        """Seconds until the first task began (on a worker's clock): claiming, listing the ledger,
+        waiting for workers.
+        """
+        return max(
+            0.0, min((task.started for task in self.tasks), default=self.updated) - self.started
+        )
 
     @property
     def split(self) -> TimeSplit:
@@ -96,19 +103,24 @@ class RunRecord:
 
     @property
     def sources_per_s(self) -> float:
-        """Sources a second through all workers lately: `RECENT_S`, or ten tasks of each, before the last task ended.
+        """Sources a second through all workers lately: `RECENT_S`, or ten tasks of each, before the
+        last task ended.
 
-        Without the time until the first task of all has ended, if there are others: that one waits for imports.
+        Without the time until the first task of all has ended, if there are others: that one waits
+        for imports.
         """
         if not self.tasks:
             return 0.0
         end = max(task.ended for task in self.tasks)
-        tenth = sorted((task.started for task in self.tasks), reverse=True)[: 10 * max(1, self.n_workers)][-1]
+        tenth = sorted((task.started for task in self.tasks), reverse=True)[
+            : 10 * max(1, self.n_workers)
+        ][-1]
         begin = max(min(end - RECENT_S, tenth), min(task.ended for task in self.tasks))
         if begin >= end:
             begin = min(task.started for task in self.tasks)
         rows = sum(
-            task.n_in * max(0.0, task.ended - max(task.started, begin)) / max(task.wall_s, 1e-9) for task in self.tasks
+            task.n_in * max(0.0, task.ended - max(task.started, begin)) / max(task.wall_s, 1e-9)
+            for task in self.tasks
         )
         return rows / max(end - begin, 1e-9)
 
@@ -120,7 +132,9 @@ class RunRecord:
 
     def to_json(self) -> str:
         """The record as JSON; tasks by column, which is a third of the size."""
-        head = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tasks"}
+        head = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name != "tasks"
+        }
         names = [field.name for field in fields(TaskTime)]
         columns = {name: [getattr(task, name) for task in self.tasks] for name in names}
         return json.dumps({**head, "tasks": columns}) + "\n"
@@ -131,11 +145,14 @@ class RunRecord:
         values = json.loads(text)
         columns = values.pop("tasks")
         rows = zip(*columns.values(), strict=True)
-        return RunRecord(tasks=tuple(TaskTime(**dict(zip(columns, row, strict=True))) for row in rows), **values)
+        return RunRecord(
+            tasks=tuple(TaskTime(**dict(zip(columns, row, strict=True))) for row in rows), **values
+        )
 
 
 class History:
-    """A callback that keeps the record of a run, and saves it every few seconds if it is told where.
+    """A callback that keeps the record of a run, and saves it every few seconds if it is told
+    where.
 
     Parameters
     ----------
@@ -181,7 +198,9 @@ class History:
         self._saved = time.time()
         if self._storage is not None and self._start.n_done < self._start.n_tasks:
             record = self.record
-            with contextlib.suppress(XpscaleError):  # a run does not end for want of a note about it
+            with contextlib.suppress(
+                XpscaleError
+            ):  # a run does not end for want of a note about it
                 self._storage.replace(f"{RUNS}/{record.name}.json", record.to_json().encode())
 
     @property
@@ -218,7 +237,8 @@ def read_records(storage: Storage) -> tuple[RunRecord, ...]:
             return RunRecord.from_json(storage.read(key))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidInputError(
-                f"{storage}/{key} is no record of a run ({error})", "Delete it: nothing else depends on it"
+                f"{storage}/{key} is no record of a run ({error})",
+                "Delete it: nothing else depends on it",
             ) from error
 
     with ThreadPoolExecutor(16) as threads:

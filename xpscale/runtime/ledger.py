@@ -1,7 +1,8 @@
-"""The reports of finished tasks, one object each, so that resume costs one listing and not a look at every output.
+"""The reports of finished tasks, one object each, so that resume costs one listing and not a look
+at every output.
 
-A task's report is created after its parts are there; whoever finds it may skip the task.  Two workers that ran the same
-task agree: the first report stands, and the second worker takes it over.
+A task's report is created after its parts are there; whoever finds it may skip the task.  Two
+workers that ran the same task agree: the first report stands, and the second worker takes it over.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ __all__ = ["Ledger"]
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Reports below a prefix: ``ledger/KEY.json`` of finished tasks, ``failed/KEY.json`` of the last failures.
+    """Reports below a prefix: ``ledger/KEY.json`` of finished tasks, ``failed/KEY.json`` of the
+    last failures.
 
     Parameters
     ----------
@@ -64,12 +66,16 @@ class Ledger:
     def failed(self) -> dict[str, TaskReport]:
         """The last failure of every task that has failed and not finished since."""
         finished = set(self._keys("ledger"))
-        return {task: report for task, report in self._reports("failed").items() if task not in finished}
+        return {
+            task: report for task, report in self._reports("failed").items() if task not in finished
+        }
 
     def forget_failures(self) -> None:
         """Remove the failures of tasks that have finished since."""
         finished = self._keys("ledger")
-        self.storage.delete(*(key for task, key in self._keys("failed").items() if task in finished))
+        self.storage.delete(
+            *(key for task, key in self._keys("failed").items() if task in finished)
+        )
 
     def _keys(self, folder: str) -> dict[str, str]:
         prefix = "/".join(filter(None, (folder, self.stage)))
@@ -85,5 +91,7 @@ class Ledger:
     def _read(self, key: str) -> TaskReport | None:
         try:
             return TaskReport.from_json(self.storage.read(key))
-        except NotFoundError:  # or no longer: another client has removed the failure of a task that is done
+        except (
+            NotFoundError
+        ):  # or no longer: another client has removed the failure of a task that is done
             return None

@@ -4,7 +4,8 @@
         run(plan, callbacks=[metrics])
 
 ``GET http://127.0.0.1:9464/metrics`` answers in the text format, version 0.0.4
-(https://prometheus.io/docs/instrumenting/exposition_formats/).  Nothing is pushed and nothing is computed between scrapes.
+(https://prometheus.io/docs/instrumenting/exposition_formats/).  Nothing is pushed and nothing is
+computed between scrapes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class MetricsServer:
         try:
             self._server = ThreadingHTTPServer((HOST, port), _handler(self._history))
         except OSError as error:
-            raise ConflictError(f"port {port} cannot serve metrics: {error.strerror}", "Choose another port") from error
+            raise ConflictError(
+                f"port {port} cannot serve metrics: {error.strerror}", "Choose another port"
+            ) from error
 
     @property
     def port(self) -> int:
@@ -61,7 +64,10 @@ class MetricsServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -71,7 +77,9 @@ def _handler(history: History) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = self.path.split("?")[0] == "/metrics"
-            body = exposition(history.record).encode() if found else b"the metrics are at /metrics\n"
+            body = (
+                exposition(history.record).encode() if found else b"the metrics are at /metrics\n"
+            )
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
@@ -101,10 +109,16 @@ def _metrics(record: RunRecord) -> Iterator[tuple[str, str, str, list[tuple[Labe
     rejected: Counter[str] = Counter()
     for task in record.tasks:
         rejected.update(task.n_rejected)
-    ended = {"finished": len(record.tasks), "finished_elsewhere": record.n_done_else, "failed": record.n_failed}
+    ended = {
+        "finished": len(record.tasks),
+        "finished_elsewhere": record.n_done_else,
+        "failed": record.n_failed,
+    }
 
     def each(value: str) -> list[tuple[Labels, float]]:
-        return [({**own, "worker": worker.worker}, getattr(worker, value)) for worker in split.workers]
+        return [
+            ({**own, "worker": worker.worker}, getattr(worker, value)) for worker in split.workers
+        ]
 
     seconds: list[tuple[Labels, float]] = [
         ({**own, "worker": worker.worker, "stage": stage}, spent)
@@ -135,9 +149,19 @@ def _metrics(record: RunRecord) -> Iterator[tuple[str, str, str, list[tuple[Labe
         "Busy seconds of each stage (side by side) of the tasks that ended.",
         seconds,
     )
-    yield "idle_seconds", "gauge", "Seconds without a task since the worker's first.", each("idle_s")
+    yield (
+        "idle_seconds",
+        "gauge",
+        "Seconds without a task since the worker's first.",
+        each("idle_s"),
+    )
     yield "worker_peak_memory_bytes", "gauge", "Largest resident set so far.", each("peak_memory")
-    yield "sources_per_second", "gauge", "Sources a second through all workers, lately.", [(own, record.sources_per_s)]
+    yield (
+        "sources_per_second",
+        "gauge",
+        "Sources a second through all workers, lately.",
+        [(own, record.sources_per_s)],
+    )
     if (left_s := record.left_s) is not None:
         yield "left_seconds", "gauge", "Seconds the rest will take at that rate.", [(own, left_s)]
 

@@ -1,4 +1,6 @@
-"""A run on the terminal: tasks, rows, rate, time left; where the time goes, worker by worker; what bounds it."""
+"""A run on the terminal: tasks, rows, rate, time left; where the time goes, worker by worker; what
+bounds it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ REFRESHES_PER_S = 2
 
 
 class TerminalProgress:
-    """A callback that draws a bar and a table on a terminal, or prints a line now and then elsewhere.
+    """A callback that draws a bar and a table on a terminal, or prints a line now and then
+    elsewhere.
 
     Parameters
     ----------
@@ -58,7 +61,8 @@ class TerminalProgress:
         console = Console(file=self._stream)
         if event.n_done:
             console.print(
-                f"{event.stage}: {event.n_done:,} of {event.n_tasks:,} tasks were done before", highlight=False
+                f"{event.stage}: {event.n_done:,} of {event.n_tasks:,} tasks were done before",
+                highlight=False,
             )
         self._live = None
         if console.is_terminal:
@@ -69,8 +73,12 @@ class TerminalProgress:
                 TextColumn("{task.fields[rate]}"),
             )
             self._bar = Progress(*columns, console=console)
-            self._task = self._bar.add_task(event.stage, total=event.n_tasks, completed=event.n_done, rate="")
-            self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_S)
+            self._task = self._bar.add_task(
+                event.stage, total=event.n_tasks, completed=event.n_done, rate=""
+            )
+            self._live = Live(
+                console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_S
+            )
             self._live.start()
 
     def _update(self, report: TaskReport) -> None:
@@ -81,7 +89,10 @@ class TerminalProgress:
         if self._live is None and time.perf_counter() - self._printed > self._every_s:
             self._printed = time.perf_counter()
             split = in_words(self._history.record.split)
-            line = f"{self._n_done:,} of {self._started.n_tasks:,} tasks, {self._rate()}, {self._left()} left"
+            line = (
+                f"{self._n_done:,} of {self._started.n_tasks:,} tasks, {self._rate()},"
+                f" {self._left()} left"
+            )
             self._say("; ".join(filter(None, (line, split))))
 
     def _end(self, event: RunEnded) -> None:
@@ -89,13 +100,19 @@ class TerminalProgress:
             self._live.stop()  # the last table stays
             self._live = None
         else:
-            print(*self._split_lines(), sep="\n", end="\n" * bool(self._n_rows), file=self._stream, flush=True)
+            print(
+                *self._split_lines(),
+                sep="\n",
+                end="\n" * bool(self._n_rows),
+                file=self._stream,
+                flush=True,
+            )
         failed = f", {event.n_failed:,} failed" * bool(event.n_failed)
         left = f", {event.n_left:,} left" * bool(event.n_left)
         if self._n_rows or failed or left:
             self._say(
-                f"{self._n_done:,} of {self._started.n_tasks:,} tasks in {event.wall_s:.1f} s, {self._rate()}"
-                f"{failed}{left}"
+                f"{self._n_done:,} of {self._started.n_tasks:,} tasks in {event.wall_s:.1f} s,"
+                f" {self._rate()}{failed}{left}"
             )
 
     def _draw(self) -> RenderableType:
@@ -103,8 +120,13 @@ class TerminalProgress:
         from rich.text import Text
 
         # here and not at every task: a record of thousands of tasks takes milliseconds to sum up
-        self._bar.update(self._task, completed=self._n_done, rate=f"{self._rate()}, {self._left()} left")
-        return Group(self._bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in self._split_lines()))
+        self._bar.update(
+            self._task, completed=self._n_done, rate=f"{self._rate()}, {self._left()} left"
+        )
+        return Group(
+            self._bar,
+            *(Text(line, no_wrap=True, overflow="ellipsis") for line in self._split_lines()),
+        )
 
     def _split_lines(self) -> list[str]:
         split = self._history.record.split
@@ -117,7 +139,11 @@ class TerminalProgress:
         left_s = self._history.record.left_s if self._started.n_rows else None
         if left_s is None:
             done_now = self._n_done - self._started.n_done
-            left_s = (time.perf_counter() - self._clock) / max(done_now, 1) * (self._started.n_tasks - self._n_done)
+            left_s = (
+                (time.perf_counter() - self._clock)
+                / max(done_now, 1)
+                * (self._started.n_tasks - self._n_done)
+            )
         return duration(left_s)
 
     def _say(self, text: str) -> None:

@@ -25,7 +25,8 @@ def run_stage(
     callbacks: Iterable[Callback] = (),
     rows: Callable[[Any], int] = lambda _: 0,
 ) -> dict[str, TaskReport]:
-    """Bring every task of a stage to an end, the largest first: so the workers run out of tasks together.
+    """Bring every task of a stage to an end, the largest first: so the workers run out of tasks
+    together.
 
     Parameters
     ----------
@@ -61,7 +62,16 @@ def run_stage(
 
     n_rows = sum(sizes.values())
     n_rows_left = sum(sizes[task.key] for task in left)
-    tell(RunStarted(stage, len(tasks), n_rows, len(reports), n_rows - n_rows_left, getattr(executor, "n_workers", 1)))
+    tell(
+        RunStarted(
+            stage,
+            len(tasks),
+            n_rows,
+            len(reports),
+            n_rows - n_rows_left,
+            getattr(executor, "n_workers", 1),
+        )
+    )
     try:
         for report in executor.run(Attempt(function, ledger), left):
             if not report.status.is_done:

@@ -1,13 +1,16 @@
 """Where the time of a run went: by worker and stage, from the reports of its tasks.
 
-Stages run side by side (the next rows are read while these are encoded and those before are written).  A stage's seconds are
-those in which it was *busy*: not those in which it waited for the stage before it or for room behind it.  Its share of the
-worker's wall time says how near it is to setting the pace, and the shares of all stages may add up to more than 1.  What
-bounds a worker is the largest share: a stage that is busy all the time cannot be overtaken, however many others are hidden
-behind it; where stages take turns, the largest is the one that would pay most to make faster.
+Stages run side by side (the next rows are read while these are encoded and those before are
+written).  A stage's seconds are those in which it was *busy*: not those in which it waited for the
+stage before it or for room behind it.  Its share of the worker's wall time says how near it is to
+setting the pace, and the shares of all stages may add up to more than 1.  What bounds a worker is
+the largest share: a stage that is busy all the time cannot be overtaken, however many others are
+hidden behind it; where stages take turns, the largest is the one that would pay most to make
+faster.
 
-Start-up, other and idle are wall time in which no stage is known to have been busy; they count in the same way.  Every
-number comes from the clocks of the workers themselves: a client whose clock is wrong changes nothing.
+Start-up, other and idle are wall time in which no stage is known to have been busy; they count in
+the same way.  Every number comes from the clocks of the workers themselves: a client whose clock is
+wrong changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from xpscale.types import TaskReport
 __all__ = ["STAGES", "TaskTime", "TimeSplit", "WorkerSplit"]
 
 STAGES = ("read", "decode", "to_device", "forward", "encode", "write")
-"""In the order in which the rows pass through them; `TaskReport` has the seconds of each as ``<stage>_s``."""
+"""In the order in which the rows pass through them; `TaskReport` has the seconds of each as
+``<stage>_s``.
+"""
 
 DECIMALS = 4  # of a second, in what is kept
 
@@ -68,7 +73,9 @@ class TaskTime:
     @staticmethod
     def of(report: TaskReport) -> TaskTime:
         """The times in a report."""
-        seconds: dict[str, Any] = {f"{stage}_s": round(getattr(report, f"{stage}_s"), DECIMALS) for stage in STAGES}
+        seconds: dict[str, Any] = {
+            f"{stage}_s": round(getattr(report, f"{stage}_s"), DECIMALS) for stage in STAGES
+        }
         return TaskTime(
             task=report.task,
             worker=report.worker,
@@ -95,7 +102,9 @@ class TaskTime:
 
     @property
     def other_s(self) -> float:
-        """Wall time that no stage accounts for; less than there is where stages were busy side by side."""
+        """Wall time that no stage accounts for; less than there is where stages were busy side by
+        side.
+        """
         return max(0.0, self.wall_s - sum(self.seconds.values()))
 
 
@@ -114,8 +123,8 @@ class WorkerSplit:
     seconds
         Busy seconds by stage, summed over its tasks.
     start_up_s
-        Wall time of its first task (of several begun together, the longest) that no stage accounts for: imports, loading
-        the model.
+        Wall time of its first task (of several begun together, the longest) that no stage accounts
+        for: imports, loading the model.
     other_s
         The same of its later tasks: looking into the ledger, waiting to try again.
     idle_s
@@ -154,12 +163,22 @@ class WorkerSplit:
     @property
     def spent(self) -> dict[str, float]:
         """Seconds of each stage, of ``start_up``, ``other`` and ``idle``."""
-        return {**self.seconds, "start_up": self.start_up_s, "other": self.other_s, "idle": self.idle_s}
+        return {
+            **self.seconds,
+            "start_up": self.start_up_s,
+            "other": self.other_s,
+            "idle": self.idle_s,
+        }
 
     @property
     def shares(self) -> dict[str, float]:
-        """`spent` as shares of the worker's wall time; they add up to more than 1 where stages run side by side."""
-        return {name: seconds / self.wall_s if self.wall_s else 0.0 for name, seconds in self.spent.items()}
+        """`spent` as shares of the worker's wall time; they add up to more than 1 where stages run
+        side by side.
+        """
+        return {
+            name: seconds / self.wall_s if self.wall_s else 0.0
+            for name, seconds in self.spent.items()
+        }
 
     @property
     def bound_by(self) -> str:
@@ -169,8 +188,12 @@ class WorkerSplit:
 
     @property
     def busiest_stage(self) -> str:
-        """The stage with the largest share: what bounds a run that is long enough to forget its start."""
-        return max(STAGES, key=lambda stage: self.seconds[stage]) if any(self.seconds.values()) else ""
+        """The stage with the largest share: what bounds a run that is long enough to forget its
+        start.
+        """
+        return (
+            max(STAGES, key=lambda stage: self.seconds[stage]) if any(self.seconds.values()) else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +209,9 @@ class TimeSplit:
         for task in tasks:
             by_worker.setdefault(task.worker, []).append(task)
         end = max((task.ended for own in by_worker.values() for task in own), default=0.0)
-        return TimeSplit(tuple(_worker_split(name, own, end) for name, own in sorted(by_worker.items())))
+        return TimeSplit(
+            tuple(_worker_split(name, own, end) for name, own in sorted(by_worker.items()))
+        )
 
     @property
     def total(self) -> WorkerSplit:
@@ -238,8 +263,12 @@ def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
         bytes_out=sum(task.bytes_out for task in tasks),
         wall_s=wall_s,
         seconds=seconds,
-        start_up_s=max(task.other_s for task in tasks if task.started < first_end or task is tasks[0]),
-        other_s=sum(task.other_s for task in tasks if task.started >= first_end and task is not tasks[0]),
+        start_up_s=max(
+            task.other_s for task in tasks if task.started < first_end or task is tasks[0]
+        ),
+        other_s=sum(
+            task.other_s for task in tasks if task.started >= first_end and task is not tasks[0]
+        ),
         idle_s=max(0.0, wall_s - busy_s),
         peak_memory=max(task.peak_memory for task in tasks),
     )

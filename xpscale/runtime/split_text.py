@@ -19,37 +19,46 @@ def plain(name: str) -> str:
 
 
 def in_words(split: TimeSplit) -> str:
-    """``read 12%, forward 61%, ... of worker time; bound by forward; 98,000 sources/s, 90 MB/s in, 85 MB/s out``.
+    """``read 12%, forward 61%, ... of worker time; bound by forward; 98,000 sources/s, 90 MB/s in,
+    85 MB/s out``.
 
     Empty before the first task has ended.
     """
     total = split.total
     if not total.bound_by:
         return ""
-    spent = ", ".join(f"{plain(name)} {share:.0%}" for name, share in total.shares.items() if share >= SHOWN)
+    spent = ", ".join(
+        f"{plain(name)} {share:.0%}" for name, share in total.shares.items() if share >= SHOWN
+    )
     side_by_side = " (stages side by side)" if sum(total.shares.values()) > 1 + SHOWN else ""
     rates = ", ".join((f"{split.sources_per_s:,.0f} sources/s", *_flows(split)))
     return f"{spent} of worker time{side_by_side}; {bounds(split)}; {rates}"
 
 
 def bounds(split: TimeSplit) -> str:
-    """``bound by write``; ``bound by start up, then by write`` where no stage took most of the time."""
+    """``bound by write``; ``bound by start up, then by write`` where no stage took most of the
+    time.
+    """
     total = split.total
-    after = f", then by {plain(total.busiest_stage)}" * (total.busiest_stage not in ("", total.bound_by))
+    after = f", then by {plain(total.busiest_stage)}" * (
+        total.busiest_stage not in ("", total.bound_by)
+    )
     return f"bound by {plain(total.bound_by)}{after}"
 
 
 def as_table(split: TimeSplit) -> list[str]:
     """Lines of a table: a row a worker (of very many the most idle), and one of all.
 
-    Tasks; sources, bytes in and bytes out a second of the worker's wall time; shares of it in which each stage was busy;
-    peak memory.
+    Tasks; sources, bytes in and bytes out a second of the worker's wall time; shares of it in which
+    each stage was busy; peak memory.
     """
     total = split.total
     spent = [name for name, share in total.shares.items() if share >= SHOWN]
     idlest = sorted(split.workers, key=lambda worker: worker.idle_s, reverse=True)[:MAX_WORKERS]
     head = ["worker", "tasks", "sources/s", "in", "out", *map(plain, spent), "memory"]
-    rows = [_row(worker, worker, spent) for worker in sorted(idlest, key=lambda worker: worker.worker)]
+    rows = [
+        _row(worker, worker, spent) for worker in sorted(idlest, key=lambda worker: worker.worker)
+    ]
     if len(split.workers) > 1:
         rows.append(_row(total, split, spent))
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

@@ -1,7 +1,8 @@
 """Spectra in blocks: some ten thousand rows that lie together and are read by themselves.
 
-A partition is too large a piece to shuffle by.  A spectra store is read chunk by chunk (16,384 rows, a few range requests),
-Parquet row group by row group; any other reader partition by partition.
+A partition is too large a piece to shuffle by.  A spectra store is read chunk by chunk (16,384
+rows, a few range requests), Parquet row group by row group; any other reader partition by
+partition.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Block:
 
 
 def blocks_of(reader: SpectraReader) -> tuple[Block, ...]:
-    """All rows of a reader, each in one block; blocks that lie close together on the sky are neighbours in a spectra store."""
+    """All rows of a reader, each in one block; blocks that lie close together on the sky are
+    neighbours in a spectra store.
+    """
     if isinstance(reader, SpectraStore):
         return tuple(
             Block(min(CHUNK_ROWS, partition.n_rows - start), partition, start)
@@ -81,9 +84,11 @@ def read_block(reader: SpectraReader, block: Block) -> SpectraBatch:
 def row_blocks(
     reader: SpectraReader, partition: Partition, n_rows: int, *, errors: bool, watch: Stopwatch
 ) -> Iterator[SpectraBatch]:
-    """The rows of a partition, sorted by position, so many at a time; each block is good until the next is asked for.
+    """The rows of a partition, sorted by position, so many at a time; each block is good until the
+    next is asked for.
 
-    A spectra store is read block by block.  Of another reader the whole partition is in memory: it has to be sorted.
+    A spectra store is read block by block.  Of another reader the whole partition is in memory: it
+    has to be sorted.
     """
     if isinstance(reader, SpectraStore):
         yield from reader.blocks(partition, n_rows, errors=errors, watch=watch)
@@ -91,7 +96,9 @@ def row_blocks(
     with watch("read_s"):
         whole = reader.read(partition, errors=errors)
     watch.n_bytes += sum(
-        getattr(whole, field.name).nbytes for field in fields(whole) if getattr(whole, field.name) is not None
+        getattr(whole, field.name).nbytes
+        for field in fields(whole)
+        if getattr(whole, field.name) is not None
     )
     for start in range(0, len(whole), n_rows):
         yield whole.take(slice(start, start + n_rows))

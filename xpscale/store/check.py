@@ -1,4 +1,6 @@
-"""Is this a sound spectra store?  Every object's bytes, every partition's rows, and the sums of the ingest report."""
+"""Is this a sound spectra store?  Every object's bytes, every partition's rows, and the sums of the
+ingest report.
+"""
 
 from __future__ import annotations
 
@@ -53,21 +55,28 @@ class StoreCheck:
 def check_store(store: SpectraStore) -> StoreCheck:
     """Read a whole store and verify it.
 
-    The table of partitions must be the sealed one; every object it lists must be there with its size and sha256, and none
-    else; every partition must have its rows, sorted by position and inside its pixel; no ``source_id`` may stand twice in
-    a partition; and the ingest report must reconcile: read = written + rejected, in total and for every file.
+    The table of partitions must be the sealed one; every object it lists must be there with its
+    size and sha256, and none else; every partition must have its rows, sorted by position and
+    inside its pixel; no ``source_id`` may stand twice in a partition; and the ingest report must
+    reconcile: read = written + rejected, in total and for every file.
     """
     table = json.loads(store.storage.read(PARTITIONS))
     listed: dict[str, list[Any]] = {}
     for row in table:
         listed.update(row["objects"])
     report = _report(store)
-    problems = list(_reconcile(store, report)) if report else [f"{REPORT} is missing or is not JSON"]
+    problems = (
+        list(_reconcile(store, report)) if report else [f"{REPORT} is missing or is not JSON"]
+    )
     if table_digest(table) != store.digest:
-        problems.append(f"{PARTITIONS} is not the table that zarr.json was sealed with (digest differs)")
+        problems.append(
+            f"{PARTITIONS} is not the table that zarr.json was sealed with (digest differs)"
+        )
     problems += _strays(store, listed)
     with ThreadPoolExecutor(8) as threads:
-        problems += [p for p in threads.map(lambda item: _object_problem(store, *item), listed.items()) if p]
+        problems += [
+            p for p in threads.map(lambda item: _object_problem(store, *item), listed.items()) if p
+        ]
     for partition in store.partitions:
         problems += _partition_problems(store, partition)
     return StoreCheck(
@@ -91,7 +100,10 @@ def _report(store: SpectraStore) -> dict[str, Any]:
 
 
 def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:
-    for name, row in [("the report", report), *((f"file {f['name']}", f) for f in report.get("files", []))]:
+    for name, row in [
+        ("the report", report),
+        *((f"file {f['name']}", f) for f in report.get("files", [])),
+    ]:
         if row["n_read"] != row["n_written"] + sum(row["n_rejected"].values()):
             yield (
                 f"{name} does not reconcile: {row['n_read']} read, {row['n_written']} written, "
@@ -102,14 +114,23 @@ def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:
         if in_files != report[name]:
             yield f"the report has {name} {report[name]}, its files sum to {in_files}"
     if len(report.get("quarantined", [])) != store.attributes.get("n_quarantined", 0):
-        yield f"{len(report.get('quarantined', []))} files are set aside in the report, zarr.json says otherwise"
+        yield (
+            f"{len(report.get('quarantined', []))} files are set aside in the report, zarr.json"
+            " says otherwise"
+        )
     rows = sum(partition.n_rows for partition in store.partitions)
     if not rows == store.n_rows == report["n_written"]:
-        yield f"{rows} rows in partitions, {store.n_rows} in zarr.json, {report['n_written']} in the report"
+        yield (
+            f"{rows} rows in partitions, {store.n_rows} in zarr.json, {report['n_written']} in the"
+            " report"
+        )
 
 
 def _strays(store: SpectraStore, listed: Mapping[str, Any]) -> list[str]:
-    own = {"zarr.json", *(f"Norder={partition.pixel.order}/zarr.json" for partition in store.partitions)}
+    own = {
+        "zarr.json",
+        *(f"Norder={partition.pixel.order}/zarr.json" for partition in store.partitions),
+    }
     return [
         f"{key} is in the store, but the store does not list it"
         for key in store.storage.list()

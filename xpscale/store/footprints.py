@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Footprint", "count_pixels", "row_groups_by_pixel"]
 
 MOST_PIXELS = 4096
-"""Pixels of a footprint at most: 32 KB a row group.  One that needs more is kept at a coarser order."""
+"""Pixels of a footprint at most: 32 KB a row group.  One that needs more is kept at a coarser
+order.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,8 @@ def count_pixels(index: NDArray[np.int64]) -> NDArray[np.int64]:
 def row_groups_by_pixel(
     pixels: Sequence[Pixel], footprints: Sequence[Sequence[Footprint]]
 ) -> list[list[tuple[int, tuple[int, ...]]]]:
-    """For every pixel the files, by number, and their row groups that may have rows in it (never one too few).
+    """For every pixel the files, by number, and their row groups that may have rows in it (never
+    one too few).
 
     Parameters
     ----------
@@ -61,7 +64,9 @@ def row_groups_by_pixel(
             shift = 2 * (COUNT_ORDER - footprint.order)
             edges = np.zeros(len(pixels) + 1, np.int64)
             np.add.at(edges, np.searchsorted(ranges[:, 1], footprint.numbers << shift, "right"), 1)
-            np.add.at(edges, np.searchsorted(ranges[:, 0], (footprint.numbers + 1) << shift, "left"), -1)
+            np.add.at(
+                edges, np.searchsorted(ranges[:, 0], (footprint.numbers + 1) << shift, "left"), -1
+            )
             for touched in np.flatnonzero(np.cumsum(edges)[:-1] > 0).tolist():
                 of_file.setdefault(touched, []).append(number)
         for touched, numbers in of_file.items():

@@ -18,7 +18,9 @@ __all__ = ["StoreInfo", "store_info"]
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """Numbers of a store; ``magnitudes`` counts sources by G rounded down, ``quarantined`` names files left out."""
+    """Numbers of a store; ``magnitudes`` counts sources by G rounded down, ``quarantined`` names
+    files left out.
+    """
 
     url: str
     release: str
@@ -46,8 +48,11 @@ class StoreInfo:
                 f"{self.n_rows:,} sources, {self.n_coefficients} coefficients ({self.n_bp} BP)",
                 f"{self.release}: {self.origin}",
                 f"digest {self.digest}",
-                f"{self.n_read:,} read, {self.n_rows:,} written, {n_rejected:,} rejected; "
-                f"{self.n_movers:,} written lie in another pixel of order 8 than their source_id says",
+                (
+                    f"{self.n_read:,} read, {self.n_rows:,} written, {n_rejected:,} rejected;"
+                    f" {self.n_movers:,} written lie in another pixel of order 8 than their source_id"
+                    " says"
+                ),
                 *_bars("rejected", self.n_rejected),
                 *(f"set aside: {file['name']}: {file['reason']}" for file in self.quarantined),
                 *_bars(f"{self.n_partitions:,} partitions", self.partitions_by_order, "order "),
@@ -57,7 +62,9 @@ class StoreInfo:
 
 
 def _bars(title: str, counts: Mapping[str, int], prefix: str = "") -> list[str]:
-    """A title and a line for each number, the largest with a bar of 40 blocks; nothing if there are no numbers."""
+    """A title and a line for each number, the largest with a bar of 40 blocks; nothing if there are
+    no numbers.
+    """
     if not counts:
         return []
     most, width = max(counts.values()), max(map(len, counts))

@@ -13,8 +13,9 @@
         _xpscale/ingest.json                   what the store is made of
         _xpscale/report.json                   rows read, written, rejected by reason; in total and by file; files set aside
 
-Any partition opens by itself, without xpscale: ``zarr.open_group(f"{STORE}/Norder=5/Npix=1234")``, or
-``xarray.open_zarr(f"{STORE}/Norder=5/Npix=1234", consolidated=False)`` with dimensions ``source`` and ``coefficient``.
+Any partition opens by itself, without xpscale: ``zarr.open_group(f"{STORE}/Norder=5/Npix=1234")``,
+or ``xarray.open_zarr(f"{STORE}/Norder=5/Npix=1234", consolidated=False)`` with dimensions
+``source`` and ``coefficient``.
 
 Attributes of the root group:
 
@@ -35,8 +36,8 @@ Attributes of the root group:
 ``credit``
     The acknowledgement that Gaia asks of everyone who uses its data.
 
-A partition's group has ``order`` and ``pixel``; each array ``units`` (as the Gaia archive writes them; empty for none) and
-``description``.
+A partition's group has ``order`` and ``pixel``; each array ``units`` (as the Gaia archive writes
+them; empty for none) and ``description``.
 """
 
 from __future__ import annotations
@@ -70,15 +71,17 @@ INGEST = "_xpscale/ingest.json"
 REPORT = "_xpscale/report.json"
 
 CREDIT = (
-    "This work has made use of data from the European Space Agency (ESA) mission Gaia "
-    "(https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis Consortium "
-    "(DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)."
+    "This work has made use of data from the European Space Agency (ESA) mission Gaia"
+    " (https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis"
+    " Consortium (DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array of a partition: name (as in `xpscale.types.SpectraBatch`), dtype, unit, meaning and dimensions."""
+    """One array of a partition: name (as in `xpscale.types.SpectraBatch`), dtype, unit, meaning and
+    dimensions.
+    """
 
     name: str
     dtype: str
@@ -118,9 +121,12 @@ CORRELATIONS = tuple(
         f"{band.lower()}_correlations",
         "float32",
         "",
-        f"Correlations of {band} coefficients: strict lower triangle by rows, (1,0), (2,0), (2,1), (3,0), ...",
+        f"Correlations of {band} coefficients: strict lower triangle by rows, (1,0), (2,0), (2,1),"
+        " (3,0), ...",
         dimensions=("source", f"{band.lower()}_pair"),
     )
     for band in ("BP", "RP")
 )
-"""What an ingest with correlations adds to a partition, with shape (N, n (n - 1) / 2) for the band's n coefficients."""
+"""What an ingest with correlations adds to a partition, with shape (N, n (n - 1) / 2) for the
+band's n coefficients.
+"""

@@ -7,7 +7,14 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra
-from xpscale.store.parquet_files import content_digest, footers, hats_pixel, is_parquet, list_files, vector_widths
+from xpscale.store.parquet_files import (
+    content_digest,
+    footers,
+    hats_pixel,
+    is_parquet,
+    list_files,
+    vector_widths,
+)
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore, open_store
 
@@ -65,7 +72,9 @@ def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> Par
     root = root or (f"{table}/dataset".lstrip("/") if properties else "")
     sizes = list_files(storage, root)
     if not sizes:
-        raise NotFoundError(f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address")
+        raise NotFoundError(
+            f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address"
+        )
     files = footers(storage, sizes)
     where = f"{storage.url}/{files[0].key}"
     spectra = find_xp_columns(files[0].columns, where)
@@ -73,23 +82,37 @@ def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> Par
     sources = find_source_columns(files[0].columns, where, *position)
     if sources is None:
         raise InvalidInputError(
-            f"{where} lacks one of {position[0]}, {position[1]} and phot_g_mean_flux (or phot_g_mean_mag)",
+            f"{where} lacks one of {position[0]}, {position[1]} and phot_g_mean_flux (or"
+            " phot_g_mean_mag)",
             "Join them from gaia_source, or give them to 'xpscale ingest' with --sources",
         )
     for file in files:
         lacking = sorted({*spectra.names, *sources.names} - set(file.columns))
         if lacking:
-            raise InvalidInputError(f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has")
+            raise InvalidInputError(
+                f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has"
+            )
     widths = vector_widths(storage, files, spectra.coefficients)
     is_hats = all(hats_pixel(file.key) is not None for file in files)
     digest = content_digest(files)
     return ParquetSpectra(
-        storage, root, spectra, sources, spectra.n_bp(widths), sum(widths), digest, is_hats, max_rows, files
+        storage,
+        root,
+        spectra,
+        sources,
+        spectra.n_bp(widths),
+        sum(widths),
+        digest,
+        is_hats,
+        max_rows,
+        files,
     )
 
 
 def _hats_properties(storage: Storage) -> tuple[str, dict[str, str]]:
-    """The folder of a HATS catalogue below ``storage`` and its properties, both empty if it is none."""
+    """The folder of a HATS catalogue below ``storage`` and its properties, both empty if it is
+    none.
+    """
     collection = _properties(storage, "collection.properties")
     table = collection.get("hats_primary_table_url", "")
     place = storage / table if table else storage

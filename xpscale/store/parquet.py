@@ -1,11 +1,13 @@
 """Spectra in a Parquet folder or HATS catalogue that somebody else made, read as they are.
 
-Coefficients may be lists, fixed-size lists, or one scalar column each, under any name that `xpscale.columns` knows.
+Coefficients may be lists, fixed-size lists, or one scalar column each, under any name that
+`xpscale.columns` knows.
 
-A HATS catalogue's pixels are the partitions.  The files of a plain folder may hold any rows in any order: one pass over
-``ra, dec`` counts sources per pixel and notes which row groups reach into which, the partitions follow from the counts as in
-an ingest, and reading one reads the row groups that have rows there.  That is quick where files are sorted by position or
-``source_id``; where every row group reaches everywhere, `ParquetSpectra.read_factor` says what it costs.
+A HATS catalogue's pixels are the partitions.  The files of a plain folder may hold any rows in any
+order: one pass over ``ra, dec`` counts sources per pixel and notes which row groups reach into
+which, the partitions follow from the counts as in an ingest, and reading one reads the row groups
+that have rows there.  That is quick where files are sorted by position or ``source_id``; where
+every row group reaches everywhere, `ParquetSpectra.read_factor` says what it costs.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class ParquetPartition(Partition):
 class ParquetSpectra:
     """A Parquet folder, file or HATS catalogue with XP spectra; a `xpscale.types.SpectraReader`.
 
-    Pickles as its description: a worker neither lists files nor reads footers that its tasks do not need.
+    Pickles as its description: a worker neither lists files nor reads footers that its tasks do not
+    need.
 
     Parameters
     ----------
@@ -79,8 +82,9 @@ class ParquetSpectra:
     n_bp, n_coefficients
         BP coefficients (0 if the columns do not tell), and all.
     digest
-        Content hash over every file's name, size and footer (schema, row groups with their offsets, sizes and statistics).
-        A change inside a data page that leaves all of these as they were is not noticed.
+        Content hash over every file's name, size and footer (schema, row groups with their offsets,
+        sizes and statistics). A change inside a data page that leaves all of these as they were is
+        not noticed.
     is_hats
         Whether files are one or more a HEALPix pixel.
     max_rows
@@ -99,7 +103,15 @@ class ParquetSpectra:
     _known_files: tuple[ParquetFile, ...] = field(default=(), repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        described = (self.storage, self.root, self.spectra, self.sources, self.n_bp, self.n_coefficients, self.digest)
+        described = (
+            self.storage,
+            self.root,
+            self.spectra,
+            self.sources,
+            self.n_bp,
+            self.n_coefficients,
+            self.digest,
+        )
         return ParquetSpectra, (*described, self.is_hats, self.max_rows)
 
     @property
@@ -114,7 +126,9 @@ class ParquetSpectra:
             return self._known_files
         files = footers(self.storage, list_files(self.storage, self.root))
         if content_digest(files) != self.digest:
-            raise ConflictError(f"{self.url} has changed while it was in use", "Start the run again")
+            raise ConflictError(
+                f"{self.url} has changed while it was in use", "Start the run again"
+            )
         return files
 
     @property
@@ -124,7 +138,9 @@ class ParquetSpectra:
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, sorted by position on the sky; of a plain folder they take one pass over the positions."""
+        """All partitions, sorted by position on the sky; of a plain folder they take one pass over
+        the positions.
+        """
         found = self._hats_partitions() if self.is_hats else self._counted_partitions()
         return tuple(sorted(found, key=lambda partition: partition.pixel.index_range))
 
@@ -149,7 +165,8 @@ class ParquetSpectra:
         partition
             One of `partitions`.
         errors
-            Whether to read the coefficient errors.  They are ``None`` also where the table has none.
+            Whether to read the coefficient errors.  They are ``None`` also where the table has
+            none.
 
         Raises
         ------
@@ -168,8 +185,8 @@ class ParquetSpectra:
                 inside = (index >= low) & (index < high)
                 if self.is_hats and not inside.all():
                     raise InvalidInputError(
-                        f"{self.storage.url}/{groups.file}: {int((~inside).sum())} rows lie outside {partition.pixel} by "
-                        f" {self.sources.ra}, {self.sources.dec}",
+                        f"{self.storage.url}/{groups.file}: {int((~inside).sum())} rows lie outside"
+                        f" {partition.pixel} by  {self.sources.ra}, {self.sources.dec}",
                         f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
                     )
                 batches.append(batch if inside.all() else batch.take(inside))
@@ -177,30 +194,44 @@ class ParquetSpectra:
         whole = SpectraBatch.concatenate(batches) if len(batches) != 1 else batches[0]
         del batches  # sorting makes a copy, too
         if len(whole) != partition.n_rows:
-            raise ConflictError(f"{self.url} has changed while it was in use", "Start the run again")
+            raise ConflictError(
+                f"{self.url} has changed while it was in use", "Start the run again"
+            )
         return whole.take(np.lexsort((whole.source_id, np.concatenate(indexes))))
 
     def __str__(self) -> str:
-        kind = "HATS catalogue" if self.is_hats else f"{len(self.files):,} Parquet file{'s' * (len(self.files) > 1)}"
+        kind = (
+            "HATS catalogue"
+            if self.is_hats
+            else f"{len(self.files):,} Parquet file{'s' * (len(self.files) > 1)}"
+        )
         shape = "scalar columns" if self.spectra.is_scalar else "arrays"
         remark = f"; G flux from {self.sources.g}" if self.sources.g_is_magnitude else ""
         return f"{self.n_rows:,} sources · {kind}, {shape} {self.spectra}{remark} · {self.url}"
 
-    # -- rows ---------------------------------------------------------------------------------------------------
+    # -- rows
+    # ----------------------------------------------------------------------------------------------
 
     def read_row_groups(self, groups: RowGroups, errors: bool = True) -> Iterator[SpectraBatch]:
         """Rows as they stand in a file, in batches of a bounded size; positions may be missing."""
         vectors = [*self.spectra.coefficients, *(self.spectra.errors if errors else ())]
-        names = list(dict.fromkeys([*self.sources.names, *(name for group in vectors for name in group)]))
-        for number, table in read_file(self.storage, groups.file, groups.n_bytes, groups.numbers, names):
-            yield self._batch(table, f"{self.storage.url}/{groups.file}, row group {number}", errors)
+        names = list(
+            dict.fromkeys([*self.sources.names, *(name for group in vectors for name in group)])
+        )
+        for number, table in read_file(
+            self.storage, groups.file, groups.n_bytes, groups.numbers, names
+        ):
+            yield self._batch(
+                table, f"{self.storage.url}/{groups.file}, row group {number}", errors
+            )
 
     def _batch(self, table: pa.Table, where: str, errors: bool) -> SpectraBatch:
         source_id = table[self.sources.source_id]
         identifiers = np.asarray(source_id.to_numpy())
         if source_id.null_count or identifiers.dtype.kind not in "iu":
             raise InvalidInputError(
-                f"{where}: {self.sources.source_id} is {source_id.type} with {source_id.null_count} nulls",
+                f"{where}: {self.sources.source_id} is {source_id.type} with {source_id.null_count}"
+                " nulls",
                 "Identifiers must be integers, one a row",
             )
         ra, dec, g = (
@@ -227,13 +258,15 @@ class ParquetSpectra:
         placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
         if not placed.all():
             raise InvalidInputError(
-                f"{self.storage.url}/{file} has {int((~placed).sum())} rows without a position in {self.sources.ra}, "
-                f"{self.sources.dec}",
-                f"Make a spectra store of it, which counts and leaves them out: 'xpscale ingest {self.url} STORE'",
+                f"{self.storage.url}/{file} has {int((~placed).sum())} rows without a position in"
+                f" {self.sources.ra}, {self.sources.dec}",
+                "Make a spectra store of it, which counts and leaves them out: 'xpscale ingest"
+                f" {self.url} STORE'",
             )
         return ra, dec
 
-    # -- partitions ---------------------------------------------------------------------------------------------
+    # -- partitions
+    # ---------------------------------------------------------------------------------------------
 
     def _hats_partitions(self) -> list[ParquetPartition]:
         by_pixel: dict[Pixel, list[ParquetFile]] = {}
@@ -246,7 +279,10 @@ class ParquetSpectra:
                 pixel,
                 sum(file.n_rows for file in files),
                 pixel.key,
-                tuple(RowGroups(file.key, file.n_bytes, tuple(range(len(file.row_group_rows)))) for file in files),
+                tuple(
+                    RowGroups(file.key, file.n_bytes, tuple(range(len(file.row_group_rows))))
+                    for file in files
+                ),
             )
             for pixel, files in by_pixel.items()
         ]
@@ -254,7 +290,9 @@ class ParquetSpectra:
     def _counted_partitions(self) -> list[ParquetPartition]:
         counts, counting = np.zeros(12 * 4**COUNT_ORDER, np.int64), Lock()
         with ThreadPoolExecutor(THREADS) as threads:
-            footprints = list(threads.map(lambda file: self._count(file, counts, counting), self.files))
+            footprints = list(
+                threads.map(lambda file: self._count(file, counts, counting), self.files)
+            )
         partitions = adaptive_partitions(counts, self.max_rows)
         touching = row_groups_by_pixel([partition.pixel for partition in partitions], footprints)
         return [
@@ -262,20 +300,32 @@ class ParquetSpectra:
                 partition.pixel,
                 partition.n_rows,
                 partition.key,
-                tuple(RowGroups(self.files[i].key, self.files[i].n_bytes, numbers) for i, numbers in groups),
+                tuple(
+                    RowGroups(self.files[i].key, self.files[i].n_bytes, numbers)
+                    for i, numbers in groups
+                ),
             )
             for partition, groups in zip(partitions, touching, strict=True)
         ]
 
-    def _count(self, file: ParquetFile, counts: NDArray[np.int64], counting: Lock) -> list[Footprint]:
-        """Add a file's sources to the counts, one array for all threads; its row groups' footprints."""
+    def _count(
+        self, file: ParquetFile, counts: NDArray[np.int64], counting: Lock
+    ) -> list[Footprint]:
+        """Add a file's sources to the counts, one array for all threads; its row groups'
+        footprints.
+        """
         names = [self.sources.ra, self.sources.dec]
         groups = tuple(range(len(file.row_group_rows)))
         pixels: dict[int, list[NDArray[np.int64]]] = {number: [] for number in groups}
         for number, table in read_file(self.storage, file.key, file.n_bytes, groups, names):
             ra, dec = (np.asarray(table[name].to_numpy(), np.float64) for name in names)
-            found, rows = np.unique(count_pixels(healpix_29(*self._positions(file.key, ra, dec))), return_counts=True)
+            found, rows = np.unique(
+                count_pixels(healpix_29(*self._positions(file.key, ra, dec))), return_counts=True
+            )
             with counting:
                 counts[found] += rows
             pixels[number].append(found)
-        return [Footprint.of(np.concatenate([np.empty(0, np.int64), *pixels[number]])) for number in groups]
+        return [
+            Footprint.of(np.concatenate([np.empty(0, np.int64), *pixels[number]]))
+            for number in groups
+        ]

@@ -36,14 +36,20 @@ __all__ = [
 THREADS = 16
 FOOTER_BYTES = 1 << 16
 BATCH_ROWS = 32_768
-"""Rows decoded at once: 0.3 GB of memory for 110 coefficients and errors, however long row groups are."""
+"""Rows decoded at once: 0.3 GB of memory for 110 coefficients and errors, however long row groups
+are.
+"""
 STREAM_BYTES = 1 << 20
-_HATS = re.compile(r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)")
+_HATS = re.compile(
+    r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
-    """One data file: key below the storage, size, rows of each row group, columns, SHA-256 of its footer."""
+    """One data file: key below the storage, size, rows of each row group, columns, SHA-256 of its
+    footer.
+    """
 
     key: str
     n_bytes: int
@@ -58,19 +64,25 @@ class ParquetFile:
 
 
 def is_parquet(name: str) -> bool:
-    """Whether a file of this name is taken for Parquet data (``_metadata`` and the like are not)."""
+    """Whether a file of this name is taken for Parquet data (``_metadata`` and the like are
+    not).
+    """
     base = name.rsplit("/", 1)[-1]
     return base.endswith((".parquet", ".pq")) and not base.startswith(("_", "."))
 
 
 def hats_pixel(key: str) -> Pixel | None:
-    """The pixel in a HATS data file's path, ``.../Norder=5/Dir=0/Npix=1234.parquet``; ``None`` if it is no such path."""
+    """The pixel in a HATS data file's path, ``.../Norder=5/Dir=0/Npix=1234.parquet``; ``None`` if
+    it is no such path.
+    """
     match = _HATS.fullmatch(key)
     return Pixel(int(match["order"]), int(match["number"])) if match else None
 
 
 def list_files(storage: Storage, root: str) -> dict[str, int]:
-    """Data files below a folder (or the one file) and their sizes.  Where some are HATS leaves, only those."""
+    """Data files below a folder (or the one file) and their sizes.  Where some are HATS leaves,
+    only those.
+    """
     if is_parquet(root) and (size := storage.size(root)) is not None:
         return {root: size}
     found = {key: n_bytes for key, n_bytes in storage.list(root).items() if is_parquet(key)}
@@ -118,7 +130,8 @@ def content_digest(files: Iterable[ParquetFile]) -> str:
 def read_file(
     storage: Storage, key: str, n_bytes: int, row_groups: Sequence[int], columns: Sequence[str]
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Some columns of some row groups of a file, as (number of the row group, at most `BATCH_ROWS` of its rows).
+    """Some columns of some row groups of a file, as (number of the row group, at most `BATCH_ROWS`
+    of its rows).
 
     Raises
     ------
@@ -131,13 +144,18 @@ def read_file(
     import pyarrow.parquet as pq
 
     if storage.size(key) != n_bytes:
-        raise ConflictError(f"{storage.url}/{key} has changed while it was in use", "Start the run again")
-    # a remote file is fetched in few large ranges; a local one is streamed, for a row group may have a million rows
+        raise ConflictError(
+            f"{storage.url}/{key} has changed while it was in use", "Start the run again"
+        )
+    # a remote file is fetched in few large ranges; a local one is streamed, for a row group may
+    # have a million rows
     options = {"buffer_size": STREAM_BYTES} if storage.is_local else {"pre_buffer": True}
     try:
         with storage.open(key) as stream, pq.ParquetFile(stream, **options) as file:
             for number in row_groups:
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=[number], columns=list(columns)):
+                for batch in file.iter_batches(
+                    BATCH_ROWS, row_groups=[number], columns=list(columns)
+                ):
                     yield number, pa.Table.from_batches([batch])
     except XpscaleError:
         raise
@@ -145,8 +163,11 @@ def read_file(
         raise _damaged(storage, key, error) from error
 
 
-def vector_widths(storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
-    """How many coefficients each group of columns holds: from names or types, else the first row that has any.
+def vector_widths(
+    storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]
+) -> tuple[int, ...]:
+    """How many coefficients each group of columns holds: from names or types, else the first row
+    that has any.
 
     Raises
     ------
@@ -160,23 +181,32 @@ def vector_widths(storage: Storage, files: Sequence[ParquetFile], groups: Sequen
     missing = [group[0] for group in groups]
     widths: dict[str, int] = {}
     for file in files:
-        for _, table in read_file(storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing):
+        for _, table in read_file(
+            storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing
+        ):
             for name in list(missing):
                 array = table[name].combine_chunks()
                 _require_numbers(array.type, f"{storage.url}/{file.key}", name)
-                width = array.type.list_size if pa.types.is_fixed_size_list(array.type) else _longest(array)
+                width = (
+                    array.type.list_size
+                    if pa.types.is_fixed_size_list(array.type)
+                    else _longest(array)
+                )
                 if width:
                     widths[name] = width
                     missing.remove(name)
             if not missing:
                 return tuple(widths[group[0]] for group in groups)
-    raise InvalidInputError(f"{storage.url} has no row with {' and '.join(missing)}", "Check the files")
+    raise InvalidInputError(
+        f"{storage.url} has no row with {' and '.join(missing)}", "Check the files"
+    )
 
 
 def arrow_vectors(
     table: pa.Table, groups: Sequence[tuple[str, ...]], widths: Sequence[int], where: str
 ) -> NDArray[np.float32]:
-    """Coefficients or errors of a table's rows, side by side, float32, with shape (N, C); NaN where missing.
+    """Coefficients or errors of a table's rows, side by side, float32, with shape (N, C); NaN where
+    missing.
 
     Parameters
     ----------
@@ -191,13 +221,19 @@ def arrow_vectors(
     """
     out = np.full((table.num_rows, sum(widths)), np.nan, np.float32)
     start = 0
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is rejected as such
+    with np.errstate(
+        over="ignore"
+    ):  # a float64 beyond float32 becomes infinite, and is rejected as such
         for group, width in zip(groups, widths, strict=True):
             if len(group) > 1:
                 for i, name in enumerate(group):
                     out[:, start + i] = table[name].to_numpy()
             else:
-                _fill(out[:, start : start + width], table[group[0]].combine_chunks(), f"{where}, column {group[0]}")
+                _fill(
+                    out[:, start : start + width],
+                    table[group[0]].combine_chunks(),
+                    f"{where}, column {group[0]}",
+                )
             start += width
     return out
 
@@ -214,7 +250,8 @@ def _fill(out: NDArray[np.float32], array: Any, where: str) -> None:
     if np.any(lengths != width):
         row = int(np.flatnonzero(present)[np.flatnonzero(lengths != width)[0]])
         raise InvalidInputError(
-            f"{where}: row {row} has {int(lengths[lengths != width][0])} values, others have {width}",
+            f"{where}: row {row} has {int(lengths[lengths != width][0])} values, others have"
+            f" {width}",
             "Every row must have all coefficients, or none",
         )
     values = pc.list_flatten(array)
@@ -232,13 +269,20 @@ def _longest(array: Any) -> int:
 def _require_numbers(kind: Any, where: str, name: str) -> None:
     import pyarrow as pa
 
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not is_list or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+    is_list = (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+    if not is_list or not (
+        pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
+    ):
         raise InvalidInputError(
-            f"{where}: column {name} is {kind}", "Coefficients must be lists of numbers, or one column each"
+            f"{where}: column {name} is {kind}",
+            "Coefficients must be lists of numbers, or one column each",
         )
 
 
 def _damaged(storage: Storage, key: str, why: object) -> InvalidInputError:
     line = str(why).strip().splitlines()[0][:200]
-    return InvalidInputError(f"{storage.url}/{key} is not sound Parquet ({line})", "Fetch or write it again")
+    return InvalidInputError(
+        f"{storage.url}/{key} is not sound Parquet ({line})", "Fetch or write it again"
+    )

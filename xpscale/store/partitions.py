@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["COUNT_ORDER", "DEFAULT_MAX_ROWS", "adaptive_partitions"]
 
 COUNT_ORDER = 8
-"""HEALPix order at which sources are counted: the finest partition there can be (0.05 square degrees)."""
+"""HEALPix order at which sources are counted: the finest partition there can be (0.05 square
+degrees).
+"""
 
 DEFAULT_MAX_ROWS = 262_144
-"""Rows of a partition at most, unless one pixel of `COUNT_ORDER` alone holds more: 1,872 partitions for DR3 (design/003), few
-enough that scheduling costs under 1 %; a task takes about 1.2 GB of memory."""
+"""Rows of a partition at most, unless one pixel of `COUNT_ORDER` alone holds more: 1,872 partitions
+for DR3 (design/003), few enough that scheduling costs under 1 %; a task takes about 1.2 GB of
+memory."""
 
 
-def adaptive_partitions(counts: NDArray[np.int64], max_rows: int = DEFAULT_MAX_ROWS) -> tuple[Partition, ...]:
+def adaptive_partitions(
+    counts: NDArray[np.int64], max_rows: int = DEFAULT_MAX_ROWS
+) -> tuple[Partition, ...]:
     """Cover all sources with the coarsest pixels that hold at most ``max_rows`` each.
 
     Parameters

@@ -12,7 +12,16 @@ import numpy as np
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
-from xpscale.store.layout import ARRAYS, CORRELATIONS, FORMAT, FORMAT_VERSION, INGEST, PARTITIONS, REPORT, ArraySpec
+from xpscale.store.layout import (
+    ARRAYS,
+    CORRELATIONS,
+    FORMAT,
+    FORMAT_VERSION,
+    INGEST,
+    PARTITIONS,
+    REPORT,
+    ArraySpec,
+)
 from xpscale.store.shards import Shard
 from xpscale.types import Partition, SpectraBatch, Stopwatch
 
@@ -76,7 +85,8 @@ class SpectraStore:
         return report
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a worker gets the address and opens the store once, instead of the partition list with every task
+        # a worker gets the address and opens the store once, instead of the partition list with
+        # every task
         return _reopen, (self.storage, self.digest)
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
@@ -91,15 +101,23 @@ class SpectraStore:
         """
         return self.read_rows(partition, 0, partition.n_rows, errors=errors)
 
-    def read_rows(self, partition: Partition, start: int, n_rows: int, *, errors: bool = True) -> SpectraBatch:
+    def read_rows(
+        self, partition: Partition, start: int, n_rows: int, *, errors: bool = True
+    ) -> SpectraBatch:
         """Some rows of a partition, as `read` has them; only the chunks they are in are fetched."""
         shards = self._shards(partition, errors, at_once=n_rows == partition.n_rows)
         return _filled(shards, [shard.empty(n_rows) for shard in shards], start, Stopwatch())
 
     def blocks(
-        self, partition: Partition, n_rows: int, *, errors: bool = True, watch: Stopwatch | None = None
+        self,
+        partition: Partition,
+        n_rows: int,
+        *,
+        errors: bool = True,
+        watch: Stopwatch | None = None,
     ) -> Iterator[SpectraBatch]:
-        """The rows of a partition as `read` has them, so many at a time; the last block has the rest.
+        """The rows of a partition as `read` has them, so many at a time; the last block has the
+        rest.
 
         Every block is decoded into the same memory: it is good until the next one is asked for.
 
@@ -123,7 +141,9 @@ class SpectraStore:
             yield _filled(shards, [buffer[:n] for buffer in buffers], start, watch)
 
     def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
-        """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading their spectra."""
+        """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading
+        their spectra.
+        """
         return self._array(partition, SPECS["phot_g_mean_flux"])
 
     @property
@@ -131,8 +151,11 @@ class SpectraStore:
         """Whether the ingest kept the correlations of coefficients."""
         return bool(self.attributes.get("correlations", False))
 
-    def read_correlations(self, partition: Partition) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """BP and RP correlations of a partition's rows, each with shape (N, n (n - 1) / 2) for the band's n coefficients.
+    def read_correlations(
+        self, partition: Partition
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """BP and RP correlations of a partition's rows, each with shape (N, n (n - 1) / 2) for the
+        band's n coefficients.
 
         The strict lower triangle by rows, as in the archive: (1,0), (2,0), (2,1), (3,0), ...
 
@@ -143,24 +166,34 @@ class SpectraStore:
         """
         if not self.has_correlations:
             raise InvalidInputError(
-                f"{self.url} was made without correlations", "Ingest into a new store with --correlations"
+                f"{self.url} was made without correlations",
+                "Ingest into a new store with --correlations",
             )
         bp, rp = (self._array(partition, spec) for spec in CORRELATIONS)
         return bp, rp
 
     def _shards(self, partition: Partition, errors: bool, at_once: bool) -> list[Shard]:
         """The arrays of a partition; small ones are fetched whole in any case."""
-        folder, wanted = self.storage / partition.key, (s for s in ARRAYS if errors or s.name != "coefficient_errors")
-        return [Shard(folder / s.name, s, partition.n_rows, at_once or not s.is_vector) for s in wanted]
+        folder, wanted = (
+            self.storage / partition.key,
+            (s for s in ARRAYS if errors or s.name != "coefficient_errors"),
+        )
+        return [
+            Shard(folder / s.name, s, partition.n_rows, at_once or not s.is_vector) for s in wanted
+        ]
 
     def _array(self, partition: Partition, spec: ArraySpec) -> NDArray[Any]:
-        shard = Shard(self.storage / partition.key / spec.name, spec, partition.n_rows, at_once=True)
+        shard = Shard(
+            self.storage / partition.key / spec.name, spec, partition.n_rows, at_once=True
+        )
         return shard.read(0, shard.empty(partition.n_rows), Stopwatch())
 
     def find(self, source_ids: Iterable[int]) -> SpectraBatch:
-        """The spectra of some sources, in no particular order; sources that are not here are left out.
+        """The spectra of some sources, in no particular order; sources that are not here are left
+        out.
 
-        Looks first where their identifiers point, then, for those that moved out of that partition, everywhere.
+        Looks first where their identifiers point, then, for those that moved out of that partition,
+        everywhere.
         """
         wanted = np.unique(np.fromiter(source_ids, np.int64))
         low = wanted >> SOURCE_ID_SHIFT << 2 * (INDEX_ORDER - MAX_ORDER)
@@ -184,7 +217,9 @@ class SpectraStore:
         return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"
 
 
-def _filled(shards: list[Shard], arrays: list[NDArray[Any]], start: int, watch: Stopwatch) -> SpectraBatch:
+def _filled(
+    shards: list[Shard], arrays: list[NDArray[Any]], start: int, watch: Stopwatch
+) -> SpectraBatch:
     """The batch of the rows from ``start`` on, read into these arrays."""
     read = {s.spec.name: s.read(start, out, watch) for s, out in zip(shards, arrays, strict=True)}
     values: dict[str, Any] = {"coefficient_errors": None, **read}
@@ -195,7 +230,9 @@ def _filled(shards: list[Shard], arrays: list[NDArray[Any]], start: int, watch: 
 def _reopen(storage: Storage, digest: str) -> SpectraStore:
     store = open_store(storage)
     if store.digest != digest:
-        raise ConflictError(f"{store.url} was replaced by another store while it was in use", "Start the run again")
+        raise ConflictError(
+            f"{store.url} was replaced by another store while it was in use", "Start the run again"
+        )
     return store
 
 
@@ -220,27 +257,33 @@ def open_store(url: str | Storage) -> SpectraStore:
     except NotFoundError:
         if storage.exists(INGEST):
             raise InvalidInputError(
-                f"{storage.url} is a spectra store whose ingest has not finished", "Run the same 'xpscale ingest' again"
+                f"{storage.url} is a spectra store whose ingest has not finished",
+                "Run the same 'xpscale ingest' again",
             ) from None
         raise NotFoundError(
             f"{storage.url} is not a spectra store: it has no zarr.json",
             "Check the address, or make one: 'xpscale ingest'",
         ) from None
     except ValueError as error:
-        raise InvalidInputError(f"{storage.url}/zarr.json is not JSON ({error})", "The store is damaged") from error
+        raise InvalidInputError(
+            f"{storage.url}/zarr.json is not JSON ({error})", "The store is damaged"
+        ) from error
     attributes = root.get("attributes", {})
     if attributes.get("format") != FORMAT:
         raise InvalidInputError(
-            f"{storage.url} is a Zarr group, but no spectra store", "Give the store that 'xpscale ingest' made"
+            f"{storage.url} is a Zarr group, but no spectra store",
+            "Give the store that 'xpscale ingest' made",
         )
     if attributes.get("format_version") != FORMAT_VERSION:
         raise InvalidInputError(
-            f"{storage.url} has store format version {attributes.get('format_version')}; this xpscale reads "
-            f"version {FORMAT_VERSION}",
+            f"{storage.url} has store format version {attributes.get('format_version')}; this"
+            f" xpscale reads version {FORMAT_VERSION}",
             "Ingest the archive again, or use the xpscale that made it",
         )
     rows = json.loads(storage.read(PARTITIONS))
     partitions = tuple(
-        Partition(pixel, row["n_rows"], pixel.key) for row in rows for pixel in [Pixel(row["order"], row["pixel"])]
+        Partition(pixel, row["n_rows"], pixel.key)
+        for row in rows
+        for pixel in [Pixel(row["order"], row["pixel"])]
     )
     return SpectraStore(storage, attributes, partitions)

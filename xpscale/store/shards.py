@@ -1,9 +1,10 @@
 """One array of a partition, read chunk by chunk into memory that is there already.
 
-An array is one object, a Zarr shard: its compressed chunks, then an index of their offsets and lengths.  Reading rows
-fetches the bytes of their chunks in one range and decompresses each straight to where it is wanted: 2.6 GB/s on a core
-where zarr's own reader, through its event loop, thread pool and buffers, makes 1.3 GB/s, and 14 times its rate on scalars.
-What is decoded is what `xpscale.store.writer` writes; any other shape or codec is refused by name.
+An array is one object, a Zarr shard: its compressed chunks, then an index of their offsets and
+lengths.  Reading rows fetches the bytes of their chunks in one range and decompresses each straight
+to where it is wanted: 2.6 GB/s on a core where zarr's own reader, through its event loop, thread
+pool and buffers, makes 1.3 GB/s, and 14 times its rate on scalars. What is decoded is what
+`xpscale.store.writer` writes; any other shape or codec is refused by name.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Shard"]
 
-INDEX_ENTRY, INDEX_CHECKSUM = 16, 4  # bytes: offset and length of a chunk, uint64 each; CRC-32C of the index
+INDEX_ENTRY, INDEX_CHECKSUM = (
+    16,
+    4,
+)  # bytes: offset and length of a chunk, uint64 each; CRC-32C of the index
 NO_CHUNK = 2**64 - 1  # the offset of a chunk that is all zeros
 BLOSC = struct.Struct(
     "<4xI4xI"
@@ -62,8 +66,15 @@ class Shard:
         if metadata["shape"][0] != self.n_rows:
             raise self._damaged(f"does not have the {self.n_rows:,} rows the store lists")
         sharding = metadata["codecs"][0]
-        inner = [(c["name"], c["configuration"].get("endian")) for c in sharding["configuration"].get("codecs", [])]
-        if metadata["data_type"] != self.spec.dtype or sharding["name"] != "sharding_indexed" or inner != CODECS:
+        inner = [
+            (c["name"], c["configuration"].get("endian"))
+            for c in sharding["configuration"].get("codecs", [])
+        ]
+        if (
+            metadata["data_type"] != self.spec.dtype
+            or sharding["name"] != "sharding_indexed"
+            or inner != CODECS
+        ):
             raise self._damaged(f"is no {self.spec.dtype} array of shards compressed by blosc")
         return metadata
 
@@ -95,7 +106,9 @@ class Shard:
         if self._whole is not None:
             tail = self._whole[-n_bytes:]
         else:
-            size = self.storage.size(self._key) or len(self.storage.read(self._key))  # reading explains its absence
+            size = self.storage.size(self._key) or len(
+                self.storage.read(self._key)
+            )  # reading explains its absence
             tail = self.storage.read_range(self._key, max(0, size - n_bytes), n_bytes)
         index, checksum = tail[:-INDEX_CHECKSUM], tail[-INDEX_CHECKSUM:]
         if len(tail) != n_bytes or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
@@ -162,4 +175,6 @@ class Shard:
             out[rows] = target[rows.start - at : rows.stop - at]
 
     def _damaged(self, what: str) -> InvalidInputError:
-        return InvalidInputError(f"{self.storage.url} {what}", "Run 'xpscale store check' on the store")
+        return InvalidInputError(
+            f"{self.storage.url} {what}", "Run 'xpscale store check' on the store"
+        )

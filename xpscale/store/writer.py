@@ -1,8 +1,8 @@
 """Write one partition of a spectra store, whole; seal the store when all are there.
 
-A partition is built in memory as Zarr, hashed, and put object by object with a conditional PUT; equal rows give equal
-bytes, so writing it again after a crash changes nothing.  The root group is written last: until then nobody can open
-the store and take part of it for the whole.
+A partition is built in memory as Zarr, hashed, and put object by object with a conditional PUT;
+equal rows give equal bytes, so writing it again after a crash changes nothing.  The root group is
+written last: until then nobody can open the store and take part of it for the whole.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def position_order(
 
 
 def write_partition(
-    store: Storage, pixel: Pixel, batch: SpectraBatch, correlations: Mapping[str, NDArray[np.float32]] | None = None
+    store: Storage,
+    pixel: Pixel,
+    batch: SpectraBatch,
+    correlations: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> tuple[Part, ...]:
     """Write the rows of one pixel.
 
@@ -77,7 +80,8 @@ def write_partition(
     for key, data in sorted(_zarr_objects(pixel, batch, correlations or {}).items()):
         if not store.create(key, data):
             raise ConflictError(
-                f"{store.url}/{key} is there already with other content", "Write to a new store, or remove this one"
+                f"{store.url}/{key} is there already with other content",
+                "Write to a new store, or remove this one",
             )
         parts.append(Part(pixel, key, len(batch), len(data), hashlib.sha256(data).hexdigest()))
     return tuple(parts)
@@ -92,13 +96,16 @@ def _zarr_objects(
     from zarr.storage import MemoryStore
 
     memory = MemoryStore()
-    group = zarr.create_group(memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number})
+    group = zarr.create_group(
+        memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number}
+    )
     extra = [spec for spec in CORRELATIONS if spec.name in correlations]
     for spec in (*ARRAYS, *extra):
         values = correlations[spec.name] if spec in extra else getattr(batch, spec.name)
         if values is None:
             raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
-        # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are never encoded
+        # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are
+        # never encoded
         chunk_rows = CORRELATION_CHUNK_ROWS if spec in extra else CHUNK_ROWS
         shard_rows = -(-len(batch) // chunk_rows) * chunk_rows
         array = group.create_array(
@@ -112,10 +119,16 @@ def _zarr_objects(
             attributes={"units": spec.unit, "description": spec.description},
         )
         array[...] = values
-    return {key: buffer.to_bytes() for key, buffer in memory._store_dict.items() if key.startswith(f"{pixel.key}/")}
+    return {
+        key: buffer.to_bytes()
+        for key, buffer in memory._store_dict.items()
+        if key.startswith(f"{pixel.key}/")
+    }
 
 
-def seal_store(store: Storage, parts: Iterable[Part], report: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+def seal_store(
+    store: Storage, parts: Iterable[Part], report: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> None:
     """Finish a store: write its table of partitions, its report, and last the root group.
 
     Parameters
@@ -158,18 +171,28 @@ def partition_table(parts: Iterable[Part]) -> list[dict[str, Any]]:
     rows: dict[Pixel, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: part.key):
         row = rows.setdefault(
-            part.pixel, {"order": part.pixel.order, "pixel": part.pixel.number, "n_rows": part.n_rows, "objects": {}}
+            part.pixel,
+            {
+                "order": part.pixel.order,
+                "pixel": part.pixel.number,
+                "n_rows": part.n_rows,
+                "objects": {},
+            },
         )
         row["objects"][part.key] = [part.n_bytes, part.sha256]
     return [rows[pixel] for pixel in sorted(rows, key=lambda pixel: pixel.index_range)]
 
 
 def table_digest(table: list[dict[str, Any]]) -> str:
-    """Content hash of a store: of its table of partitions, which holds the sha256 of every object."""
+    """Content hash of a store: of its table of partitions, which holds the sha256 of every
+    object.
+    """
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
 def _group_json(attributes: Mapping[str, Any]) -> bytes:
     return json.dumps(
-        {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}, indent=1, sort_keys=True
+        {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)},
+        indent=1,
+        sort_keys=True,
     ).encode()

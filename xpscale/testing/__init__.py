@@ -1,1 +1,3 @@
-"""Parts for tests, ours and other people's: a synthetic sky with known truth, contracts, real services."""
+"""Parts for tests, ours and other people's: a synthetic sky with known truth, contracts, real
+services.
+"""

@@ -1,9 +1,11 @@
-"""Archives of the real files' weight, written fast: for measuring, not for telling right from wrong.
+"""Archives of the real files' weight, written fast: for measuring, not for telling right from
+wrong.
 
-A row of the real spectrum file is 39 kB of text, 16 kB compressed, and has eight rows of GaiaSource beside it, 1.3 kB each.
-Here some hundred such rows are made once and every source takes one of them in turn, with an identifier and a position of
-its own.  The compressed text of a spectrum's row behind its identifier is made once, too: a gzip stream may be put together
-from pieces that end at whole bytes (RFC 1951, section 3.2.4).  A million sources take about 20 s on one core.
+A row of the real spectrum file is 39 kB of text, 16 kB compressed, and has eight rows of GaiaSource
+beside it, 1.3 kB each. Here some hundred such rows are made once and every source takes one of them
+in turn, with an identifier and a position of its own.  The compressed text of a spectrum's row
+behind its identifier is made once, too: a gzip stream may be put together from pieces that end at
+whole bytes (RFC 1951, section 3.2.4).  A million sources take about 20 s on one core.
 """
 
 from __future__ import annotations
@@ -34,14 +36,24 @@ N_TEMPLATES = 512
 SHARE_MOVED = 0.004
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LAST_BLOCK = b"\x01\x00\x00\xff\xff"  # empty, stored, marked as the last
-# Columns of GaiaSource of which a share of the rows has none, by the beginning of their names (Gaia DR3: 33 of 1,812 million
-# sources have radial velocities, 471 have parameters from XP spectra, 906 a pseudocolour).
-_SHARE_MISSING = {"radial_": 0.98, "rv_": 0.98, "vbroad": 0.99, "grvs_": 0.98, "rvs_": 0.99, "pseudocolour": 0.5}
+# Columns of GaiaSource of which a share of the rows has none, by the beginning of their names (Gaia
+# DR3: 33 of 1,812 million sources have radial velocities, 471 have parameters from XP spectra, 906
+# a pseudocolour).
+_SHARE_MISSING = {
+    "radial_": 0.98,
+    "rv_": 0.98,
+    "vbroad": 0.99,
+    "grvs_": 0.98,
+    "rvs_": 0.99,
+    "pseudocolour": 0.5,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """What stands behind a spectrum's identifier: its text, and the same as pieces of a deflate stream."""
+    """What stands behind a spectrum's identifier: its text, and the same as pieces of a deflate
+    stream.
+    """
 
     text: bytes
     deflated: bytes
@@ -65,8 +77,8 @@ def write_bulk_archive(
     n_sources, n_files
         Spectra in all, and the files they share about evenly.
     correlations
-        ``"full"``: numbers, of which no two are equal; ``"light"``: as long as these, and compressed to nothing;
-        ``"none"``: ``null``.
+        ``"full"``: numbers, of which no two are equal; ``"light"``: as long as these, and
+        compressed to nothing; ``"none"``: ``null``.
     rows_a_spectrum
         GaiaSource rows for each spectrum, one of them its own.
     seed
@@ -85,7 +97,10 @@ def write_bulk_archive(
         source_id, ra, dec = _identify(counts, first, last, seed)
         files = {
             XP_FOLDER: ("XpContinuousMeanSpectrum", _spectrum_file(source_id, spectra)),
-            SOURCE_FOLDER: ("GaiaSource", _source_file(source_id, ra, dec, sources, rows_a_spectrum)),
+            SOURCE_FOLDER: (
+                "GaiaSource",
+                _source_file(source_id, ra, dec, sources, rows_a_spectrum),
+            ),
         }
         for folder, (table, data) in files.items():
             name = f"{table}_{first:06d}-{last:06d}.csv.gz"
@@ -99,7 +114,9 @@ def write_bulk_archive(
 def _identify(
     counts: NDArray[np.int64], first: int, last: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """``source_id`` ascending, ``ra`` and ``dec`` in degrees of the sources of a range of level-8 pixels."""
+    """``source_id`` ascending, ``ra`` and ``dec`` in degrees of the sources of a range of level-8
+    pixels.
+    """
     rng = np.random.default_rng([seed, first])
     filled = np.arange(first >> 2, (last >> 2) + 1)
     depth = 2 * (INDEX_ORDER - DENSITY_ORDER)
@@ -113,7 +130,8 @@ def _identify(
     return (coarse << SOURCE_ID_SHIFT) + (rank << 7), ra, dec
 
 
-# -- spectra ----------------------------------------------------------------------------------------------------------
+# -- spectra
+# --------------------------------------------------------------------------------------------------
 
 
 def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
@@ -136,7 +154,9 @@ def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
 
 
 def _spectrum_file(source_id: NDArray[np.int64], tails: list[_Tail]) -> bytes:
-    """A gzip file with the head and every identifier in stored blocks, and the templates' pieces between them."""
+    """A gzip file with the head and every identifier in stored blocks, and the templates' pieces
+    between them.
+    """
     from isal import isal_zlib
 
     crc = n_bytes = 0
@@ -154,37 +174,54 @@ def _spectrum_file(source_id: NDArray[np.int64], tails: list[_Tail]) -> bytes:
     return b"".join(pieces)
 
 
-# -- sources ----------------------------------------------------------------------------------------------------------
+# -- sources
+# --------------------------------------------------------------------------------------------------
 
 
 def _source_tails(seed: int) -> tuple[list[bytes], list[bytes]]:
-    """What stands behind ``dec``: of sources with a spectrum, the fluxes those of `_spectrum_tails`; and of others."""
+    """What stands behind ``dec``: of sources with a spectrum, the fluxes those of
+    `_spectrum_tails`; and of others.
+    """
     rng = np.random.default_rng([seed, 8])
     names = [name for name, _, _ in GAIA_SOURCE_COLUMNS]
     columns = GAIA_SOURCE_COLUMNS[names.index("dec") + 1 :]
     flux = Universe(N_TEMPLATES, seed=seed).spectra().phot_g_mean_flux
-    with_xp = {"phot_g_mean_flux": [repr(f) for f in flux.tolist()], "has_xp_continuous": ['"True"'] * N_TEMPLATES}
+    with_xp = {
+        "phot_g_mean_flux": [repr(f) for f in flux.tolist()],
+        "has_xp_continuous": ['"True"'] * N_TEMPLATES,
+    }
     return _tails(rng, columns, with_xp, 0.1), _tails(rng, columns, {}, 0.9)
 
 
 def _tails(
-    rng: np.random.Generator, columns: tuple[tuple[str, str, str], ...], given: dict[str, list[str]], no_gspphot: float
+    rng: np.random.Generator,
+    columns: tuple[tuple[str, str, str], ...],
+    given: dict[str, list[str]],
+    no_gspphot: float,
 ) -> list[bytes]:
     parameters = rng.random(N_TEMPLATES) < no_gspphot  # missing all together
     texts = []
     for name, datatype, _ in columns:
         values = given.get(name) or _values(rng, datatype)
-        share = next((share for start, share in _SHARE_MISSING.items() if name.startswith(start)), 0.0)
+        share = next(
+            (share for start, share in _SHARE_MISSING.items() if name.startswith(start)), 0.0
+        )
         of_gspphot = "gspphot" in name and datatype != "bool"
         missing = parameters if of_gspphot else rng.random(N_TEMPLATES) < share
-        texts.append([value if present else "null" for value, present in zip(values, ~missing, strict=True)])
+        texts.append(
+            [value if present else "null" for value, present in zip(values, ~missing, strict=True)]
+        )
     return [f",{','.join(row)}\n".encode() for row in zip(*texts, strict=True)]
 
 
 def _values(rng: np.random.Generator, datatype: str) -> list[str]:
     if datatype in ("float32", "float64"):
         values = rng.standard_normal(N_TEMPLATES) * 10.0 ** rng.integers(-2, 3, N_TEMPLATES)
-        return [repr(v) for v in values.tolist()] if datatype == "float64" else [f"{v:.7g}" for v in values.tolist()]
+        return (
+            [repr(v) for v in values.tolist()]
+            if datatype == "float64"
+            else [f"{v:.7g}" for v in values.tolist()]
+        )
     if datatype == "bool":
         return ['"True"' if v < 0.1 else '"False"' for v in rng.random(N_TEMPLATES).tolist()]
     if datatype == "string":
@@ -207,7 +244,8 @@ def _source_file(
     for i, (number, alpha, delta) in enumerate(zip(*columns, strict=True)):
         for k in range(rows_a_spectrum):
             pieces += [
-                f'{SOLUTION_ID["source"]},"Gaia DR3 {number + k}",{number + k},{(number + k) % 1_811_709_771},2016.0,'
+                f'{SOLUTION_ID["source"]},"Gaia DR3'
+                f' {number + k}",{number + k},{(number + k) % 1_811_709_771},2016.0,'
                 f"{alpha},0.1016{i % 9973:04d},{delta}".encode(),
                 tails[k > 0][(i + 89 * k) % N_TEMPLATES if k else i % N_TEMPLATES],
             ]

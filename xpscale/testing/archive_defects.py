@@ -34,7 +34,8 @@ REJECTED_AS = {
 
 @dataclass(frozen=True, slots=True)
 class Defects:
-    """What to spoil.  Numbers count sources, each spoilt in one way only; booleans each spoil one whole file.
+    """What to spoil.  Numbers count sources, each spoilt in one way only; booleans each spoil one
+    whole file.
 
     Parameters
     ----------
@@ -95,7 +96,9 @@ class Defects:
 
 @dataclass(slots=True, eq=False)
 class FileRows:
-    """Rows of one file before they become text; ``no_band`` (N, 2) marks rows without BP, without RP."""
+    """Rows of one file before they become text; ``no_band`` (N, 2) marks rows without BP, without
+    RP.
+    """
 
     first: int
     last: int
@@ -118,7 +121,9 @@ class Planter:
     def __init__(self, defects: Defects, n_sound: int) -> None:
         self.left = defects.of_rows
         self.n_sound = n_sound
-        self.planted: dict[str, tuple[int, ...]] = {name: () for name, number in self.left.items() if number}
+        self.planted: dict[str, tuple[int, ...]] = {
+            name: () for name, number in self.left.items() if number
+        }
         self.carried: tuple[SpectraBatch, SourceRows] | None = None
 
     def spoil(self, file: FileRows) -> None:
@@ -140,8 +145,13 @@ class Planter:
         again = chosen.get("duplicate_across", np.empty(0, np.int64))
         if len(again):
             batch = file.spectra.take(again)
-            self.carried = batch, file.sources.take(np.isin(file.sources.source_id, batch.source_id))
-        file.spectra = SpectraBatch.concatenate([file.spectra, file.spectra.take(chosen["duplicate"])])
+            self.carried = (
+                batch,
+                file.sources.take(np.isin(file.sources.source_id, batch.source_id)),
+            )
+        file.spectra = SpectraBatch.concatenate(
+            [file.spectra, file.spectra.take(chosen["duplicate"])]
+        )
         file.no_band = np.vstack([file.no_band, file.no_band[chosen["duplicate"]]])
         if carried:
             file.spectra = SpectraBatch.concatenate([file.spectra, carried[0]])
@@ -152,7 +162,9 @@ class Planter:
         """What was planted, if all was."""
         left = {name: number for name, number in self.left.items() if number}
         if left:
-            raise InvalidInputError(f"the universe is too small for the defects {left}", "Use more sources or files")
+            raise InvalidInputError(
+                f"the universe is too small for the defects {left}", "Use more sources or files"
+            )
         return self.planted
 
 
@@ -168,7 +180,11 @@ def _spoil_values(file: FileRows, chosen: Mapping[str, NDArray[np.int64]]) -> No
     for band, name in enumerate(("missing_bp", "missing_rp")):
         file.no_band[chosen[name], band] = True
     sources = file.sources
-    sources.ra[np.isin(sources.source_id, file.spectra.source_id[chosen["missing_position"]])] = np.nan
+    sources.ra[np.isin(sources.source_id, file.spectra.source_id[chosen["missing_position"]])] = (
+        np.nan
+    )
     lost = np.isin(sources.source_id, file.spectra.source_id[chosen["missing_flux"]])
     sources.phot_g_mean_flux[lost] = np.nan
-    file.sources = sources.take(~np.isin(sources.source_id, file.spectra.source_id[chosen["missing_source"]]))
+    file.sources = sources.take(
+        ~np.isin(sources.source_id, file.spectra.source_id[chosen["missing_source"]])
+    )

@@ -1,11 +1,13 @@
-"""A universe written as the Gaia archive serves its data: ECSV csv.gz files of spectra and sources, with planted defects.
+"""A universe written as the Gaia archive serves its data: ECSV csv.gz files of spectra and sources,
+with planted defects.
 
 ::
 
     URL/xp_continuous_mean_spectrum/XpContinuousMeanSpectrum_AAAAAA-BBBBBB.csv.gz    _MD5SUM.txt
     URL/gaia_source/GaiaSource_AAAAAA-BBBBBB.csv.gz                                  _MD5SUM.txt
 
-The names carry the inclusive range of level-8 pixels of ``source_id``; the files share the sources about evenly.
+The names carry the inclusive range of level-8 pixels of ``source_id``; the files share the sources
+about evenly.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class WrittenArchive:
     url
         Where.
     rows
-        Rows of spectra by range (``000000-003111``), duplicates included; those of damaged files before the damage.
+        Rows of spectra by range (``000000-003111``), duplicates included; those of damaged files
+        before the damage.
     damaged
         Range of the damaged file by defect.
     planted
@@ -67,12 +70,16 @@ class WrittenArchive:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of planted sources by defect; a source counts once, however often it stands there."""
+        """Number of planted sources by defect; a source counts once, however often it stands
+        there.
+        """
         return {name: len(ids) for name, ids in self.planted.items()}
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Rows an ingest must leave out, by its reason, if no file is damaged: ``n_rows`` less these are written."""
+        """Rows an ingest must leave out, by its reason, if no file is damaged: ``n_rows`` less
+        these are written.
+        """
         expected: dict[str, int] = {}
         for name, ids in self.planted.items():
             expected[REJECTED_AS[name]] = expected.get(REJECTED_AS[name], 0) + len(ids)
@@ -102,10 +109,11 @@ def write_archive(
     defects
         What to spoil; nothing if not given.
     extra_sources
-        GaiaSource rows without a spectrum per row with one, 0 to 1 (about 7 in Gaia DR3, which would only be slower).
+        GaiaSource rows without a spectrum per row with one, 0 to 1 (about 7 in Gaia DR3, which
+        would only be slower).
     correlations
-        Whether to fill in coefficient correlations: 17 times the text, for benchmarks (they repeat every 64 rows).
-        ``null`` otherwise.
+        Whether to fill in coefficient correlations: 17 times the text, for benchmarks (they repeat
+        every 64 rows). ``null`` otherwise.
     md5
         Whether to write ``_MD5SUM.txt``.
 
@@ -143,13 +151,19 @@ def write_archive(
         for folder, lines in sums.items():
             storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
     names = list(rows)
-    return WrittenArchive(storage.url, rows, {name: names[i] for i, name in damaged.items()}, planter.done())
+    return WrittenArchive(
+        storage.url, rows, {name: names[i] for i, name in damaged.items()}, planter.done()
+    )
 
 
 def file_ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
-    """Inclusive level-8 ranges that cover the sky and hold about equally many sources, none of them empty."""
+    """Inclusive level-8 ranges that cover the sky and hold about equally many sources, none of them
+    empty.
+    """
     if n_files < 1:
-        raise InvalidInputError(f"an archive cannot have {n_files} files", "Use n_files of at least 1")
+        raise InvalidInputError(
+            f"an archive cannot have {n_files} files", "Use n_files of at least 1"
+        )
     filled = np.flatnonzero(counts)
     shares = (np.cumsum(counts[filled]) - 1) * n_files // counts.sum()
     starts = filled[np.unique(shares, return_index=True)[1]]
@@ -162,7 +176,8 @@ def _assign_files(defects: Defects, n_files: int) -> dict[int, str]:
     wanted = defects.of_files
     if len(wanted) + bool(sum(defects.of_rows.values())) > n_files:
         raise InvalidInputError(
-            f"{n_files} files are too few for the defects {', '.join(wanted)}", "Write more files (n_files)"
+            f"{n_files} files are too few for the defects {', '.join(wanted)}",
+            "Write more files (n_files)",
         )
     return {n_files - 1 - i: name for i, name in enumerate(wanted)}
 
@@ -186,13 +201,19 @@ def _collect(universe: Universe, first: int, last: int, extra_sources: float) ->
         parallax = chunk.truth.labels.parallax.astype(np.float64)
         has_xp = np.ones(len(batch), bool)
         sources.append(
-            SourceRows(batch.source_id, batch.ra, batch.dec, batch.phot_g_mean_flux, parallax, has_xp).take(inside)
+            SourceRows(
+                batch.source_id, batch.ra, batch.dec, batch.phot_g_mean_flux, parallax, has_xp
+            ).take(inside)
         )
         source_id, ra, dec, flux = universe.other_sources(cell)
-        without = SourceRows(source_id, ra, dec, flux, np.full(len(ra), np.nan), np.zeros(len(ra), bool))
+        without = SourceRows(
+            source_id, ra, dec, flux, np.full(len(ra), np.nan), np.zeros(len(ra), bool)
+        )
         chosen = np.random.default_rng([universe.seed, 5, cell]).random(len(ra)) < extra_sources
         sources.append(without.take(_between(source_id, first, last) & chosen))
-    return FileRows(first, last, SpectraBatch.concatenate(spectra), SourceRows.concatenate(sources).sorted())
+    return FileRows(
+        first, last, SpectraBatch.concatenate(spectra), SourceRows.concatenate(sources).sorted()
+    )
 
 
 def _between(source_id: NDArray[np.int64], first: int, last: int) -> NDArray[np.bool_]:
@@ -212,7 +233,9 @@ class _Bytes:
 def _damaged(texts: Mapping[str, bytes], defect: str) -> dict[str, _Bytes]:
     from isal import igzip
 
-    whole = {folder: igzip.compress(text, compresslevel=2, mtime=0) for folder, text in texts.items()}
+    whole = {
+        folder: igzip.compress(text, compresslevel=2, mtime=0) for folder, text in texts.items()
+    }
     files = {folder: _Bytes(data, data) for folder, data in whole.items()}
     spectra = whole[XP_FOLDER]
     if defect == "truncated_file":

@@ -1,7 +1,9 @@
-"""Rows of the two archive tables as ECSV text, fast: columns become text in Arrow, and rows are joined there.
+"""Rows of the two archive tables as ECSV text, fast: columns become text in Arrow, and rows are
+joined there.
 
-Numbers are written so that they read back exactly; coefficients with the digits of a double (as in the archive), errors as
-float32.  Missing values are ``null``, missing array elements ``NaN``.  What no reader of ours looks at is a constant.
+Numbers are written so that they read back exactly; coefficients with the digits of a double (as in
+the archive), errors as float32.  Missing values are ``null``, missing array elements ``NaN``.  What
+no reader of ours looks at is a constant.
 """
 
 from __future__ import annotations
@@ -67,11 +69,15 @@ class SourceRows:
     @staticmethod
     def concatenate(parts: list[SourceRows]) -> SourceRows:
         """The rows of several."""
-        return SourceRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SourceRows)))
+        return SourceRows(
+            *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(SourceRows))
+        )
 
 
 def spectrum_text(batch: SpectraBatch, no_band: NDArray[np.bool_], *, correlations: bool) -> bytes:
-    """An ``xp_continuous_mean_spectrum`` file, uncompressed; ``no_band`` (N, 2) marks rows without BP, without RP columns."""
+    """An ``xp_continuous_mean_spectrum`` file, uncompressed; ``no_band`` (N, 2) marks rows without
+    BP, without RP columns.
+    """
     blocks = [ecsv_head("xp_continuous_mean_spectrum", XP_COLUMNS)]
     for start in range(0, len(batch), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -83,7 +89,8 @@ def source_text(rows: SourceRows) -> bytes:
     """A ``gaia_source`` file, uncompressed."""
     blocks = [ecsv_head("gaia_source", GAIA_SOURCE_COLUMNS)]
     blocks += [
-        _source_rows(rows.take(slice(start, start + BLOCK_ROWS))) for start in range(0, len(rows.source_id), BLOCK_ROWS)
+        _source_rows(rows.take(slice(start, start + BLOCK_ROWS)))
+        for start in range(0, len(rows.source_id), BLOCK_ROWS)
     ]
     return b"".join(blocks)
 
@@ -101,7 +108,9 @@ def _spectrum_rows(batch: SpectraBatch, no_band: NDArray[np.bool_], correlations
                 ",",
                 arrays_text(errors[:, columns]),
                 ",",
-                _correlation_texts(band).take(np.arange(len(batch)) % N_CORRELATION_TEXTS) if correlations else "null",
+                _correlation_texts(band).take(np.arange(len(batch)) % N_CORRELATION_TEXTS)
+                if correlations
+                else "null",
                 ",5,0.99",
             ]
         )
@@ -122,10 +131,14 @@ def _source_rows(rows: SourceRows) -> bytes:
         "dec": _text(rows.dec),
         "parallax": _text(rows.parallax),
         "phot_g_mean_flux": _text(rows.phot_g_mean_flux),
-        "phot_g_mean_mag": _text((G_ZERO_POINT - 2.5 * np.log10(rows.phot_g_mean_flux)).astype(np.float32)),
+        "phot_g_mean_mag": _text(
+            (G_ZERO_POINT - 2.5 * np.log10(rows.phot_g_mean_flux)).astype(np.float32)
+        ),
         "l": _text(longitude),
         "b": _text(latitude),
-        "has_xp_continuous": pc.if_else(pa.array(rows.has_xp), _scalar('"True"'), _scalar('"False"')),
+        "has_xp_continuous": pc.if_else(
+            pa.array(rows.has_xp), _scalar('"True"'), _scalar('"False"')
+        ),
     }
     pieces: list[pa.Array | str] = []
     for i, (name, datatype, _) in enumerate(GAIA_SOURCE_COLUMNS):
@@ -139,9 +152,12 @@ def _filler(name: str, datatype: str) -> str:
         ("radial_", "rv_", "vbroad", "grvs_", "rvs_", "pseudocolour")
     ):
         return "null"
-    return {"bool": '"False"', "string": '"NOT_AVAILABLE"', "float32": "0.12345678", "float64": "0.12345678901"}.get(
-        datatype, "17"
-    )
+    return {
+        "bool": '"False"',
+        "string": '"NOT_AVAILABLE"',
+        "float32": "0.12345678",
+        "float64": "0.12345678901",
+    }.get(datatype, "17")
 
 
 def _scalar(text: str) -> pa.Scalar:

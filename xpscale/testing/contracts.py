@@ -1,4 +1,5 @@
-"""What every implementation must do, as test classes: inherit one, give it a fixture, run it with pytest.
+"""What every implementation must do, as test classes: inherit one, give it a fixture, run it with
+pytest.
 
 class TestLocalStorage(StorageContract):
     @pytest.fixture
@@ -27,7 +28,9 @@ __all__ = ["SpectraReaderContract", "StorageContract"]
 
 
 class StorageContract:
-    """Objects are created once, replaced whole, listed, and removed.  Needs a fixture ``storage``, fresh and empty."""
+    """Objects are created once, replaced whole, listed, and removed.  Needs a fixture ``storage``,
+    fresh and empty.
+    """
 
     @pytest.fixture
     def storage(self) -> Storage:
@@ -64,7 +67,9 @@ class StorageContract:
         assert storage.read("key") == b"first"
 
     def test_of_many_writers_one_wins(self, storage: Storage) -> None:
-        """Eight threads create the same key at once: one is told that it won, and its bytes are there."""
+        """Eight threads create the same key at once: one is told that it won, and its bytes are
+        there.
+        """
         start = threading.Barrier(8)
 
         def write(number: int) -> bool:
@@ -144,8 +149,8 @@ class StorageContract:
 class SpectraReaderContract:
     """Every row once, in its partition, sorted by position and, at one place, by identifier.
 
-    Needs two fixtures: ``spectra``, the rows as one batch with errors, in any order; and ``reader``, a fresh reader of
-    exactly these rows.
+    Needs two fixtures: ``spectra``, the rows as one batch with errors, in any order; and
+    ``reader``, a fresh reader of exactly these rows.
     """
 
     @pytest.fixture
@@ -166,23 +171,31 @@ class SpectraReaderContract:
         keys = [partition.key for partition in reader.partitions]
         assert len(set(keys)) == len(keys)
 
-    def test_every_row_is_read_once_and_as_it_was_given(self, reader: SpectraReader, spectra: SpectraBatch) -> None:
+    def test_every_row_is_read_once_and_as_it_was_given(
+        self, reader: SpectraReader, spectra: SpectraBatch
+    ) -> None:
         """Bit for bit, in order of ``_healpix_29``, each in its partition's pixel."""
         batches = [reader.read(partition) for partition in reader.partitions]
-        assert [len(batch) for batch in batches] == [partition.n_rows for partition in reader.partitions]
+        assert [len(batch) for batch in batches] == [
+            partition.n_rows for partition in reader.partitions
+        ]
         for partition, batch in zip(reader.partitions, batches, strict=True):
             index = healpix_29(batch.ra, batch.dec)
             low, high = partition.pixel.index_range
             assert low <= index[0] <= index[-1] < high
             assert np.all(np.diff(index) >= 0)
         found = SpectraBatch.concatenate(batches)
-        expected = spectra.take(np.lexsort((spectra.source_id, healpix_29(spectra.ra, spectra.dec))))
+        expected = spectra.take(
+            np.lexsort((spectra.source_id, healpix_29(spectra.ra, spectra.dec)))
+        )
         for field in dataclasses.fields(SpectraBatch):
             values = getattr(found, field.name)
             assert values.dtype == getattr(expected, field.name).dtype
             np.testing.assert_array_equal(values, getattr(expected, field.name), err_msg=field.name)
 
-    def test_the_width_is_known_before_reading(self, reader: SpectraReader, spectra: SpectraBatch) -> None:
+    def test_the_width_is_known_before_reading(
+        self, reader: SpectraReader, spectra: SpectraBatch
+    ) -> None:
         """C is that of the rows."""
         assert reader.n_coefficients == spectra.n_coefficients
 

@@ -1,4 +1,6 @@
-"""Spectra written as DataLink products and HDF5 copies hold them, and source tables to join them with."""
+"""Spectra written as DataLink products and HDF5 copies hold them, and source tables to join them
+with.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,17 @@ TableFormat = Literal["csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet"]
 
 
 def spectra_bytes(batch: SpectraBatch, form: TableFormat, *, n_bp: int = 55) -> bytes:
-    """The bytes of one file with ``source_id`` and the coefficients and errors of both bands, and no positions.
+    """The bytes of one file with ``source_id`` and the coefficients and errors of both bands, and
+    no positions.
 
     Parameters
     ----------
     batch
-        The rows, with errors.  A band that is all NaN in a row is missing there, in the format's own way.
+        The rows, with errors.  A band that is all NaN in a row is missing there, in the format's
+        own way.
     form
-        ``csv`` has arrays in parentheses and empty fields, ``ecsv`` brackets and ``nan``; ``zip`` holds a CSV beside
-        another product.
+        ``csv`` has arrays in parentheses and empty fields, ``ecsv`` brackets and ``nan``; ``zip``
+        holds a CSV beside another product.
     n_bp
         BP coefficients among all.
     """
@@ -47,18 +51,30 @@ def spectra_bytes(batch: SpectraBatch, form: TableFormat, *, n_bp: int = 55) -> 
         text = _csv(columns, "({})", ", ", "")
         return _zip(text, batch) if form == "zip" else text
     if form == "ecsv":
-        head = ["%ECSV 1.0", "---", "delimiter: ','", "datatype:", *(f"- {{name: {name}}}" for name in columns)]
+        head = [
+            "%ECSV 1.0",
+            "---",
+            "delimiter: ','",
+            "datatype:",
+            *(f"- {{name: {name}}}" for name in columns),
+        ]
         return "".join(f"# {line}\n" for line in head).encode() + _csv(columns, "[{}]", ",", "nan")
     return _binary(columns, form)
 
 
 def source_table_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
-    """The bytes of a table with ``source_id, ra, dec, phot_g_mean_flux``; ``ecsv`` as astropy writes it, with blanks."""
-    columns = {name: getattr(batch, name) for name in ("source_id", "ra", "dec", "phot_g_mean_flux")}
+    """The bytes of a table with ``source_id, ra, dec, phot_g_mean_flux``; ``ecsv`` as astropy
+    writes it, with blanks.
+    """
+    columns = {
+        name: getattr(batch, name) for name in ("source_id", "ra", "dec", "phot_g_mean_flux")
+    }
     return _csv(columns, "{}", ",", "null") if form == "csv" else _binary(columns, form)
 
 
-def write_hdf5_copies(batch: SpectraBatch, url: str, *, n_files: int = 2, all_in_one: bool = False) -> None:
+def write_hdf5_copies(
+    batch: SpectraBatch, url: str, *, n_files: int = 2, all_in_one: bool = False
+) -> None:
     """Write the archive's tables as HDF5, a dataset a column.
 
     ::
@@ -78,7 +94,9 @@ def write_hdf5_copies(batch: SpectraBatch, url: str, *, n_files: int = 2, all_in
             rows = ordered.take((pixels >= first) & (pixels < stop))
             name = f"{first:06d}-{stop - 1:06d}"
             if not all_in_one:
-                storage.replace(f"XpContinuousMeanSpectrum_{name}.hdf5", spectra_bytes(rows, "hdf5"))
+                storage.replace(
+                    f"XpContinuousMeanSpectrum_{name}.hdf5", spectra_bytes(rows, "hdf5")
+                )
                 storage.replace(f"GaiaSource_{name}.hdf5", source_table_bytes(rows, "hdf5"))
                 continue
             group = file.create_group(f"{first}-{stop - 1}")
@@ -122,7 +140,10 @@ def _binary(columns: Mapping[str, Any], form: TableFormat) -> bytes:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        lists = {name: list(values) if np.ndim(values) > 1 else values for name, values in columns.items()}
+        lists = {
+            name: list(values) if np.ndim(values) > 1 else values
+            for name, values in columns.items()
+        }
         pq.write_table(pa.table(lists), buffer)
     else:
         from astropy.table import Table

@@ -1,7 +1,8 @@
-"""The catalogue's numbers in float64, straight from the equations: what every backend and every engine is held against.
+"""The catalogue's numbers in float64, straight from the equations: what every backend and every
+engine is held against.
 
-Nothing is folded, batched or rounded here; it is the unfolded network of the model in double precision, applied to the
-archive's numbers.
+Nothing is folded, batched or rounded here; it is the unfolded network of the model in double
+precision, applied to the archive's numbers.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def exact_columns(model: TrainedModel, batch: SpectraBatch) -> dict[str, NDArray
     Returns
     -------
     dict
-        ``latent_mean`` and ``latent_log_var`` with shape (N, L); ``reconstruction`` and ``scatter`` with shape (N, C), in
-        the archive's units; ``nll``, ``kl`` and ``reduced_chi2`` with shape (N,).
+        ``latent_mean`` and ``latent_log_var`` with shape (N, L); ``reconstruction`` and ``scatter``
+        with shape (N, C), in the archive's units; ``nll``, ``kl`` and ``reduced_chi2`` with shape
+        (N,).
     """
     network = copy.deepcopy(model.network).double().eval()
     m, d = model.scaling.mean, model.scaling.std
@@ -77,8 +79,9 @@ def exact_columns(model: TrainedModel, batch: SpectraBatch) -> dict[str, NDArray
 def hostile_rows(batch: SpectraBatch, n: int, seed: int = 0) -> SpectraBatch:
     """Rows drawn from a batch and spoilt, each in one of five ways; all of them are still usable.
 
-    One coefficient off by up to a factor 1,000 and of any sign; noise of 30 standard deviations on all; errors up to
-    10,000 times too small; up to 10,000 times too large; a G flux wrong by up to a factor 1,000 either way.
+    One coefficient off by up to a factor 1,000 and of any sign; noise of 30 standard deviations on
+    all; errors up to 10,000 times too small; up to 10,000 times too large; a G flux wrong by up to
+    a factor 1,000 either way.
     """
     rng = np.random.default_rng(seed)
     rows = batch.take(rng.integers(0, len(batch), n))
@@ -86,7 +89,9 @@ def hostile_rows(batch: SpectraBatch, n: int, seed: int = 0) -> SpectraBatch:
     e = np.asarray(rows.coefficient_errors, np.float64)
     flux = rows.phot_g_mean_flux.copy()
     one, noise, small, large, wrong = (np.flatnonzero(np.arange(n) % 5 == k) for k in range(5))
-    c[one, rng.integers(0, c.shape[1], len(one))] *= rng.choice([-1, 1], len(one)) * 10 ** rng.uniform(0, 3, len(one))
+    c[one, rng.integers(0, c.shape[1], len(one))] *= rng.choice(
+        [-1, 1], len(one)
+    ) * 10 ** rng.uniform(0, 3, len(one))
     c[noise] += 30 * e[noise] * rng.normal(size=(len(noise), c.shape[1]))
     e[small] *= 10 ** rng.uniform(-4, 0, (len(small), 1))
     e[large] *= 10 ** rng.uniform(0, 4, (len(large), 1))
@@ -100,7 +105,9 @@ def hostile_rows(batch: SpectraBatch, n: int, seed: int = 0) -> SpectraBatch:
 
 
 def column_arrays(table: pa.Table) -> dict[str, NDArray[np.float64]]:
-    """The columns of a catalogue's table as `exact_columns` has them, float64; those the table lacks are left out."""
+    """The columns of a catalogue's table as `exact_columns` has them, float64; those the table
+    lacks are left out.
+    """
     names = table.column_names
     found: dict[str, NDArray[np.float64]] = {}
     for name in ("latent_mean", "latent_log_var"):
@@ -119,7 +126,8 @@ def column_arrays(table: pa.Table) -> dict[str, NDArray[np.float64]]:
 
 @contextmanager
 def rounded_products(n_bits: int) -> Iterator[None]:
-    """Linear layers see inputs and weights of ``n_bits`` bits of mantissa: 10 as in TF32, 7 as in bfloat16.
+    """Linear layers see inputs and weights of ``n_bits`` bits of mantissa: 10 as in TF32, 7 as in
+    bfloat16.
 
     Sums stay float32, as in the hardware that has these formats.
     """

@@ -1,4 +1,5 @@
-"""Faults on demand: a proxy that spoils requests to an S3 server, and a disk of a few kilobytes that is soon full.
+"""Faults on demand: a proxy that spoils requests to an S3 server, and a disk of a few kilobytes
+that is soon full.
 
     with seaweedfs(tmp_path) as s3, faulty(s3) as proxy, proxy.apply():
         proxy.arm(Fault("lost", at=3))
@@ -40,7 +41,8 @@ KINDS = {
 """What can happen to a request."""
 
 SLOW_DOWN = (
-    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request"
+    b" rate</Message></Error>"
 )
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
@@ -72,7 +74,9 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InvalidInputError(f"no fault is called {self.kind!r}", f"Use one of {', '.join(KINDS)}")
+            raise InvalidInputError(
+                f"no fault is called {self.kind!r}", f"Use one of {', '.join(KINDS)}"
+            )
 
 
 @dataclass(slots=True)
@@ -121,7 +125,9 @@ def faulty(s3: S3Service) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(replace(s3, endpoint=f"http://{HOST}:{server.server_address[1]}"))
     server.proxy, server.upstream = proxy, urlsplit(s3.endpoint).netloc  # type: ignore[attr-defined]
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that went away
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield proxy
@@ -179,15 +185,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(
         self, body: bytes, declared: int | None = None, wait: bool = True
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Send the request on, with its headers as they are (the signature covers them); the server's answer."""
+        """Send the request on, with its headers as they are (the signature covers them); the
+        server's answer.
+        """
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)  # type: ignore[attr-defined]
         try:
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():
                 if name.lower() not in HOP_BY_HOP | {"expect"}:
                     connection.putheader(name, value)
             if "Content-Length" in self.headers:
-                connection.putheader("Content-Length", str(len(body) if declared is None else declared))
+                connection.putheader(
+                    "Content-Length", str(len(body) if declared is None else declared)
+                )
             connection.putheader("Connection", "close")
             connection.endheaders(body)
             if not wait:
@@ -202,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
-        length = next((value for name, value in headers if name.lower() == "content-length"), str(len(data)))
+        length = next(
+            (value for name, value in headers if name.lower() == "content-length"), str(len(data))
+        )
         self.send_header("Content-Length", length if self.command == "HEAD" else str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
@@ -214,12 +228,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 def make_room(folder: Path, n_bytes: int) -> None:
     """Give a `small_disk` another size."""
-    subprocess.run(["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True, capture_output=True
+    )
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, n_bytes: int) -> Iterator[Path]:
-    """A file system of ``n_bytes`` mounted at a folder: what does not fit gets ENOSPC from the kernel.
+    """A file system of ``n_bytes`` mounted at a folder: what does not fit gets ENOSPC from the
+    kernel.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""The columns of the two archive tables, in the archive's order, with datatype and unit (Gaia DR3 data model)."""
+"""The columns of the two archive tables, in the archive's order, with datatype and unit (Gaia DR3
+data model).
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,11 @@ def _columns(text: str, prefix: str = "") -> tuple[tuple[str, str, str], ...]:
 GAIA_SOURCE_COLUMNS = _columns(GAIA_SOURCE)
 """Name, datatype, unit of the 152 columns of ``gaia_source``."""
 
-XP_COLUMNS = (*_columns("source_id:int64 solution_id:int64"), *_columns(BAND, "bp_"), *_columns(BAND, "rp_"))
+XP_COLUMNS = (
+    *_columns("source_id:int64 solution_id:int64"),
+    *_columns(BAND, "bp_"),
+    *_columns(BAND, "rp_"),
+)
 """Name, datatype, unit of the 26 columns of ``xp_continuous_mean_spectrum``."""
 
 
@@ -79,7 +85,10 @@ def ecsv_head(table: str, columns: tuple[tuple[str, str, str], ...]) -> bytes:
         "- RELEASE: Gaia DR3",
         f"- TABLE: {table}",
         "- DESCRIPTION: >",
-        "    Synthetic sources made by xpscale.testing.universe in the layout of the Gaia archive's bulk files.",
+        (
+            "    Synthetic sources made by xpscale.testing.universe in the layout of the Gaia"
+            " archive's bulk files."
+        ),
         "- CITATION: >",
         "    How to cite and acknowledge Gaia: ",
         "    https://gea.esac.esa.int/archive/documentation/credits.html ",
@@ -87,7 +96,12 @@ def ecsv_head(table: str, columns: tuple[tuple[str, str, str], ...]) -> bytes:
     ]
     for name, datatype, unit in columns:
         array = [f"  subtype: '{datatype}' "] if datatype.endswith("[null]") else []
-        lines += ["- ", f"  name: {name}", f"  datatype: {'string ' if array else datatype}", *array]
+        lines += [
+            "- ",
+            f"  name: {name}",
+            f"  datatype: {'string ' if array else datatype}",
+            *array,
+        ]
         lines += [f'  unit: "{unit}"' if "'" in unit else f"  unit: {unit}"] if unit else []
         lines += [f"  description: {name.replace('_', ' ')}", "  meta:", "    ucd: meta"]
     head = "".join(f"# {line}\n" for line in lines)

@@ -1,16 +1,18 @@
-"""Kill points: every write of an object, in whatever process of a run, can be the last thing that process does.
+"""Kill points: every write of an object, in whatever process of a run, can be the last thing that
+process does.
 
-A run's processes (client, Dask workers) share a folder, `KillPoints`.  Each write of an object is a line in its file
-``operations``; the line's number decides who strikes.  So "between step 7 and step 8 of the run" has a meaning across
-processes, and strikes once, however often what died is started again.
+A run's processes (client, Dask workers) share a folder, `KillPoints`.  Each write of an object is a
+line in its file ``operations``; the line's number decides who strikes.  So "between step 7 and step
+8 of the run" has a meaning across processes, and strikes once, however often what died is started
+again.
 
     points = KillPoints(tmp_path)
     points.arm(7, "die")
     command = [sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...]
     subprocess.run(command, env={**os.environ, **points.environment})
 
-The command line above is ``xpscale``'s.  Dask workers get theirs by ``--preload xpscale.testing.kill_points``, which
-`KillPoints.environment` asks for.
+The command line above is ``xpscale``'s.  Dask workers get theirs by ``--preload
+xpscale.testing.kill_points``, which `KillPoints.environment` asks for.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ WRITES = ("create", "replace", "delete")
 
 
 class Killed(BaseException):
-    """The end of a process that lives on, for tests that can do without a real one: nothing catches it."""
+    """The end of a process that lives on, for tests that can do without a real one: nothing catches
+    it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,16 @@ class KillPoints:
         return {VARIABLE: str(self.folder), "DASK_DISTRIBUTED__WORKER__PRELOAD": preload}
 
     def arm(self, at: int, do: str, *, after: bool = False, of: str = "") -> None:
-        """Strike at the write with this number, counted from 0; earlier strikes are forgotten: who pauses goes on.
+        """Strike at the write with this number, counted from 0; earlier strikes are forgotten: who
+        pauses goes on.
 
         Parameters
         ----------
         at
             Number of the write, among those that count.
         do
-            ``"die"``: the process kills itself.  ``"pause"``: it stands still until `resume`.  ``"raise"``: `Killed`.
+            ``"die"``: the process kills itself.  ``"pause"``: it stands still until `resume`.
+            ``"raise"``: `Killed`.
         after
             Strike when the object is written, not before.
         of
@@ -148,7 +154,9 @@ def install(points: KillPoints) -> Callable[[], None]:
         original = originals[name]
 
         def write(self: Storage, *args: Any) -> Any:
-            return points.visit(name, f"{self.url}/{args[0] if args else ''}", lambda: original(self, *args))
+            return points.visit(
+                name, f"{self.url}/{args[0] if args else ''}", lambda: original(self, *args)
+            )
 
         return write
 

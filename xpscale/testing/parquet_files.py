@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["Shape", "spectra_table", "write_hats_spectra", "write_parquet_files"]
 
 Shape = Literal["list", "fixed", "joined", "scalars", "scalars_from_1"]
-"""``bp_coefficients`` as list, as fixed-size list; ``coefficients`` of both bands; ``bp_coeff_0``; ``bp_coefficients_1``."""
+"""``bp_coefficients`` as list, as fixed-size list; ``coefficients`` of both bands; ``bp_coeff_0``;
+``bp_coefficients_1``.
+"""
 
 
-def spectra_table(batch: SpectraBatch, shape: Shape, n_bp: int, *, magnitude: bool = False) -> pa.Table:
-    """A batch as an Arrow table; rows of a band that are all NaN are null where the shape has arrays.
+def spectra_table(
+    batch: SpectraBatch, shape: Shape, n_bp: int, *, magnitude: bool = False
+) -> pa.Table:
+    """A batch as an Arrow table; rows of a band that are all NaN are null where the shape has
+    arrays.
 
     Parameters
     ----------
@@ -46,7 +51,10 @@ def spectra_table(batch: SpectraBatch, shape: Shape, n_bp: int, *, magnitude: bo
     columns = {"source_id": batch.source_id, "ra": batch.ra, "dec": batch.dec, **g}
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     bands = {"bp": slice(0, n_bp), "rp": slice(n_bp, None)}
-    for what, values in (("coefficients", batch.coefficients), ("coefficient_errors", batch.coefficient_errors)):
+    for what, values in (
+        ("coefficients", batch.coefficients),
+        ("coefficient_errors", batch.coefficient_errors),
+    ):
         if values is None:
             continue
         if shape == "joined":
@@ -60,7 +68,9 @@ def spectra_table(batch: SpectraBatch, shape: Shape, n_bp: int, *, magnitude: bo
                 short = f"{'e_' if 'errors' in what else ''}{band}_coeff"
                 stem = f"{band}_{what}" if first else short
                 for i, column in enumerate(values[:, part].T):
-                    arrays[f"{stem}_{i + first}"] = pa.array(np.ascontiguousarray(column), from_pandas=True)
+                    arrays[f"{stem}_{i + first}"] = pa.array(
+                        np.ascontiguousarray(column), from_pandas=True
+                    )
     return pa.table(arrays)
 
 
@@ -84,18 +94,28 @@ def write_parquet_files(
     row_group_rows: int = 1_000,
     magnitude: bool = False,
 ) -> None:
-    """Write a plain folder: the rows in their order, shared out over ``part-000.parquet`` and so on."""
+    """Write a plain folder: the rows in their order, shared out over ``part-000.parquet`` and so
+    on.
+    """
     storage = Storage(url)
     table = spectra_table(batch, shape, n_bp, magnitude=magnitude)
     edges = np.linspace(0, len(batch), n_files + 1).astype(int).tolist()
     for number, (start, stop) in enumerate(pairwise(edges)):
-        storage.replace(f"part-{number:03d}.parquet", _encode(table.slice(start, stop - start), row_group_rows))
+        storage.replace(
+            f"part-{number:03d}.parquet", _encode(table.slice(start, stop - start), row_group_rows)
+        )
 
 
 def write_hats_spectra(
-    reader: SpectraReader, url: str, shape: Shape = "list", *, n_bp: int = 55, row_group_rows: int = 1_000
+    reader: SpectraReader,
+    url: str,
+    shape: Shape = "list",
+    *,
+    n_bp: int = 55,
+    row_group_rows: int = 1_000,
 ) -> None:
-    """Write a HATS catalogue with the reader's partitions, rows sorted by ``_healpix_29`` and then backwards by identifier.
+    """Write a HATS catalogue with the reader's partitions, rows sorted by ``_healpix_29`` and then
+    backwards by identifier.
 
     ::
 
@@ -118,7 +138,10 @@ def write_hats_spectra(
         "hats_col_dec": "dec",
         "hats_version": "v1.0",
     }
-    storage.replace("hats.properties", "".join(f"{name}={value}\n" for name, value in properties.items()).encode())
+    storage.replace(
+        "hats.properties",
+        "".join(f"{name}={value}\n" for name, value in properties.items()).encode(),
+    )
 
 
 def _leaf(pixel: Pixel) -> str:

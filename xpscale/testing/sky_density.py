@@ -21,7 +21,8 @@ N_CLUSTERS = 24
 CLUSTER_RADIUS_DEG = 0.6
 CLUSTER_CONTRAST = 60.0  # density at a cluster's centre over that of the plane
 
-# Rows: the Galactic x, y, z axes in ICRS (Hipparcos and Tycho catalogues, ESA SP-1200, vol. 1, section 1.5.3).
+# Rows: the Galactic x, y, z axes in ICRS (Hipparcos and Tycho catalogues, ESA SP-1200, vol. 1,
+# section 1.5.3).
 TO_GALACTIC = np.array(
     [
         [-0.0548755604162154, -0.8734370902348850, -0.4838350155487132],
@@ -31,8 +32,12 @@ TO_GALACTIC = np.array(
 )
 
 
-def pixel_centers_deg(numbers: NDArray[np.int64], order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right ascension and declination in degrees of the centres of NESTED pixels, each with shape (N,)."""
+def pixel_centers_deg(
+    numbers: NDArray[np.int64], order: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination in degrees of the centres of NESTED pixels, each with shape
+    (N,).
+    """
     from cdshealpix.nested import healpix_to_lonlat
 
     if len(numbers) == 0:
@@ -47,8 +52,12 @@ def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[n
     return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
 
 
-def galactic_deg(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Galactic longitude (0 to 360) and latitude in degrees, each with shape (N,), of ICRS positions in degrees."""
+def galactic_deg(
+    ra: NDArray[np.float64], dec: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Galactic longitude (0 to 360) and latitude in degrees, each with shape (N,), of ICRS
+    positions in degrees.
+    """
     x, y, z = (unit_vectors(ra, dec) @ TO_GALACTIC.T).T
     return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
 
@@ -66,13 +75,17 @@ def density(seed: int) -> NDArray[np.float64]:
     vectors = unit_vectors(ra, dec)
     for center in centers:
         squared_chord = 2 - 2 * (vectors @ center)  # of a small angle, in radians, its square
-        weights += CLUSTER_CONTRAST * np.exp(-0.5 * squared_chord / np.radians(CLUSTER_RADIUS_DEG) ** 2)
+        weights += CLUSTER_CONTRAST * np.exp(
+            -0.5 * squared_chord / np.radians(CLUSTER_RADIUS_DEG) ** 2
+        )
     return np.asarray(weights)
 
 
 @lru_cache(maxsize=8)
 def source_counts(n_sources: int, seed: int) -> NDArray[np.int64]:
-    """Number of sources in every pixel of order 7, with shape (196608,); they sum to ``n_sources``."""
+    """Number of sources in every pixel of order 7, with shape (196608,); they sum to
+    ``n_sources``.
+    """
     weights = density(seed)
     counts = np.random.default_rng([seed, 2]).multinomial(n_sources, weights / weights.sum())
     counts.flags.writeable = False

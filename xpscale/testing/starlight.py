@@ -1,13 +1,14 @@
-"""The physics of the synthetic sky: labels of stars, and from labels to spectra, scatter and errors.
+"""The physics of the synthetic sky: labels of stars, and from labels to spectra, scatter and
+errors.
 
-Letters in shapes: N sources, C coefficients (55 BP, then 55 RP).  With u the standardized labels and G_flux the mean G
-flux, a spectrum is drawn as
+Letters in shapes: N sources, C coefficients (55 BP, then 55 RP).  With u the standardized labels
+and G_flux the mean G flux, a spectrum is drawn as
 
     c_j = G_flux (f_j(u) + s_j(u) eps_j) + sigma_j eps'_j,        eps, eps' ~ N(0, 1)
 
-where f and s are fixed smooth functions (the same in every universe) and sigma_j is the coefficient error.  Numbers
-were read off 2,051 genuine DR3 spectra: medians of coefficients and errors, divided by ``phot_g_mean_flux``, in bins of
-G and of the order j of the coefficient within its band.
+where f and s are fixed smooth functions (the same in every universe) and sigma_j is the coefficient
+error.  Numbers were read off 2,051 genuine DR3 spectra: medians of coefficients and errors, divided
+by ``phot_g_mean_flux``, in bins of G and of the order j of the coefficient within its band.
 """
 
 from __future__ import annotations
@@ -37,22 +38,27 @@ BAND_SIZE = 55
 N_COEFFICIENTS = 2 * BAND_SIZE
 
 G_ZERO_POINT = 25.6873668671
-"""Zero point of Gaia DR3's G band, Vega system, for fluxes in electron/s (Gaia DR3 documentation, section 5.4.1)."""
+"""Zero point of Gaia DR3's G band, Vega system, for fluxes in electron/s (Gaia DR3 documentation,
+section 5.4.1).
+"""
 
-# Cumulative distribution of G: 15.7 % of XP sources have G <= 15 (those with sampled spectra), none is fainter than
-# 17.65 but for a few; the shares of single bins are those of the 2,000 sources at the head of the catalogue.
+# Cumulative distribution of G: 15.7 % of XP sources have G <= 15 (those with sampled spectra), none
+# is fainter than 17.65 but for a few; the shares of single bins are those of the 2,000 sources at
+# the head of the catalogue.
 G_KNOTS = (5.0, 8.0, 10.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0, 17.65)
 G_SHARES = (0.0, 0.001, 0.006, 0.024, 0.049, 0.093, 0.157, 0.403, 0.739, 1.0)
 
-# Median and half 16-84 % width of the normalised coefficients of real stars at G 10 to 14.5, against order.
+# Median and half 16-84 % width of the normalised coefficients of real stars at G 10 to 14.5,
+# against order.
 ORDER_KNOTS = (0, 1, 2, 3, 5, 7, 10, 20, 30, 54)
 BP_MEDIAN = (6.15e-2, -4.8e-3, -1.2e-3, 2.5e-4, -2.3e-4, 7e-5, 0, 0, 0, 0)
 RP_MEDIAN = (7.28e-2, -7.6e-3, -1.1e-4, 3e-5, -1.5e-4, 5e-5, 0, 0, 0, 0)
 BP_WIDTH = (3.6e-3, 5.2e-3, 1.3e-3, 4.3e-4, 3.2e-4, 7e-5, 2.6e-5, 2.0e-5, 8e-6, 6e-7)
 RP_WIDTH = (7.2e-3, 1.7e-3, 3.6e-4, 2.8e-4, 1.2e-4, 6e-5, 2.2e-5, 1.4e-5, 7e-6, 6e-7)
 
-# Error of the first coefficient over G flux = hypot(floor, photons 10^(0.2 (G - 15))): within 25 % of the real median
-# in every bin from G 7 to 18.  Errors fall with order; ratios to the first at the knots below.
+# Error of the first coefficient over G flux = hypot(floor, photons 10^(0.2 (G - 15))): within 25 %
+# of the real median in every bin from G 7 to 18.  Errors fall with order; ratios to the first at
+# the knots below.
 BP_ERROR = (4.5e-5, 8.7e-5)
 RP_ERROR = (1.7e-5, 7.5e-5)
 ERROR_KNOTS = (0, 1, 10, 20, 30, 40, 50, 54)
@@ -61,7 +67,9 @@ RP_ERROR_SHAPE = (1.0, 0.92, 0.86, 0.79, 0.74, 0.44, 0.27, 0.055)
 ROW_ERROR_SPREAD = 0.25  # of the natural logarithm: sources differ in the number of their transits
 ELEMENT_ERROR_SPREAD = 0.2  # half width, relative
 
-PHYSICS_SEED = 20240607  # fixes f and s; not the universe's seed, so that all universes share their physics
+PHYSICS_SEED = (
+    20240607  # fixes f and s; not the universe's seed, so that all universes share their physics
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +103,9 @@ class Labels:
     phot_g_mean_mag: NDArray[np.float32]
 
     def standardized(self) -> NDArray[np.float32]:
-        """u: inverse temperature, gravity, metallicity, extinction, each about 0 +- 1, with shape (N, 4)."""
+        """u: inverse temperature, gravity, metallicity, extinction, each about 0 +- 1, with shape
+        (N, 4).
+        """
         return np.stack(
             [
                 (5040 / self.teff - 1) / np.float32(0.13),
@@ -113,7 +123,8 @@ def flux_of_magnitude(magnitude: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def draw_labels(rng: np.random.Generator, latitude: NDArray[np.float64]) -> Labels:
-    """Draw dwarfs (65 %) and giants, a disc and a halo (8 %), seen through dust that thickens towards the plane.
+    """Draw dwarfs (65 %) and giants, a disc and a halo (8 %), seen through dust that thickens
+    towards the plane.
 
     Parameters
     ----------
@@ -124,7 +135,9 @@ def draw_labels(rng: np.random.Generator, latitude: NDArray[np.float64]) -> Labe
     """
     n = len(latitude)
     is_giant, is_clump, is_halo = (rng.random(n) < share for share in (0.35, 0.4, 0.08))
-    fe_h = np.clip(np.where(is_halo, rng.normal(-1.4, 0.35, n), rng.normal(-0.15, 0.22, n)), -2.5, 0.5)
+    fe_h = np.clip(
+        np.where(is_halo, rng.normal(-1.4, 0.35, n), rng.normal(-0.15, 0.22, n)), -2.5, 0.5
+    )
     along = rng.beta(2, 2.5, n)
     dwarf_teff = 3400 + 4000 * along
     dwarf_logg = 4.7 - 0.55 * along**1.5 + 0.05 * rng.standard_normal(n)
@@ -132,7 +145,9 @@ def draw_labels(rng: np.random.Generator, latitude: NDArray[np.float64]) -> Labe
     giant_teff = 3700 + 470 * giant_logg - 200 * fe_h + 50 * rng.standard_normal(n)
     teff = np.where(is_giant, giant_teff, dwarf_teff)
     logg = np.where(is_giant, giant_logg, dwarf_logg)
-    main_sequence = np.interp(dwarf_teff, (3400, 4000, 5000, 5800, 6500, 7400), (10.0, 8.2, 6.2, 4.6, 3.6, 2.6))
+    main_sequence = np.interp(
+        dwarf_teff, (3400, 4000, 5000, 5800, 6500, 7400), (10.0, 8.2, 6.2, 4.6, 3.6, 2.6)
+    )
     absolute = np.where(is_giant, 1.35 * giant_logg - 2.5, main_sequence) - 0.3 * fe_h * ~is_giant
     extinction = np.minimum(rng.exponential(0.08 + 0.9 * np.exp(-np.abs(latitude) / 8)), 4.0)
     magnitude = np.interp(rng.random(n), G_SHARES, G_KNOTS)
@@ -157,8 +172,12 @@ def intrinsic_scatter(labels: Labels) -> NDArray[np.float32]:
     return np.asarray(width * (np.float32(0.05) + np.float32(0.15) / (1 + np.exp(-logits))))
 
 
-def coefficient_errors(rng: np.random.Generator, magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Realistic sigma / G flux: errors of the normalised coefficients, with shape (N, C), given G with shape (N,)."""
+def coefficient_errors(
+    rng: np.random.Generator, magnitude: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Realistic sigma / G flux: errors of the normalised coefficients, with shape (N, C), given G
+    with shape (N,).
+    """
     n = len(magnitude)
     photons = 10 ** (np.float32(0.2) * (magnitude - 15))
     first = [np.hypot(floor, faint * photons)[:, None] for floor, faint in (BP_ERROR, RP_ERROR)]
@@ -167,7 +186,9 @@ def coefficient_errors(rng: np.random.Generator, magnitude: NDArray[np.float32])
     row = np.exp(ROW_ERROR_SPREAD * rng.standard_normal(n))[:, None]
     for band, (of_first, shape) in enumerate(zip(first, shapes, strict=True)):
         columns = slice(band * BAND_SIZE, (band + 1) * BAND_SIZE)
-        np.multiply((row * of_first).astype(np.float32), shape.astype(np.float32), out=errors[:, columns])
+        np.multiply(
+            (row * of_first).astype(np.float32), shape.astype(np.float32), out=errors[:, columns]
+        )
     jitter = rng.random((n, N_COEFFICIENTS), dtype=np.float32)
     jitter *= np.float32(2 * ELEMENT_ERROR_SPREAD)
     jitter += np.float32(1 - ELEMENT_ERROR_SPREAD)
@@ -183,13 +204,32 @@ def _features(u: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([t, g, m, a, *curved, *products], axis=1)
 
 
-FEATURE_SCALES = (1.0, 0.5, 0.45, 0.7, 0.2, 0.15, 0.2, 0.3, 0.15, 0.08, 0.15, 0.15, 0.1, 0.1, 0.08, 0.08)
+FEATURE_SCALES = (
+    1.0,
+    0.5,
+    0.45,
+    0.7,
+    0.2,
+    0.15,
+    0.2,
+    0.3,
+    0.15,
+    0.08,
+    0.15,
+    0.15,
+    0.1,
+    0.1,
+    0.08,
+    0.08,
+)
 
 
 def typical_coefficients() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median and width of normalised coefficients of real stars, both with shape (C,)."""
     order = np.arange(BAND_SIZE)
-    median = np.concatenate([np.interp(order, ORDER_KNOTS, values) for values in (BP_MEDIAN, RP_MEDIAN)])
+    median = np.concatenate(
+        [np.interp(order, ORDER_KNOTS, values) for values in (BP_MEDIAN, RP_MEDIAN)]
+    )
     return median, _against_order(ORDER_KNOTS, BP_WIDTH, RP_WIDTH)
 
 
@@ -199,7 +239,9 @@ def error_shape() -> NDArray[np.float64]:
 
 
 def _against_order(knots: tuple[int, ...], *bands: tuple[float, ...]) -> NDArray[np.float64]:
-    return np.concatenate([np.exp(np.interp(np.arange(BAND_SIZE), knots, np.log(values))) for values in bands])
+    return np.concatenate(
+        [np.exp(np.interp(np.arange(BAND_SIZE), knots, np.log(values))) for values in bands]
+    )
 
 
 @lru_cache(maxsize=1)
@@ -207,7 +249,10 @@ def _physics() -> tuple[NDArray[np.float32], ...]:
     """Median and width, each with shape (C,), and the weights of f, (F, C), and of s, (4, C)."""
     median, width = typical_coefficients()
     rng = np.random.default_rng(PHYSICS_SEED)
-    weights = rng.standard_normal((len(FEATURE_SCALES), N_COEFFICIENTS)) * np.array(FEATURE_SCALES)[:, None]
+    weights = (
+        rng.standard_normal((len(FEATURE_SCALES), N_COEFFICIENTS))
+        * np.array(FEATURE_SCALES)[:, None]
+    )
     # Cooler and redder stars have less light in BP and more in RP: the sign real spectra show.
     weights[:, [0, BAND_SIZE]] *= np.sign(weights[0, [0, BAND_SIZE]]) * (-1, 1)
     weights /= np.linalg.norm(weights, axis=0)

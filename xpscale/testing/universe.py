@@ -1,12 +1,14 @@
-"""A synthetic sky with known truth: as many stars as wanted, in the archive's units, the same for the same seed.
+"""A synthetic sky with known truth: as many stars as wanted, in the archive's units, the same for
+the same seed.
 
     >>> universe = Universe(2_000, seed=1)
     >>> batch = next(universe.batches())
     >>> len(batch), batch.n_coefficients
     (2000, 110)
 
-A universe is a description; its methods make the arrays.  It is made *cell* by cell, a HEALPix pixel each with a seed of
-its own, so the rows do not depend on how many are asked for at a time.  A million sources take about 15 s on one core.
+A universe is a description; its methods make the arrays.  It is made *cell* by cell, a HEALPix
+pixel each with a seed of its own, so the rows do not depend on how many are asked for at a time.  A
+million sources take about 15 s on one core.
 """
 
 from __future__ import annotations
@@ -53,9 +55,11 @@ class Truth:
     labels
         What the stars are.
     is_mover
-        Whether the pixel of ``ra, dec`` at order 12 differs from that of ``source_id``, with shape (N,).
+        Whether the pixel of ``ra, dec`` at order 12 differs from that of ``source_id``, with shape
+        (N,).
     coefficients
-        Coefficients without intrinsic scatter and without noise, electron/s, float32, with shape (N, C).
+        Coefficients without intrinsic scatter and without noise, electron/s, float32, with shape
+        (N, C).
     scatter
         Intrinsic scatter of the coefficients, electron/s, float32, with shape (N, C).
     """
@@ -73,7 +77,10 @@ class Truth:
     def concatenate(parts: list[Truth]) -> Truth:
         """One truth of the rows of several, in their order."""
         labels = starlight.Labels(
-            *(np.concatenate([getattr(p.labels, f.name) for p in parts]) for f in fields(starlight.Labels))
+            *(
+                np.concatenate([getattr(p.labels, f.name) for p in parts])
+                for f in fields(starlight.Labels)
+            )
         )
         return Truth(
             np.concatenate([p.source_id for p in parts]),
@@ -113,7 +120,8 @@ class Universe:
     def __post_init__(self) -> None:
         if self.n_sources < 1 or self.seed < 0 or not 0 <= self.mover_fraction <= 1:
             raise InvalidInputError(
-                f"no universe has {self.n_sources} sources, seed {self.seed} and mover_fraction {self.mover_fraction}",
+                f"no universe has {self.n_sources} sources, seed {self.seed} and mover_fraction"
+                f" {self.mover_fraction}",
                 "Use at least one source, a seed of at least 0 and a fraction from 0 to 1",
             )
 
@@ -130,7 +138,9 @@ class Universe:
     @property
     def cell_order(self) -> int:
         """HEALPix order of the cells; more sources have smaller ones."""
-        return int(np.clip(np.log(self.n_sources / (12 * CELL_ROWS)) // np.log(4), 0, MAX_CELL_ORDER))
+        return int(
+            np.clip(np.log(self.n_sources / (12 * CELL_ROWS)) // np.log(4), 0, MAX_CELL_ORDER)
+        )
 
     @property
     def cells(self) -> NDArray[np.int64]:
@@ -154,7 +164,8 @@ class Universe:
             starlight.intrinsic_scatter(labels) * scale,
         )
         errors = starlight.coefficient_errors(rng, labels.phot_g_mean_mag) * scale
-        # Scatter and noise are independent Gaussians: one draw with the sum of the variances stands for both.
+        # Scatter and noise are independent Gaussians: one draw with the sum of the variances stands
+        # for both.
         coefficients = rng.standard_normal(errors.shape, dtype=np.float32)
         coefficients *= np.sqrt(truth.scatter**2 + errors**2)
         coefficients += truth.coefficients
@@ -163,7 +174,9 @@ class Universe:
     def other_sources(
         self, cell: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """As many sources without XP spectra as the cell has with: source_id, ra, dec, G flux, each with shape (N,)."""
+        """As many sources without XP spectra as the cell has with: source_id, ra, dec, G flux, each
+        with shape (N,).
+        """
         rng = np.random.default_rng([self.seed, 4, cell])
         pixel, source_id = self._identifiers(rng, cell, stream=2)
         ra, dec = pixel_centers_deg(pixel, INDEX_ORDER)
@@ -175,7 +188,9 @@ class Universe:
             yield self.chunk(cell)
 
     def batches(self, rows: int = 65_536) -> Iterator[SpectraBatch]:
-        """The whole universe, sorted by ``source_id``, in batches of ``rows`` sources; the last has the rest."""
+        """The whole universe, sorted by ``source_id``, in batches of ``rows`` sources; the last has
+        the rest.
+        """
         held: list[SpectraBatch] = []
         for chunk in self.chunks():
             held.append(chunk.batch)
@@ -199,15 +214,18 @@ class Universe:
     def _identifiers(
         self, rng: np.random.Generator, cell: int, stream: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Order-29 pixels of early positions, and ``source_id`` made of them, both with shape (N,), ascending.
+        """Order-29 pixels of early positions, and ``source_id`` made of them, both with shape (N,),
+        ascending.
 
-        As in Gaia, ``source_id`` is the order-12 pixel << 35, + a data processing centre << 32 (here: the stream), +
-        a running number << 7 (Gaia DR3 documentation, section 20.1.1).
+        As in Gaia, ``source_id`` is the order-12 pixel << 35, + a data processing centre << 32
+        (here: the stream), + a running number << 7 (Gaia DR3 documentation, section 20.1.1).
         """
         per_cell = 4 ** (DENSITY_ORDER - self.cell_order)
         first = cell * per_cell
         depth = 2 * (INDEX_ORDER - DENSITY_ORDER)
-        numbers = np.repeat(np.arange(first, first + per_cell), self.counts[first : first + per_cell])
+        numbers = np.repeat(
+            np.arange(first, first + per_cell), self.counts[first : first + per_cell]
+        )
         pixel = np.sort((numbers << depth) + rng.integers(0, 1 << depth, len(numbers)))
         coarse = pixel >> 2 * (INDEX_ORDER - MAX_ORDER)
         rank = np.arange(len(coarse)) - np.searchsorted(coarse, coarse)
@@ -216,7 +234,10 @@ class Universe:
 
 
 def _moved(
-    rng: np.random.Generator, ra: NDArray[np.float64], dec: NDArray[np.float64], is_mover: NDArray[np.bool_]
+    rng: np.random.Generator,
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    is_mover: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions in degrees, the movers' shifted by `MOVE_DEG` in random directions."""
     ra, dec = ra.copy(), dec.copy()

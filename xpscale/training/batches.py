@@ -1,7 +1,7 @@
 """Training rows in batches, in an order that is a function of seed and epoch alone.
 
-A run that stops in the middle of an epoch goes on from the batch it had reached: nothing about the order is stored but the
-number of that batch.
+A run that stops in the middle of an epoch goes on from the batch it had reached: nothing about the
+order is stored but the number of that batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Order:
     Parameters
     ----------
     batch_size
-        Rows of a batch, over all processes; batches are of nearly equal size, so that none is dropped and none is tiny.
+        Rows of a batch, over all processes; batches are of nearly equal size, so that none is
+        dropped and none is tiny.
     seed
         Of the order.
     rank, n_processes
@@ -51,7 +52,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Standardized spectra in memory: x and its errors, float32 with shape (N, C), and source_id (N,)."""
+    """Standardized spectra in memory: x and its errors, float32 with shape (N, C), and source_id
+    (N,).
+    """
 
     x: Tensor
     x_err: Tensor
@@ -62,7 +65,11 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
-        return Rows(self.x.to(device, non_blocking=True), self.x_err.to(device, non_blocking=True), self.source_id)
+        return Rows(
+            self.x.to(device, non_blocking=True),
+            self.x_err.to(device, non_blocking=True),
+            self.source_id,
+        )
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
         """Some rows, by number."""
@@ -70,7 +77,9 @@ class Rows:
 
     def _take(self, rows: NDArray[np.int64], there: Tensor) -> Rows:
         """The same; the numbers are on the device already."""
-        return Rows(self.x.index_select(0, there), self.x_err.index_select(0, there), self.source_id[rows])
+        return Rows(
+            self.x.index_select(0, there), self.x_err.index_select(0, there), self.source_id[rows]
+        )
 
     @staticmethod
     def concatenate(parts: list[Rows]) -> Rows:

@@ -1,20 +1,21 @@
 """The training step of the paper's network on a CPU, with its gradient written out.
 
-A network of 67 thousand numbers in 15 layers is so small that autograd's nodes, views and temporary arrays take half of a
-step with a thousand spectra.  Here a step is some fifty matrix products and, between two of them, one compiled pass over
-activations that are kept feature-major, (width, B) (`xpscale.training.step_kernels`).  Gradients are written where the
-optimiser reads them.  With a layer h -> GELU(gain n + shift), n = normalize(W h + b)::
+A network of 67 thousand numbers in 15 layers is so small that autograd's nodes, views and temporary
+arrays take half of a step with a thousand spectra.  Here a step is some fifty matrix products and,
+between two of them, one compiled pass over activations that are kept feature-major, (width, B)
+(`xpscale.training.step_kernels`).  Gradients are written where the optimiser reads them.  With a
+layer h -> GELU(gain n + shift), n = normalize(W h + b)::
 
     d_a   = gradient of GELU and normalization, from that of the layer's output      (`normalized_gelu_gradient`)
     d_W   = d_a h^T          d_b = 0          d_h = W^T d_a
 
-b adds to the mean that is subtracted again: its gradient is zero, here exactly, in torch but for rounding.  The loss is that
-of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).
+b adds to the mean that is subtracted again: its gradient is zero, here exactly, in torch but for
+rounding.  The loss is that of `xpscale.training.loss`; sigmoid's derivative is s (1 - s).
 
-Where there are two cores, a second thread takes the scatter's decoder while the first takes the mean's, and the encoder's d_W
-while the first goes on with d_h.  Each number is computed by one thread (`xpscale.training.train` gives the first one torch
-thread, too), so its bits do not depend on how many cores there are.
-``design/010-training-at-scale.md`` has the rates.
+Where there are two cores, a second thread takes the scatter's decoder while the first takes the
+mean's, and the encoder's d_W while the first goes on with d_h.  Each number is computed by one
+thread (`xpscale.training.train` gives the first one torch thread, too), so its bits do not depend
+on how many cores there are. ``design/010-training-at-scale.md`` has the rates.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from torch import Tensor, nn
 
 from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
 from xpscale.runtime.cpus import n_cpus
-from xpscale.training.step_kernels import draw, draw_gradient, likelihood, normalized_gelu, normalized_gelu_gradient
+from xpscale.training.step_kernels import (
+    draw,
+    draw_gradient,
+    likelihood,
+    normalized_gelu,
+    normalized_gelu_gradient,
+)
 
 if TYPE_CHECKING:
     from xpscale.training.flat import FlatParameters
@@ -40,12 +47,14 @@ _LOWER, _UPPER = map(np.float32, LATENT_LOG_VAR_BOUNDS)
 
 
 class GradientByHand:
-    """The loss of batches under a `ScatterVAE` in training, and its gradient, on a CPU and in float32.
+    """The loss of batches under a `ScatterVAE` in training, and its gradient, on a CPU and in
+    float32.
 
     Parameters
     ----------
     network
-        The network, which is as after a step of torch's: running means of its batch normalization go on.
+        The network, which is as after a step of torch's: running means of its batch normalization
+        go on.
     weights
         Its parameters as one vector.
     """
@@ -53,14 +62,23 @@ class GradientByHand:
     def __init__(self, network: ScatterVAE, weights: FlatParameters) -> None:
         self.gradient = torch.zeros_like(weights.vector.detach())
         pieces = weights.pieces(self.gradient)
-        self._d = {id(parameter): d for parameter, d in zip(weights.parameters, pieces, strict=True)}
+        self._d = {
+            id(parameter): d for parameter, d in zip(weights.parameters, pieces, strict=True)
+        }
         self.encoder = self._layers(network.encoder)
-        self.latent_mean, self.latent_log_var = self._layer(network.latent_mean), self._layer(network.latent_log_var)
+        self.latent_mean, self.latent_log_var = (
+            self._layer(network.latent_mean),
+            self._layer(network.latent_log_var),
+        )
         self.mean, self.scatter = self._layers(network.mean), self._layers(network.scatter)
         self.beside: Callable[..., Future[Any]] = at_once
         if n_cpus() > 1:
-            self.beside = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)).submit
-        self.counts: list[Any] = [m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
+            self.beside = ThreadPoolExecutor(
+                1, initializer=torch.set_num_threads, initargs=(1,)
+            ).submit
+        self.counts: list[Any] = [
+            m.num_batches_tracked for m in network.modules() if isinstance(m, nn.BatchNorm1d)
+        ]
 
     def _layers(self, stack: nn.Sequential) -> list[_Linear]:
         return [self._layer(layer) for layer in stack]
@@ -70,8 +88,11 @@ class GradientByHand:
             return _Linear(layer, self._d)
         return _NormalizedGelu(layer[0], layer[1], self._d)  # type: ignore[index]
 
-    def __call__(self, x: Tensor, x_err: Tensor, noise: Tensor, free_nats: float) -> tuple[Tensor, Tensor]:
-        """The mean nll and kl, with shape (2,), and the gradient of the cost as one vector, good until the next call.
+    def __call__(
+        self, x: Tensor, x_err: Tensor, noise: Tensor, free_nats: float
+    ) -> tuple[Tensor, Tensor]:
+        """The mean nll and kl, with shape (2,), and the gradient of the cost as one vector, good
+        until the next call.
 
         Parameters
         ----------
@@ -87,7 +108,11 @@ class GradientByHand:
         for layer in self.encoder:
             h = layer(h)
         latents = self.latent_mean(h), self.latent_log_var(h)  # (L, B) each
-        z, width, kl = torch.empty_like(latents[0]), torch.empty_like(latents[0]), np.empty(len(latents[0]), np.float32)
+        z, width, kl = (
+            torch.empty_like(latents[0]),
+            torch.empty_like(latents[0]),
+            np.empty(len(latents[0]), np.float32),
+        )
         drawn = (*_arrays(*latents, noise), _LOWER, _UPPER, width.numpy())
         draw(*drawn, z.numpy(), kl)
 
@@ -122,7 +147,9 @@ class GradientByHand:
 
     @staticmethod
     def _back_to_z(layers: list[_Linear], d: Tensor) -> Tensor:
-        """The gradient of z, with shape (L, B), given that of the decoder's output, with shape (B, C)."""
+        """The gradient of z, with shape (L, B), given that of the decoder's output, with shape (B,
+        C).
+        """
         d = d.T
         for layer in reversed(layers):
             d = layer.back(d)
@@ -170,7 +197,9 @@ class _Linear:
 class _NormalizedGelu(_Linear):
     """h -> GELU(BatchNorm(W h + b))."""
 
-    def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d, gradients: dict[int, Tensor]) -> None:
+    def __init__(
+        self, linear: nn.Linear, norm: nn.BatchNorm1d, gradients: dict[int, Tensor]
+    ) -> None:
         super().__init__(linear, gradients)
         self.eps, momentum = np.float32(norm.eps), np.float32(norm.momentum)
         self.gain, self.shift = _arrays(norm.weight.detach(), norm.bias.detach())
@@ -180,9 +209,15 @@ class _NormalizedGelu(_Linear):
 
     def __call__(self, h: Tensor) -> Tensor:
         self.h, normal = h, torch.mm(self.weight, h)
-        out, slope, variance = torch.empty_like(normal), torch.empty_like(normal), torch.empty(len(normal))
+        out, slope, variance = (
+            torch.empty_like(normal),
+            torch.empty_like(normal),
+            torch.empty(len(normal)),
+        )
         self.normal, self.slope, self.variance = _arrays(normal, slope, variance)
-        normalized_gelu(self.normal, *self.fixed, *self.running, self.variance, out.numpy(), self.slope)
+        normalized_gelu(
+            self.normal, *self.fixed, *self.running, self.variance, out.numpy(), self.slope
+        )
         return out
 
     def before(self, d: Tensor) -> Tensor:

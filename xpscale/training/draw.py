@@ -1,11 +1,11 @@
 """Object-dense samples: a reproducible draw of training objects from a store, by their density.
 
-    sketch = one pass over the store: objects in every cell, and of each those with the smallest keys
-    plan   = a rule: how many of every cell
-    sample = of every cell so many, those with the smallest keys
+    sketch = one pass over the store: objects in every cell, and of each those with the smallest
+    keys plan   = a rule: how many of every cell sample = of every cell so many, those with the
+    smallest keys
 
-Another rule or a smaller sample of the same seed is drawn from the same sketch without another pass.  The draw depends on
-what the store holds, the cells, the rule and the seed alone.
+Another rule or a smaller sample of the same seed is drawn from the same sketch without another
+pass.  The draw depends on what the store holds, the cells, the rule and the seed alone.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def draw_sample(
     n
         How many.
     rule
-        ``"uniform"``; ``"density"``: an object is as likely as its cell is dense; ``"flattened"``: equally many of every
-        cell; ``"cut"``: of dense cells only.
+        ``"uniform"``; ``"density"``: an object is as likely as its cell is dense; ``"flattened"``:
+        equally many of every cell; ``"cut"``: of dense cells only.
     seed
         Which draw.
     split
@@ -63,8 +63,8 @@ def draw_sample(
     cells
         What density is counted in; colour and magnitude by default.
     min_count, min_quantile
-        For the rule ``"cut"``: the fewest objects of a cell that is drawn from, or the share of all objects that lies in
-        cells too sparse to be drawn from.
+        For the rule ``"cut"``: the fewest objects of a cell that is drawn from, or the share of all
+        objects that lies in cells too sparse to be drawn from.
     oversampling
         How much is kept in memory for rules that favour some cells (`xpscale.training.sketch`).
     executor, callbacks
@@ -78,9 +78,18 @@ def draw_sample(
     cells, split = cells or ColourMagnitudeCells(), split or HeldOutSplit()
     _require_rule(rule, min_count, min_quantile)
     sketch = sketch_store(
-        reader, cells, split, n, seed, oversampling=oversampling, executor=executor, callbacks=callbacks
+        reader,
+        cells,
+        split,
+        n,
+        seed,
+        oversampling=oversampling,
+        executor=executor,
+        callbacks=callbacks,
     )
-    return draw_from_sketch(sketch, reader, n, rule, seed, split, cells, min_count=min_count, min_quantile=min_quantile)
+    return draw_from_sketch(
+        sketch, reader, n, rule, seed, split, cells, min_count=min_count, min_quantile=min_quantile
+    )
 
 
 def draw_from_sketch(
@@ -95,7 +104,9 @@ def draw_from_sketch(
     min_count: int = 0,
     min_quantile: float = 0.0,
 ) -> Sample:
-    """Draw at most as many objects as the sketch was made for; the arguments are those of `draw_sample` and of the sketch."""
+    """Draw at most as many objects as the sketch was made for; the arguments are those of
+    `draw_sample` and of the sketch.
+    """
     _require_rule(rule, min_count, min_quantile)
     counts, at_hand = sketch.counts, sketch.n_kept
     if rule == "cut" and not min_count:
@@ -104,7 +115,9 @@ def draw_from_sketch(
     drawn = rounded(expected, at_hand, float(uniform_hash(np.array([-1]), seed)[0]))
     chosen = np.sort(sketch.take(drawn), order=["partition", "row"])
     occupied = np.flatnonzero(counts)
-    cell, available, taken = (tuple(values[occupied].tolist()) for values in (np.arange(len(counts)), counts, drawn))
+    cell, available, taken = (
+        tuple(values[occupied].tolist()) for values in (np.arange(len(counts)), counts, drawn)
+    )
     n_limited = int(((expected == at_hand) & (at_hand < counts)).sum())
     plan = SamplePlan(
         rule,
@@ -132,13 +145,17 @@ def draw_from_sketch(
 
 def _require_rule(rule: str, min_count: int, min_quantile: float) -> None:
     if rule not in RULES:
-        raise InvalidInputError(f"no sampling rule is called {rule!r}", f"Rules are {', '.join(RULES)}")
+        raise InvalidInputError(
+            f"no sampling rule is called {rule!r}", f"Rules are {', '.join(RULES)}"
+        )
     if (rule == "cut") != bool(min_count or min_quantile) or (min_count and min_quantile):
         raise InvalidInputError(
-            f"rule {rule}, min_count {min_count} and min_quantile {min_quantile} do not go together",
+            f"rule {rule}, min_count {min_count} and min_quantile {min_quantile} do not go"
+            " together",
             "The rule cut needs one of the two, the others take none",
         )
     if min_count < 0 or not 0 <= min_quantile < 1:
         raise InvalidInputError(
-            f"min_count is {min_count}, min_quantile {min_quantile}", "Use a positive count, a quantile below 1"
+            f"min_count is {min_count}, min_quantile {min_quantile}",
+            "Use a positive count, a quantile below 1",
         )

@@ -1,7 +1,8 @@
 """The parameters of a network as one vector.
 
-The networks are small (70,000 to 300,000 numbers in some 60 tensors), so a step that treats them one by one spends a tenth of
-its time on calls.  As one vector they are clipped, sent to other processes and moved by the optimiser in one call each.
+The networks are small (70,000 to 300,000 numbers in some 60 tensors), so a step that treats them
+one by one spends a tenth of its time on calls.  As one vector they are clipped, sent to other
+processes and moved by the optimiser in one call each.
 """
 
 from __future__ import annotations
@@ -18,22 +19,31 @@ class FlatParameters:
     Parameters
     ----------
     network
-        On the device where it stays; its parameters keep their names, shapes and values, and loading a state dictionary
-        into it changes the vector.
+        On the device where it stays; its parameters keep their names, shapes and values, and
+        loading a state dictionary into it changes the vector.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.parameters = list(network.parameters())
-        self.vector = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters]))
-        for parameter, values in zip(self.parameters, self.pieces(self.vector.detach()), strict=True):
+        self.vector = nn.Parameter(
+            torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
+        )
+        for parameter, values in zip(
+            self.parameters, self.pieces(self.vector.detach()), strict=True
+        ):
             parameter.data = values
 
     def pieces(self, vector: Tensor) -> list[Tensor]:
         """A vector of the same length as views with the parameters' shapes, in their order."""
         sizes = [parameter.numel() for parameter in self.parameters]
         split = torch.split(vector, sizes)
-        return [values.view_as(parameter) for values, parameter in zip(split, self.parameters, strict=True)]
+        return [
+            values.view_as(parameter)
+            for values, parameter in zip(split, self.parameters, strict=True)
+        ]
 
     def gradient(self, cost: Tensor) -> Tensor:
         """The gradient of a cost, as one vector."""
-        return torch.cat([gradient.reshape(-1) for gradient in torch.autograd.grad(cost, self.parameters)])
+        return torch.cat(
+            [gradient.reshape(-1) for gradient in torch.autograd.grad(cost, self.parameters)]
+        )

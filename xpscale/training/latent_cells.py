@@ -1,11 +1,12 @@
 """Cells in latent space: cubes of equal size, thrown into a fixed number of bins by a hash.
 
-Six latents have too many cubes to count each, and few are occupied.  A cube goes to one of K = 2^20 bins, so memory is bounded
-whatever the number of latents.  Two cubes that share a bin count as one cell: with m occupied cubes this happens to a share
-1 - (1 - 1/K)^(m-1) of them, 5 % for m = 50,000.  The draw and its weights are exact for the bins.
+Six latents have too many cubes to count each, and few are occupied.  A cube goes to one of K = 2^20
+bins, so memory is bounded whatever the number of latents.  Two cubes that share a bin count as one
+cell: with m occupied cubes this happens to a share 1 - (1 - 1/K)^(m-1) of them, 5 % for m = 50,000.
+The draw and its weights are exact for the bins.
 
-A cube's sides are a prior standard deviation wide and centred on 0, so that a collapsed latent, whose mean is near 0 for
-every source, splits nothing.
+A cube's sides are a prior standard deviation wide and centred on 0, so that a collapsed latent,
+whose mean is near 0 for every source, splits nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class LatentCells:
 
     def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.int64]:
         """The bin of every object, with shape (N,)."""
-        cubes = np.floor(np.nan_to_num(self.latents.of(partition, batch)) / self.width + 0.5).astype(np.int64)
+        cubes = np.floor(
+            np.nan_to_num(self.latents.of(partition, batch)) / self.width + 0.5
+        ).astype(np.int64)
         key = np.zeros(len(batch), np.uint64)
         for i, steps in enumerate(cubes.T):
             key = hash_64(key.view(np.int64) + steps, i)
@@ -107,7 +110,9 @@ class ModelLatents:
             for start in range(0, len(batch), ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
                 x, x_err = model.scaling.standardize(batch, rows)
-                errors = torch.from_numpy(x_err) if x_err is not None and network.needs_errors else None
+                errors = (
+                    torch.from_numpy(x_err) if x_err is not None and network.needs_errors else None
+                )
                 means[rows] = network.encode(torch.from_numpy(x), errors).mean.numpy()
         return means
 
@@ -142,7 +147,9 @@ class CatalogLatents:
         current(catalog)
         identity = read_identity(catalog)
         if identity.input_digest != reader.digest:
-            raise InvalidInputError(f"{catalog} was made from another store", "Give the catalogue of this store")
+            raise InvalidInputError(
+                f"{catalog} was made from another store", "Give the catalogue of this store"
+            )
         return CatalogLatents(catalog, identity)
 
     @property

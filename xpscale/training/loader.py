@@ -1,7 +1,8 @@
 """The training rows of a store, standardized: in memory, or streamed if they are too many.
 
-Two passes over the store, each holding a partition (or some blocks) beside the result: one counts the rows and fits the
-scaling on the training rows, the other takes the held-out rows and the density, and fills memory if all rows fit there.
+Two passes over the store, each holding a partition (or some blocks) beside the result: one counts
+the rows and fits the scaling on the training rows, the other takes the held-out rows and the
+density, and fills memory if all rows fit there.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class TrainingData:
     n_rejected
         Rows of the store left out, by reason.
     shuffle
-        How rows that are streamed are shuffled, and how well; empty for a perfect shuffle in memory.
+        How rows that are streamed are shuffled, and how well; empty for a perfect shuffle in
+        memory.
     """
 
     training: TrainingRows
@@ -75,13 +77,23 @@ class Parted:
     n_rejected: dict[str, int]
 
 
-def is_streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None) -> bool:
-    """Whether there may be more training rows than ``settings.max_rows``, so that they are streamed every epoch."""
-    n_rows = len(sample) if sample is not None else sum(partition.n_rows for partition in reader.partitions)
+def is_streamed(
+    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None
+) -> bool:
+    """Whether there may be more training rows than ``settings.max_rows``, so that they are streamed
+    every epoch.
+    """
+    n_rows = (
+        len(sample)
+        if sample is not None
+        else sum(partition.n_rows for partition in reader.partitions)
+    )
     return n_rows > settings.max_rows
 
 
-def load_training_data(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None) -> TrainingData:
+def load_training_data(
+    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None
+) -> TrainingData:
     """All training and held-out rows of a store, or the training rows of a sample of it.
 
     Raises
@@ -93,24 +105,31 @@ def load_training_data(reader: SpectraReader, settings: TrainingSettings, sample
         sample.require_store(reader)
         if sample.plan.split != settings.split:
             raise InvalidInputError(
-                f"the sample leaves out another part of the sky ({sample.plan.split}) than the settings ({settings.split})",
+                f"the sample leaves out another part of the sky ({sample.plan.split}) than the"
+                f" settings ({settings.split})",
                 "Set held_out_fraction and split_seed as the sample has them, or draw it again",
             )
     load = _streamed if is_streamed(reader, settings, sample) else _in_memory
     return load(reader, settings, sample)
 
 
-def _in_memory(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> TrainingData:
+def _in_memory(
+    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None
+) -> TrainingData:
     def parted() -> Iterator[Parted]:
         for partition in reader.partitions:
             batch = reader.read(partition)
-            yield _part(batch, settings, True if sample is None else sample.select(partition.key, batch))
+            yield _part(
+                batch, settings, True if sample is None else sample.select(partition.key, batch)
+            )
 
     count = _Count()
     scaling = Scaling.fit(part.training for part in count.watch(parted()))
     _require_enough(count.n_training, settings)
     n, n_coefficients = count.n_training, len(scaling.mean)
-    rows = Rows(torch.empty(n, n_coefficients), torch.empty(n, n_coefficients), np.empty(n, np.int64))
+    rows = Rows(
+        torch.empty(n, n_coefficients), torch.empty(n, n_coefficients), np.empty(n, np.int64)
+    )
     held_out = _HeldOut(scaling, settings, count.n_held_out)
     start = 0
     for part in parted():
@@ -123,14 +142,18 @@ def _in_memory(reader: SpectraReader, settings: TrainingSettings, sample: Sample
     return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected))
 
 
-def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample | None) -> TrainingData:
+def _streamed(
+    reader: SpectraReader, settings: TrainingSettings, sample: Sample | None
+) -> TrainingData:
     chosen = None if sample is None else np.sort(sample.source_id)
     part = partial(_part_block, settings=settings, chosen=chosen)
     blocks = blocks_of(reader)
     n_rows, sums = np.zeros(len(blocks), np.int64), np.zeros((len(blocks), reader.n_coefficients))
 
     def parted() -> Iterator[Parted]:
-        for number, found in enumerate(read_ahead(lambda block: part(read_block(reader, block)), blocks)):
+        for number, found in enumerate(
+            read_ahead(lambda block: part(read_block(reader, block)), blocks)
+        ):
             n_rows[number] = len(found.training)
             sums[number] = normalized(found.training).sum(0)
             yield found
@@ -160,8 +183,8 @@ def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample 
     effect = design_effect(means, rows.n_rows, n_windows, settings.batch_size, settings.seed)
     if effect.mean() > POOR_SHUFFLE:
         log.warning(
-            "the rows are poorly shuffled: batch means vary %.1f times as much as in a perfect shuffle (variances); raise "
-            "max_rows, or lower batch_size",
+            "the rows are poorly shuffled: batch means vary %.1f times as much as in a perfect"
+            " shuffle (variances); raise max_rows, or lower batch_size",
             effect.mean(),
         )
     shuffle = {
@@ -173,15 +196,21 @@ def _streamed(reader: SpectraReader, settings: TrainingSettings, sample: Sample 
     return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected), shuffle)
 
 
-def _part_block(batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.int64] | None) -> Parted:
-    """The same as `_part`, with the sample as its sorted identifiers: blocks do not know their partition's rows."""
+def _part_block(
+    batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.int64] | None
+) -> Parted:
+    """The same as `_part`, with the sample as its sorted identifiers: blocks do not know their
+    partition's rows.
+    """
     if chosen is None:
         return _part(batch, settings, True)
     places = np.searchsorted(chosen, batch.source_id)
     return _part(batch, settings, chosen[np.minimum(places, len(chosen) - 1)] == batch.source_id)
 
 
-def _part(batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.bool_] | bool) -> Parted:
+def _part(
+    batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.bool_] | bool
+) -> Parted:
     rejected = rejected_rows(batch)
     usable = ~np.logical_or.reduce(list(rejected.values()))
     rejected[ERRORS_UNUSABLE] = usable & ~errors_usable(batch)

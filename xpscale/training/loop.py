@@ -56,14 +56,20 @@ class _HalfPrecision(NetworkModule):
         super().__init__(network.architecture)
         self.network = network
 
-    def forward(self, x: Tensor, x_err: Tensor | None, noise: Tensor) -> tuple[LatentPosterior, Reconstruction]:
+    def forward(
+        self, x: Tensor, x_err: Tensor | None, noise: Tensor
+    ) -> tuple[LatentPosterior, Reconstruction]:
         """The same as that of the network."""
-        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):  # every weight is used once
+        with torch.autocast(
+            x.device.type, torch.bfloat16, cache_enabled=False
+        ):  # every weight is used once
             posterior, decoded = self.network(x, x_err, noise)
         factor = posterior.factor
         return (
             LatentPosterior(
-                posterior.mean.float(), posterior.log_var.float(), None if factor is None else factor.float()
+                posterior.mean.float(),
+                posterior.log_var.float(),
+                None if factor is None else factor.float(),
             ),
             Reconstruction(decoded.mean.float(), decoded.scatter.float()),
         )
@@ -72,9 +78,9 @@ class _HalfPrecision(NetworkModule):
 class Trainer:
     """A network in training, with everything the next step depends on.
 
-    Its state (weights, optimiser, random numbers, epochs and batches done, the best epoch so far) goes in and out as one
-    dictionary of tensors and plain values, so that a run continued from a state is the run that was never interrupted, bit
-    for bit on one machine.
+    Its state (weights, optimiser, random numbers, epochs and batches done, the best epoch so far)
+    goes in and out as one dictionary of tensors and plain values, so that a run continued from a
+    state is the run that was never interrupted, bit for bit on one machine.
 
     Parameters
     ----------
@@ -89,27 +95,43 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: TrainingSettings, n_coefficients: int, device: torch.device, processes: Processes = ALONE
+        self,
+        settings: TrainingSettings,
+        n_coefficients: int,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self.settings = settings
         self.processes = processes
         self.device = device
         self.order = Order(settings.batch_size, settings.seed, processes.rank, processes.n)
-        with torch.random.fork_rng(devices=[]):  # weights are drawn from torch's global generator: leave it as found
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # weights are drawn from torch's global generator: leave it as found
             torch.manual_seed(settings.seed)
             self.network = build(settings.architecture(n_coefficients)).to(device)
         processes.synchronize(self.network)
         self.weights = FlatParameters(self.network)
         self.optimizer = torch.optim.AdamW(
-            [self.weights.vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            [self.weights.vector],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
-        self.trained = _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
+        self.trained = (
+            _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
+        )
         self.objective = Objective(settings, processes.mean)
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
         self.by_hand: GradientByHand | None = None
-        is_torchs = device.type != "cpu" or processes.n > 1 or settings.compile or settings.precision != "float32"
+        is_torchs = (
+            device.type != "cpu"
+            or processes.n > 1
+            or settings.compile
+            or settings.precision != "float32"
+        )
         if type(self.network) is ScatterVAE and not is_torchs:
             from xpscale.training.by_hand import GradientByHand
 
@@ -118,16 +140,23 @@ class Trainer:
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
-        self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # of this epoch so far: nll, kl, rows
+        self.totals = torch.zeros(
+            3, dtype=torch.float64, device=device
+        )  # of this epoch so far: nll, kl, rows
         self.best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "network": {}}
-        self._last: tuple[Batch, Tensor] | None = None  # whether its loss is finite, not looked at yet
+        self._last: tuple[Batch, Tensor] | None = (
+            None  # whether its loss is finite, not looked at yet
+        )
 
     def _prepare(self) -> None:
         """Make the optimiser's state fit the device: on a GPU nothing of it may be on the host."""
         is_cuda = self.device.type == "cuda"
         for group in self.optimizer.param_groups:
             rate = float(group["lr"])
-            group |= {"capturable": is_cuda, "lr": torch.tensor(rate, device=self.device) if is_cuda else rate}
+            group |= {
+                "capturable": is_cuda,
+                "lr": torch.tensor(rate, device=self.device) if is_cuda else rate,
+            }
         self._moved = Replayed(self._move) if is_cuda and self.processes.n == 1 else self._move
 
     def state(self) -> dict[str, Any]:
@@ -160,9 +189,13 @@ class Trainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or ``patience`` of them have passed without a better held-out loss."""
+        """Whether all epochs are done, or ``patience`` of them have passed without a better
+        held-out loss.
+        """
         best, patience = self.best["epoch"], self.settings.patience
-        return self.epoch >= self.settings.epochs or bool(patience and best and self.epoch - best >= patience)
+        return self.epoch >= self.settings.epochs or bool(
+            patience and best and self.epoch - best >= patience
+        )
 
     def keep_chosen(self) -> int:
         """Put the weights that are kept into the network; the epoch they are of."""
@@ -193,10 +226,14 @@ class Trainer:
         self.n_batches = self.order.n_batches(len(training))
         batches = training.batches(self.order, self.epoch, self.batch)
         for batch in _ahead(batches, self.by_hand.beside) if self.by_hand else batches:
-            terms, norm = self.step(batch, self._learning_rate(batch.number), self._epochs_done(batch.number))
+            terms, norm = self.step(
+                batch, self._learning_rate(batch.number), self._epochs_done(batch.number)
+            )
             self._require_finite()  # of the step before this one: a GPU is at work meanwhile
             self._last = batch, torch.isfinite(terms.sum() + norm)
-            self.totals += torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
+            self.totals += (
+                torch.cat([terms.double(), torch.ones_like(self.totals[:1])]) * batch.n_rows
+            )
             n_done += batch.n_rows
             self.batch = batch.number + 1
             if after_step:
@@ -204,7 +241,9 @@ class Trainer:
         self._require_finite()
         trained_s = time.perf_counter() - began
         nll, kl = (self.totals[:2] / self.totals[2]).tolist()
-        judged = self.processes.from_first(lambda: held_out_loss(self.network, held_out, self.settings.seed))
+        judged = self.processes.from_first(
+            lambda: held_out_loss(self.network, held_out, self.settings.seed)
+        )
         learning_rate = self._learning_rate(self.n_batches - 1)
         self.epoch, self.batch = self.epoch + 1, 0
         self.totals = torch.zeros_like(self.totals)
@@ -212,7 +251,9 @@ class Trainer:
             weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
             self.best = {"epoch": self.epoch, "loss": judged.loss, "network": weights}
         seconds = time.perf_counter() - began
-        return EpochMetrics(self.epoch, learning_rate, nll + kl, nll, kl, judged, seconds, n_done / trained_s)
+        return EpochMetrics(
+            self.epoch, learning_rate, nll + kl, nll, kl, judged, seconds, n_done / trained_s
+        )
 
     @property
     def progress(self) -> Progress:
@@ -227,9 +268,11 @@ class Trainer:
         return self.epoch + batch / self.n_batches
 
     def step(self, batch: Batch, learning_rate: float, epoch: float = 0.0) -> tuple[Tensor, Tensor]:
-        """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good until the next step.
+        """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good
+        until the next step.
 
-        Free nats and added noise are those after ``epoch`` epochs.  No weight is changed if the norm is not finite.
+        Free nats and added noise are those after ``epoch`` epochs.  No weight is changed if the
+        norm is not finite.
         """
         x, x_err = batch.rows.x, batch.rows.x_err
         draws = self.objective.draw(self.network, x, batch.n_rows, self.generator, epoch)
@@ -253,10 +296,14 @@ class Trainer:
         self.optimizer.step()
         return terms, norm
 
-    def _gradient(self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def _gradient(
+        self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         """The batch's mean nll and kl, with shape (2,), and the gradient of its cost."""
         if self.by_hand and len(x) > 1:
-            x, x_err, _, noise = self.objective.data(x, x_err, draws)  # its network is shown all elements
+            x, x_err, _, noise = self.objective.data(
+                x, x_err, draws
+            )  # its network is shown all elements
             return self.by_hand(x, x_err, noise, float(self.free_nats))
         loss = self.loss(self.trained, x, x_err, draws, self.free_nats)
         return loss.terms, self.processes.average(self.weights.gradient(loss.cost))
@@ -277,12 +324,19 @@ class Trainer:
         """The error that names where it happened; the rows of largest |x| are the likely cause."""
         rows = batch.rows
         largest = rows.x.abs().amax(1).nan_to_num(torch.inf).cpu()
-        mine = [(float(largest[i]), int(rows.source_id[i])) for i in largest.argsort(descending=True)[:5].tolist()]
-        worst = sorted((found for share in self.processes.gather(mine) for found in share), reverse=True)[:5]
+        mine = [
+            (float(largest[i]), int(rows.source_id[i]))
+            for i in largest.argsort(descending=True)[:5].tolist()
+        ]
+        worst = sorted(
+            (found for share in self.processes.gather(mine) for found in share), reverse=True
+        )[:5]
         return PermanentError(
-            f"the loss is not finite in epoch {self.epoch + 1}, batch {batch.number}; its most extreme spectra are source_id "
-            f"{', '.join(str(source_id) for _, source_id in worst)} (|x| up to {worst[0][0]:.3g})",
-            "Look at those rows of the store; if they are sound, lower learning_rate or max_gradient_norm",
+            f"the loss is not finite in epoch {self.epoch + 1}, batch {batch.number}; its most"
+            f" extreme spectra are source_id {', '.join(str(source_id) for _, source_id in worst)}"
+            f" (|x| up to {worst[0][0]:.3g})",
+            "Look at those rows of the store; if they are sound, lower learning_rate or"
+            " max_gradient_norm",
         )
 
 

@@ -5,17 +5,19 @@ With the letters of `xpscale.model.scatter_vae`, over a batch::
     loss = mean(nll) + sum_k mean(kl_k)                             the negative evidence lower bound: what is reported
     cost = mean(nll) + sum_k max(mean(kl_k), free_nats)             what is minimised
 
-Of a share of the spectra, chosen anew in every epoch, the encoder is shown a part only, and the likelihood is that of the
-same part: a valid bound for a spectrum that has no more.  A third of them lack BP, a third RP, a third the orders from a
-random one on, as truncation by ``n_relevant_bases`` leaves them.
+Of a share of the spectra, chosen anew in every epoch, the encoder is shown a part only, and the
+likelihood is that of the same part: a valid bound for a spectrum that has no more.  A third of them
+lack BP, a third RP, a third the orders from a random one on, as truncation by ``n_relevant_bases``
+leaves them.
 
-Before that, noise is added to all, anew in every epoch: k times the errors that they have, with epsilon ~ N(0, 1) and k
-uniform between 0 and `TrainingSettings.added_noise_at` the time, one for each spectrum::
+Before that, noise is added to all, anew in every epoch: k times the errors that they have, with
+epsilon ~ N(0, 1) and k uniform between 0 and `TrainingSettings.added_noise_at` the time, one for
+each spectrum::
 
     x <- x + k sigma epsilon,      sigma <- sigma sqrt(1 + k^2)
 
-These are the spectra that fainter stars would have, as true as those that were measured, and never the same twice: an
-encoder cannot learn them by heart.
+These are the spectra that fainter stars would have, as true as those that were measured, and never
+the same twice: an encoder cannot learn them by heart.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ __all__ = ["BatchLoss", "Objective"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchLoss:
-    """The loss of a batch: ``cost`` is differentiated, ``terms`` are the mean nll and kl, detached, with shape (2,)."""
+    """The loss of a batch: ``cost`` is differentiated, ``terms`` are the mean nll and kl, detached,
+    with shape (2,).
+    """
 
     cost: Tensor
     terms: Tensor
@@ -53,19 +57,27 @@ class Objective:
         The mean over the rows of a batch; of the whole batch where it is shared among processes.
     """
 
-    def __init__(self, settings: TrainingSettings, mean: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self, settings: TrainingSettings, mean: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.settings = settings
         self.mean = mean or (lambda values: values.mean(0))
 
     def draw(
-        self, network: NetworkModule, x: Tensor, n_rows: int, generator: torch.Generator, epoch: float = 0.0
+        self,
+        network: NetworkModule,
+        x: Tensor,
+        n_rows: int,
+        generator: torch.Generator,
+        epoch: float = 0.0,
     ) -> tuple[Tensor, ...]:
-        """Everything random that a batch of ``n_rows`` spectra like x needs, when ``epoch`` epochs have been done.
+        """Everything random that a batch of ``n_rows`` spectra like x needs, when ``epoch`` epochs
+        have been done.
 
         Tensors with a row for each spectrum.
 
-        Drawn apart from the loss, for the whole batch, so that a batch shared among processes is the same batch, and so
-        that the loss can be compiled and replayed.
+        Drawn apart from the loss, for the whole batch, so that a batch shared among processes is
+        the same batch, and so that the loss can be compiled and replayed.
         """
 
         def uniform(*shape: int) -> Tensor:
@@ -82,7 +94,12 @@ class Objective:
         return tuple(draws)
 
     def __call__(
-        self, network: NetworkModule, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...], free_nats: Tensor
+        self,
+        network: NetworkModule,
+        x: Tensor,
+        x_err: Tensor,
+        draws: tuple[Tensor, ...],
+        free_nats: Tensor,
     ) -> BatchLoss:
         """The loss of standardized spectra x and errors x_err, with shape (B, C).
 
@@ -96,8 +113,12 @@ class Objective:
         cost = nll + torch.maximum(kl_per_latent, free_nats).sum()
         return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
 
-    def data(self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Spectra and errors as they are trained on, which elements are shown, if not all, and the noise to draw z by."""
+    def data(
+        self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Spectra and errors as they are trained on, which elements are shown, if not all, and the
+        noise to draw z by.
+        """
         settings, left = self.settings, iter(draws)
         noise, seen = next(left), None
         if settings.masked_fraction:
@@ -137,7 +158,11 @@ def shown_elements(chance: Tensor, masked_fraction: float, n_coefficients: int) 
     band_size = n_coefficients // 2
     column = torch.arange(n_coefficients, device=chance.device)
     in_bp, order = column < band_size, column % band_size
-    kind = (chance[:, :1] * (3 / masked_fraction)).floor()  # 0, 1, 2: lacks BP, RP, high orders; above: nothing
+    kind = (
+        chance[:, :1] * (3 / masked_fraction)
+    ).floor()  # 0, 1, 2: lacks BP, RP, high orders; above: nothing
     first_lacking = 1 + chance[:, 1:] * (band_size - 1)
-    lacks = ((kind == 0) & in_bp) | ((kind == 1) & ~in_bp) | ((kind == 2) & (order >= first_lacking))
+    lacks = (
+        ((kind == 0) & in_bp) | ((kind == 1) & ~in_bp) | ((kind == 2) & (order >= first_lacking))
+    )
     return ~lacks

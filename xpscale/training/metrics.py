@@ -27,14 +27,15 @@ class HeldOutLoss:
     Parameters
     ----------
     loss, nll, kl
-        Means in nats per spectrum; ``loss = nll + kl``, one draw from the posterior, without C/2 ln(2 pi).
+        Means in nats per spectrum; ``loss = nll + kl``, one draw from the posterior, without C/2
+        ln(2 pi).
     median_loss
         Median over the rows, which a few bad spectra do not move.
     kl_per_latent
         Mean of each latent's term, nats.
     active_units
-        Latents whose posterior mean varies by more than 0.01 in variance over the rows (Burda et al. 2016,
-        arXiv:1509.00519, section 5.2); the others are collapsed.
+        Latents whose posterior mean varies by more than 0.01 in variance over the rows (Burda et
+        al. 2016, arXiv:1509.00519, section 5.2); the others are collapsed.
     """
 
     loss: float
@@ -56,9 +57,10 @@ class EpochMetrics:
     learning_rate
         Of its last step.
     loss, nll, kl
-        Means over the training rows as they were trained on, nats per spectrum, ``loss = nll + kl``: the paper's loss,
-        whatever `TrainingSettings.free_nats`.  The weights moved meanwhile, and the rows had noise added and parts hidden,
-        so that they lie far above the held-out loss where there is added noise.
+        Means over the training rows as they were trained on, nats per spectrum, ``loss = nll +
+        kl``: the paper's loss, whatever `TrainingSettings.free_nats`.  The weights moved meanwhile,
+        and the rows had noise added and parts hidden, so that they lie far above the held-out loss
+        where there is added noise.
     held_out
         The loss on held-out rows after the epoch.
     seconds
@@ -119,7 +121,9 @@ def held_out_loss(network: NetworkModule, rows: Rows, seed: int) -> HeldOutLoss:
     network.eval()
     generator = torch.Generator(rows.x.device).manual_seed(seed)
     nll, kl, means = [], [], []
-    for x, x_err in zip(torch.split(rows.x, ROWS_AT_ONCE), torch.split(rows.x_err, ROWS_AT_ONCE), strict=True):
+    for x, x_err in zip(
+        torch.split(rows.x, ROWS_AT_ONCE), torch.split(rows.x_err, ROWS_AT_ONCE), strict=True
+    ):
         noise = torch.empty(len(x), n_latents, device=x.device).normal_(generator=generator)
         posterior, reconstruction = network(x, x_err, noise)
         nll.append(reconstruction.nll(x, x_err).double())

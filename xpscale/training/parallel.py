@@ -1,7 +1,9 @@
-"""Several processes that train one network: each takes its share of every batch, and gradients are added up.
+"""Several processes that train one network: each takes its share of every batch, and gradients are
+added up.
 
-Started by ``torchrun``, which sets the environment that `joined` reads, or by `xpscale.runtime.executors.together` on the
-workers of a Dask cluster, which gives every process its rank and one address.
+Started by ``torchrun``, which sets the environment that `joined` reads, or by
+`xpscale.runtime.executors.together` on the workers of a Dask cluster, which gives every process its
+rank and one address.
 
 The network is so small (70,000 numbers) that all gradients travel as one vector a step.
 """
@@ -55,10 +57,12 @@ class Processes:
         return values
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the rows of the whole batch, of which ``values`` are this process's; it can be differentiated.
+        """The mean over the rows of the whole batch, of which ``values`` are this process's; it can
+        be differentiated.
 
-        Every process then has the cost of the whole batch, and its backward pass makes ``n`` times its rows' part of the
-        gradient, because `_Total` adds up what all of them send back; `average` takes that into account.
+        Every process then has the cost of the whole batch, and its backward pass makes ``n`` times
+        its rows' part of the gradient, because `_Total` adds up what all of them send back;
+        `average` takes that into account.
         """
         if self.n == 1:
             return values.mean(0)
@@ -121,7 +125,9 @@ class _Total(torch.autograd.Function):
 
 
 class _BatchNorm(nn.BatchNorm1d):
-    """Batch normalization over a batch that is shared among processes (torch's own is for GPUs only)."""
+    """Batch normalization over a batch that is shared among processes (torch's own is for GPUs
+    only).
+    """
 
     def __init__(self, norm: nn.BatchNorm1d, processes: Processes) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -136,7 +142,11 @@ class _BatchNorm(nn.BatchNorm1d):
         total, n_rows = self.processes.sum_of_rows(torch.cat([x, x.square()], 1))
         mean, mean_square = (total / n_rows).chunk(2)
         variance = (mean_square - mean.square()).clamp(min=0)
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+        if (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        ):
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
                 self.running_mean.lerp_(mean, self.momentum or 0.1)
@@ -151,8 +161,8 @@ def joined(rank: int | None = None, n: int | None = None, address: str = "") -> 
     Parameters
     ----------
     rank, n, address
-        Which of how many this is, and ``HOST:PORT`` where the first one listens; by default what ``torchrun`` has put
-        into the environment, and one process where it has not.
+        Which of how many this is, and ``HOST:PORT`` where the first one listens; by default what
+        ``torchrun`` has put into the environment, and one process where it has not.
 
     Raises
     ------
@@ -167,7 +177,9 @@ def joined(rank: int | None = None, n: int | None = None, address: str = "") -> 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _explained():
         where = f"tcp://{address}" if address else "env://"
-        dist.init_process_group(backend, init_method=where, rank=rank, world_size=n, timeout=TIMEOUT)
+        dist.init_process_group(
+            backend, init_method=where, rank=rank, world_size=n, timeout=TIMEOUT
+        )
     try:
         yield Processes(rank, n)
     finally:  # closes the connections, which ends the wait of the others if this one failed
@@ -175,7 +187,9 @@ def joined(rank: int | None = None, n: int | None = None, address: str = "") -> 
 
 
 def own_device(device: str) -> torch.device:
-    """The device of this process: where several GPUs are on a machine, ``torchrun`` says whose is which."""
+    """The device of this process: where several GPUs are on a machine, ``torchrun`` says whose is
+    which.
+    """
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return torch.device(device)
@@ -189,6 +203,6 @@ def _explained() -> Iterator[None]:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise TryAgainError(
             f"the processes that train together lost each other ({reason})",
-            "The message of the one that failed first says why; mend that and run the same command again: it goes on from "
-            "the last checkpoint",
+            "The message of the one that failed first says why; mend that and run the same command"
+            " again: it goes on from the last checkpoint",
         ) from error

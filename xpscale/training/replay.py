@@ -1,7 +1,7 @@
 """Steps of training on a GPU, recorded once and replayed.
 
-A step of these small networks is some 300 kernels of three microseconds each; what the host does to launch one takes eight
-times as long.  A CUDA graph launches all of them at once.
+A step of these small networks is some 300 kernels of three microseconds each; what the host does to
+launch one takes eight times as long.  A CUDA graph launches all of them at once.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ __all__ = ["Replayed"]
 class Replayed:
     """A function of tensors on a GPU that is recorded for every shape of its arguments.
 
-    Its first call with a shape runs as it is, and makes what is made only once; the second is recorded, and from then on the
-    record is played.
+    Its first call with a shape runs as it is, and makes what is made only once; the second is
+    recorded, and from then on the record is played.
 
     Parameters
     ----------
     function
-        Of tensors, and of others that stay where they are in memory; it returns tensors and waits for none of them.
+        Of tensors, and of others that stay where they are in memory; it returns tensors and waits
+        for none of them.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -45,7 +46,9 @@ class Replayed:
 class _Record:
     """A CUDA graph of one call, and the memory that it reads from and writes to."""
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], arguments: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., tuple[Tensor, ...]], arguments: tuple[Tensor, ...]
+    ) -> None:
         self.arguments = [torch.empty_like(values) for values in arguments]
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):  # nothing is computed yet

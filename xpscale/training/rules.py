@@ -1,7 +1,8 @@
 """How many objects a sample takes of each cell.
 
-Letters: N available objects, N_c in cell c, k_c of them at hand (`xpscale.training.sketch`), n to be drawn.  A rule sets a
-target a_c; the expected number e_c follows it as far as there are objects::
+Letters: N available objects, N_c in cell c, k_c of them at hand (`xpscale.training.sketch`), n to
+be drawn.  A rule sets a target a_c; the expected number e_c follows it as far as there are
+objects::
 
     e_c = min(k_c, t a_c),   t such that sum_c e_c = n
 
@@ -10,14 +11,15 @@ target a_c; the expected number e_c follows it as far as there are objects::
     flattened    a_c = 1                            equally many of every cell, all of it where there are fewer
     cut          a_c = N_c, or 0 if N_c < minimum   dense cells only
 
-The number drawn is e_c rounded up or down, at random such that it is e_c on average and n in all: systematic sampling
-(Madow & Madow 1944, Ann. Math. Stat. 15, 1).  With E_c = e_1 + .. + e_c and one random v from 0 to 1::
+The number drawn is e_c rounded up or down, at random such that it is e_c on average and n in all:
+systematic sampling (Madow & Madow 1944, Ann. Math. Stat. 15, 1).  With E_c = e_1 + .. + e_c and one
+random v from 0 to 1::
 
     q_c = floor(E_c + v) - floor(E_{c-1} + v)
 
-Within its cell an object is as likely as any other, so it is drawn with probability e_c / N_c, exactly, and stands for
-N_c / e_c available ones (Horvitz & Thompson 1952, J. Am. Stat. Assoc. 47, 663): means over the sample with these weights
-are unbiased estimates for all available objects.
+Within its cell an object is as likely as any other, so it is drawn with probability e_c / N_c,
+exactly, and stands for N_c / e_c available ones (Horvitz & Thompson 1952, J. Am. Stat. Assoc. 47,
+663): means over the sample with these weights are unbiased estimates for all available objects.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ def allot(
         If the rule is unknown, or there are fewer than n objects to draw from.
     """
     if rule not in RULES:
-        raise InvalidInputError(f"no sampling rule is called {rule!r}", f"Rules are {', '.join(RULES)}")
+        raise InvalidInputError(
+            f"no sampling rule is called {rule!r}", f"Rules are {', '.join(RULES)}"
+        )
     allowed = counts >= max(min_count, 1)
     available = int(counts[allowed].sum())
     if not 1 <= n <= available:
@@ -96,8 +100,11 @@ def quantile_count(counts: NDArray[np.int64], quantile: float) -> int:
 
 
 def rounded(expected: NDArray[Any], caps: NDArray[Any], v: float) -> NDArray[np.int64]:
-    """Numbers q_c with shape (K,): e_c rounded up or down, with the same sum, which must be whole."""
-    # whole numbers first, where sums are exact: a cell that gives all it has must not be asked for one more
+    """Numbers q_c with shape (K,): e_c rounded up or down, with the same sum, which must be
+    whole.
+    """
+    # whole numbers first, where sums are exact: a cell that gives all it has must not be asked for
+    # one more
     order = np.argsort(expected < caps, kind="stable")
     total = round(expected.sum())
     ends = np.cumsum(expected[order])

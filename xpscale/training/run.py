@@ -56,9 +56,9 @@ def train(
 ) -> TrainedModel:
     """Train a scatter VAE on a store, or on a sample of it, and save it.
 
-    Called again after an interruption it goes on from the last checkpoint, in the middle of an epoch if need be, and ends
-    with the same weights, bit for bit on the same machine, as if it had not been interrupted.  Called again after it
-    finished it returns the saved model.
+    Called again after an interruption it goes on from the last checkpoint, in the middle of an
+    epoch if need be, and ends with the same weights, bit for bit on the same machine, as if it had
+    not been interrupted.  Called again after it finished it returns the saved model.
 
     Parameters
     ----------
@@ -71,7 +71,8 @@ def train(
     sample
         Which objects to train on; by default all usable ones outside the held-out pixels.
     on_step, on_epoch
-        Called some times a second, and with the metrics of every epoch as it ends; in the first process only.
+        Called some times a second, and with the metrics of every epoch as it ends; in the first
+        process only.
     checkpoint_every_s
         Seconds between checkpoints; one is also written when the run is interrupted.
     device
@@ -82,7 +83,8 @@ def train(
     Raises
     ------
     ConflictError
-        If the folder holds something else, or a run with other settings or data; the message lists the differences.
+        If the folder holds something else, or a run with other settings or data; the message lists
+        the differences.
     InvalidInputError
         If the data cannot be trained on.
     PermanentError
@@ -112,7 +114,9 @@ def train(
     return model
 
 
-def estimate(n_rows: int, settings: TrainingSettings, n_coefficients: int = 110, device: str = "cpu") -> float:
+def estimate(
+    n_rows: int, settings: TrainingSettings, n_coefficients: int = 110, device: str = "cpu"
+) -> float:
     """Seconds a run will take on this machine, from a few timed steps on random numbers.
 
     Parameters
@@ -147,9 +151,10 @@ def estimate(n_rows: int, settings: TrainingSettings, n_coefficients: int = 110,
 def _one_thread() -> Iterator[None]:
     """One torch thread on the CPU: the layers are too small for more.
 
-    Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as long when something
-    does; and sums over several threads would tie the weights' last bits to the number of cores.  `xpscale.training.by_hand` has
-    a second thread for products of its own, which does neither.
+    Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as
+    long when something does; and sums over several threads would tie the weights' last bits to the
+    number of cores.  `xpscale.training.by_hand` has a second thread for products of its own, which
+    does neither.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -160,7 +165,9 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Run:
-    """A run's state in memory and in its folder; the first process reads and writes there, for all."""
+    """A run's state in memory and in its folder; the first process reads and writes there,
+    for all.
+    """
 
     def __init__(
         self,
@@ -189,7 +196,14 @@ class _Run:
         try:
             content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
             identity, history, state = content["identity"], content["history"], content["state"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise InvalidInputError(f"{where} is damaged", "Remove it to start again") from error
         _require_same(self.identity, identity, where)
         self.trainer.restore(state)
@@ -199,7 +213,9 @@ class _Run:
         if self.folder.exists(CHECKPOINT):
             return self.folder.read(CHECKPOINT)
         if not self.folder.is_empty() and not self.folder.exists(HISTORY):
-            raise ConflictError(f"{self.folder} holds something that is not a model", "Choose another place")
+            raise ConflictError(
+                f"{self.folder} holds something that is not a model", "Choose another place"
+            )
         return b""
 
     def train(self, data: TrainingData) -> None:
@@ -214,7 +230,9 @@ class _Run:
                 self._keep()
                 if self.on_epoch and trainer.processes.is_first:
                     self.on_epoch(metrics)
-        finally:  # however it ends: what is kept is the state after the last whole epoch, or a later checkpoint
+        # however it ends: what is kept is the state after the last whole epoch, or a later
+        # checkpoint
+        finally:
             self._write()
 
     def _after_step(self) -> None:
@@ -229,7 +247,10 @@ class _Run:
     def _keep(self) -> None:
         if self.trainer.processes.is_first:
             buffer = io.BytesIO()
-            torch.save({"identity": self.identity, "history": self.history, "state": self.trainer.state()}, buffer)
+            torch.save(
+                {"identity": self.identity, "history": self.history, "state": self.trainer.state()},
+                buffer,
+            )
             self.kept = buffer.getvalue(), history_csv(self.history)
 
     def _write(self) -> None:
@@ -288,5 +309,10 @@ def _require_same(wanted: dict[str, Any], found: dict[str, Any], where: str) -> 
     wanted, found = ({**run.pop("settings"), **run} for run in (dict(wanted), dict(found)))
     names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
     if names:
-        differences = "; ".join(f"{name} {found.get(name)} there, {wanted.get(name)} here" for name in names)
-        raise ConflictError(f"{where} is of another run: {differences}", "Choose another folder, or the same settings")
+        differences = "; ".join(
+            f"{name} {found.get(name)} there, {wanted.get(name)} here" for name in names
+        )
+        raise ConflictError(
+            f"{where} is of another run: {differences}",
+            "Choose another folder, or the same settings",
+        )

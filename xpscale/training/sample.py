@@ -1,4 +1,6 @@
-"""A sample of training objects: which they are, how they were drawn (`xpscale.training.draw`), and its file."""
+"""A sample of training objects: which they are, how they were drawn (`xpscale.training.draw`), and
+its file.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,13 @@ class SamplePlan:
     cells
         What defines the cells: ``by`` and their size.
     cell, available, drawn
-        Numbers of the occupied cells, ascending, the objects in them, and how many of these were drawn.
+        Numbers of the occupied cells, ascending, the objects in them, and how many of these were
+        drawn.
     min_count
         For the rule ``"cut"``: the fewest objects of a cell that was drawn from.
     n_limited
-        Cells of which fewer objects had been kept than the rule would have taken; 0 if the rule was met.
+        Cells of which fewer objects had been kept than the rule would have taken; 0 if the rule was
+        met.
     """
 
     rule: str
@@ -70,21 +74,31 @@ class SamplePlan:
     n_limited: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON can hold it; it travels into the card of a model trained on the sample."""
+        """The plan as JSON can hold it; it travels into the card of a model trained on the
+        sample.
+        """
         lists = {name: list(getattr(self, name)) for name in ("cell", "available", "drawn")}
         return {**asdict(self), **lists}
 
     @property
     def name(self) -> str:
-        """The rule with its threshold, and what density was counted in: ``cut (100 or more) by position``."""
+        """The rule with its threshold, and what density was counted in: ``cut (100 or more) by
+        position``.
+        """
         threshold = f" ({self.min_count:,} or more)" if self.min_count else ""
         return f"{self.rule}{threshold} by {self.cells['by'].replace('_', ' and ')}"
 
     def __str__(self) -> str:
-        """A table: cells by their density, a line a decade, with what is in them and what was drawn."""
-        cell, available, drawn = (np.array(values) for values in (self.cell, self.available, self.drawn))
+        """A table: cells by their density, a line a decade, with what is in them and what was
+        drawn.
+        """
+        cell, available, drawn = (
+            np.array(values) for values in (self.cell, self.available, self.drawn)
+        )
         decade = np.floor(np.log10(available)).astype(int) if len(cell) else np.empty(0, int)
-        lines = [f"{'objects in the cell':>22}{'cells':>10}{'available':>14}{'drawn':>12}{'1 of':>9}"]
+        lines = [
+            f"{'objects in the cell':>22}{'cells':>10}{'available':>14}{'drawn':>12}{'1 of':>9}"
+        ]
         for exponent in np.unique(decade):
             here = decade == exponent
             n, n_drawn = int(available[here].sum()), int(drawn[here].sum())
@@ -119,8 +133,8 @@ class Sample:
     density
         Available objects in the object's cell, int64, with shape (n,).
     weight
-        Available objects that the object stands for, the inverse of the probability with which it was drawn, float64,
-        with shape (n,); `xpscale.training.rules` has the formula.
+        Available objects that the object stands for, the inverse of the probability with which it
+        was drawn, float64, with shape (n,); `xpscale.training.rules` has the formula.
     """
 
     plan: SamplePlan
@@ -148,8 +162,13 @@ class Sample:
             number = self._numbers[partition_key]
             first, last = np.searchsorted(self.partition, [number, number + 1])
             rows = self.row[first:last]
-            if rows.size and (rows.max() >= len(batch) or (batch.source_id[rows] != self.source_id[first:last]).any()):
-                raise InvalidInputError(f"partition {partition_key} has other rows than the sample", REMEDY)
+            if rows.size and (
+                rows.max() >= len(batch)
+                or (batch.source_id[rows] != self.source_id[first:last]).any()
+            ):
+                raise InvalidInputError(
+                    f"partition {partition_key} has other rows than the sample", REMEDY
+                )
             chosen[rows] = True
         return chosen
 
@@ -161,15 +180,19 @@ class Sample:
         """Refuse a store the sample was not drawn from."""
         if self.plan.store_digest != reader.digest:
             raise InvalidInputError(
-                f"the sample was drawn from another store (digest {self.plan.store_digest[:12]}, this one has "
-                f"{reader.digest[:12]})",
+                f"the sample was drawn from another store (digest {self.plan.store_digest[:12]},"
+                f" this one has {reader.digest[:12]})",
                 REMEDY,
             )
 
 
 def save_sample(sample: Sample, destination: str) -> None:
     """Write a sample as one Parquet file; its plan and digest are in the file's metadata."""
-    head = {"format_version": FORMAT_VERSION, "digest": sample.digest, "plan": sample.plan.to_dict()}
+    head = {
+        "format_version": FORMAT_VERSION,
+        "digest": sample.digest,
+        "plan": sample.plan.to_dict(),
+    }
     keys = pa.array(sample.partition_keys, pa.string())
     table = pa.table(
         {
@@ -196,11 +219,14 @@ def load_sample(source: str) -> Sample:
         version = head.get("format_version", 1)
         if version != FORMAT_VERSION:
             raise InvalidInputError(
-                f"{source} is a sample of format version {version}, this version reads {FORMAT_VERSION}",
+                f"{source} is a sample of format version {version}, this version reads"
+                f" {FORMAT_VERSION}",
                 "Draw it again with this version",
             )
         partition = table["partition"].combine_chunks()
-        columns = {name: table[name].to_numpy() for name in ("source_id", "row", "density", "weight")}
+        columns = {
+            name: table[name].to_numpy() for name in ("source_id", "row", "density", "weight")
+        }
         sample = Sample(
             SamplePlan.from_dict(head["plan"]),
             tuple(partition.dictionary.to_pylist()),
@@ -208,7 +234,9 @@ def load_sample(source: str) -> Sample:
             **columns,
         )
     except (pa.ArrowInvalid, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise InvalidInputError(f"{source} is not a sample", "Give a file that `xpscale sample` wrote") from error
+        raise InvalidInputError(
+            f"{source} is not a sample", "Give a file that `xpscale sample` wrote"
+        ) from error
     if sample.digest != head["digest"]:
         raise InvalidInputError(f"{source} was changed after it was drawn", "Draw it again")
     return sample

@@ -32,7 +32,8 @@ WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """Settings of a training run; two runs that agree in these, data and machine make the same weights.
+    """Settings of a training run; two runs that agree in these, data and machine make the same
+    weights.
 
     Parameters
     ----------
@@ -43,42 +44,46 @@ class TrainingSettings:
     learning_rate
         Of AdamW, at its highest.
     schedule
-        ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step.  ``"restarts"``: a half cosine
-        down every ``restart_epochs``, one value an epoch, as in the paper.
+        ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step.
+        ``"restarts"``: a half cosine down every ``restart_epochs``, one value an epoch, as in the
+        paper.
     restart_epochs
         Period of the schedule ``"restarts"``.
     weight_decay
         Of AdamW.
     max_gradient_norm
-        Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights; 0: never.
+        Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights;
+        0: never.
     free_nats
-        A latent whose mean KL over a batch is below this many nats is not pulled further towards the prior (free bits,
-        Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent collapses before it has found its use; 0: the
-        paper's loss.  They fall to 0 by the middle of training: a latent that has nothing to tell by then may go.
+        A latent whose mean KL over a batch is below this many nats is not pulled further towards
+        the prior (free bits, Kingma et al. 2016, arXiv:1606.04934, appendix C), so that no latent
+        collapses before it has found its use; 0: the paper's loss.  They fall to 0 by the middle of
+        training: a latent that has nothing to tell by then may go.
     masked_fraction
-        Share of the training spectra of which the encoder sees a part only: one band, or the lower orders of both; for
-        networks that need errors.
+        Share of the training spectra of which the encoder sees a part only: one band, or the lower
+        orders of both; for networks that need errors.
     added_noise
-        Noise of up to this many times its errors is added to every training spectrum, with errors to match
-        (`xpscale.training.loss`); 0: none.  From the middle of training it falls to 0 at the end: scatter that noise hides
-        is learnt from the spectra as they are.
+        Noise of up to this many times its errors is added to every training spectrum, with errors
+        to match (`xpscale.training.loss`); 0: none.  From the middle of training it falls to 0 at
+        the end: scatter that noise hides is learnt from the spectra as they are.
     network
         Name of the architecture: a key of `xpscale.model.architectures.ARCHITECTURES`.
     n_latents, hidden
         L and the widths of the network.
     keep, patience
-        Which weights become the model: ``"best"``, those after the epoch of lowest held-out loss, or ``"last"``; and epochs
-        without a lower one after which training stops (0: never).
+        Which weights become the model: ``"best"``, those after the epoch of lowest held-out loss,
+        or ``"last"``; and epochs without a lower one after which training stops (0: never).
     precision
-        ``"float32"``, or ``"bf16"``: matrix products in bfloat16, the loss and the held-out loss in float32.
+        ``"float32"``, or ``"bf16"``: matrix products in bfloat16, the loss and the held-out loss in
+        float32.
     compile
-        Whether the step is compiled by ``torch.compile``: minutes once, then faster; but not so for the paper's network
-        on a CPU, whose step is written out (`xpscale.training.by_hand`).
+        Whether the step is compiled by ``torch.compile``: minutes once, then faster; but not so for
+        the paper's network on a CPU, whose step is written out (`xpscale.training.by_hand`).
     held_out_fraction, split_seed
         Share of the sky never trained on, and which.
     max_rows
-        Most training rows held in memory (880 bytes a row for 110 coefficients); if there are more, they are streamed from
-        where they are stored, in shuffled windows of half as many.
+        Most training rows held in memory (880 bytes a row for 110 coefficients); if there are more,
+        they are streamed from where they are stored, in shuffled windows of half as many.
     max_held_out_rows
         Most held-out rows the loss is computed on every epoch; more are thinned at random.
     seed
@@ -114,14 +119,24 @@ class TrainingSettings:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         widths = (self.n_latents, *self.hidden)
         _require(
-            all(isinstance(width, int) and width >= 1 for width in widths), "n_latents, hidden", widths, "all 1 or more"
+            all(isinstance(width, int) and width >= 1 for width in widths),
+            "n_latents, hidden",
+            widths,
+            "all 1 or more",
         )
         _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2, for batch normalization")
+        _require(
+            self.batch_size >= 2,
+            "batch_size",
+            self.batch_size,
+            "at least 2, for batch normalization",
+        )
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         for name in ("weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]")
+        _require(
+            0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]"
+        )
         _known(self.network, ARCHITECTURES, "network")
         needs_errors = ARCHITECTURES[self.network].needs_errors
         _require(
@@ -131,8 +146,18 @@ class TrainingSettings:
             f"0 for {self.network}, which is told of no missing elements",
         )
         for name, words in (("schedule", SCHEDULES), ("keep", KEPT), ("precision", PRECISIONS)):
-            _require(getattr(self, name) in words, name, getattr(self, name), f"one of {', '.join(words)}")
-        _require(0 <= self.held_out_fraction < 1, "held_out_fraction", self.held_out_fraction, "in [0, 1)")
+            _require(
+                getattr(self, name) in words,
+                name,
+                getattr(self, name),
+                f"one of {', '.join(words)}",
+            )
+        _require(
+            0 <= self.held_out_fraction < 1,
+            "held_out_fraction",
+            self.held_out_fraction,
+            "in [0, 1)",
+        )
 
     @property
     def split(self) -> HeldOutSplit:
@@ -146,16 +171,22 @@ class TrainingSettings:
     def learning_rate_at(self, epoch: float) -> float:
         """The learning rate when ``epoch`` epochs (a fraction inside an epoch) have been done."""
         if self.schedule == "restarts":
-            return _half_cosine(self.learning_rate, math.floor(epoch) % self.restart_epochs / self.restart_epochs)
+            return _half_cosine(
+                self.learning_rate, math.floor(epoch) % self.restart_epochs / self.restart_epochs
+            )
         rise = min(1.0, (epoch + 0.01) / min(1.0, self.epochs / 2))
         return rise * _half_cosine(self.learning_rate, epoch / self.epochs)
 
     def free_nats_at(self, epoch: float) -> float:
-        """The free nats of a latent when ``epoch`` epochs (a fraction inside an epoch) have been done."""
+        """The free nats of a latent when ``epoch`` epochs (a fraction inside an epoch) have been
+        done.
+        """
         return self.free_nats * max(0.0, 1 - 2 * epoch / self.epochs)
 
     def added_noise_at(self, epoch: float) -> float:
-        """The noise added to spectra when ``epoch`` epochs (a fraction inside an epoch) have been done."""
+        """The noise added to spectra when ``epoch`` epochs (a fraction inside an epoch) have been
+        done.
+        """
         return self.added_noise * min(1.0, 2 * (1 - epoch / self.epochs))
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,7 +216,9 @@ class TrainingSettings:
 
     @staticmethod
     def from_table(table: Mapping[str, Any], where: str) -> TrainingSettings:
-        """Settings from a table as TOML has it; ``where`` says in errors where it stands.  See `from_toml`."""
+        """Settings from a table as TOML has it; ``where`` says in errors where it stands.  See
+        `from_toml`.
+        """
         return _from_table(dict(table), where)
 
 
@@ -195,7 +228,9 @@ def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
     types = {f.name: type(getattr(PRESETS[preset], f.name)) for f in fields(TrainingSettings)}
     for name, value in table.items():
         _known(name, types, f"{where}: setting")
-        accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(types[name], (types[name],))
+        accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(
+            types[name], (types[name],)
+        )
         if not isinstance(value, accepted) or isinstance(value, bool) is not (types[name] is bool):
             raise InvalidInputError(f"{where}: {name} is {value!r}", f"Give {WANTED[types[name]]}")
         if types[name] is float:

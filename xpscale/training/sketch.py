@@ -1,21 +1,24 @@
 """One pass over a store that keeps enough of it to draw any sample from: a `Sketch`.
 
-Letters: N available objects (usable, and not held out), K cells, N_c objects in cell c, n the objects to be drawn.
+Letters: N available objects (usable, and not held out), K cells, N_c objects in cell c, n the
+objects to be drawn.
 
-Every object has a key, a 64-bit hash of ``source_id`` and seed; the objects of a cell with the smallest keys are a simple
-random sample of it, of any size.  A sketch has all N_c, and of every cell the objects with the smallest keys:
+Every object has a key, a 64-bit hash of ``source_id`` and seed; the objects of a cell with the
+smallest keys are a simple random sample of it, of any size.  A sketch has all N_c, and of every
+cell the objects with the smallest keys:
 
 * all with a key below a share 8 n / N_store of the range of keys (the oversampling, 8, can be chosen), and
 * the ``depth`` smallest of the cell, with depth = ceil(t) and  sum_c min(N_c, t) = n.
 
-The first are enough for a rule that takes at most 8 times as much of a cell as a uniform draw would, the second for one
-that takes equally many of every cell.  Both only shrink as more is read: keys are compared with a constant, and t falls
-as N_c grow.  So what was dropped early is never missed, and a sketch is the same whatever the order of partitions and
-whoever read them: sketches of parts add up to that of the whole.  (Bottom-k sketches: Cohen & Kaplan 2007,
+The first are enough for a rule that takes at most 8 times as much of a cell as a uniform draw
+would, the second for one that takes equally many of every cell.  Both only shrink as more is read:
+keys are compared with a constant, and t falls as N_c grow.  So what was dropped early is never
+missed, and a sketch is the same whatever the order of partitions and whoever read them: sketches of
+parts add up to that of the whole.  (Bottom-k sketches: Cohen & Kaplan 2007,
 doi:10.1145/1281100.1281133.)
 
-Memory: 8 K bytes of counts and as many of bounds, and 28 bytes for each of at most  8 n + n + K  objects on average, twice
-that while new ones come in; N does not matter.
+Memory: 8 K bytes of counts and as many of bounds, and 28 bytes for each of at most  8 n + n + K
+objects on average, twice that while new ones come in; N does not matter.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT", "Sketch", "SketchBuilder", "water_level"]
 
-KEPT = np.dtype([("cell", "i4"), ("key", "u8"), ("source_id", "i8"), ("partition", "i4"), ("row", "i4")])
+KEPT = np.dtype(
+    [("cell", "i4"), ("key", "u8"), ("source_id", "i8"), ("partition", "i4"), ("row", "i4")]
+)
 """What is kept of an object: its cell and key, its identifier, and where it lies."""
 
 KEY_RANGE = 2**64
@@ -65,7 +70,9 @@ class Sketch:
         return np.bincount(self.kept["cell"], minlength=len(self.counts))
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        """So many objects of every cell, those with the smallest keys, as `KEPT`, sorted by cell, then key."""
+        """So many objects of every cell, those with the smallest keys, as `KEPT`, sorted by cell,
+        then key.
+        """
         kept = self.kept[np.lexsort((self.kept["key"], self.kept["cell"]))]
         first = np.concatenate([[0], np.cumsum(self.n_kept)])
         rank = np.arange(len(kept)) - first[kept["cell"]]
@@ -91,19 +98,31 @@ class SketchBuilder:
         self.n, self.seed = n, seed
         self.limit = np.uint64(min(int(share * KEY_RANGE), KEY_RANGE - 1))
         self.counts = np.zeros(n_cells, np.int64)
-        self._bound = np.full(n_cells, KEY_RANGE - 1, np.uint64)  # no smaller key can be kept any more
+        self._bound = np.full(
+            n_cells, KEY_RANGE - 1, np.uint64
+        )  # no smaller key can be kept any more
         self._pieces: list[NDArray[Any]] = []
         self._n_pending, self._room = 0, n
 
     def add(
-        self, cells: NDArray[np.int64], source_id: NDArray[np.int64], partition: int, rows: NDArray[np.int64]
+        self,
+        cells: NDArray[np.int64],
+        source_id: NDArray[np.int64],
+        partition: int,
+        rows: NDArray[np.int64],
     ) -> None:
-        """Count available objects of a partition, given by cell and row, and keep what may be needed of them."""
+        """Count available objects of a partition, given by cell and row, and keep what may be
+        needed of them.
+        """
         self.counts += np.bincount(cells, minlength=len(self.counts))
         key = hash_64(source_id, self.seed)
         chosen = np.flatnonzero(key <= self._bound[cells])
         piece = np.empty(len(chosen), KEPT)
-        piece["cell"], piece["key"], piece["source_id"] = cells[chosen], key[chosen], source_id[chosen]
+        piece["cell"], piece["key"], piece["source_id"] = (
+            cells[chosen],
+            key[chosen],
+            source_id[chosen],
+        )
         piece["partition"], piece["row"] = partition, rows[chosen]
         self._take(piece)
 
@@ -148,7 +167,8 @@ class SketchBuilder:
 
 
 def water_level(targets: NDArray[Any], caps: NDArray[Any], total: float) -> float:
-    """The t for which sum_c min(caps_c, t targets_c) = total; infinite if the caps allow no more than that.
+    """The t for which sum_c min(caps_c, t targets_c) = total; infinite if the caps allow no more
+    than that.
 
     Parameters
     ----------
@@ -164,7 +184,9 @@ def water_level(targets: NDArray[Any], caps: NDArray[Any], total: float) -> floa
     full_at = caps / targets
     order = np.argsort(full_at, kind="stable")
     caps, targets, full_at = caps[order], targets[order], full_at[order]
-    filled = np.concatenate([[0.0], np.cumsum(caps, dtype=np.float64)[:-1]])  # cells before this one, at their caps
+    filled = np.concatenate(
+        [[0.0], np.cumsum(caps, dtype=np.float64)[:-1]]
+    )  # cells before this one, at their caps
     slope = np.cumsum(targets[::-1], dtype=np.float64)[::-1]
     first = int(np.argmax(filled + full_at * slope >= total))
     return float((total - filled[first]) / slope[first])

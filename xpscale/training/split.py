@@ -1,7 +1,8 @@
 """Which stars are never trained on: whole HEALPix pixels, chosen by a hash.
 
-Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on one side.  The choice
-depends on the pixel and a seed alone, so it is the same for every sample, model and order of reading.
+Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on one
+side.  The choice depends on the pixel and a seed alone, so it is the same for every sample, model
+and order of reading.
 """
 
 from __future__ import annotations
@@ -42,10 +43,15 @@ class HeldOutSplit:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction < 1:
-            raise InvalidInputError(f"the held-out fraction is {self.fraction}", "Use at least 0 and less than 1")
+            raise InvalidInputError(
+                f"the held-out fraction is {self.fraction}", "Use at least 0 and less than 1"
+            )
 
     def __str__(self) -> str:
-        return f"{self.fraction:.1%} of the pixels of HEALPix order {self.order}, split seed {self.seed}"
+        return (
+            f"{self.fraction:.1%} of the pixels of HEALPix order {self.order}, split seed"
+            f" {self.seed}"
+        )
 
     def held_out(self, batch: SpectraBatch) -> NDArray[np.bool_]:
         """Rows in held-out pixels, with shape (N,)."""
@@ -54,15 +60,18 @@ class HeldOutSplit:
 
 
 def uniform_hash(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape (N,)."""
+    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape
+    (N,).
+    """
     return ((hash_64(keys, seed) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 
 
 def hash_64(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Reproducible random 64-bit numbers, with shape (N,); for one seed, different keys have different ones.
+    """Reproducible random 64-bit numbers, with shape (N,); for one seed, different keys have
+    different ones.
 
-    The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to the seed, then to
-    seed and key.
+    The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to
+    the seed, then to seed and key.
     """
     with np.errstate(over="ignore"):
         start = _mix(np.array([seed], np.int64).astype(np.uint64) + GOLDEN_GAMMA)

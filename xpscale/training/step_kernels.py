@@ -1,7 +1,8 @@
-"""Compiled loops of a training step by hand (`xpscale.training.by_hand`), in float32: what is between its matrix products.
+"""Compiled loops of a training step by hand (`xpscale.training.by_hand`), in float32: what is
+between its matrix products.
 
-Letters: B spectra of a batch, O the width of a layer, C coefficients, L latents.  Rows of a layer are features, (O, B), so
-that the mean over a batch is along memory.
+Letters: B spectra of a batch, O the width of a layer, C coefficients, L latents.  Rows of a layer
+are features, (O, B), so that the mean over a batch is along memory.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ _S0, _S1, _S2, _S3, _S4 = (_F(n * c) for n, c in enumerate(PHI_Q, 1))
 
 
 @jit
-def normalized_gelu(h, bias, gain, shift, eps, momentum, running_mean, running_var, variance, out, slope):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``out = GELU(y)`` and ``slope = GELU'(y)`` of ``y = gain n + shift``, with n the rows of h without mean and width.
+def normalized_gelu(  # type: ignore[no-untyped-def]
+    h, bias, gain, shift, eps, momentum, running_mean, running_var, variance, out, slope
+):
+    """``out = GELU(y)`` and ``slope = GELU'(y)`` of ``y = gain n + shift``, with n the rows of h
+    without mean and width.
 
     ::
 
@@ -68,12 +72,15 @@ def normalized_gelu(h, bias, gain, shift, eps, momentum, running_mean, running_v
             f = p * per_q
             phi = _HALF + y * f if x > -_END else _ZERO
             out[i, j] = x * phi
-            slope[i, j] = phi + (y * (f + _TWO * s * (dp - f * dq) * per_q) if abs(x) < _END else _ZERO)
+            slope[i, j] = phi + (
+                y * (f + _TWO * s * (dp - f * dq) * per_q) if abs(x) < _END else _ZERO
+            )
 
 
 @jit
-def normalized_gelu_gradient(d, normal, slope, gain, variance, eps, d_gain, d_shift):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The gradients of `normalized_gelu` with respect to h, gain and shift, given that of its result, d, which becomes d_h.
+def normalized_gelu_gradient(d, normal, slope, gain, variance, eps, d_gain, d_shift):  # type: ignore[no-untyped-def]
+    """The gradients of `normalized_gelu` with respect to h, gain and shift, given that of its
+    result, d, which becomes d_h.
 
     ::
 
@@ -104,8 +111,9 @@ def normalized_gelu_gradient(d, normal, slope, gain, variance, eps, d_gain, d_sh
 
 
 @jit
-def draw(mean, log_var, noise, lower, upper, width, z, kl):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """``z = mean + width noise``, with log_var kept between its bounds and ``width = exp(log_var / 2)``; kl of each latent.
+def draw(mean, log_var, noise, lower, upper, width, z, kl):  # type: ignore[no-untyped-def]
+    """``z = mean + width noise``, with log_var kept between its bounds and ``width = exp(log_var /
+    2)``; kl of each latent.
 
     Parameters
     ----------
@@ -130,8 +138,9 @@ def draw(mean, log_var, noise, lower, upper, width, z, kl):  # type: ignore[no-u
 
 
 @jit
-def draw_gradient(d, mean, log_var, noise, lower, upper, width, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The gradients of mean and log_var, in their places, given that of z, d, and whether a latent's kl counts, (L,).
+def draw_gradient(d, mean, log_var, noise, lower, upper, width, counts):  # type: ignore[no-untyped-def]
+    """The gradients of mean and log_var, in their places, given that of z, d, and whether a
+    latent's kl counts, (L,).
 
     ::
 
@@ -148,8 +157,9 @@ def draw_gradient(d, mean, log_var, noise, lower, upper, width, counts):  # type
 
 
 @jit
-def likelihood(x, x_err, mean, scatter, d_mean, d_logit):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The mean over a batch of ``sum_j [ (x - mean)^2 / w + ln w ] / 2``, ``w = x_err^2 + scatter^2``; and its gradients.
+def likelihood(x, x_err, mean, scatter, d_mean, d_logit):  # type: ignore[no-untyped-def]
+    """The mean over a batch of ``sum_j [ (x - mean)^2 / w + ln w ] / 2``, ``w = x_err^2 +
+    scatter^2``; and its gradients.
 
     ::
 

@@ -1,11 +1,13 @@
 """Training rows streamed from where they are stored, shuffled, in bounded memory.
 
-An epoch is a sequence of *windows*.  The blocks of the reader, in the order of the sky, are cut into strata of as many
-neighbours as there are windows; each window gets one block of every stratum, at random, so that it is a fair sample of the
-sky; and its rows are shuffled.  All of this is a function of (seed, epoch), so that any batch can be found again by reading
-one window.  While one window is trained on, the next is read; both together hold at most ``max_rows`` rows.
+An epoch is a sequence of *windows*.  The blocks of the reader, in the order of the sky, are cut
+into strata of as many neighbours as there are windows; each window gets one block of every stratum,
+at random, so that it is a fair sample of the sky; and its rows are shuffled.  All of this is a
+function of (seed, epoch), so that any batch can be found again by reading one window.  While one
+window is trained on, the next is read; both together hold at most ``max_rows`` rows.
 
-What is lost against a perfect shuffle: rows of one block come in the same window.  `design_effect` says how much.
+What is lost against a perfect shuffle: rows of one block come in the same window.  `design_effect`
+says how much.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ Result = TypeVar("Result")
 
 
 def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` in `READERS` threads, in order; at most so many results exist besides the one handed out."""
+    """``map`` in `READERS` threads, in order; at most so many results exist besides the one handed
+    out.
+    """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(READERS) as threads:
         try:
@@ -101,21 +105,32 @@ class StreamedRows:
         Every process reads its own blocks; its shares of the batches are theirs.
         """
         n_batches = order.n_batches(len(self))
-        n_rows = [int(self.n_rows[rank :: order.n_processes].sum()) for rank in range(order.n_processes)]
-        shares = [[share(n, number, n_batches) for n in n_rows] for number in range(first, n_batches)]
+        n_rows = [
+            int(self.n_rows[rank :: order.n_processes].sum()) for rank in range(order.n_processes)
+        ]
+        shares = [
+            [share(n, number, n_batches) for n in n_rows] for number in range(first, n_batches)
+        ]
         if not shares:
             return
         rows = _Feed(self._windows(order, epoch, shares[0][order.rank][0]))
         for number, bounds in enumerate(shares, first):
             sizes = [stop - start for start, stop in bounds]
             start = sum(sizes[: order.rank])
-            yield Batch(number, rows.take(sizes[order.rank]), sum(sizes), (start, start + sizes[order.rank]))
+            yield Batch(
+                number, rows.take(sizes[order.rank]), sum(sizes), (start, start + sizes[order.rank])
+            )
 
-    def _windows(self, order: Order, epoch: int, skip: int) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    def _windows(
+        self, order: Order, epoch: int, skip: int
+    ) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
         """The windows of an epoch with the order of their rows, without the first ``skip`` rows."""
         mine = np.arange(order.rank, len(self.blocks), order.n_processes)
         layout = window_layout(len(mine), self.n_windows(order), order.seed, epoch)
-        buffers = [self._buffer(max(int(self.n_rows[mine[window]].sum()) for window in layout)) for _ in range(2)]
+        buffers = [
+            self._buffer(max(int(self.n_rows[mine[window]].sum()) for window in layout))
+            for _ in range(2)
+        ]
         waiting: Future[Rows] | None = None
         with ThreadPoolExecutor(1) as ahead:
             for number, window in enumerate(layout):
@@ -123,9 +138,13 @@ class StreamedRows:
                 if skip >= n:
                     skip -= n
                     continue
-                loaded = waiting.result() if waiting else self._load(mine[window], buffers[number % 2])
+                loaded = (
+                    waiting.result() if waiting else self._load(mine[window], buffers[number % 2])
+                )
                 if number + 1 < len(layout):
-                    waiting = ahead.submit(self._load, mine[layout[number + 1]], buffers[(number + 1) % 2])
+                    waiting = ahead.submit(
+                        self._load, mine[layout[number + 1]], buffers[(number + 1) % 2]
+                    )
                 rows = loaded.to(self.device)
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)  # the buffer is filled again two windows on
@@ -134,7 +153,9 @@ class StreamedRows:
 
     def _buffer(self, n_rows: int) -> Rows:
         pinned = self.device.type == "cuda"
-        x, x_err = (torch.empty(n_rows, len(self.scaling.mean), pin_memory=pinned) for _ in range(2))
+        x, x_err = (
+            torch.empty(n_rows, len(self.scaling.mean), pin_memory=pinned) for _ in range(2)
+        )
         return Rows(x, x_err, np.empty(n_rows, np.int64))
 
     def _load(self, window: NDArray[np.int64], buffer: Rows) -> Rows:
@@ -146,8 +167,8 @@ class StreamedRows:
             batch = self.choose(read_block(self.reader, self.blocks[number]))
             if len(batch) != self.n_rows[number]:
                 raise ConflictError(
-                    f"block {number} has {len(batch):,} training rows, and had {self.n_rows[number]:,}: the spectra have "
-                    "changed while they were in use",
+                    f"block {number} has {len(batch):,} training rows, and had"
+                    f" {self.n_rows[number]:,}: the spectra have changed while they were in use",
                     "Start the run again, into another folder",
                 )
             rows = slice(end - len(batch), end)
@@ -196,12 +217,15 @@ def number_of_windows(n_rows: NDArray[np.int64], window_rows: int) -> int:
     """
     if n_rows.max() > window_rows:
         raise InvalidInputError(
-            f"{n_rows.max():,} training rows lie in one block, and max_rows = {2 * window_rows:,} leaves {window_rows:,} for a "
-            "window",
+            f"{n_rows.max():,} training rows lie in one block, and max_rows = {2 * window_rows:,}"
+            f" leaves {window_rows:,} for a window",
             f"Raise max_rows to {2 * n_rows.max():,} or more",
         )
     n_windows = max(1, -(-int(n_rows.sum()) // window_rows))
-    while sum(n_rows[start : start + n_windows].max() for start in range(0, len(n_rows), n_windows)) > window_rows:
+    while (
+        sum(n_rows[start : start + n_windows].max() for start in range(0, len(n_rows), n_windows))
+        > window_rows
+    ):
         n_windows += 1
     return n_windows
 
@@ -215,13 +239,19 @@ def window_layout(n_blocks: int, n_windows: int, *seeds: int) -> list[NDArray[np
 
 
 def design_effect(
-    means: NDArray[np.float64], n_rows: NDArray[np.int64], n_windows: int, batch_size: int, seed: int = 0
+    means: NDArray[np.float64],
+    n_rows: NDArray[np.int64],
+    n_windows: int,
+    batch_size: int,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
-    """How much more the means of batches vary than those of a perfect shuffle: a ratio of variances, with shape (C,).
+    """How much more the means of batches vary than those of a perfect shuffle: a ratio of
+    variances, with shape (C,).
 
-    A batch of B rows comes from one window, so its mean varies by the rows, 1/B, and by the windows' own means, of variance V
-    around 0.  By chance alone V would be (n_windows - 1) / N.  The ratio is 1 + B (V - (n_windows - 1) / N), the design effect
-    of cluster sampling (Kish 1965, Survey Sampling, section 5.4); 1 is a perfect shuffle.
+    A batch of B rows comes from one window, so its mean varies by the rows, 1/B, and by the
+    windows' own means, of variance V around 0.  By chance alone V would be (n_windows - 1) / N.
+    The ratio is 1 + B (V - (n_windows - 1) / N), the design effect of cluster sampling (Kish 1965,
+    Survey Sampling, section 5.4); 1 is a perfect shuffle.
 
     Parameters
     ----------

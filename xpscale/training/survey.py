@@ -1,4 +1,6 @@
-"""The pass over a store that makes a `Sketch`: here, or on the workers of a cluster, a run of partitions a task."""
+"""The pass over a store that makes a `Sketch`: here, or on the workers of a cluster, a run of
+partitions a task.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def sketch_store(
     executor: Executor | None = None,
     callbacks: Iterable[Callback] = (),
 ) -> Sketch:
-    """Count the objects that may be trained on and keep enough of them to draw n, in one pass over a store.
+    """Count the objects that may be trained on and keep enough of them to draw n, in one pass over
+    a store.
 
     Parameters
     ----------
@@ -83,7 +86,9 @@ def sketch_store(
     try:
         for report in where.run(survey, tasks):
             if not report.status.is_done:
-                raise PermanentError(f"partitions {report.task} could not be read: {report.error}", "Run it again")
+                raise PermanentError(
+                    f"partitions {report.task} could not be read: {report.error}", "Run it again"
+                )
             builder.merge(report.details["sketch"])
             n_done += 1
             _tell(listeners, TaskEnded(replace(report, details={})))

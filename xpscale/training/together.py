@@ -33,12 +33,14 @@ def train_together(
     checkpoint_every_s: float = 120.0,
     device: str = "cpu",
 ) -> TrainedModel:
-    """`xpscale.training.run.train` in workers of a cluster that share every batch; arguments and errors are its.
+    """`xpscale.training.run.train` in workers of a cluster that share every batch; arguments and
+    errors are its.
 
     Parameters
     ----------
     together
-        The workers, which must reach each other, the store and the destination; each holds all rows, or streams its share.
+        The workers, which must reach each other, the store and the destination; each holds all
+        rows, or streams its share.
     reader, destination, settings, sample, on_step, on_epoch, checkpoint_every_s, device
         See there; the listeners are called in this process.
     """
@@ -49,7 +51,9 @@ def train_together(
         if "epoch" in told and on_epoch:
             on_epoch(_metrics(told["epoch"]))
 
-    member = _Member(reader, destination, settings or TrainingSettings(), sample, checkpoint_every_s, device)
+    member = _Member(
+        reader, destination, settings or TrainingSettings(), sample, checkpoint_every_s, device
+    )
     together.run(member, listen)
     return load_model(destination)
 

@@ -1,9 +1,11 @@
 """Tasks on a Dask cluster, a bounded window at a time.
 
-Two settings are worth a factor each on CPU workers and are made here, before worker processes start: one torch thread a
-process (two processes of two threads on two cores run at a third of the rate), and the allocator's thresholds: the nanny
-sets ``MALLOC_TRIM_THRESHOLD_`` to 64 KiB, which makes glibc map and unmap every tensor of more than 128 KiB, at two thirds
-of the rate.  `worker_environment` undoes it; workers started by hand set the same variables (see deploy/README.md).
+Two settings are worth a factor each on CPU workers and are made here, before worker processes
+start: one torch thread a process (two processes of two threads on two cores run at a third of the
+rate), and the allocator's thresholds: the nanny sets ``MALLOC_TRIM_THRESHOLD_`` to 64 KiB, which
+makes glibc map and unmap every tensor of more than 128 KiB, at two thirds of the rate.
+`worker_environment` undoes it; workers started by hand set the same variables (see
+deploy/README.md).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["DaskExecutor", "connect", "local_cluster", "worker_environment"]
 
 WINDOW_PER_WORKER = 4
-"""Tasks in flight for each worker: enough to hide the scheduler's latency, few enough to bound its memory."""
+"""Tasks in flight for each worker: enough to hide the scheduler's latency, few enough to bound its
+memory.
+"""
 
 worker_environment = {
     "OMP_NUM_THREADS": "1",
@@ -47,7 +51,8 @@ class DaskExecutor:
     client
         A connected client.
     resources
-        What a task needs of a worker, for clusters whose workers declare it; ``{"GPU": 1}`` for one task a GPU.
+        What a task needs of a worker, for clusters whose workers declare it; ``{"GPU": 1}`` for one
+        task a GPU.
     patience_s
         Seconds before a task can have stalled; see `xpscale.runtime.executors.window`.
     """
@@ -71,19 +76,26 @@ class DaskExecutor:
         lacking = [values for values in environments.values() if values != worker_environment]
         if not lacking:
             return []
-        names = [name for name, value in worker_environment.items() if any(values[name] != value for values in lacking)]
+        names = [
+            name
+            for name, value in worker_environment.items()
+            if any(values[name] != value for values in lacking)
+        ]
         wanted = ", ".join(f"{name}={worker_environment[name]}" for name in names)
         return [
-            f"{len(lacking)} of {len(environments)} workers run without {wanted}; CPU workers lose up to half of their rate "
-            "(see deploy/README.md)"
+            f"{len(lacking)} of {len(environments)} workers run without {wanted}; CPU workers lose"
+            " up to half of their rate (see deploy/README.md)"
         ]
 
-    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+    def run(
+        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+    ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end.
 
-        A process that dies, or hangs, takes the blame to all tasks that were queued on it, so innocent ones are given up
-        with the one that killed or held it.  Those that are given up are run again at the end, one at a time: only a
-        task that kills or holds up its worker alone has failed.
+        A process that dies, or hangs, takes the blame to all tasks that were queued on it, so
+        innocent ones are given up with the one that killed or held it.  Those that are given up are
+        run again at the end, one at a time: only a task that kills or holds up its worker alone has
+        failed.
         """
         from distributed.scheduler import KilledWorker
 
@@ -96,7 +108,9 @@ class DaskExecutor:
         for task, outcome in self._window(function, 0, turnaround).run(suspects):
             yield _report(task, outcome)
 
-    def _window(self, function: Callable[[Any], TaskReport], per_worker: int, turnaround: Turnaround) -> Window:
+    def _window(
+        self, function: Callable[[Any], TaskReport], per_worker: int, turnaround: Turnaround
+    ) -> Window:
         def submit(task: Any, workers: list[str] | None) -> Any:
             # a fresh key: the cluster must not answer from a result of an earlier run
             # a wish, not a demand: workers that were asked for may have left meanwhile
@@ -123,7 +137,10 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
 
     status, error = TaskStatus.QUARANTINED, str(outcome)
     if isinstance(outcome, KilledWorker):
-        error = "the worker process died under it, again and again (out of memory, or a crash in compiled code)"
+        error = (
+            "the worker process died under it, again and again (out of memory, or a crash in"
+            " compiled code)"
+        )
     elif not isinstance(outcome, StalledError):
         status, error = TaskStatus.FAILED, f"{type(outcome).__name__}: {outcome}"
     return TaskReport(task.key, status, error=error)
@@ -138,7 +155,8 @@ def connect(address: str) -> Iterator[Client]:
         client = Client(address, timeout="15s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise NotFoundError(
-            f"no Dask scheduler answers at {address}", "Start one with 'dask scheduler', or check the address"
+            f"no Dask scheduler answers at {address}",
+            "Start one with 'dask scheduler', or check the address",
         ) from error
     with client:
         yield client
@@ -161,11 +179,13 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
     settings = {
         "distributed.nanny.pre-spawn-environ": worker_environment,
         "distributed.scheduler.allowed-failures": 1,
-        "distributed.scheduler.worker-ttl": "60 s",  # a process that stands still this long is replaced
-        # 15 s after a worker died the cluster looks whether it is back, and if it has just died again closes its nanny
-        # for good; without workers a run would wait for ever
+        # a process that stands still this long is replaced
+        "distributed.scheduler.worker-ttl": "60 s",
+        # 15 s after a worker died the cluster looks whether it is back, and if it has just died
+        # again closes its nanny for good; without workers a run would wait for ever
         "distributed.deploy.lost-worker-timeout": "1000 days",
-        "distributed.worker.profile.interval": "100 ms",  # every 10 ms costs 5 % of the rate of latents
+        # every 10 ms costs 5 % of the rate of latents
+        "distributed.worker.profile.interval": "100 ms",
     }
     # an earlier cluster's nannies have left theirs in this process, where they beat the settings
     os.environ.update(worker_environment)
@@ -186,15 +206,18 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
 
 
 def _quick_exit() -> WorkerPlugin:
-    """Lets worker processes end without taking the interpreter apart, after their other exit handlers have run.
+    """Lets worker processes end without taking the interpreter apart, after their other exit
+    handlers have run.
 
-    With torch and astropy loaded that takes a second of CPU; on a busy machine it takes longer than the nanny waits, and
-    the nanny's kill then shows as a warning and four lost seconds.
+    With torch and astropy loaded that takes a second of CPU; on a busy machine it takes longer than
+    the nanny waits, and the nanny's kill then shows as a warning and four lost seconds.
     """
     from distributed import WorkerPlugin
 
     class QuickExit(WorkerPlugin):
         def setup(self, worker: Any) -> None:
-            atexit.register(os._exit, 0)  # handlers run last in, first out: this one comes after those of libraries
+            atexit.register(
+                os._exit, 0
+            )  # handlers run last in, first out: this one comes after those of libraries
 
     return QuickExit()

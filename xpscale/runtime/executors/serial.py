@@ -15,7 +15,9 @@ class SerialExecutor:
 
     n_workers = 1
 
-    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
+    def run(
+        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+    ) -> Iterator[TaskReport]:
         """Reports in the order of the tasks."""
         for task in tasks:
             yield function(task)

@@ -1,7 +1,9 @@
-"""Some tasks at once in this process: while one is computed another is read, and a third compressed and written.
+"""Some tasks at once in this process: while one is computed another is read, and a third compressed
+and written.
 
-What takes time in a task (storage, decompression, torch, Parquet) releases the interpreter's lock, so threads overlap it; how
-many tasks are in flight is what bounds memory.  Dask workers with several threads do the same.
+What takes time in a task (storage, decompression, torch, Parquet) releases the interpreter's lock,
+so threads overlap it; how many tasks are in flight is what bounds memory.  Dask workers with
+several threads do the same.
 """
 
 from __future__ import annotations
@@ -31,13 +33,20 @@ class ThreadsExecutor:
 
     n_workers = 1
 
-    def run(self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]) -> Iterator[TaskReport]:
-        """Reports in the order in which tasks end; a consumer that stops early waits for those in flight."""
+    def run(
+        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+    ) -> Iterator[TaskReport]:
+        """Reports in the order in which tasks end; a consumer that stops early waits for those in
+        flight.
+        """
         waiting = iter(tasks)
         with ThreadPoolExecutor(self.n_threads) as threads:
             running: set[Future[TaskReport]] = set()
             while True:
-                running |= {threads.submit(function, task) for task in islice(waiting, self.n_threads - len(running))}
+                running |= {
+                    threads.submit(function, task)
+                    for task in islice(waiting, self.n_threads - len(running))
+                }
                 if not running:
                     return
                 ended, running = wait(running, return_when=FIRST_COMPLETED)

@@ -1,7 +1,9 @@
-"""One function in several worker processes of a Dask cluster at the same time, for processes that talk to each other.
+"""One function in several worker processes of a Dask cluster at the same time, for processes that
+talk to each other.
 
-Dask's tasks know nothing of each other; here each gets its rank, the number of all, and one address at which the first can
-listen and the others can find it.  They start together or not at all, and if one fails the others are ended with it.
+Dask's tasks know nothing of each other; here each gets its rank, the number of all, and one address
+at which the first can listen and the others can find it.  They start together or not at all, and if
+one fails the others are ended with it.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Together:
         function
             Called once in each of n worker processes.
         listen
-            Called in this process with what the members tell: numbers, words, lists and dictionaries of them.
+            Called in this process with what the members tell: numbers, words, lists and
+            dictionaries of them.
 
         Raises
         ------
@@ -71,14 +74,27 @@ class Together:
         client, n = self.client, self.n
         workers = sorted(client.nthreads())
         if len(workers) < n:
-            raise PlanError(f"{n} worker processes are needed and {len(workers)} are connected", "Start more workers")
+            raise PlanError(
+                f"{n} worker processes are needed and {len(workers)} are connected",
+                "Start more workers",
+            )
         topic = f"xpscale-together-{client.id}-{next(_numbers)}"
         if listen is not None:
             client.subscribe_topic(topic, lambda event: listen(event[1]))
         host = urlsplit(workers[0]).hostname
         address = client.submit(_free_address, host, workers=[workers[0]], pure=False).result()
         futures = [
-            client.submit(_member, function, rank, n, address, topic, workers=[workers[rank]], pure=False, retries=0)
+            client.submit(
+                _member,
+                function,
+                rank,
+                n,
+                address,
+                topic,
+                workers=[workers[rank]],
+                pure=False,
+                retries=0,
+            )
             for rank in range(n)
         ]
         try:
@@ -90,7 +106,9 @@ class Together:
 
 
 def _first_result(client: Client, futures: list[Future[Any]], workers: list[str]) -> Any:
-    """Wait for all of them; when one fails give the others time to notice, and raise what says most."""
+    """Wait for all of them; when one fails give the others time to notice, and raise what says
+    most.
+    """
     back: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     for future in futures:
         future.add_done_callback(back.put)
@@ -99,17 +117,30 @@ def _first_result(client: Client, futures: list[Future[Any]], workers: list[str]
         while n_pending and time.monotonic() < give_up:
             with contextlib.suppress(queue.Empty):
                 n_pending -= 1 if back.get(timeout=POLL_S) else 0
-            if any(future.status == "error" for future in futures) or set(workers) - set(client.nthreads()):
+            if any(future.status == "error" for future in futures) or set(workers) - set(
+                client.nthreads()
+            ):
                 give_up = min(give_up, time.monotonic() + TOGETHER_S)
-        failures = [failure for future in futures if future.status == "error" and (failure := future.exception())]
-        failures.sort(key=lambda failure: isinstance(failure, TryAgainError))  # "the others are gone" says least
+        failures = [
+            failure
+            for future in futures
+            if future.status == "error" and (failure := future.exception())
+        ]
+        failures.sort(
+            key=lambda failure: isinstance(failure, TryAgainError)
+        )  # "the others are gone" says least
         if failures:
             raise failures[0]
         if n_pending:
-            raise TryAgainError("one of the workers that trained together was lost", "Run the same command again")
+            raise TryAgainError(
+                "one of the workers that trained together was lost", "Run the same command again"
+            )
         return futures[0].result()
     except BaseException:
-        _end(client, [worker for worker, future in zip(workers, futures, strict=True) if not future.done()])
+        _end(
+            client,
+            [worker for worker, future in zip(workers, futures, strict=True) if not future.done()],
+        )
         raise
     finally:
         client.cancel(futures, force=True)

@@ -1,12 +1,16 @@
-"""A window of tasks in flight on a Dask cluster: it follows the number of workers, and issues again what does not come back.
+"""A window of tasks in flight on a Dask cluster: it follows the number of workers, and issues again
+what does not come back.
 
-A task's turnaround is the time from its submission to its report, queueing included.  One that has been with the same workers
-for more than `FACTOR` times the median turnaround, and for longer than the patience, is issued once more, to a worker that does
-not hold it; whichever copy reports first counts, and a worker that still holds the slow one is restarted: whatever holds it up
-would hold up what is queued behind it.  If the second copy is out for as long again, its workers are restarted and the task is
-given up.  The time a task waited for a worker, or was with one that is gone, is not held against it.
+A task's turnaround is the time from its submission to its report, queueing included.  One that has
+been with the same workers for more than `FACTOR` times the median turnaround, and for longer than
+the patience, is issued once more, to a worker that does not hold it; whichever copy reports first
+counts, and a worker that still holds the slow one is restarted: whatever holds it up would hold up
+what is queued behind it.  If the second copy is out for as long again, its workers are restarted
+and the task is given up.  The time a task waited for a worker, or was with one that is gone, is not
+held against it.
 
-What the cluster loses (a result on a worker that is gone, all of it when the scheduler was started again) is issued again, too.
+What the cluster loses (a result on a worker that is gone, all of it when the scheduler was started
+again) is issued again, too.
 """
 
 from __future__ import annotations
@@ -50,7 +54,9 @@ log = logging.getLogger("xpscale")
 
 
 class StalledError(Exception):
-    """A task came back from none of the workers it was given to; or it was queued there behind one that did not."""
+    """A task came back from none of the workers it was given to; or it was queued there behind one
+    that did not.
+    """
 
 
 @dataclass
@@ -119,7 +125,8 @@ class Window:
     _idle_since: float = field(default_factory=time.monotonic)
 
     def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, TaskReport | BaseException]]:
-        """Each task with its report, or with what the cluster says about it, in the order in which they end.
+        """Each task with its report, or with what the cluster says about it, in the order in which
+        they end.
 
         Raises
         ------
@@ -141,7 +148,12 @@ class Window:
                 if time.monotonic() - polled >= POLL_S:
                     polled, size = time.monotonic(), self._size()
                     for lost in self._hurry(self.turnaround.limit_s):
-                        yield lost.task, StalledError("it did not come back from two workers, long after others had")
+                        yield (
+                            lost.task,
+                            StalledError(
+                                "it did not come back from two workers, long after others had"
+                            ),
+                        )
         finally:
             self._cancel([future for entry in self._in_flight() for future in entry.futures])
 
@@ -167,7 +179,9 @@ class Window:
         future.add_done_callback(self._back.put)
 
     def _receive(self) -> tuple[_InFlight, TaskReport | BaseException] | None:
-        """Wait a little for a copy to come back: its task and the outcome, if that is the end of it."""
+        """Wait a little for a copy to come back: its task and the outcome, if that is the end of
+        it.
+        """
         try:
             future = self._back.get(timeout=POLL_S)
         except queue.Empty:
@@ -183,7 +197,9 @@ class Window:
             return None  # the other copy may do better
         if isinstance(outcome, LOST) and entry.n_losses < MOST_LOSSES:
             self._require_scheduler()
-            log.warning("the cluster lost %s (%s): issued again", entry.task.key, type(outcome).__name__)
+            log.warning(
+                "the cluster lost %s (%s): issued again", entry.task.key, type(outcome).__name__
+            )
             entry.n_losses += 1
             entry.n_issues -= 1
             self._issue(entry)
@@ -217,15 +233,23 @@ class Window:
             if holders != entry.holders:
                 entry.holders, entry.held_since = holders, now
             if not holders or holders & restarted or now - entry.held_since <= limit_s:
-                continue  # those with a worker that was restarted just now were perhaps only queued there
+                # those with a worker that was restarted just now were perhaps only queued there
+                continue
             others = sorted(processing.keys() - holders - entry.suspects - restarted)
             entry.suspects |= holders
             where = ", ".join(sorted(holders))
             if entry.n_issues < MOST_ISSUES and others:
-                log.warning("%s is out for more than %.0f s on %s: issued again", entry.task.key, limit_s, where)
+                log.warning(
+                    "%s is out for more than %.0f s on %s: issued again",
+                    entry.task.key,
+                    limit_s,
+                    where,
+                )
                 self._issue(entry, others)
                 continue
-            log.warning("%s is out for more than %.0f s on %s: restarted", entry.task.key, limit_s, where)
+            log.warning(
+                "%s is out for more than %.0f s on %s: restarted", entry.task.key, limit_s, where
+            )
             if entry.n_issues < MOST_ISSUES:
                 entry.n_issues += 1  # the scheduler gives it to the worker that comes back
             else:
@@ -235,7 +259,9 @@ class Window:
             restarted |= holders
 
     def _restart(self, workers: Collection[str]) -> None:
-        """Kill workers through their nannies, which start others; without nannies the scheduler forgets them."""
+        """Kill workers through their nannies, which start others; without nannies the scheduler
+        forgets them.
+        """
         if workers:
             self._ask(
                 self.client.scheduler.restart_workers,  # type: ignore[union-attr]
