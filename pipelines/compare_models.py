@@ -78,7 +78,6 @@ def _on_library(library: apogee.Library, origin: str, out: Path, settings: dict[
     store = xps.build_store(
         [("library", batch)],
         str(out / "store"),
-        n_bp=55,
         attributes={"origin": origin, "n": len(batch)},
     )
     models = _train_all(store, out, settings)
@@ -113,7 +112,6 @@ def _on_universe(out: Path, settings: dict[str, Any]) -> None:
     store = xps.build_store(
         [("universe", universe.spectra())],
         str(out / "store"),
-        n_bp=55,
         attributes={"origin": repr(universe)},
     )
     models = _train_all(store, out, settings)

@@ -12,9 +12,9 @@ import sys
 import xpscale as xps
 from pipelines.settings import load
 from xpscale.errors import NotFoundError
-from xpscale.training.draw import draw_sample
+from xpscale.sampling.draw import draw_sample
+from xpscale.sampling.sample import load_sample, save_sample
 from xpscale.training.metrics import EpochMetrics
-from xpscale.training.sample import load_sample, save_sample
 from xpscale.training.settings import TrainingSettings
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "G_ZERO_POINT",
     "SourceColumns",
     "XpColumns",
+    "bands_of",
     "find_source_columns",
     "find_xp_columns",
     "flux_of_magnitude",
@@ -40,11 +42,6 @@ __all__ = [
 G_ZERO_POINT = 25.6873668671
 """Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al.
 2021, A&A 649, A3).
-"""
-
-_N_BP = {110: 55, 106: 51}
-"""BP coefficients among all, where a table holds both bands in one array: DR3; DR4, whose BP basis
-is smaller.
 """
 
 _LONG = re.compile(
@@ -110,10 +107,6 @@ class XpColumns:
             self.source_id,
             *(name for group in (*self.coefficients, *self.errors) for name in group),
         )
-
-    def n_bp(self, widths: tuple[int, ...]) -> int:
-        """BP coefficients, given the width of each group; 0 if that cannot be told."""
-        return widths[0] if len(widths) == 2 else _N_BP.get(widths[0], 0)
 
     def __str__(self) -> str:
         groups = [
@@ -190,6 +183,42 @@ def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
             f"{where} has {len(chosen)} groups of coefficients, and errors for some of them only"
         )
     return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1)
+
+
+def bands_of(
+    columns: XpColumns, widths: tuple[int, ...], where: str, stated: Bands | None = None
+) -> Bands:
+    """How many of a table's coefficients are BP, and how many RP.
+
+    Parameters
+    ----------
+    columns
+        The columns of the spectra.
+    widths
+        Coefficients in each group of columns: of both bands, or of all together.
+    where
+        What to call the table in errors.
+    stated
+        What the user or the table's release says; needed where both bands lie in one array.
+
+    Raises
+    ------
+    InvalidInputError
+        The table does not tell, or says something else than was stated.
+    """
+    found = Bands(*widths) if len(widths) == 2 else stated
+    if found is None:
+        raise InvalidInputError(
+            f"{where} does not tell how many of its {widths[0]} coefficients in"
+            f" {columns.coefficients[0][0]} are BP",
+            "Say so: --bands N_BP,N_RP; or give bp_ and rp_coefficients apart",
+        )
+    if found.n_coefficients != sum(widths) or stated not in (None, found):
+        raise InvalidInputError(
+            f"{where} has {' + '.join(map(str, widths))} coefficients, not {stated}",
+            "Correct --bands, or say which release it is: --release",
+        )
+    return found
 
 
 def _by_lower(names: Iterable[str], where: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The values that cross from one room to the next, and the protocols that join them.
 
-Letters in shapes: N sources, C coefficients (110 in Gaia DR3: 55 BP, then 55 RP), L latents (6).
+Letters in shapes: N sources, C coefficients (BP, then RP; see `xpscale.bands`), L latents.
 All values are frozen; they are checked where they are made.
 """
 
@@ -11,25 +11,26 @@ import enum
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.sky import Pixel
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
+    from xpscale.release import Release
+
 __all__ = [
-    "Encoder",
+    "Block",
     "Executor",
     "Part",
     "Partition",
     "Pixel",
-    "Sink",
     "SpectraBatch",
     "SpectraReader",
     "Stopwatch",
@@ -46,9 +47,9 @@ class SpectraBatch:
     Parameters
     ----------
     source_id
-        Gaia DR3 identifiers, int64, with shape (N,).
+        Gaia identifiers, int64, with shape (N,).
     ra, dec
-        ICRS position at epoch J2016.0 in degrees, float64, with shape (N,).
+        ICRS position in degrees, at the epoch of the release, float64, with shape (N,).
     phot_g_mean_flux
         Mean G flux in electron/s, float64, with shape (N,); NaN where the archive has none.
     coefficients
@@ -56,6 +57,8 @@ class SpectraBatch:
     coefficient_errors
         Their standard deviations, float32, with shape (N, C); ``None`` where a reader was not asked
         for them.
+    bands
+        How many of the C coefficients are BP, and how many RP.
     """
 
     source_id: NDArray[np.int64]
@@ -64,6 +67,7 @@ class SpectraBatch:
     phot_g_mean_flux: NDArray[np.float64]
     coefficients: NDArray[np.float32]
     coefficient_errors: NDArray[np.float32] | None
+    bands: Bands
 
     def __post_init__(self) -> None:
         n = len(self.source_id)
@@ -72,9 +76,10 @@ class SpectraBatch:
                 raise InvalidInputError(
                     f"{name} has shape {getattr(self, name).shape}, source_id has ({n},)"
                 )
-        if self.coefficients.ndim != 2 or len(self.coefficients) != n:
+        if self.coefficients.shape != (n, self.bands.n_coefficients):
             raise InvalidInputError(
-                f"coefficients have shape {self.coefficients.shape}, expected ({n}, C)"
+                f"coefficients have shape {self.coefficients.shape}, expected"
+                f" ({n}, {self.bands.n_coefficients}) for {self.bands}"
             )
         errors = self.coefficient_errors
         if errors is not None and errors.shape != self.coefficients.shape:
@@ -88,8 +93,22 @@ class SpectraBatch:
 
     @property
     def n_coefficients(self) -> int:
-        """C, the number of coefficients a source."""
-        return int(self.coefficients.shape[1])
+        """C, the number of coefficients of a source."""
+        return self.bands.n_coefficients
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory that the arrays take."""
+        arrays = (getattr(self, each.name) for each in fields(self))
+        return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+
+    def missing_bands(self) -> dict[str, NDArray[np.bool_]]:
+        """Whether a row has no coefficient of a band, with shape (N,): ``missing_bp``, ``missing_rp``."""
+        is_missing = np.isnan(self.coefficients)
+        return {
+            "missing_bp": np.asarray(is_missing[:, self.bands.bp].all(1)),
+            "missing_rp": np.asarray(is_missing[:, self.bands.rp].all(1)),
+        }
 
     def take(self, rows: NDArray[Any] | slice) -> SpectraBatch:
         """The batch of some rows: an index array, a boolean mask with shape (N,), or a slice."""
@@ -101,12 +120,16 @@ class SpectraBatch:
             self.phot_g_mean_flux[rows],
             self.coefficients[rows],
             None if errors is None else errors[rows],
+            self.bands,
         )
 
     @staticmethod
     def concatenate(batches: Iterable[SpectraBatch]) -> SpectraBatch:
         """One batch of the rows of several, in their order."""
         parts = list(batches)
+        if len({part.bands for part in parts}) > 1:
+            widths = " and ".join(sorted({str(part.bands) for part in parts}))
+            raise InvalidInputError(f"spectra with {widths} coefficients do not go together")
         errors = [part.coefficient_errors for part in parts]
         present = [e for e in errors if e is not None]
         return SpectraBatch(
@@ -116,6 +139,7 @@ class SpectraBatch:
             np.concatenate([part.phot_g_mean_flux for part in parts]),
             np.concatenate([part.coefficients for part in parts]),
             np.concatenate(present) if len(present) == len(parts) else None,
+            parts[0].bands,
         )
 
 
@@ -259,45 +283,143 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of a reader that lie together and are read together: some ten thousand.
+
+    A partition is too large a unit to shuffle by.
+
+    Parameters
+    ----------
+    n_rows
+        Number of rows.
+    where
+        What they are rows of; only the reader that made the block knows what it means.
+    start
+        The first of them there.
+    """
+
+    n_rows: int
+    where: Any
+    start: int = 0
+
+
 class SpectraReader(Protocol):
-    """Where spectra come from: a spectra store, or a Parquet folder somebody else made."""
+    """Where spectra come from: a spectra store, or a Parquet folder somebody else made.
 
-    @property
-    def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, sorted by position on the sky."""
-        ...
+    A class that inherits from this one and has `partitions`, `bands`, `release`, `digest` and
+    `read` has the rest: its blocks are its partitions.
+    """
 
-    @property
-    def n_coefficients(self) -> int:
-        """C, the number of coefficients a source."""
-        ...
+    if TYPE_CHECKING:  # a property here would keep a dataclass from having a field of its name
 
-    @property
-    def digest(self) -> str:
-        """Content hash of what the reader reads: equal digests mean equal rows."""
-        ...
+        @property
+        def partitions(self) -> tuple[Partition, ...]:
+            """All partitions, sorted by position on the sky."""
+            ...
+
+        @property
+        def bands(self) -> Bands:
+            """The numbers of BP and RP coefficients of a source."""
+            ...
+
+        @property
+        def release(self) -> Release:
+            """The data release that the spectra are of."""
+            ...
+
+        @property
+        def digest(self) -> str:
+            """Content hash of what the reader reads: equal digests mean equal rows."""
+            ...
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
-        """All rows of a partition, sorted by ``_healpix_29``; without coefficient errors if not
-        asked for.
+        """All rows of a partition, sorted by ``_healpix_29``.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        errors
+            Whether to read the coefficient errors, half of the bytes.
         """
         ...
 
+    @property
+    def n_rows(self) -> int:
+        """Number of sources."""
+        return sum(partition.n_rows for partition in self.partitions)
 
-class Encoder(Protocol):
-    """A trained model at inference: a batch of spectra in, a table of catalogue columns out."""
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients of a source."""
+        return self.bands.n_coefficients
 
-    def __call__(self, batch: SpectraBatch) -> pa.Table:
-        """The catalogue's columns for a batch, row by row in its order."""
-        ...
+    @property
+    def is_checked(self) -> bool:
+        """Whether every row is known to be usable, as in a spectra store, whose ingest rejects
+        the others.
+        """
+        return False
 
+    @property
+    def reads_in_blocks(self) -> bool:
+        """Whether `read_in_blocks` holds less than a partition in memory."""
+        return False
 
-class Sink(Protocol):
-    """Where a task's output goes, once."""
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before reading all of it, one sentence each."""
+        return ()
 
-    def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
-        """Write a table as parts; the first writer wins and later ones get the winner's parts."""
-        ...
+    def blocks(self) -> tuple[Block, ...]:
+        """All rows, each in one block; neighbouring blocks lie close together on the sky."""
+        return tuple(Block(partition.n_rows, partition) for partition in self.partitions)
+
+    def read_block(self, block: Block) -> SpectraBatch:
+        """The rows of one of `blocks`, with errors, in the order in which they lie there.
+
+        Raises
+        ------
+        NotFoundError
+            An object of the store is lost.
+        InvalidInputError
+            The block does not have the rows it should have, or a file is damaged.
+        """
+        return self.read(block.where)
+
+    def read_in_blocks(
+        self,
+        partition: Partition,
+        n_rows: int,
+        *,
+        errors: bool = True,
+        watch: Stopwatch | None = None,
+    ) -> Iterator[SpectraBatch]:
+        """The rows of a partition as `read` has them, ``n_rows`` at a time; the last block has the
+        rest.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        n_rows
+            Rows of a block.
+        errors
+            Whether to read the coefficient errors.
+        watch
+            Records the seconds and bytes of reading and decoding.
+
+        Yields
+        ------
+        SpectraBatch
+            Valid until the next one is asked for.
+        """
+        watch = watch or Stopwatch()
+        with watch("read_s"):
+            whole = self.read(partition, errors=errors)
+        watch.n_bytes += whole.n_bytes
+        for start in range(0, len(whole), n_rows):
+            yield whole.take(slice(start, start + n_rows))
 
 
 class Executor(Protocol):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import xpscale
-import xpscale.text
+import xpscale.formatting
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -92,6 +92,6 @@ def test_every_module_says_what_it_is_for():
 
 
 def test_examples_in_docstrings_hold():
-    result = doctest.testmod(xpscale.text)
+    result = doctest.testmod(xpscale.formatting)
     assert result.attempted > 0
     assert result.failed == 0

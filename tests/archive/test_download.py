@@ -76,7 +76,6 @@ def assert_equal(archive, to, keys=None):
 
 
 # -- what goes well
-# --------------------------------------------------------------------------------------------------
 
 
 def test_a_fetch_is_the_archive_and_a_second_one_asks_for_nothing(web, archive, tmp_path):
@@ -178,7 +177,6 @@ def test_from_s3_and_on_from_a_part(archive, tmp_path, key):
 
 
 # -- what goes wrong and comes right
-# ----------------------------------------------------------------------------------
 
 
 DROPS = [Fault(drop_after=5_000)] * 4
@@ -310,7 +308,6 @@ def test_a_killed_fetch_is_resumed_without_sending_a_byte_twice(web, archive, tm
 
 
 # -- what stays wrong
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,7 +385,6 @@ def test_a_place_that_cannot_be_written_ends_the_fetch(web, tmp_path, key):
 
 
 # -- verify
-# --------------------------------------------------------------------------------------------------
 
 
 def test_verify_names_everything_that_is_wrong(archive, tmp_path):

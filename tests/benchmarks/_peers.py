@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xpscale.bands import Bands
 from xpscale.catalog.sink import ROW_GROUP_SIZE, _write_options
 from xpscale.inference.encoder import ScatterVAEEncoder, _arrow
 from xpscale.model.checkpoint import load_model
@@ -92,7 +93,7 @@ def encode(table: pa.Table, model: str, is_folded: bool = True) -> pa.Table:
     for name in ARRAYS:
         column = table[name].combine_chunks()
         columns[name] = column.flatten().to_numpy().reshape(len(column), -1)
-    return _encoder(model, is_folded)(SpectraBatch(**columns))
+    return _encoder(model, is_folded)(SpectraBatch(**columns, bands=Bands(55, 55)))
 
 
 def encode_frame(

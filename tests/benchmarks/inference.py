@@ -43,11 +43,10 @@ from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
-from xpscale.store.blocks import row_blocks
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.universe import Universe
-from xpscale.types import Executor, Stopwatch, TaskReport, TaskStatus
+from xpscale.types import Executor, TaskReport, TaskStatus
 
 N_SOURCES = int(os.environ.get("XPSCALE_BENCH_SOURCES", 1_048_576))
 ROUNDS = int(os.environ.get("XPSCALE_BENCH_ROUNDS", 3))
@@ -77,7 +76,7 @@ def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
     pieces = ((f"piece-{i}", batch) for i, batch in enumerate(universe.batches()))
     attributes = {"origin": "universe"}
     store = xps.build_store(
-        pieces, str(folder / "store"), n_bp=55, attributes=attributes, max_rows=DEFAULT_MAX_ROWS
+        pieces, str(folder / "store"), attributes=attributes, max_rows=DEFAULT_MAX_ROWS
     )
     return store, random_model(store, store.partitions)
 
@@ -187,9 +186,7 @@ class _Copy:
             0,
             self.tables[task.partition.key],
         )
-        for batch in row_blocks(
-            self.store, task.partition, ROW_GROUP_SIZE, errors=self.errors, watch=Stopwatch()
-        ):
+        for batch in self.store.read_in_blocks(task.partition, ROW_GROUP_SIZE, errors=self.errors):
             parts.append(table.slice(start, len(batch)))
             start += len(batch)
         return TaskReport(task.key, TaskStatus.WRITTEN, parts.finish())

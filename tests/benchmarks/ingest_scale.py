@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from xpscale.formatting import format_bytes
 from xpscale.ingest.plan import plan_ingest, run_ingest
 from xpscale.runtime.events import RunStarted, TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.store.check import check_store
 from xpscale.testing.archive_bulk import write_bulk_archive
-from xpscale.text import size
 
 N_WORKERS = 2
 
@@ -68,7 +68,7 @@ def main() -> None:
             for quarter in range(1, 5):
                 last = max(1, len(ended) * quarter // 4)
                 n = int(rows[:last].sum())
-                peak = size(float(peaks[:last].max()))
+                peak = format_bytes(float(peaks[:last].max()))
                 print(
                     f"{stage:17} {n:10,} {times[last - 1]:6.0f} {n / times[last - 1]:10,.0f}"
                     f" {peak:>17}"
@@ -76,7 +76,7 @@ def main() -> None:
         clock = time.perf_counter()
         found = check_store(store)
         print(
-            f"{store}, {size(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ",
+            f"{store}, {format_bytes(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ",
             end="",
         )
         print(f"checked in {time.perf_counter() - clock:.0f} s")

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from xpscale.bands import Bands
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.ingest.plan import plan_ingest, run_ingest
 from xpscale.model.checkpoint import TrainedModel
@@ -94,7 +95,7 @@ def _library() -> SpectraBatch:
         for name in ("coefficients", "coefficient_errors")
     )
     nowhere, flux = np.zeros(len(table)), table["phot_g_mean_flux"].to_numpy().astype(np.float64)
-    batch = SpectraBatch(table["source_id"].to_numpy(), nowhere, nowhere, flux, c, e)
+    batch = SpectraBatch(table["source_id"].to_numpy(), nowhere, nowhere, flux, c, e, Bands(55, 55))
     return batch.take(trainable_rows(batch))
 
 

@@ -66,9 +66,7 @@ def prepare(store: str, model: str, n_sources: int, max_rows: int = DEFAULT_MAX_
     pieces = (
         (f"piece-{i}", batch) for i, batch in enumerate(Universe(n_sources, seed=1).batches())
     )
-    built = xps.build_store(
-        pieces, store, n_bp=55, attributes={"origin": "universe"}, max_rows=max_rows
-    )
+    built = xps.build_store(pieces, store, attributes={"origin": "universe"}, max_rows=max_rows)
     torch.manual_seed(0)
     network = ScatterVAE(Architecture())
     scaling = Scaling.fit([built.read(built.partitions[0])])

@@ -24,17 +24,17 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.inference_scale import POSITION_ORDER, moved, positions
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
+from xpscale.formatting import format_bytes
 from xpscale.runtime.attempt import peak_memory
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.sampling.cells import Cells, ColourMagnitudeCells, SkyCells
+from xpscale.sampling.draw import draw_from_sketch
+from xpscale.sampling.rules import RULES
+from xpscale.sampling.sketch import KEPT
+from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
+from xpscale.sampling.split import HeldOutSplit, uniform_hash
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.testing.universe import Universe
-from xpscale.text import size
-from xpscale.training.density import Cells, ColourMagnitudeCells, SkyCells
-from xpscale.training.draw import draw_from_sketch
-from xpscale.training.rules import RULES
-from xpscale.training.sketch import KEPT
-from xpscale.training.split import HeldOutSplit, uniform_hash
-from xpscale.training.survey import OVERSAMPLING, sketch_store
 from xpscale.types import Partition, SpectraBatch
 
 N_ROWS = int(os.environ.get("XPSCALE_BENCH_SOURCES", N_SOURCES))
@@ -89,7 +89,7 @@ def _passed(cells: Cells, n: int) -> str:
     bound = 16 * cells.n_cells + 4 * KEPT.itemsize * int((OVERSAMPLING + 1) * n + cells.n_cells)
     lines = [
         f"{n:,} of {n_rows:,} by {cells.by}: {seconds:.0f} s, {n_rows / seconds / 1e6:.2f} million"
-        f" a second; {len(sketch.kept):,} kept, peak {size(peak)}, bound {size(bound)}"
+        f" a second; {len(sketch.kept):,} kept, peak {format_bytes(peak)}, bound {format_bytes(bound)}"
     ]
     for rule in RULES:
         clock = time.perf_counter()

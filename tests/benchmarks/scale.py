@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from xpscale.formatting import format_bytes
 from xpscale.runtime.events import TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, connect
 from xpscale.runtime.history import History
@@ -33,7 +34,6 @@ from xpscale.storage import Storage
 from xpscale.store.partitions import adaptive_partitions
 from xpscale.testing.services import DaskProcesses, dask_processes
 from xpscale.testing.sky_density import source_counts
-from xpscale.text import size
 from xpscale.types import Partition, TaskReport, TaskStatus
 
 N_SOURCES = 219_197_643
@@ -135,7 +135,7 @@ def main() -> None:
                 print(
                     " " * 8
                     + f"after {n:5,} tasks: "
-                    + ", ".join(f"{name} {size(rss)}" for name, rss in seen.items())
+                    + ", ".join(f"{name} {format_bytes(rss)}" for name, rss in seen.items())
                 )
 
 

@@ -1,6 +1,6 @@
 """The scaling law against runs on one and on two workers.
 
-A probe gives the rate r of a worker while all are busy; the law of `xpscale.inference.scaling_law`
+A probe gives the rate r of a worker while all are busy; the law of `xpscale.forecast.throughput`
 makes of it the wall time of the tasks of a run on the same, by then warm workers (no start-up, no
 publishing), which then is measured.
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import xpscale as xps
 from tests.benchmarks.probe import prepare
+from xpscale.forecast.throughput import Cluster, Load, forecast
 from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.inference.probe import probe
-from xpscale.inference.scaling_law import Cluster, Load, forecast
 from xpscale.runtime.executors.dask import local_cluster
 
 N_SOURCES = int(os.environ.get("XPSCALE_BENCH_SOURCES", 400_000))

@@ -5,9 +5,9 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done, xpscale
+from xpscale.sampling.sample import load_sample
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
-from xpscale.training.sample import load_sample
 
 
 def ingested(folder, seed):

@@ -26,7 +26,6 @@ def make_store(url):
     return build_store(
         [("all", ROWS)],
         url,
-        n_bp=55,
         attributes={"release": "synthetic", "origin": "u"},
         max_rows=40,
     )

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from xpscale.bands import Bands
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import ARCHITECTURES, build
 from xpscale.model.checkpoint import ModelCard, TrainedModel
@@ -41,7 +42,13 @@ def published_on_real_rows():
     )
     nowhere = np.zeros(len(table))
     batch = SpectraBatch(
-        source_id, nowhere, nowhere, flux.astype(float), c.astype("f4"), e.astype("f4")
+        source_id,
+        nowhere,
+        nowhere,
+        flux.astype(float),
+        c.astype("f4"),
+        e.astype("f4"),
+        Bands(55, 55),
     )
     batch = batch.take(trainable_rows(batch))
     return import_published(WEIGHTS, Scaling.fit([batch])), batch.take(slice(0, None, 4))

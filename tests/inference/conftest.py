@@ -50,7 +50,7 @@ def spectra():
 def store(spectra, tmp_path_factory):
     url = str(tmp_path_factory.mktemp("inference") / "store")
     attributes = {"release": "synthetic", "origin": "universe"}
-    return build_store([("all", spectra)], url, n_bp=55, attributes=attributes, max_rows=200)
+    return build_store([("all", spectra)], url, attributes=attributes, max_rows=200)
 
 
 @pytest.fixture(scope="session")

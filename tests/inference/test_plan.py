@@ -82,7 +82,7 @@ def test_workers_stay_within_a_projection_that_is_not_idle(outputs, model, tmp_p
     folder = tmp_path_factory.mktemp("memory")
     pieces = [("all", Universe(160_000, seed=3).spectra())]
     large = build_store(
-        pieces, str(folder / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=100_000
+        pieces, str(folder / "store"), attributes={"origin": "universe"}, max_rows=100_000
     )
     plan = plan_inference(large, model, str(folder / "catalog"), outputs=outputs)
     with local_cluster(1, TASKS_AT_ONCE) as client:

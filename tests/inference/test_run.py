@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -97,7 +98,7 @@ class Spoilt:
     def read(self, partition, *, errors=True):
         rows = self.store.read(partition)
         batch = SpectraBatch(
-            *(getattr(rows, name).copy() for name in SpectraBatch.__dataclass_fields__)
+            *(copy(getattr(rows, name)) for name in SpectraBatch.__dataclass_fields__)
         )
         if partition == self.partitions[0]:
             batch.coefficients[0, 5] = np.nan

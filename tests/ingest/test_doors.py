@@ -29,7 +29,7 @@ MAX_ROWS = 50
 def expected(tmp_path_factory):
     url = str(tmp_path_factory.mktemp("expected") / "store")
     attributes = {"release": "synthetic", "origin": "universe"}
-    return build_store([("all", ROWS)], url, n_bp=55, attributes=attributes, max_rows=MAX_ROWS)
+    return build_store([("all", ROWS)], url, attributes=attributes, max_rows=MAX_ROWS)
 
 
 @pytest.fixture

@@ -318,7 +318,6 @@ def test_a_store_of_batches_at_hand(universe, tmp_path):
         build_store(
             iter(pieces),
             str(tmp_path / "s"),
-            n_bp=55,
             attributes={"release": "x", "origin": "y"},
             max_rows=300,
         )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.commands import done, xpscale
 from tests.conftest import data_path
 from xpscale.errors import InvalidInputError
-from xpscale.ingest.projection import NODES, pixel_counts, project_ingest
+from xpscale.forecast.ingest import NODES, pixel_counts, project_ingest
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.testing.sky_density import DENSITY_ORDER, source_counts
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.ingest.reasons import REASONS, first_reasons, row_faults
 from xpscale.types import SpectraBatch
 
@@ -10,7 +11,13 @@ from xpscale.types import SpectraBatch
 def rows(n=3):
     ones = np.ones((n, 4), np.float32)
     return SpectraBatch(
-        np.arange(1, n + 1), np.full(n, 10.0), np.full(n, -5.0), np.full(n, 7.0), ones, ones.copy()
+        np.arange(1, n + 1),
+        np.full(n, 10.0),
+        np.full(n, -5.0),
+        np.full(n, 7.0),
+        ones,
+        ones.copy(),
+        Bands(2, 2),
     )
 
 

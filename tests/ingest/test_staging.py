@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpscale.bands import Bands
 from xpscale.ingest.staging import stage, staged_files
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
@@ -18,7 +19,7 @@ def batch(positions, first_id):
     ra, dec = np.array(positions).T
     values = np.arange(4.0 * n).astype(np.float32).reshape(n, 4) + first_id
     return SpectraBatch(
-        np.arange(first_id, first_id + n), ra, dec, np.ones(n), values, values + 0.5
+        np.arange(first_id, first_id + n), ra, dec, np.ones(n), values, values + 0.5, Bands(2, 2)
     )
 
 

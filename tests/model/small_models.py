@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from xpscale.bands import Bands
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.types import SpectraBatch
 
@@ -20,6 +21,7 @@ def batch_of(coefficients, errors=None, flux=None):
         np.ones(np.shape(coefficients), np.float32)
         if errors is None
         else np.asarray(errors, np.float32),
+        Bands(np.shape(coefficients)[1] // 2, -(-np.shape(coefficients)[1] // 2)),
     )
 
 

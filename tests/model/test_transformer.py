@@ -69,9 +69,7 @@ def test_widths_it_cannot_have_are_refused(hidden):
 @pytest.mark.slow
 def test_it_trains_is_saved_and_infers_through_the_same_commands(tmp_path):
     pieces = ((f"p{i}", batch) for i, batch in enumerate(Universe(1500, seed=3).batches()))
-    build_store(
-        pieces, str(tmp_path / "store"), n_bp=55, attributes={"origin": "universe"}, max_rows=800
-    )
+    build_store(pieces, str(tmp_path / "store"), attributes={"origin": "universe"}, max_rows=800)
     (tmp_path / "s.toml").write_text(
         '[training]\nnetwork = "transformer"\nhidden = [16, 16]\nbatch_size = 64\nepochs = 2\n'
     )

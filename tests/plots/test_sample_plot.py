@@ -8,13 +8,13 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.plots.sample import sample_density
+from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
+from xpscale.sampling.draw import draw_sample
+from xpscale.sampling.latent_cells import LatentCells, ModelLatents
+from xpscale.sampling.sample import save_sample
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.testing.universe import Universe
-from xpscale.training.density import ColourMagnitudeCells, SkyCells
-from xpscale.training.draw import draw_sample
-from xpscale.training.latent_cells import LatentCells, ModelLatents
-from xpscale.training.sample import save_sample
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def store(tmp_path_factory):
     """A universe of 3,000 sources."""
     pieces = ((f"part {i}", batch) for i, batch in enumerate(Universe(3_000, seed=2).batches()))
     where = str(tmp_path_factory.mktemp("sample-plot") / "store")
-    return build_store(pieces, where, n_bp=55, attributes={"release": "synthetic"}, max_rows=4096)
+    return build_store(pieces, where, attributes={"release": "synthetic"}, max_rows=4096)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.plots.spectra import spectra
 from xpscale.types import SpectraBatch
@@ -28,7 +29,13 @@ class Flux:
 def batch(ids, coefficients, errors):
     zeros = np.zeros(len(ids))
     return SpectraBatch(
-        np.array(ids), zeros, zeros, zeros + 1, coefficients.astype("f4"), errors.astype("f4")
+        np.array(ids),
+        zeros,
+        zeros,
+        zeros + 1,
+        coefficients.astype("f4"),
+        errors.astype("f4"),
+        Bands(55, 55),
     )
 
 

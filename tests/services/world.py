@@ -77,7 +77,6 @@ class World:
             build_store(
                 [("all", spectra)],
                 world.store,
-                n_bp=55,
                 attributes={"release": "synthetic"},
                 max_rows=MAX_ROWS,
             )

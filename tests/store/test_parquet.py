@@ -109,7 +109,6 @@ def test_the_flux_is_preferred_and_the_magnitude_converted():
 
 
 # -- reading
-# --------------------------------------------------------------------------------------------------
 
 
 def write(folder, table, name="part.parquet"):
@@ -263,7 +262,6 @@ def test_nothing_there(tmp_path):
 
 
 # -- footprints
-# -------------------------------------------------------------------------------------------------
 
 INDEXES = st.lists(st.integers(0, 12 * 4**INDEX_ORDER - 1), min_size=1, max_size=30)
 

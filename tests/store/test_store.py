@@ -90,7 +90,7 @@ def test_writing_again_changes_nothing_and_other_rows_conflict(store, universe_r
     first, second = (write_partition(store.storage, partition.pixel, rows) for _ in range(2))
     assert first == second
     assert store.storage.list() == before
-    changed = SpectraBatch(*(getattr(rows, spec.name).copy() for spec in ARRAYS))
+    changed = SpectraBatch(*(getattr(rows, spec.name).copy() for spec in ARRAYS), bands=rows.bands)
     changed.coefficients[0, 0] += 1
     with pytest.raises(ConflictError, match="other content"):
         write_partition(store.storage, partition.pixel, changed)
@@ -266,7 +266,7 @@ def test_blocks_are_the_rows_of_a_read_and_of_plain_zarr(n_rows, tmp_path, build
     (partition, *_) = sorted(store.partitions, key=lambda partition: -partition.n_rows)
     assert partition.n_rows > CHUNK_ROWS
     whole, watch, start = zarr.open_group(f"{store.url}/{partition.key}", mode="r"), Stopwatch(), 0
-    for batch in store.blocks(partition, n_rows, watch=watch):
+    for batch in store.read_in_blocks(partition, n_rows, watch=watch):
         rows = slice(start, start + n_rows)
         for name in ("source_id", "ra", "phot_g_mean_flux", "coefficients", "coefficient_errors"):
             np.testing.assert_array_equal(getattr(batch, name), whole[name][rows], strict=True)

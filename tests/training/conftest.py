@@ -1,5 +1,6 @@
 import pytest
-from memory_reader import MemoryReader, planted
+
+from xpscale.testing.memory_reader import MemoryReader, planted
 
 
 @pytest.fixture(scope="session")

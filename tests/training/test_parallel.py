@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from memory_reader import planted
 
 from tests.commands import done
 from xpscale.errors import ConflictError, PermanentError, PlanError, TryAgainError
@@ -20,13 +19,14 @@ from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
 from xpscale.model.checkpoint import load_model
 from xpscale.runtime.executors.dask import local_cluster
-from xpscale.runtime.executors.together import Together
+from xpscale.runtime.executors.worker_group import WorkerGroup
+from xpscale.testing.memory_reader import planted
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics
+from xpscale.training.on_workers import train_on_workers
 from xpscale.training.run import CHECKPOINT, HISTORY, train
 from xpscale.training.settings import TrainingSettings
-from xpscale.training.together import train_together
 
 PAPER = {
     "network": "scatter_vae",
@@ -50,7 +50,7 @@ KINDS = {
 def store(tmp_path_factory):
     where = str(tmp_path_factory.mktemp("parallel") / "store")
     return build_store(
-        [("all", planted(4000))], where, n_bp=6, attributes={"origin": "planted"}, max_rows=200
+        [("all", planted(4000))], where, attributes={"origin": "planted"}, max_rows=200
     )
 
 
@@ -114,11 +114,11 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
     settings = replace(SETTINGS, epochs=6)
     steps, epochs = [], []
     with local_cluster(2) as client:
-        both = Together(client, 2)
+        both = WorkerGroup(client, 2)
         listen = {"on_step": steps.append, "on_epoch": epochs.append}
         with pytest.raises(PlanError, match="3 worker processes are needed and 2"):
-            train_together(Together(client, 3), store, str(tmp_path / "m"), settings)
-        model = train_together(both, store, str(tmp_path / "whole"), settings, **listen)
+            train_on_workers(WorkerGroup(client, 3), store, str(tmp_path / "m"), settings)
+        model = train_on_workers(both, store, str(tmp_path / "whole"), settings, **listen)
         assert [metrics.epoch for metrics in epochs] == list(range(1, 7))
         assert all(isinstance(metrics, EpochMetrics) for metrics in epochs)
         assert all(isinstance(progress, Progress) for progress in steps)
@@ -131,17 +131,17 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
 
         place = str(tmp_path / "broken")
         with pytest.raises(TryAgainError):
-            train_together(both, store, place, settings, on_epoch=kill_one, checkpoint_every_s=0)
+            train_on_workers(both, store, place, settings, on_epoch=kill_one, checkpoint_every_s=0)
         assert (tmp_path / "broken" / CHECKPOINT).exists()
         deadline = time.monotonic() + 60
         while len(client.nthreads()) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
-        resumed = train_together(both, store, place, settings, checkpoint_every_s=0)
+        resumed = train_on_workers(both, store, place, settings, checkpoint_every_s=0)
         wild = replace(settings, learning_rate=1e30, schedule="restarts")
         with pytest.raises(
             PermanentError, match="not finite in epoch 1, batch 1"
         ):  # not that the other one is gone
-            train_together(both, store, str(tmp_path / "wild"), wild)
+            train_on_workers(both, store, str(tmp_path / "wild"), wild)
     assert resumed.model_id == model.model_id
     one = train(store, str(tmp_path / "one"), settings)
     for name in ("held_out_loss", "loss"):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from memory_reader import planted
 
 from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
 from xpscale.model.checkpoint import load_model
+from xpscale.testing.memory_reader import planted
 from xpscale.training.settings import PRESETS, TrainingSettings
 
 
@@ -27,7 +27,7 @@ def test_toml_says_what_it_says(tmp_path):
 
 def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):
     store = build_store(
-        [("all", planted(1500))], str(tmp_path / "store"), n_bp=6, attributes={"origin": "planted"}
+        [("all", planted(1500))], str(tmp_path / "store"), attributes={"origin": "planted"}
     )
     done("train", store.url, tmp_path / "model", "--preset", "laroche2024", "--epochs", 1)
     card = load_model(str(tmp_path / "model")).card

@@ -12,18 +12,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_reader import MemoryReader, planted
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
+from xpscale.sampling.draw import draw_sample
 from xpscale.storage import Storage
-from xpscale.store.blocks import blocks_of, read_block
 from xpscale.store.layout import CHUNK_ROWS
 from xpscale.store.open import open_parquet
+from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.services import seaweedfs
 from xpscale.training.batches import Order
-from xpscale.training.draw import draw_sample
 from xpscale.training.loader import is_streamed, load_training_data
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
@@ -38,9 +37,7 @@ NUMBERS = itertools.count()
 
 def make_store(url, n_rows=N_ROWS):
     spectra = planted(n_rows, n_base_pixels=3)
-    return build_store(
-        [("all", spectra)], url, n_bp=6, attributes={"origin": "planted"}, max_rows=25_000
-    )
+    return build_store([("all", spectra)], url, attributes={"origin": "planted"}, max_rows=25_000)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +57,10 @@ def order(rank=0, n_processes=1, **changes):
 
 
 def test_blocks_are_the_rows_of_the_reader(store, tmp_path):
-    write_parquet_files(planted(900), str(tmp_path), n_bp=6, n_files=2, row_group_rows=200)
+    write_parquet_files(planted(900), str(tmp_path), n_files=2, row_group_rows=200)
     for reader in (store, open_parquet(str(tmp_path)), MemoryReader(planted(900))):
-        blocks = blocks_of(reader)
-        batches = [read_block(reader, block) for block in blocks]
+        blocks = reader.blocks()
+        batches = [reader.read_block(block) for block in blocks]
         assert [len(batch) for batch in batches] == [block.n_rows for block in blocks]
         assert max(block.n_rows for block in blocks) <= CHUNK_ROWS
         whole = [reader.read(partition) for partition in reader.partitions]
@@ -77,7 +74,7 @@ def test_blocks_are_the_rows_of_the_reader(store, tmp_path):
                 for group in (whole, batches)
             ]
             assert np.array_equal(there[ids[0]], here[ids[1]])
-    assert any(block.start for block in blocks_of(store))
+    assert any(block.start for block in store.blocks())
 
 
 def test_an_epoch_is_every_training_row_once_and_another_epoch_another_order(store, data):
@@ -120,9 +117,7 @@ def test_blocks_too_few_and_too_different_to_shuffle_are_remarked_on(store, tmp_
     patchy = replace(
         spectra, coefficients=spectra.coefficients * (1 + place[:, None]).astype(np.float32)
     )
-    patches = build_store(
-        [("all", patchy)], str(tmp_path / "store"), n_bp=6, attributes={}, max_rows=5_000
-    )
+    patches = build_store([("all", patchy)], str(tmp_path / "store"), attributes={}, max_rows=5_000)
     found = load_training_data(patches, replace(SETTINGS, max_rows=20_000))
     assert found.shuffle["design_effect_mean"] > 2
     assert "raise max_rows" in caplog.text
@@ -235,11 +230,11 @@ def test_a_stream_from_s3_is_the_one_from_disk_and_fetches_ranges(data, store, t
             assert np.array_equal(here.rows.source_id, far.rows.source_id)
             assert torch.equal(here.rows.x, far.rows.x)
         read = []
-        block = next(block for block in blocks_of(remote) if block.start)
+        block = next(block for block in remote.blocks() if block.start)
         with pytest.MonkeyPatch.context() as patch:
             whole = Storage.read
             patch.setattr(Storage, "read", lambda self, key: read.append(key) or whole(self, key))
-            read_block(remote, block)
+            remote.read_block(block)
         assert not any(key.endswith("c/0/0") for key in read)  # of the shard, ranges only
 
 
@@ -270,7 +265,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             (f"p{i}", replace(spectra, source_id=s.source_id, ra=s.ra, dec=s.dec))
             for i, s in enumerate(skies)
         )
-        build_store(pieces, store, n_bp=55, attributes={"origin": "planted"}, max_rows=10_000)
+        build_store(pieces, store, attributes={"origin": "planted"}, max_rows=10_000)
         scripts = (
             [sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}-{i}")]
             for i in range(2)

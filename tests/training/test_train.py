@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from memory_reader import MemoryReader, planted
 
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
-from xpscale.training.draw import draw_sample
+from xpscale.sampling.draw import draw_sample
+from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
@@ -167,7 +167,7 @@ def test_estimate_scales_with_the_work():
 KILLED_AT_STEP = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from memory_reader import MemoryReader, planted
+from xpscale.testing.memory_reader import MemoryReader, planted
 from test_train import SETTINGS, STREAMED
 from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import numpy as np
 
 from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
-from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
+from xpscale.columns import SourceColumns, XpColumns, bands_of, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 from xpscale.types import SpectraBatch
@@ -72,23 +72,15 @@ class TableSpectra:
         The rows, with errors; position and flux NaN where they are not known.
     found
         Whether position and flux were looked up successfully, with shape (N,).
-    n_bp
-        BP coefficients among the coefficients.
     """
 
     batch: SpectraBatch
     found: NDArray[np.bool_]
-    n_bp: int
 
     @property
     def faults(self) -> dict[str, NDArray[np.bool_]]:
         """Masks of rows that lack a band or a source, with shape (N,)."""
-        is_missing = np.isnan(self.batch.coefficients)
-        return {
-            "missing_bp": np.asarray(is_missing[:, : self.n_bp].all(1)),
-            "missing_rp": np.asarray(is_missing[:, self.n_bp :].all(1)),
-            "no_gaia_source": ~self.found,
-        }
+        return {**self.batch.missing_bands(), "no_gaia_source": ~self.found}
 
 
 def member_names(storage: Storage, key: str) -> list[str]:
@@ -140,12 +132,12 @@ def read_spectra(
         for table in open_tables(stream, name, member):
             with explained(name):
                 found.append(_spectra(table, name, sources))
-    if len({(part.n_bp, part.batch.n_coefficients) for part in found}) != 1:
+    if len({part.batch.bands for part in found}) != 1:
         raise InvalidInputError(
             f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
         )
     batch = SpectraBatch.concatenate(part.batch for part in found)
-    return TableSpectra(batch, np.concatenate([part.found for part in found]), found[0].n_bp)
+    return TableSpectra(batch, np.concatenate([part.found for part in found]))
 
 
 def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...]:
@@ -219,14 +211,9 @@ def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpect
         np.hstack([_widened(values, width) for values, width in zip(groups, widths, strict=True)])
         for groups in (bands, errors)
     )
-    n_bp = columns.n_bp(widths)
-    if not n_bp and len(widths) == 1:
-        raise InvalidInputError(
-            f"{name} does not tell how many of {widths[0]} coefficients are BP",
-            "Give bp_ and rp_coefficients apart",
-        )
+    its_bands = bands_of(columns, widths, name)
     return TableSpectra(
-        SpectraBatch(source_id, ra, dec, flux, coefficients, deviations), found, n_bp
+        SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, its_bands), found
     )
 
 

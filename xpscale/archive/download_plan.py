@@ -16,8 +16,8 @@ from xpscale.archive.mirror import Mirror
 from xpscale.archive.transfer import patiently
 from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError, PlanError
+from xpscale.formatting import format_bytes
 from xpscale.storage import Storage
-from xpscale.text import size
 
 __all__ = ["TABLES", "FetchPlan", "plan_fetch"]
 
@@ -78,13 +78,15 @@ class FetchPlan:
         missing = self.missing
         n_bytes = sum(file.n_bytes for file in missing)
         n_unknown = sum(not file.n_bytes for file in missing)
-        begun = f", {size(self.part_bytes)} of it here" if self.part_bytes else ""
+        begun = f", {format_bytes(self.part_bytes)} of it here" if self.part_bytes else ""
         unknown = f", {n_unknown:,} of unknown size" if n_unknown else ""
         n_found = len(self.files) - len(missing)
-        found = f"; {n_found:,} are there ({size(self.n_bytes - n_bytes)})" if n_found else ""
+        found = (
+            f"; {n_found:,} are there ({format_bytes(self.n_bytes - n_bytes)})" if n_found else ""
+        )
         return (
-            f"fetch {len(missing):,} of {len(self.files):,} files, {size(n_bytes)}{begun}{unknown},"
-            f" from {self.url}{found}\n  to {self.mirror.directory}: {size(self.free_bytes)} free"
+            f"fetch {len(missing):,} of {len(self.files):,} files, {format_bytes(n_bytes)}{begun}{unknown},"
+            f" from {self.url}{found}\n  to {self.mirror.directory}: {format_bytes(self.free_bytes)} free"
         )
 
 
@@ -152,8 +154,8 @@ def plan_fetch(
     )
     if plan.needed_bytes > plan.free_bytes:
         raise PlanError(
-            f"{len(plan.missing):,} files of {plan.url} need {size(plan.needed_bytes)}, and"
-            f" {mirror.directory} has {size(plan.free_bytes)} free",
+            f"{len(plan.missing):,} files of {plan.url} need {format_bytes(plan.needed_bytes)}, and"
+            f" {mirror.directory} has {format_bytes(plan.free_bytes)} free",
             "Make room, choose another disk, or fetch fewer files with --files",
         )
     return plan

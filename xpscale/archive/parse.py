@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from xpscale.archive.ecsv import EcsvChunk, EcsvReader
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class ParsedSpectra:
         BP then RP, float32, with shape (N, C); NaN where the archive has none.
     has_bp, has_rp
         Whether the band has coefficients at all, with shape (N,).
-    n_bp
-        How many of the C coefficients are BP.
+    bands
+        The numbers of BP and RP coefficients.
     correlations
         BP and RP, float32, each with shape (N, n (n - 1) / 2) for the n coefficients of its band,
         in the archive's order; NaN where there are none.  ``None`` if they were not asked for.
@@ -56,7 +57,7 @@ class ParsedSpectra:
     coefficient_errors: NDArray[np.float32]
     has_bp: NDArray[np.bool_]
     has_rp: NDArray[np.bool_]
-    n_bp: int
+    bands: Bands
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
@@ -105,7 +106,7 @@ def parse_spectra(stream: BinaryIO, name: str, *, correlations: bool = False) ->
         _side_by_side(chunks, 2, n_bp, n_rp),
         lengths[:, 0] > 0,
         lengths[:, 1] > 0,
-        n_bp,
+        Bands(n_bp, n_rp),
         _joined(of_chunks, (n_bp, n_rp), len(lengths)) if correlations else None,
     )
 

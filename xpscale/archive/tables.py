@@ -107,7 +107,6 @@ def explained(name: str) -> Iterator[None]:
 
 
 # -- text
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +204,6 @@ def _parse_text(lines: io.TextIOWrapper, where: str) -> Table:
 
 
 # -- arrays
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,6 @@ class Stopped(Exception):
 
 
 # -- trying again
-# --------------------------------------------------------------------------------------------------
 
 
 def patiently(ask: Callable[[], Result], stop: threading.Event) -> Result:
@@ -67,7 +66,6 @@ def _rest(error: TryAgainError, n_faults: int, stop: threading.Event) -> None:
 
 
 # -- one file
-# --------------------------------------------------------------------------------------------------
 
 
 class Part:

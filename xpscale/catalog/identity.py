@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from xpscale.catalog.layout import RUN
 from xpscale.catalog.manifest import RunIdentity
-from xpscale.claim import claim as claim_place
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.storage.identity import claim as claim_place
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import Json, conclude, say
-from xpscale.text import size
+from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
     from xpscale.archive.download import Progress
@@ -65,9 +65,9 @@ def fetch(
         return
     faults = f", {report.n_faults:,} faults overcome" if report.n_faults else ""
     found = f", {report.n_found:,} were there and right" if report.n_found else ""
-    rate = f"{size(report.n_bytes / max(report.wall_s, 1e-9))}/s"
+    rate = f"{format_bytes(report.n_bytes / max(report.wall_s, 1e-9))}/s"
     say(
-        f"{report.n_fetched:,} files fetched and verified: {size(report.n_bytes)},"
+        f"{report.n_fetched:,} files fetched and verified: {format_bytes(report.n_bytes)},"
         f" {rate}{faults}{found}"
     )
 
@@ -99,7 +99,7 @@ def verify(
 
     with _drawn("verify") as progress:
         found = verify_archive(directory, progress=progress)
-    numbers = f"{found.n_files:,} files, {found.n_pairs:,} pairs, {size(found.n_bytes)}"
+    numbers = f"{found.n_files:,} files, {found.n_pairs:,} pairs, {format_bytes(found.n_bytes)}"
     conclude(
         found,
         directory,
@@ -163,8 +163,8 @@ def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
             f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
         )
         say(
-            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {size(now.n_bytes_done)} of "
-            f"{size(now.n_bytes)}, {size(rate)}/s{left}"
+            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {format_bytes(now.n_bytes_done)} of "
+            f"{format_bytes(now.n_bytes)}, {format_bytes(rate)}/s{left}"
         )
 
     return draw

@@ -10,7 +10,7 @@ import typer
 
 from xpscale.cli.common import Json, conclude, print_json
 from xpscale.cli.infer import Catalog
-from xpscale.text import size
+from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
     from xpscale.catalog.manifest import Quarantined
@@ -39,7 +39,9 @@ def info(catalog: Catalog, json: Json = False) -> None:
         print_json(found.to_json())
         return
     orders = ", ".join(f"{n} of order {order}" for order, n in found.partitions_by_order.items())
-    sizes = ", ".join(f"{product} {size(n_bytes)}" for product, n_bytes in found.n_bytes.items())
+    sizes = ", ".join(
+        f"{product} {format_bytes(n_bytes)}" for product, n_bytes in found.n_bytes.items()
+    )
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in found.n_rejected.items()) or "none"
     print(
         f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected:"
@@ -68,7 +70,7 @@ def check(
     found = check_catalog(Storage(catalog), deep=not quick)
     numbers = (
         f"snapshot {found.snapshot}: {found.n_rows:,} sources, {found.n_parts:,} parts,"
-        f" {size(found.n_bytes)}"
+        f" {format_bytes(found.n_bytes)}"
     )
     lines = [
         numbers,
@@ -108,7 +110,7 @@ def clean(
         print_json(found.to_json())
         return
     for stray in found.removed:
-        print(f"{'removed' if yes else 'would remove'} {stray} ({size(stray.n_bytes)})")
+        print(f"{'removed' if yes else 'would remove'} {stray} ({format_bytes(stray.n_bytes)})")
     for stray in found.young:
         print(f"kept {stray} ({stray.age_s / 60:.0f} minutes old: --older-than)")
     if not found.removed:

@@ -94,8 +94,8 @@ def plan(
     """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing
     behind.
     """
+    from xpscale.forecast.prices import load_prices
     from xpscale.inference.plan import TASKS_AT_ONCE
-    from xpscale.inference.price import load_prices
     from xpscale.inference.probe import probe as measure
 
     planned = _plan(store, model, catalog, outputs, precision)
@@ -145,13 +145,13 @@ def infer(
     resume.
     """
     from xpscale.catalog.commit import build_manifest, commit
+    from xpscale.formatting import format_bytes
     from xpscale.inference.plan import TASKS_AT_ONCE, available_memory
     from xpscale.inference.run import run
     from xpscale.inference.status import run_status
     from xpscale.runtime.metrics import MetricsServer
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.runtime.split_text import in_words
-    from xpscale.text import size
     from xpscale.types import TaskStatus
 
     planned = _plan(store, model, catalog, outputs, precision)
@@ -179,7 +179,7 @@ def infer(
     ):
         raise _unfinished(report)
     if report.record.tasks:
-        say(f"{in_words(report.record.split)}; peak memory {size(report.peak_memory)}")
+        say(f"{in_words(report.record.split)}; peak memory {format_bytes(report.peak_memory)}")
     if no_commit:
         say("not published (--no-commit); run again without it to publish")
     else:

@@ -9,7 +9,7 @@ import typer
 
 from xpscale.cli.common import Json, Output, print_json, say
 from xpscale.cli.store import open_input
-from xpscale.text import size
+from xpscale.formatting import format_bytes
 
 __all__ = ["Model", "register"]
 
@@ -53,7 +53,7 @@ def info(model: Model, json: Json = False) -> None:
     for title, table in (("training", card.training), ("data", data)):
         _section(title, table)
     if plan := card.data.get("sample_plan"):
-        from xpscale.training.sample import SamplePlan
+        from xpscale.sampling.sample import SamplePlan
 
         drawn = SamplePlan.from_dict(plan)
         print(
@@ -114,7 +114,7 @@ def export(model: Model, output: Output) -> None:
     folder, _, name = Storage(output).url.rpartition("/")
     Storage(folder or "/").replace(name, program)
     say(
-        f"model {found.model_id[:12]} as a program of {size(len(program))}: {output}; it differs"
+        f"model {found.model_id[:12]} as a program of {format_bytes(len(program))}: {output}; it differs"
         f" from the model by {difference:.1g} at most (allowed: {MAX_DIFFERENCE:g})"
     )
 

@@ -129,7 +129,7 @@ def sample(
 ) -> None:
     """Object density, cell by cell, and what the sample draws of it."""
     from xpscale.plots.sample import sample_density
-    from xpscale.training.sample import load_sample
+    from xpscale.sampling.sample import load_sample
 
     _save(sample_density(load_sample(sample).plan)[0], output)
 

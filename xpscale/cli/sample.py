@@ -10,7 +10,7 @@ from xpscale.cli.common import N_CPUS, Output, Scheduler, Workers, executor, say
 from xpscale.cli.store import Spectra, open_input
 
 if TYPE_CHECKING:
-    from xpscale.training.density import Cells
+    from xpscale.sampling.cells import Cells
     from xpscale.types import SpectraReader
 
 __all__ = ["register"]
@@ -72,9 +72,9 @@ def sample(
     stay out.
     """
     from xpscale.runtime.progress import TerminalProgress
-    from xpscale.training.draw import draw_sample
-    from xpscale.training.sample import save_sample
-    from xpscale.training.split import HeldOutSplit
+    from xpscale.sampling.draw import draw_sample
+    from xpscale.sampling.sample import save_sample
+    from xpscale.sampling.split import HeldOutSplit
 
     if settings:
         from xpscale.training.settings import TrainingSettings
@@ -115,7 +115,7 @@ def sample(
 def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
     """What density is counted in."""
     from xpscale.errors import InvalidInputError
-    from xpscale.training.density import ColourMagnitudeCells, SkyCells
+    from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
 
     if (by == "latents") != bool(model or catalog) or (model and catalog):
         raise InvalidInputError(
@@ -123,8 +123,8 @@ def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
             "Say whose latents: one of the two",
         )
     if by == "latents":
+        from xpscale.sampling.latent_cells import CatalogLatents, LatentCells, ModelLatents
         from xpscale.storage import Storage
-        from xpscale.training.latent_cells import CatalogLatents, LatentCells, ModelLatents
 
         return LatentCells(
             ModelLatents(Storage(model)) if model else CatalogLatents.open(catalog, spectra)

@@ -17,7 +17,7 @@ from xpscale.cli.common import (
     print_json,
     say,
 )
-from xpscale.text import size
+from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,17 +53,13 @@ def open_input(url: str, *, silently: bool = False) -> SpectraStore | ParquetSpe
     to another process.
     """
     from xpscale.store.open import open_spectra
-    from xpscale.store.parquet import ParquetSpectra
 
     spectra = open_spectra(url)
     if silently:
         return spectra
     say(str(spectra))
-    if isinstance(spectra, ParquetSpectra) and (factor := spectra.read_factor) > 2:
-        say(
-            f"note: its row groups reach across partitions, so that each row is read {factor:.0f}"
-            f" times; 'xpscale ingest {url} STORE' reads them once"
-        )
+    for warning in spectra.warnings():
+        say(f"note: {warning}")
     return spectra
 
 
@@ -189,7 +185,7 @@ def check(store: Store, json: Json = False) -> None:
     )
     numbers = (
         f"{found.n_read:,} read, {found.n_written:,} written, {rejected}\n"
-        f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {size(found.n_bytes)}"
+        f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {format_bytes(found.n_bytes)}"
     )
     if found.quarantined:
         numbers += f"\n{_set_aside(found.quarantined)}"

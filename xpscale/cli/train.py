@@ -13,15 +13,15 @@ import typer
 from xpscale.cli.common import Scheduler, say
 from xpscale.cli.model import Model
 from xpscale.cli.store import Spectra, open_input
-from xpscale.text import duration
+from xpscale.formatting import format_duration
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from xpscale.model.checkpoint import TrainedModel
+    from xpscale.sampling.sample import Sample
     from xpscale.training.loop import Progress
     from xpscale.training.metrics import EpochMetrics
-    from xpscale.training.sample import Sample
     from xpscale.training.settings import TrainingSettings
     from xpscale.types import SpectraReader
 
@@ -63,8 +63,8 @@ def train(
 ) -> None:
     """Train a scatter VAE on a store; run again to resume.  Also: torchrun -m xpscale train ..."""
     from xpscale.model.checkpoint import CARD
+    from xpscale.sampling.sample import load_sample
     from xpscale.storage import Storage
-    from xpscale.training.sample import load_sample
 
     chosen = _settings(settings, preset)
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
@@ -125,12 +125,12 @@ def _run(
 
         return run_training(spectra, model, settings, **options)  # type: ignore[arg-type]
     from xpscale.runtime.executors.dask import connect, local_cluster
-    from xpscale.runtime.executors.together import Together
-    from xpscale.training.together import train_together
+    from xpscale.runtime.executors.worker_group import WorkerGroup
+    from xpscale.training.on_workers import train_on_workers
 
     with connect(scheduler) if scheduler else local_cluster(workers) as client:
-        together = Together(client, workers or len(client.nthreads()))
-        return train_together(together, spectra, model, settings, **options)  # type: ignore[arg-type]
+        together = WorkerGroup(client, workers or len(client.nthreads()))
+        return train_on_workers(together, spectra, model, settings, **options)  # type: ignore[arg-type]
 
 
 def _announce(
@@ -157,7 +157,7 @@ def _announce(
     epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
     say(
         f"train on {n_rows:,} spectra, {epochs} on {device}{streamed}: about"
-        f" {duration(seconds)}{shared}"
+        f" {format_duration(seconds)}{shared}"
     )
 
 
@@ -234,7 +234,7 @@ class TrainingPrinter:
             self.first, self.began = done, time.monotonic()
             return ""
         pace = (time.monotonic() - self.began) / (done - self.first)
-        return f"{duration(pace * (self.n_epochs - done))} left"
+        return f"{format_duration(pace * (self.n_epochs - done))} left"
 
     def _show(self, line: str, keep: bool) -> None:
         if self.stream.isatty():

@@ -28,6 +28,7 @@ from xpscale.catalog.commit import commit
 from xpscale.demo.figures import draw_figures
 from xpscale.demo.probe import probe_labels
 from xpscale.errors import NotFoundError, PermanentError
+from xpscale.formatting import format_bytes
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import RunReport, run
 from xpscale.ingest.build import build_store
@@ -37,7 +38,6 @@ from xpscale.runtime.progress import TerminalProgress
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.reader import SpectraStore, open_store
-from xpscale.text import size
 from xpscale.training.run import estimate, train
 from xpscale.training.settings import TrainingSettings
 
@@ -141,7 +141,6 @@ def _store(folder: Path, story: Story) -> SpectraStore:
     store = build_store(
         pieces,
         url,
-        n_bp=55,
         attributes=attributes,
         max_rows=MAX_ROWS,
         callbacks=[TerminalProgress()],
@@ -241,7 +240,7 @@ def _publish(folder: Path, report: RunReport, story: Story) -> None:
         )
     story.say(
         f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts,"
-        f" {size(found.n_bytes)}; every byte checked, valid HATS"
+        f" {format_bytes(found.n_bytes)}; every byte checked, valid HATS"
     )
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.scaling import normalized, trainable_rows
+from xpscale.release import DR3
 from xpscale.sky import MAX_ORDER, source_id_pixel
 from xpscale.testing.sky_density import pixel_centers_deg
 from xpscale.types import SpectraBatch
@@ -98,7 +99,13 @@ def load_library(path: str | Path, max_off_mag: float = 0.1) -> Library:
     ra, dec = pixel_centers_deg(source_id_pixel(source_id, MAX_ORDER), MAX_ORDER)
     flux = table["phot_g_mean_flux"].to_numpy().astype(np.float64)
     batch = SpectraBatch(
-        source_id, ra, dec, flux, _array(table["coefficients"]), _array(table["coefficient_errors"])
+        source_id,
+        ra,
+        dec,
+        flux,
+        _array(table["coefficients"]),
+        _array(table["coefficient_errors"]),
+        DR3.known_bands,
     )
     usable = trainable_rows(batch)
     good = usable.copy()

@@ -20,6 +20,7 @@ import pyarrow as pa
 from xpscale.demo.recovery import Prior, learn_prior, recover
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.query import wavelength
+from xpscale.release import DR3
 from xpscale.sky import MAX_ORDER, source_id_pixel
 from xpscale.testing.sky_density import pixel_centers_deg
 from xpscale.testing.starlight import error_shape, flux_of_magnitude
@@ -216,6 +217,7 @@ def _recovered(
         g_flux,
         (found.mean * g_flux[:, None]).astype(np.float32),
         (error * g_flux[:, None]).astype(np.float32),
+        DR3.known_bands,
     )
     off = np.abs(_magnitude_residual(found.mean, prior)) > MAX_MAGNITUDE_OFF
     reasons = np.where(

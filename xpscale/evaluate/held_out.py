@@ -8,7 +8,7 @@ from xpscale.model.scaling import trainable_rows
 from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
-    from xpscale.training.split import HeldOutSplit
+    from xpscale.sampling.split import HeldOutSplit
     from xpscale.types import SpectraReader
 
 __all__ = ["split_spectra"]

@@ -13,7 +13,7 @@ import numpy as np
 from xpscale.evaluate.latents import n_alive, redundancy
 from xpscale.evaluate.reconstruction import calibration, evidence, predict, scatter_ratio
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.training.density import colour_and_magnitude
+from xpscale.sampling.cells import colour_and_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -103,7 +103,7 @@ class ScatterVAEEncoder:
         the first task.
         """
         one, row = np.ones(1), np.ones((1, self.model.n_coefficients), np.float32)
-        self(SpectraBatch(np.ones(1, np.int64), one, one, one, row, row))
+        self(SpectraBatch(np.ones(1, np.int64), one, one, one, row, row, self.model.bands))
 
     def __call__(self, batch: SpectraBatch, watch: Stopwatch | None = None) -> pa.Table:
         """The catalogue's columns for a batch of usable rows (finite coefficients, positive G
@@ -275,9 +275,8 @@ class ScatterVAEEncoder:
         scaling = self.model.scaling
         unscale_rows(*decoded, batch.phot_g_mean_flux, scaling.mean, scaling.std, *arrays.values())
         if self.precision != FULL_PRECISION:
-            errors = np.where(
-                errors_ok[:, None], _zero if x_err is None else batch.coefficient_errors, _zero
-            )  # type: ignore[arg-type]
+            known = _zero if batch.coefficient_errors is None else batch.coefficient_errors
+            errors = np.where(errors_ok[:, None], known, _zero)
             widths = {
                 "reconstruction": np.hypot(errors, arrays["scatter"]),
                 "scatter": arrays["scatter"],

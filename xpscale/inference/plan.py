@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.sink import ROW_GROUP_SIZE
 from xpscale.errors import InvalidInputError, PlanError
-from xpscale.inference.price import Cost, Prices
-from xpscale.inference.scaling_law import Cluster, Forecast, Load, forecast
+from xpscale.forecast.prices import Cost, Prices
+from xpscale.forecast.throughput import Cluster, Forecast, Load, forecast
+from xpscale.formatting import format_bytes, format_duration
 from xpscale.schema import (
     FULL_PRECISION,
     OUTPUTS,
@@ -23,8 +24,6 @@ from xpscale.schema import (
 )
 from xpscale.storage import Storage
 from xpscale.store.layout import ARRAYS
-from xpscale.store.reader import SpectraStore
-from xpscale.text import duration, size
 from xpscale.types import Partition, SpectraReader
 
 if TYPE_CHECKING:
@@ -128,9 +127,7 @@ class InferencePlan:
         of the tasks in it.
         """
         largest = max((task.partition.n_rows for task in self.tasks), default=0)
-        in_memory = (
-            min(largest, ROW_GROUP_SIZE) if isinstance(self.reader, SpectraStore) else largest
-        )
+        in_memory = min(largest, ROW_GROUP_SIZE) if self.reader.reads_in_blocks else largest
         per_row = BUFFERS * 4 * self.identity.n_coefficients + BYTES_OF_SCALARS
         parts = largest * self.bytes_out // max(self.n_rows, 1)
         return WORKER_BASE_BYTES + TASKS_AT_ONCE * (in_memory * per_row + PART_COPIES * parts)
@@ -201,7 +198,7 @@ class InferencePlan:
         needed = n_workers * self.projected_memory
         if needed > memory:
             raise PlanError(
-                f"{n_workers} workers need up to {size(needed)} of memory, and {size(memory)} are"
+                f"{n_workers} workers need up to {format_bytes(needed)} of memory, and {format_bytes(memory)} are"
                 " available",
                 "Use fewer workers, or ingest with a smaller --max-rows",
             )
@@ -242,15 +239,15 @@ class InferencePlan:
             f"{self.n_rows:,} sources in {len(self.tasks):,} tasks ({orders})",
             f"  model {self.identity.model_id[:12]}, outputs {', '.join(self.identity.outputs)}",
             (
-                f"  reads about {size(self.bytes_in)}, writes about {size(self.bytes_out)} to"
+                f"  reads about {format_bytes(self.bytes_in)}, writes about {format_bytes(self.bytes_out)} to"
                 f" {self.catalog.url}"
             ),
             (
-                f"  at most {size(self.projected_memory)} of memory a worker, about"
-                f" {duration(projected.seconds)} on {n_workers}"
+                f"  at most {format_bytes(self.projected_memory)} of memory a worker, about"
+                f" {format_duration(projected.seconds)} on {n_workers}"
                 f" {'' if probed else 'CPU '}worker{'s' * (n_workers != 1)}: start-up"
-                f" {duration(projected.start_up_s)}, work {duration(projected.work_s)}, publishing"
-                f" {duration(projected.publish_s)}"
+                f" {format_duration(projected.start_up_s)}, work {format_duration(projected.work_s)}, publishing"
+                f" {format_duration(projected.publish_s)}"
             ),
         ]
         if probed:

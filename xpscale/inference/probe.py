@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 from xpscale.catalog.clean import MINIMUM_AGE_S
 from xpscale.catalog.layout import LEDGER, MODEL
 from xpscale.errors import IncompleteError, InvalidInputError
+from xpscale.formatting import format_bytes
 from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.runtime.split_text import in_words
 from xpscale.storage import Storage
-from xpscale.text import size
 
 if TYPE_CHECKING:
     from xpscale.inference.plan import InferencePlan, InferenceTask
@@ -84,7 +84,7 @@ class Calibration:
         return (
             f"{self.worker_sources_per_s * self.n_workers:,.0f} sources/s on {self.n_workers}"
             f" worker{'s' * (self.n_workers != 1)} busy at once ({self.n_sources:,} sources in"
-            f" {self.n_tasks} tasks), start-up {self.start_up_s:.1f} s, {size(self.peak_memory)} of"
+            f" {self.n_tasks} tasks), start-up {self.start_up_s:.1f} s, {format_bytes(self.peak_memory)} of"
             f" memory; {self.split}"
         )
 

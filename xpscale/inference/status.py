@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field, replace
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER
 from xpscale.catalog.snapshots import snapshots
+from xpscale.formatting import format_duration
 from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.runtime.split_text import as_table, bounds
 from xpscale.storage import Storage
-from xpscale.text import duration
 
 __all__ = ["RunStatus", "run_status"]
 
@@ -104,9 +104,9 @@ class RunStatus:
             f"{self.n_in:,} sources read, {self.n_out:,} written, rejected: {rejected}",
         ]
         if self.run:
-            state = "ended" if self.is_over else f"last news {duration(self.news_s)} ago"
+            state = "ended" if self.is_over else f"last news {format_duration(self.news_s)} ago"
             left = (
-                f", {duration(self.left_s)} left"
+                f", {format_duration(self.left_s)} left"
                 if self.n_left and not self.is_over and self.left_s
                 else ""
             )

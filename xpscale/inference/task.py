@@ -14,7 +14,6 @@ from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference.plan import InferenceTask
 from xpscale.storage import Storage
-from xpscale.store.blocks import row_blocks
 from xpscale.types import SpectraBatch, SpectraReader, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ class EncodePartition:
         watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
         n_in, n_out, n_rejected = 0, 0, Counter[str]()
         with_errors = encoder.has_fit or encoder.needs_errors
-        for batch in row_blocks(
-            self.reader, task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch
+        for batch in self.reader.read_in_blocks(
+            task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch
         ):
             with watch("decode_s"):
                 usable, rejected = _usable(batch)

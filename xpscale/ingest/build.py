@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpscale.claim import claim
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.report import reconcile, rejections
 from xpscale.ingest.staging import STAGING, staged_files
@@ -19,6 +18,7 @@ from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
 from xpscale.storage import Storage
+from xpscale.storage.identity import claim
 from xpscale.store.layout import FORMAT_VERSION, INGEST
 from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS, adaptive_partitions
 from xpscale.store.reader import SpectraStore, open_store
@@ -139,7 +139,6 @@ def build_store(
     pieces: Iterable[tuple[str, SpectraBatch]],
     store_url: str,
     *,
-    n_bp: int,
     attributes: Mapping[str, Any],
     max_rows: int = DEFAULT_MAX_ROWS,
     executor: Executor | None = None,
@@ -154,8 +153,6 @@ def build_store(
         the report.
     store_url
         Where the store will be.
-    n_bp
-        BP coefficients among the coefficients.
     attributes
         Provenance for the store's attributes: ``release``, ``origin``, and what else is worth
         knowing.
@@ -169,7 +166,7 @@ def build_store(
     done = _begin(store, identity, max_rows, {})
     if done is not None:
         return done
-    files = {name: stage_batch(store, name, name, batch, n_bp) for name, batch in pieces}
+    files = {name: stage_batch(store, name, name, batch) for name, batch in pieces}
     return _partition(
         store, files, max_rows, attributes, executor or SerialExecutor(), list(callbacks)
     )
@@ -214,22 +211,19 @@ def _partition(
         raise InvalidInputError(
             f"no spectrum for {store.url} is left: {rejections(files.values())}", "Check the input"
         )
-    shape = (staged[0].n_bp, staged[0].n_coefficients)
+    bands = staged[0].bands
     for file in staged:
-        if (file.n_bp, file.n_coefficients) != shape:
+        if file.bands != bands:
             raise InvalidInputError(
-                f"{file.name} has {file.n_bp} BP of {file.n_coefficients} coefficients,"
-                f" {staged[0].name} has {shape[0]} of {shape[1]}",
+                f"{file.name} has {file.bands} coefficients, {staged[0].name} has {bands}",
                 "Ingest releases of different bases into different stores",
             )
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
     for file in staged:
         counts[file.pixels] += file.counts
-    n_bp, n_rp = shape[0], shape[1] - shape[0]
-    n_pairs = (n_bp * (n_bp - 1) // 2, n_rp * (n_rp - 1) // 2) if correlations else (0, 0)
     tasks = [
         PartitionTask(
-            partition.pixel, shape[1], tuple(run for run in runs if run.stop > run.start), n_pairs
+            partition.pixel, bands, tuple(run for run in runs if run.stop > run.start), correlations
         )
         for partition in adaptive_partitions(counts, max_rows)
         for runs in [[file.rows_in(partition.pixel) for file in staged]]
@@ -246,7 +240,11 @@ def _partition(
     _raise_failures(written, "Run the same ingest again to finish")
     report = reconcile(files, written, quarantined)
     parts = [part for task in written.values() for part in task.parts]
-    sizes = {"n_bp": shape[0], "n_coefficients": shape[1], "n_quarantined": len(quarantined)}
+    sizes = {
+        "n_bp": bands.n_bp,
+        "n_coefficients": bands.n_coefficients,
+        "n_quarantined": len(quarantined),
+    }
     attributes = {**attributes, "correlations": correlations}
     seal_store(store, parts, report, {**attributes, **sizes})
     _clean_up(store)

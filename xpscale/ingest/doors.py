@@ -24,18 +24,18 @@ from xpscale.archive.datalink import column_names, is_other_product, member_name
 from xpscale.archive.files import NAME, XP_FOLDER
 from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.forecast.ingest import XP_BYTES_PER_ROW
+from xpscale.formatting import format_bytes
 from xpscale.ingest import plan as archive_plan
 from xpscale.ingest.build import Pieces, ingest_pieces
 from xpscale.ingest.pieces import ParquetPiece, StageParquet, StageTable, TablePiece
 from xpscale.ingest.plan import IngestPlan
-from xpscale.ingest.projection import XP_BYTES_PER_ROW
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.storage import Storage
 from xpscale.store.open import open_parquet
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import is_parquet
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
-from xpscale.text import size
 
 if TYPE_CHECKING:
     from xpscale.runtime.events import Callback
@@ -208,7 +208,6 @@ def run_ingest(
 
 
 # -- what is there
-# ----------------------------------------------------------------------------------------------
 
 
 def _listing(source_url: str, sources: str) -> tuple[Storage, dict[str, int]]:
@@ -255,13 +254,10 @@ def _describe(
     n_beside = len(files) - len(spectra)
     aside = f"; {n_beside:,} other file{'s' * (n_beside != 1)} left aside" if n_beside else ""
     joined = f", positions from {sources}" if sources else ""
-    return (
-        f"tables of spectra: {kinds}, {size(sum(spectra.values()))}{joined} · {source_url}{aside}"
-    )
+    return f"tables of spectra: {kinds}, {format_bytes(sum(spectra.values()))}{joined} · {source_url}{aside}"
 
 
 # -- pieces
-# --------------------------------------------------------------------------------------------------
 
 
 def _table_pieces(
@@ -313,12 +309,6 @@ def _require_positions(storage: Storage, piece: TablePiece) -> None:
 
 
 def _parquet_pieces(store: Storage, reader: ParquetSpectra) -> Pieces:
-    if not reader.n_bp:
-        raise InvalidInputError(
-            f"{reader.url} does not tell how many of its {reader.n_coefficients} coefficients"
-            " are BP",
-            "Give bp_ and rp_coefficients apart",
-        )
     pieces: list[ParquetPiece] = []
     for file in reader.files:
         held: list[int] = []

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from xpscale.archive.datalink import SourceTable, read_source_table, read_spectra
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.task import stage_batch
@@ -19,7 +17,7 @@ from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.types import SpectraBatch, TaskReport
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["ParquetPiece", "StageParquet", "StageTable", "TablePiece"]
 
@@ -102,7 +100,7 @@ class StageTable:
         """Stage one piece; a damaged file is refused before anything is written."""
         sources = _source_table(piece.sources, piece.sources_content) if piece.sources else None
         found = read_spectra(self.storage, piece.file, piece.member, sources)
-        return stage_batch(self.store, piece.key, piece.name, found.batch, found.n_bp, found.faults)
+        return stage_batch(self.store, piece.key, piece.name, found.batch, found.faults)
 
 
 @lru_cache(maxsize=2)
@@ -125,13 +123,4 @@ class StageParquet:
             raise InvalidInputError(
                 f"{self.reader.url} has no coefficient errors", "A spectra store needs them"
             )
-        faults = _missing_bands(batch, self.reader.n_bp)
-        return stage_batch(self.store, piece.key, piece.name, batch, self.reader.n_bp, faults)
-
-
-def _missing_bands(batch: SpectraBatch, n_bp: int) -> dict[str, NDArray[np.bool_]]:
-    is_missing = np.isnan(batch.coefficients)
-    return {
-        "missing_bp": np.asarray(is_missing[:, :n_bp].all(1)),
-        "missing_rp": np.asarray(is_missing[:, n_bp:].all(1)),
-    }
+        return stage_batch(self.store, piece.key, piece.name, batch, batch.missing_bands())

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpscale.archive.files import Archive, open_archive
-from xpscale.ingest.build import Pieces, ingest_pieces
-from xpscale.ingest.projection import (
+from xpscale.forecast.ingest import (
     XP_BYTES_PER_ROW,
     IngestProjection,
     pixel_counts,
     project_ingest,
 )
+from xpscale.formatting import format_bytes
+from xpscale.ingest.build import Pieces, ingest_pieces
 from xpscale.ingest.task import StageFile
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
-from xpscale.text import size
 from xpscale.types import Executor
 
 __all__ = ["IngestPlan", "plan_ingest", "run_ingest"]
@@ -69,7 +69,7 @@ class IngestPlan:
     def __str__(self) -> str:
         n_rows = self.n_rows_estimated
         return (
-            f"ingest {len(self.archive.pairs):,} file pairs, {size(self.archive.n_bytes)}"
+            f"ingest {len(self.archive.pairs):,} file pairs, {format_bytes(self.archive.n_bytes)}"
             f" compressed, about {n_rows:,} spectra\n  to {self.store.url}, partitions of at most"
             f" {self.max_rows:,} rows"
         )

@@ -12,10 +12,11 @@ import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
 from xpscale.store.partitions import COUNT_ORDER
 from xpscale.types import SpectraBatch
@@ -53,13 +54,15 @@ class RowRun:
     start: int
     stop: int
 
-    def read(self, store: Storage, n_coefficients: int) -> SpectraBatch:
+    def read(self, store: Storage, bands: Bands) -> SpectraBatch:
         """The rows, sorted by position: one range read."""
-        dtype = record_type(n_coefficients)
+        dtype = record_type(bands.n_coefficients)
         n_bytes = (self.stop - self.start) * dtype.itemsize
         data = store.read_range(rows_key(self.name), self.start * dtype.itemsize, n_bytes)
         rows = np.frombuffer(data, dtype)
-        return SpectraBatch(*(np.ascontiguousarray(rows[field]) for field in _fields(dtype)))
+        columns: list[NDArray[Any]] = [np.ascontiguousarray(rows[f]) for f in _fields(dtype)]
+        source_id, ra, dec, flux, coefficients, errors = columns
+        return SpectraBatch(source_id, ra, dec, flux, coefficients, errors, bands)
 
     def read_correlations(self, store: Storage, n_pairs: int) -> NDArray[np.float32]:
         """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read."""
@@ -78,16 +81,15 @@ class StagedFile:
     ----------
     name
         The file's task key.
-    n_bp, n_coefficients
-        BP coefficients, and all coefficients, of a row.
+    bands
+        The numbers of BP and RP coefficients of a row.
     pixels, counts
         Pixels of order `COUNT_ORDER` with rows, ascending, and the rows in each; int64 with shape
         (P,).
     """
 
     name: str
-    n_bp: int
-    n_coefficients: int
+    bands: Bands
     pixels: NDArray[np.int64]
     counts: NDArray[np.int64]
 
@@ -118,7 +120,7 @@ def _fields(dtype: np.dtype[np.void]) -> tuple[str, ...]:
     return (dtype.names or ())[1:]
 
 
-def stage(store: Storage, name: str, batch: SpectraBatch, n_bp: int) -> NDArray[np.int64]:
+def stage(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int64]:
     """Write a file's accepted rows for the partitions to fetch.
 
     Equal rows give equal bytes, so staging a file again after a crash changes nothing.
@@ -137,7 +139,7 @@ def stage(store: Storage, name: str, batch: SpectraBatch, n_bp: int) -> NDArray[
     pixels, counts = np.unique(index[order] >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
     store.replace(rows_key(name), memoryview(records.view(np.uint8).data))
     buffer = io.BytesIO()
-    np.savez(buffer, pixels=pixels, counts=counts, shape=[n_bp, batch.n_coefficients])
+    np.savez(buffer, pixels=pixels, counts=counts, shape=[batch.bands.n_bp, batch.n_coefficients])
     store.replace(index_key(name), buffer.getvalue())
     return index
 
@@ -170,7 +172,8 @@ def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]
     def load(name: str) -> StagedFile:
         with np.load(io.BytesIO(store.read(index_key(name)))) as index:
             n_bp, n_coefficients = index["shape"].tolist()
-            return StagedFile(name, n_bp, n_coefficients, index["pixels"], index["counts"])
+            bands = Bands(n_bp, n_coefficients - n_bp)
+            return StagedFile(name, bands, index["pixels"], index["counts"])
 
     with ThreadPoolExecutor(16) as threads:
         return tuple(threads.map(load, names))

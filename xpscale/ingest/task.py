@@ -12,6 +12,7 @@ from xpscale.archive.files import ArchiveFile, FilePair
 from xpscale.archive.parse import parse_spectra
 from xpscale.archive.reading import verified_stream
 from xpscale.archive.sources import match_sources
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.reasons import DUPLICATE, first_reasons, row_faults
 from xpscale.ingest.staging import RowRun, stage, stage_correlations
@@ -28,7 +29,6 @@ def stage_batch(
     key: str,
     name: str,
     batch: SpectraBatch,
-    n_bp: int,
     faults: dict[str, np.ndarray] | None = None,
     correlations: Sequence[np.ndarray] | None = None,
 ) -> TaskReport:
@@ -42,8 +42,6 @@ def stage_batch(
         Task key, and what to call the rows' origin in reports.
     batch
         The rows as read.
-    n_bp
-        BP coefficients among its coefficients.
     faults
         Masks of rows that are bad for a reason only their origin knows.
     correlations
@@ -59,7 +57,7 @@ def stage_batch(
     accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
     if len(accepted):
-        index = stage(store, key, accepted, n_bp)
+        index = stage(store, key, accepted)
         if correlations is not None:
             order = np.lexsort((accepted.source_id, index))
             stage_correlations(store, key, correlations, np.flatnonzero(keep)[order])
@@ -105,15 +103,14 @@ class StageFile:
             sources.phot_g_mean_flux,
             spectra.coefficients,
             spectra.coefficient_errors,
+            spectra.bands,
         )
         faults = {
             "missing_bp": ~spectra.has_bp,
             "missing_rp": ~spectra.has_rp,
             "no_gaia_source": ~sources.found,
         }
-        report = stage_batch(
-            self.store, pair.key, pair.name, batch, spectra.n_bp, faults, spectra.correlations
-        )
+        report = stage_batch(self.store, pair.key, pair.name, batch, faults, spectra.correlations)
         return replace(report, read_s=read_s, write_s=time.perf_counter() - clock - read_s)
 
     def _url(self, file: ArchiveFile) -> str:
@@ -135,10 +132,9 @@ class PartitionTask:
     """One partition to write, and where its rows are."""
 
     pixel: Pixel
-    n_coefficients: int
+    bands: Bands
     runs: tuple[RowRun, ...]
-    n_pairs: tuple[int, int] = (0, 0)
-    """BP and RP correlations a row; none if they are not kept."""
+    correlations: bool = False
 
     @property
     def key(self) -> str:
@@ -160,9 +156,7 @@ class WritePartition:
     def __call__(self, task: PartitionTask) -> TaskReport:
         """Write one partition; of a source in two files the one of the first file is kept."""
         clock = time.perf_counter()
-        batch = SpectraBatch.concatenate(
-            run.read(self.store, task.n_coefficients) for run in task.runs
-        )
+        batch = SpectraBatch.concatenate(run.read(self.store, task.bands) for run in task.runs)
         origin = np.repeat(np.arange(len(task.runs)), [run.stop - run.start for run in task.runs])
         read_s = time.perf_counter() - clock
         first = np.zeros(len(batch), bool)
@@ -192,8 +186,8 @@ class WritePartition:
         )
 
     def _correlations(self, task: PartitionTask, order: np.ndarray) -> dict[str, np.ndarray]:
-        n_bp, n_rp = task.n_pairs
-        if not n_bp + n_rp:
+        if not task.correlations:
             return {}
+        n_bp, n_rp = task.bands.n_correlations
         both = np.concatenate([run.read_correlations(self.store, n_bp + n_rp) for run in task.runs])
         return {"bp_correlations": both[order, :n_bp], "rp_correlations": both[order, n_bp:]}

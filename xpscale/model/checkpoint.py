@@ -27,6 +27,7 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.architectures import build
 from xpscale.model.density import TrainingDensity
@@ -193,6 +194,11 @@ class TrainedModel:
     def model_id(self) -> str:
         """Hex sha256 of architecture, weights, scaling and density."""
         return self.card.model_id
+
+    @property
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients of a spectrum."""
+        return Bands(self.density.n_bp, self.n_coefficients - self.density.n_bp)
 
     @property
     def n_coefficients(self) -> int:

@@ -5,7 +5,7 @@ one, and the heads of mu and log_var become one matrix.  Activations are kept fe
 B): matrix products of these widths run faster that way round, and each latent comes out as a column
 of the catalogue.  On a CPU bias and GELU are one pass, in place
 (`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.
-Together 1.6 times the spectra a second of the network as it was trained (`python -m
+WorkerGroup 1.6 times the spectra a second of the network as it was trained (`python -m
 tests.benchmarks inference`).
 
 The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard

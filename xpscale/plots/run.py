@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.formatting import format_duration
 from xpscale.plots.style import (
     BLACK,
     BLUE,
@@ -23,7 +24,6 @@ from xpscale.plots.style import (
     style,
 )
 from xpscale.runtime.split_text import SHOWN, bounds, plain
-from xpscale.text import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
             _name_workers(ax, names)
         workers = f"{len(names)} worker{'s' * (len(names) > 1)}"
         title = headline(
-            f"{record.stage}: {duration(record.wall_s)} on {workers}", split.total.n_in
+            f"{record.stage}: {format_duration(record.wall_s)} on {workers}", split.total.n_in
         )
         rate.set_title(f"{title}, {mean:,.0f} a second · {bounds(split)}")
     return figure, (rate, line, columns)

@@ -16,14 +16,14 @@ from matplotlib.ticker import NullFormatter
 
 from xpscale.plots.sky import sky
 from xpscale.plots.style import BLUE, GREY, VERMILION, credit, headline, style
-from xpscale.training.density import ColourMagnitudeCells, SkyCells
+from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
-    from xpscale.training.sample import SamplePlan
+    from xpscale.sampling.sample import SamplePlan
 
 __all__ = ["sample_density"]
 

@@ -67,7 +67,6 @@ class Selection:
     names: tuple[str, ...] = ()
 
     # -- narrowing
-    # ----------------------------------------------------------------------------------------------
 
     def cone(self, ra: float, dec: float, radius_deg: float) -> Selection:
         """Only sources within ``radius_deg`` of a point (ICRS, all in degrees)."""
@@ -121,7 +120,6 @@ class Selection:
         return replace(self, names=tuple(dict.fromkeys((*self.column_names, *self._arrays))))
 
     # -- asking
-    # ----------------------------------------------------------------------------------------------
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -241,7 +239,6 @@ class Selection:
         return f"{self.query} · {len(self.column_names)} columns · of {self.catalog!r}"
 
     # -- running
-    # ----------------------------------------------------------------------------------------------
 
     @cached_property
     def _known(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from xpscale.formatting import format_duration
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History
 from xpscale.runtime.split_text import as_table, bounds, in_words
-from xpscale.text import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -144,7 +144,7 @@ class TerminalProgress:
                 / max(done_now, 1)
                 * (self._started.n_tasks - self._n_done)
             )
-        return duration(left_s)
+        return format_duration(left_s)
 
     def _say(self, text: str) -> None:
         line = f"{self._started.stage}: {text}"

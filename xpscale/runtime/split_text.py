@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from xpscale.formatting import format_bytes
 from xpscale.runtime.split import TimeSplit, WorkerSplit
-from xpscale.text import size
 
 __all__ = ["SHOWN", "as_table", "bounds", "in_words", "plain"]
 
@@ -71,8 +71,18 @@ def _row(worker: WorkerSplit, rates: WorkerSplit | TimeSplit, spent: list[str]) 
     flows = [flow.rpartition(" ")[0] for flow in _flows(rates)]
     shares = [f"{worker.shares[name]:.0%}" for name in spent]
     rate = f"{rates.sources_per_s:,.0f}"
-    return [worker.worker, f"{worker.n_tasks:,}", rate, *flows, *shares, size(worker.peak_memory)]
+    return [
+        worker.worker,
+        f"{worker.n_tasks:,}",
+        rate,
+        *flows,
+        *shares,
+        format_bytes(worker.peak_memory),
+    ]
 
 
 def _flows(rates: WorkerSplit | TimeSplit) -> tuple[str, str]:
-    return f"{size(rates.bytes_in_per_s)}/s in", f"{size(rates.bytes_out_per_s)}/s out"
+    return (
+        f"{format_bytes(rates.bytes_in_per_s)}/s in",
+        f"{format_bytes(rates.bytes_out_per_s)}/s out",
+    )

@@ -92,7 +92,7 @@ def store_info(url: str | Storage) -> StoreInfo:
         origin=str(store.attributes.get("origin", "")),
         n_rows=store.n_rows,
         n_coefficients=store.n_coefficients,
-        n_bp=store.n_bp,
+        n_bp=store.bands.n_bp,
         n_partitions=len(store.partitions),
         partitions_by_order={str(order): n for order, n in sorted(orders.items())},
         magnitudes={str(g): n for g, n in sorted(magnitudes.items())},

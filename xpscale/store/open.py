@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.bands import Bands
+from xpscale.columns import bands_of, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.release import DR3, Release, release_of
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra
@@ -45,7 +47,13 @@ def open_spectra(url: str | Storage) -> SpectraStore | ParquetSpectra:
         ) from None
 
 
-def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> ParquetSpectra:
+def open_parquet(
+    url: str | Storage,
+    *,
+    max_rows: int = DEFAULT_MAX_ROWS,
+    bands: Bands | None = None,
+    release: Release | None = None,
+) -> ParquetSpectra:
     """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
 
     Reads every file's footer, and of one file what tells the number of coefficients.
@@ -56,6 +64,11 @@ def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> Par
         Where it is: a file, a folder, or ``s3://``.
     max_rows
         Rows of a partition at most; a HATS catalogue has its own.
+    bands
+        The numbers of BP and RP coefficients, for tables that hold both in one array and are of a
+        release without fixed bands.
+    release
+        The data release; that of the bands, if not given.
 
     Raises
     ------
@@ -93,6 +106,17 @@ def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> Par
                 f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has"
             )
     widths = vector_widths(storage, files, spectra.coefficients)
+    stated = bands or (release.bands if release else None)
+    if (
+        stated is None
+        and DR3.bands is not None
+        and len(widths) == 1
+        and sum(widths) == DR3.bands.n_coefficients
+    ):
+        stated = DR3.bands
+    found = bands_of(spectra, widths, where, stated)
+    release = release or release_of("", found)
+    release.require_bands(found, where)
     is_hats = all(hats_pixel(file.key) is not None for file in files)
     digest = content_digest(files)
     return ParquetSpectra(
@@ -100,8 +124,8 @@ def open_parquet(url: str | Storage, *, max_rows: int = DEFAULT_MAX_ROWS) -> Par
         root,
         spectra,
         sources,
-        spectra.n_bp(widths),
-        sum(widths),
+        found,
+        release,
         digest,
         is_hats,
         max_rows,

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.release import Release
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixel
@@ -37,7 +39,7 @@ from xpscale.store.parquet_files import (
     read_file,
 )
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
-from xpscale.types import Partition, SpectraBatch
+from xpscale.types import Block, Partition, SpectraBatch, SpectraReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +67,7 @@ class ParquetPartition(Partition):
 
 
 @dataclass(frozen=True)
-class ParquetSpectra:
+class ParquetSpectra(SpectraReader):
     """A Parquet folder, file or HATS catalogue with XP spectra; a `xpscale.types.SpectraReader`.
 
     Pickles as its description: a worker neither lists files nor reads footers that its tasks do not
@@ -79,8 +81,10 @@ class ParquetSpectra:
         The folder below it that has the data files, or the one file.
     spectra, sources
         What its columns are.
-    n_bp, n_coefficients
-        BP coefficients (0 if the columns do not tell), and all.
+    bands
+        The numbers of BP and RP coefficients of a source.
+    release
+        The data release that the spectra are of.
     digest
         Content hash over every file's name, size and footer (schema, row groups with their offsets,
         sizes and statistics). A change inside a data page that leaves all of these as they were is
@@ -95,12 +99,12 @@ class ParquetSpectra:
     root: str
     spectra: XpColumns
     sources: SourceColumns
-    n_bp: int
-    n_coefficients: int
+    bands: Bands
+    release: Release
     digest: str
     is_hats: bool
     max_rows: int
-    _known_files: tuple[ParquetFile, ...] = field(default=(), repr=False, compare=False)
+    known_files: tuple[ParquetFile, ...] = field(default=(), repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         described = (
@@ -108,8 +112,8 @@ class ParquetSpectra:
             self.root,
             self.spectra,
             self.sources,
-            self.n_bp,
-            self.n_coefficients,
+            self.bands,
+            self.release,
             self.digest,
         )
         return ParquetSpectra, (*described, self.is_hats, self.max_rows)
@@ -122,8 +126,8 @@ class ParquetSpectra:
     @cached_property
     def files(self) -> tuple[ParquetFile, ...]:
         """Its data files, sorted by name, with their row groups' rows."""
-        if self._known_files:
-            return self._known_files
+        if self.known_files:
+            return self.known_files
         files = footers(self.storage, list_files(self.storage, self.root))
         if content_digest(files) != self.digest:
             raise ConflictError(
@@ -156,6 +160,28 @@ class ParquetSpectra:
             for number in groups.numbers
         )
         return n_read / max(self.n_rows, 1)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What reading costs where row groups reach across partitions."""
+        if (factor := self.read_factor) <= 2:
+            return ()
+        return (
+            f"its row groups reach across partitions, so that each row is read {factor:.0f} times;"
+            f" 'xpscale ingest {self.url} STORE' reads them once",
+        )
+
+    def blocks(self) -> tuple[Block, ...]:
+        """All rows, row group by row group."""
+        return tuple(
+            Block(n_rows, RowGroups(file.key, file.n_bytes, (number,)))
+            for file in self.files
+            for number, n_rows in enumerate(file.row_group_rows)
+            if n_rows
+        )
+
+    def read_block(self, block: Block) -> SpectraBatch:
+        """The rows of one of `blocks`, with errors, in the order of the file."""
+        return SpectraBatch.concatenate(self.read_row_groups(block.where))
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
         """All rows of a partition, sorted by position.
@@ -210,7 +236,6 @@ class ParquetSpectra:
         return f"{self.n_rows:,} sources · {kind}, {shape} {self.spectra}{remark} · {self.url}"
 
     # -- rows
-    # ----------------------------------------------------------------------------------------------
 
     def read_row_groups(self, groups: RowGroups, errors: bool = True) -> Iterator[SpectraBatch]:
         """Rows as they stand in a file, in batches of a bounded size; positions may be missing."""
@@ -239,9 +264,8 @@ class ParquetSpectra:
             for name in (self.sources.ra, self.sources.dec, self.sources.g)
         )
         with_errors = errors and self.spectra.errors
-        widths: tuple[int, ...] = (self.n_coefficients,)
-        if len(self.spectra.coefficients) == 2:
-            widths = (self.n_bp, self.n_coefficients - self.n_bp)
+        both = (self.bands.n_bp, self.bands.n_rp)
+        widths = both if len(self.spectra.coefficients) == 2 else (sum(both),)
         return SpectraBatch(
             identifiers.astype(np.int64),
             ra,
@@ -249,6 +273,7 @@ class ParquetSpectra:
             self.sources.flux(g),
             arrow_vectors(table, self.spectra.coefficients, widths, where),
             arrow_vectors(table, self.spectra.errors, widths, where) if with_errors else None,
+            self.bands,
         )
 
     def _positions(
@@ -266,7 +291,6 @@ class ParquetSpectra:
         return ra, dec
 
     # -- partitions
-    # ---------------------------------------------------------------------------------------------
 
     def _hats_partitions(self) -> list[ParquetPartition]:
         by_pixel: dict[Pixel, list[ParquetFile]] = {}

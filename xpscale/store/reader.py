@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.release import Release, release_of
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
 from xpscale.store.layout import (
     ARRAYS,
+    CHUNK_ROWS,
     CORRELATIONS,
     FORMAT,
     FORMAT_VERSION,
@@ -23,7 +26,7 @@ from xpscale.store.layout import (
     ArraySpec,
 )
 from xpscale.store.shards import Shard
-from xpscale.types import Partition, SpectraBatch, Stopwatch
+from xpscale.types import Block, Partition, SpectraBatch, SpectraReader, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +39,7 @@ SPECS = {spec.name: spec for spec in ARRAYS}
 
 
 @dataclass(frozen=True)
-class SpectraStore:
+class SpectraStore(SpectraReader):
     """A finished spectra store; a `xpscale.types.SpectraReader`.  Pickles as its address.
 
     Parameters
@@ -64,14 +67,25 @@ class SpectraStore:
         return int(self.attributes["n_rows"])
 
     @property
-    def n_coefficients(self) -> int:
-        """C, the number of coefficients a source."""
-        return int(self.attributes["n_coefficients"])
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients of a source."""
+        n_bp = int(self.attributes["n_bp"])
+        return Bands(n_bp, int(self.attributes["n_coefficients"]) - n_bp)
 
     @property
-    def n_bp(self) -> int:
-        """How many of the coefficients are BP; the others are RP."""
-        return int(self.attributes["n_bp"])
+    def release(self) -> Release:
+        """The data release that the spectra are of."""
+        return release_of(str(self.attributes.get("release", "")), self.bands)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every row is known to be usable: ingest has rejected the others."""
+        return True
+
+    @property
+    def reads_in_blocks(self) -> bool:
+        """Whether `read_in_blocks` holds less than a partition in memory."""
+        return True
 
     @property
     def digest(self) -> str:
@@ -106,9 +120,23 @@ class SpectraStore:
     ) -> SpectraBatch:
         """Some rows of a partition, as `read` has them; only the chunks they are in are fetched."""
         shards = self._shards(partition, errors, at_once=n_rows == partition.n_rows)
-        return _filled(shards, [shard.empty(n_rows) for shard in shards], start, Stopwatch())
+        return _filled(
+            self.bands, shards, [shard.empty(n_rows) for shard in shards], start, Stopwatch()
+        )
 
-    def blocks(
+    def blocks(self) -> tuple[Block, ...]:
+        """All rows, chunk by chunk; neighbouring blocks lie close together on the sky."""
+        return tuple(
+            Block(min(CHUNK_ROWS, partition.n_rows - start), partition, start)
+            for partition in self.partitions
+            for start in range(0, partition.n_rows, CHUNK_ROWS)
+        )
+
+    def read_block(self, block: Block) -> SpectraBatch:
+        """The rows of one of `blocks`, with errors."""
+        return self.read_rows(block.where, block.start, block.n_rows)
+
+    def read_in_blocks(
         self,
         partition: Partition,
         n_rows: int,
@@ -138,7 +166,7 @@ class SpectraStore:
             buffers = [shard.empty(most) for shard in shards]
         for start in range(0, partition.n_rows, n_rows):
             n = min(n_rows, partition.n_rows - start)
-            yield _filled(shards, [buffer[:n] for buffer in buffers], start, watch)
+            yield _filled(self.bands, shards, [buffer[:n] for buffer in buffers], start, watch)
 
     def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
         """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading
@@ -218,12 +246,16 @@ class SpectraStore:
 
 
 def _filled(
-    shards: list[Shard], arrays: list[NDArray[Any]], start: int, watch: Stopwatch
+    bands: Bands,
+    shards: list[Shard],
+    arrays: list[NDArray[Any]],
+    start: int,
+    watch: Stopwatch,
 ) -> SpectraBatch:
     """The batch of the rows from ``start`` on, read into these arrays."""
     read = {s.spec.name: s.read(start, out, watch) for s, out in zip(shards, arrays, strict=True)}
     values: dict[str, Any] = {"coefficient_errors": None, **read}
-    return SpectraBatch(**values)
+    return SpectraBatch(**values, bands=bands)
 
 
 @lru_cache(maxsize=4)

@@ -131,7 +131,6 @@ def _identify(
 
 
 # -- spectra
-# --------------------------------------------------------------------------------------------------
 
 
 def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
@@ -175,7 +174,6 @@ def _spectrum_file(source_id: NDArray[np.int64], tails: list[_Tail]) -> bytes:
 
 
 # -- sources
-# --------------------------------------------------------------------------------------------------
 
 
 def _source_tails(seed: int) -> tuple[list[bytes], list[bytes]]:

@@ -21,7 +21,7 @@ __all__ = ["TableFormat", "source_table_bytes", "spectra_bytes", "write_hdf5_cop
 TableFormat = Literal["csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet"]
 
 
-def spectra_bytes(batch: SpectraBatch, form: TableFormat, *, n_bp: int = 55) -> bytes:
+def spectra_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
     """The bytes of one file with ``source_id`` and the coefficients and errors of both bands, and
     no positions.
 
@@ -33,8 +33,6 @@ def spectra_bytes(batch: SpectraBatch, form: TableFormat, *, n_bp: int = 55) -> 
     form
         ``csv`` has arrays in parentheses and empty fields, ``ecsv`` brackets and ``nan``; ``zip``
         holds a CSV beside another product.
-    n_bp
-        BP coefficients among all.
     """
     errors = batch.coefficient_errors
     if errors is None:
@@ -42,10 +40,10 @@ def spectra_bytes(batch: SpectraBatch, form: TableFormat, *, n_bp: int = 55) -> 
     columns = {
         "source_id": batch.source_id,
         "solution_id": np.full(len(batch), 4545469030156206080),
-        "bp_coefficients": batch.coefficients[:, :n_bp].astype(np.float64),
-        "bp_coefficient_errors": errors[:, :n_bp],
-        "rp_coefficients": batch.coefficients[:, n_bp:].astype(np.float64),
-        "rp_coefficient_errors": errors[:, n_bp:],
+        "bp_coefficients": batch.coefficients[:, batch.bands.bp].astype(np.float64),
+        "bp_coefficient_errors": errors[:, batch.bands.bp],
+        "rp_coefficients": batch.coefficients[:, batch.bands.rp].astype(np.float64),
+        "rp_coefficient_errors": errors[:, batch.bands.rp],
     }
     if form in ("csv", "zip"):
         text = _csv(columns, "({})", ", ", "")

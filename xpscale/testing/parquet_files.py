@@ -28,9 +28,7 @@ Shape = Literal["list", "fixed", "joined", "scalars", "scalars_from_1"]
 """
 
 
-def spectra_table(
-    batch: SpectraBatch, shape: Shape, n_bp: int, *, magnitude: bool = False
-) -> pa.Table:
+def spectra_table(batch: SpectraBatch, shape: Shape, *, magnitude: bool = False) -> pa.Table:
     """A batch as an Arrow table; rows of a band that are all NaN are null where the shape has
     arrays.
 
@@ -40,8 +38,6 @@ def spectra_table(
         The rows, with or without errors.
     shape
         How the coefficients are kept.
-    n_bp
-        BP coefficients among them.
     magnitude
         Whether to write ``phot_g_mean_mag`` instead of ``phot_g_mean_flux``.
     """
@@ -50,7 +46,7 @@ def spectra_table(
         g = {"phot_g_mean_mag": G_ZERO_POINT - 2.5 * np.log10(batch.phot_g_mean_flux)}
     columns = {"source_id": batch.source_id, "ra": batch.ra, "dec": batch.dec, **g}
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    bands = {"bp": slice(0, n_bp), "rp": slice(n_bp, None)}
+    bands = {"bp": batch.bands.bp, "rp": batch.bands.rp}
     for what, values in (
         ("coefficients", batch.coefficients),
         ("coefficient_errors", batch.coefficient_errors),
@@ -89,7 +85,6 @@ def write_parquet_files(
     url: str,
     shape: Shape = "list",
     *,
-    n_bp: int = 55,
     n_files: int = 1,
     row_group_rows: int = 1_000,
     magnitude: bool = False,
@@ -98,7 +93,7 @@ def write_parquet_files(
     on.
     """
     storage = Storage(url)
-    table = spectra_table(batch, shape, n_bp, magnitude=magnitude)
+    table = spectra_table(batch, shape, magnitude=magnitude)
     edges = np.linspace(0, len(batch), n_files + 1).astype(int).tolist()
     for number, (start, stop) in enumerate(pairwise(edges)):
         storage.replace(
@@ -111,7 +106,6 @@ def write_hats_spectra(
     url: str,
     shape: Shape = "list",
     *,
-    n_bp: int = 55,
     row_group_rows: int = 1_000,
 ) -> None:
     """Write a HATS catalogue with the reader's partitions, rows sorted by ``_healpix_29`` and then
@@ -127,7 +121,7 @@ def write_hats_spectra(
         batch = reader.read(partition)
         index = healpix_29(batch.ra, batch.dec)
         order = np.lexsort((-batch.source_id, index))
-        table = spectra_table(batch.take(order), shape, n_bp)
+        table = spectra_table(batch.take(order), shape)
         table = table.add_column(0, "_healpix_29", pa.array(index[order]))
         storage.replace(_leaf(partition.pixel), _encode(table, row_group_rows))
     properties = {

@@ -30,7 +30,6 @@ __all__ = ["DaskProcesses", "S3Service", "dask_processes", "seaweedfs"]
 
 
 # -- S3
-# --------------------------------------------------------------------------------------------------
 
 READY = "ready-probe"
 """Name of a bucket and of an object in it, which a server that is ready gives back."""
@@ -220,7 +219,6 @@ def _forget_filesystems() -> None:
 
 
 # -- Dask
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.release import DR3
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,8 +36,9 @@ __all__ = [
     "typical_coefficients",
 ]
 
-BAND_SIZE = 55
-N_COEFFICIENTS = 2 * BAND_SIZE
+BANDS = DR3.known_bands
+BAND_SIZE = BANDS.n_bp
+N_COEFFICIENTS = BANDS.n_coefficients
 
 G_ZERO_POINT = 25.6873668671
 """Zero point of Gaia DR3's G band, Vega system, for fluxes in electron/s (Gaia DR3 documentation,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.testing import starlight
@@ -111,11 +112,15 @@ class Universe:
         Equal seeds make equal universes.
     mover_fraction
         Probability that a source is a mover: that it has left the pixel in its ``source_id``.
+    bands
+        The numbers of BP and RP coefficients, at most those of `starlight.BANDS`; the first ones
+        of each band are kept.
     """
 
     n_sources: int
     seed: int = 0
     mover_fraction: float = 0.005
+    bands: Bands = starlight.BANDS
 
     def __post_init__(self) -> None:
         if self.n_sources < 1 or self.seed < 0 or not 0 <= self.mover_fraction <= 1:
@@ -124,11 +129,21 @@ class Universe:
                 f" {self.mover_fraction}",
                 "Use at least one source, a seed of at least 0 and a fraction from 0 to 1",
             )
+        if self.bands.n_bp > starlight.BANDS.n_bp or self.bands.n_rp > starlight.BANDS.n_rp:
+            raise InvalidInputError(
+                f"a universe has at most {starlight.BANDS} coefficients, not {self.bands}"
+            )
 
     @property
     def n_coefficients(self) -> int:
         """C, the number of coefficients a source."""
-        return starlight.N_COEFFICIENTS
+        return self.bands.n_coefficients
+
+    @property
+    def _columns(self) -> NDArray[np.int64]:
+        """The columns of `starlight` that the bands keep."""
+        whole = starlight.BANDS
+        return np.concatenate([np.arange(self.bands.n_bp), whole.n_bp + np.arange(self.bands.n_rp)])
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -160,16 +175,18 @@ class Universe:
             source_id,
             labels,
             is_mover,
-            starlight.noiseless_coefficients(labels) * scale,
-            starlight.intrinsic_scatter(labels) * scale,
+            starlight.noiseless_coefficients(labels)[:, self._columns] * scale,
+            starlight.intrinsic_scatter(labels)[:, self._columns] * scale,
         )
-        errors = starlight.coefficient_errors(rng, labels.phot_g_mean_mag) * scale
+        errors = starlight.coefficient_errors(rng, labels.phot_g_mean_mag)[:, self._columns] * scale
         # Scatter and noise are independent Gaussians: one draw with the sum of the variances stands
         # for both.
         coefficients = rng.standard_normal(errors.shape, dtype=np.float32)
         coefficients *= np.sqrt(truth.scatter**2 + errors**2)
         coefficients += truth.coefficients
-        return Chunk(SpectraBatch(source_id, ra, dec, flux, coefficients, errors), truth)
+        return Chunk(
+            SpectraBatch(source_id, ra, dec, flux, coefficients, errors, self.bands), truth
+        )
 
     def other_sources(
         self, cell: int

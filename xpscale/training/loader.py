@@ -20,15 +20,14 @@ import torch
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling, errors_usable, normalized, rejected_rows
-from xpscale.store.blocks import blocks_of, read_block
+from xpscale.sampling.split import uniform_hash
 from xpscale.training.batches import Order, Rows, TrainingRows, standardized
-from xpscale.training.split import uniform_hash
 from xpscale.training.stream import StreamedRows, design_effect, read_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.training.sample import Sample
+    from xpscale.sampling.sample import Sample
     from xpscale.training.settings import TrainingSettings
     from xpscale.types import SpectraBatch, SpectraReader
 
@@ -147,12 +146,12 @@ def _streamed(
 ) -> TrainingData:
     chosen = None if sample is None else np.sort(sample.source_id)
     part = partial(_part_block, settings=settings, chosen=chosen)
-    blocks = blocks_of(reader)
+    blocks = reader.blocks()
     n_rows, sums = np.zeros(len(blocks), np.int64), np.zeros((len(blocks), reader.n_coefficients))
 
     def parted() -> Iterator[Parted]:
         for number, found in enumerate(
-            read_ahead(lambda block: part(read_block(reader, block)), blocks)
+            read_ahead(lambda block: part(reader.read_block(block)), blocks)
         ):
             n_rows[number] = len(found.training)
             sums[number] = normalized(found.training).sum(0)

@@ -32,7 +32,7 @@ from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from xpscale.training.sample import Sample
+    from xpscale.sampling.sample import Sample
     from xpscale.types import SpectraReader
 
 __all__ = ["CHECKPOINT", "HISTORY", "estimate", "train"]

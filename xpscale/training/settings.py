@@ -13,7 +13,7 @@ from typing import Any
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.scatter_vae import Architecture
-from xpscale.training.split import HeldOutSplit
+from xpscale.sampling.split import HeldOutSplit
 
 __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
 

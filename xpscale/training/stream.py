@@ -22,14 +22,13 @@ import numpy as np
 import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.store.blocks import Block, read_block
 from xpscale.training.batches import Batch, Order, Rows, permutation, share, standardized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.scaling import Scaling
-    from xpscale.types import SpectraBatch, SpectraReader
+    from xpscale.types import Block, SpectraBatch, SpectraReader
 
 __all__ = ["READERS", "StreamedRows", "design_effect", "read_ahead", "window_layout"]
 
@@ -164,7 +163,7 @@ class StreamedRows:
 
         def fill(place: tuple[int, int]) -> None:
             number, end = place
-            batch = self.choose(read_block(self.reader, self.blocks[number]))
+            batch = self.choose(self.reader.read_block(self.blocks[number]))
             if len(batch) != self.n_rows[number]:
                 raise ConflictError(
                     f"block {number} has {len(batch):,} training rows, and had"

@@ -14,15 +14,15 @@ from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from xpscale.runtime.executors.together import Together
-    from xpscale.training.sample import Sample
+    from xpscale.runtime.executors.worker_group import WorkerGroup
+    from xpscale.sampling.sample import Sample
     from xpscale.types import SpectraReader
 
-__all__ = ["train_together"]
+__all__ = ["train_on_workers"]
 
 
-def train_together(
-    together: Together,
+def train_on_workers(
+    together: WorkerGroup,
     reader: SpectraReader,
     destination: str,
     settings: TrainingSettings | None = None,

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.inference.price import Cost, Prices, load_prices
-from xpscale.inference.scaling_law import SCHEDULING_S, Cluster, Load, forecast
+from xpscale.forecast.prices import Cost, Prices, load_prices
+from xpscale.forecast.throughput import SCHEDULING_S, Cluster, Load, forecast
 from xpscale.store.partitions import adaptive_partitions
 from xpscale.testing.sky_density import source_counts
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.formatting import format_bytes, format_duration
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
-from xpscale.text import duration, size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,12 +82,12 @@ class IngestProjection:
         orders = ", ".join(
             f"{n:,} of order {order}" for order, n in self.partitions_by_order.items()
         )
-        times = ", ".join(f"{duration(s)} on {n}" for n, s in self.seconds.items())
+        times = ", ".join(f"{format_duration(s)} on {n}" for n, s in self.seconds.items())
         return (
-            f"  about {self.n_partitions:,} partitions ({orders}), {size(self.bytes_written)};"
-            f" {size(self.bytes_staged)} of staging meanwhile\n  a worker needs up to"
-            f" {size(max(self.memory_stage, self.memory_partition))} of memory\n "
-            f" {duration(self.core_s)} of one core; nodes of {CORES_A_NODE} cores: {times}"
+            f"  about {self.n_partitions:,} partitions ({orders}), {format_bytes(self.bytes_written)};"
+            f" {format_bytes(self.bytes_staged)} of staging meanwhile\n  a worker needs up to"
+            f" {format_bytes(max(self.memory_stage, self.memory_partition))} of memory\n "
+            f" {format_duration(self.core_s)} of one core; nodes of {CORES_A_NODE} cores: {times}"
         )
 
 

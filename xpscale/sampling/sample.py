@@ -1,4 +1,4 @@
-"""A sample of training objects: which they are, how they were drawn (`xpscale.training.draw`), and
+"""A sample of training objects: which they are, how they were drawn (`xpscale.sampling.draw`), and
 its file.
 """
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.errors import InvalidInputError
+from xpscale.sampling.split import HeldOutSplit
 from xpscale.storage import Storage
-from xpscale.training.split import HeldOutSplit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,7 @@ class Sample:
         Available objects in the object's cell, int64, with shape (n,).
     weight
         Available objects that the object stands for, the inverse of the probability with which it
-        was drawn, float64, with shape (n,); `xpscale.training.rules` has the formula.
+        was drawn, float64, with shape (n,); `xpscale.sampling.rules` has the formula.
     """
 
     plan: SamplePlan

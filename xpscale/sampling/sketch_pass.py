@@ -19,13 +19,13 @@ from xpscale.model.scaling import trainable_rows
 from xpscale.runtime.attempt import peak_memory
 from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.executors.serial import SerialExecutor
-from xpscale.training.sketch import Sketch, SketchBuilder
+from xpscale.sampling.sketch import Sketch, SketchBuilder
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.runtime.events import Callback
-    from xpscale.training.density import Cells
-    from xpscale.training.split import HeldOutSplit
+    from xpscale.sampling.cells import Cells
+    from xpscale.sampling.split import HeldOutSplit
     from xpscale.types import Executor, SpectraReader
 
 __all__ = ["OVERSAMPLING", "sketch_store"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "size"]
+__all__ = ["format_bytes", "format_duration"]
 
 
-def size(n_bytes: float) -> str:
+def format_bytes(n_bytes: float) -> str:
     """Bytes in the unit that gives two or three digits before the point.
 
-    >>> size(5_802_489), size(880), size(3.61e12), size(999_700_000)
+    >>> format_bytes(5_802_489), format_bytes(880), format_bytes(3.61e12), format_bytes(999_700_000)
     ('5.8 MB', '880 B', '3.6 TB', '1 GB')
     """
     for unit in ("B", "kB", "MB", "GB"):
@@ -18,10 +18,10 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:,.1f} TB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds in the unit that suits them.
 
-    >>> duration(0.4), duration(95), duration(600), duration(20_000)
+    >>> format_duration(0.4), format_duration(95), format_duration(600), format_duration(20_000)
     ('1 s', '95 s', '10 min', '5.6 h')
     """
     if seconds < 120:

@@ -21,8 +21,8 @@ from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import part_key
 from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
+from xpscale.sampling.split import hash_64
 from xpscale.storage import Storage
-from xpscale.training.split import hash_64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError, TryAgainError
-from xpscale.ranges import RangeFile
+from xpscale.storage.ranges import RangeFile
 
 if TYPE_CHECKING:
     import fsspec
@@ -115,7 +115,6 @@ class Storage:
         return Path(self.url) / key
 
     # -- reading
-    # ----------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> bytes:
         """The whole object."""
@@ -246,7 +245,6 @@ class Storage:
             )
 
     # -- writing
-    # ----------------------------------------------------------------------------------------------
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
         """Write an object if there is none of that key yet.
@@ -333,7 +331,6 @@ class Storage:
         return self._cache.get("local") or self.store
 
     # -- doors for other libraries
-    # ------------------------------------------------------------------------------
 
     @property
     def filesystem(self) -> fsspec.AbstractFileSystem:

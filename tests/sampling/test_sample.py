@@ -3,18 +3,19 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from memory_reader import MemoryReader, planted
 
 from tests.conftest import data_path
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells, colour_and_magnitude
+from xpscale.sampling.draw import draw_from_sketch, draw_sample
+from xpscale.sampling.sample import METADATA, load_sample, save_sample
+from xpscale.sampling.sketch_pass import sketch_store
+from xpscale.sampling.split import HeldOutSplit, uniform_hash
+from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
-from xpscale.training.density import ColourMagnitudeCells, SkyCells, colour_and_magnitude
-from xpscale.training.draw import draw_from_sketch, draw_sample
-from xpscale.training.sample import METADATA, load_sample, save_sample
-from xpscale.training.split import HeldOutSplit, uniform_hash
-from xpscale.training.survey import sketch_store
 from xpscale.types import SpectraBatch
 
 CELLS = {"colour_magnitude": ColourMagnitudeCells(), "position": SkyCells(2)}
@@ -30,7 +31,7 @@ def universe_store(tmp_path_factory):
     """20,000 sources in a dozen partitions."""
     pieces = ((f"part {i}", batch) for i, batch in enumerate(Universe(20_000, seed=2).batches()))
     where = str(tmp_path_factory.mktemp("sample") / "store")
-    return build_store(pieces, where, n_bp=55, attributes={"release": "synthetic"}, max_rows=4096)
+    return build_store(pieces, where, attributes={"release": "synthetic"}, max_rows=4096)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_colours_are_those_of_real_stars():
     array = lambda name: np.array(table[name].combine_chunks().flatten()).reshape(-1, 110)  # noqa: E731
     flux = table["phot_g_mean_flux"].to_numpy()
     batch = SpectraBatch(
-        table["source_id"].to_numpy(), flux, flux, flux, array("coefficients"), None
+        table["source_id"].to_numpy(), flux, flux, flux, array("coefficients"), None, Bands(55, 55)
     )
     colour, magnitude = colour_and_magnitude(batch)
     published = np.array(table["phot_bp_mean_mag"]) - np.array(table["phot_rp_mean_mag"])

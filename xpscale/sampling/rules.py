@@ -1,6 +1,6 @@
 """How many objects a sample takes of each cell.
 
-Letters: N available objects, N_c in cell c, k_c of them at hand (`xpscale.training.sketch`), n to
+Letters: N available objects, N_c in cell c, k_c of them at hand (`xpscale.sampling.sketch`), n to
 be drawn.  A rule sets a target a_c; the expected number e_c follows it as far as there are
 objects::
 
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.training.sketch import water_level
+from xpscale.sampling.sketch import water_level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from xpscale.errors import PlanError, TryAgainError
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["Member", "Together"]
+__all__ = ["Member", "WorkerGroup"]
 
 POLL_S = 1.0
 
@@ -39,7 +39,7 @@ _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
-class Together:
+class WorkerGroup:
     """Runs one function in n worker processes at the same time.
 
     Parameters

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.training.density import ColourMagnitudeCells
-from xpscale.training.rules import RULES, allot, quantile_count, rounded
-from xpscale.training.sample import Sample, SamplePlan
-from xpscale.training.split import HeldOutSplit, uniform_hash
-from xpscale.training.survey import OVERSAMPLING, sketch_store
+from xpscale.sampling.cells import ColourMagnitudeCells
+from xpscale.sampling.rules import RULES, allot, quantile_count, rounded
+from xpscale.sampling.sample import Sample, SamplePlan
+from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
+from xpscale.sampling.split import HeldOutSplit, uniform_hash
 
 if TYPE_CHECKING:
     from xpscale.runtime.events import Callback
-    from xpscale.training.density import Cells
-    from xpscale.training.sketch import Sketch
+    from xpscale.sampling.cells import Cells
+    from xpscale.sampling.sketch import Sketch
     from xpscale.types import Executor, SpectraReader
 
 __all__ = ["draw_from_sketch", "draw_sample"]
@@ -66,7 +66,7 @@ def draw_sample(
         For the rule ``"cut"``: the fewest objects of a cell that is drawn from, or the share of all
         objects that lies in cells too sparse to be drawn from.
     oversampling
-        How much is kept in memory for rules that favour some cells (`xpscale.training.sketch`).
+        How much is kept in memory for rules that favour some cells (`xpscale.sampling.sketch`).
     executor, callbacks
         Where partitions are read, in this process if not given, and who listens.
 

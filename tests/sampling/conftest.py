@@ -1,0 +1,8 @@
+import pytest
+
+from xpscale.testing.memory_reader import MemoryReader, planted
+
+
+@pytest.fixture(scope="session")
+def reader():
+    return MemoryReader(planted(3000))

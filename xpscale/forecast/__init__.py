@@ -1,0 +1,1 @@
+"""Before it starts: bytes, time, memory and cost of a run."""

@@ -1,0 +1,1 @@
+"""Spectra store to object-dense samples."""

@@ -1,0 +1,94 @@
+"""Spectra in memory behind the reader protocol."""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpscale.bands import Bands
+from xpscale.release import Release, release_of
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, healpix_29, source_id_pixel
+from xpscale.types import Partition, SpectraBatch, SpectraReader
+
+SIX_EACH = Bands(6, 6)
+
+
+class MemoryReader(SpectraReader):
+    """A spectra store in memory, partitioned by position at a low HEALPix order.
+
+    Parameters
+    ----------
+    batch
+        All rows.
+    order
+        HEALPix order of the partitions.
+    """
+
+    def __init__(self, batch: SpectraBatch, order: int = 1) -> None:
+        pixels = healpix_29(batch.ra, batch.dec)
+        rows = np.argsort(pixels, kind="stable")
+        batch, numbers = batch.take(rows), pixels[rows] >> 2 * (INDEX_ORDER - order)
+        self.batch = batch
+        self.batches = {Pixel(order, int(n)): batch.take(numbers == n) for n in np.unique(numbers)}
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, sorted by position."""
+        return tuple(Partition(pixel, len(rows), pixel.key) for pixel, rows in self.batches.items())
+
+    @property
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients."""
+        return self.batch.bands
+
+    @property
+    def release(self) -> Release:
+        """The release of the bands."""
+        return release_of("", self.bands)
+
+    @property
+    def digest(self) -> str:
+        """Content hash of identifiers and coefficients."""
+        content = self.batch.source_id.tobytes() + self.batch.coefficients.tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+    def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
+        """The rows of a partition."""
+        return self.batches[partition.pixel]
+
+
+def positions(source_id: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination of the centres of the pixels in identifiers, in degrees."""
+    from cdshealpix.nested import healpix_to_lonlat
+
+    ra, dec = healpix_to_lonlat(source_id_pixel(source_id, MAX_ORDER), MAX_ORDER)
+    return ra.deg, dec.deg
+
+
+def planted(
+    n: int, bands: Bands = SIX_EACH, seed: int = 0, n_base_pixels: int = 12
+) -> SpectraBatch:
+    """Spectra of two latents with known scatter, in the archive's units, in some of the 12 base
+    pixels of the sky.
+    """
+    n_coefficients = bands.n_coefficients
+    rng = np.random.default_rng(seed)
+    source_id = np.sort(rng.choice(n_base_pixels * 4**12, n, replace=False)).astype(np.int64) << 35
+    ra, dec = positions(source_id)
+    latents = rng.normal(size=(n, 2))
+    pattern = rng.normal(size=(2, n_coefficients))
+    normalized = 0.05 + 0.01 * (
+        np.tanh(latents @ pattern) + 0.1 * rng.normal(size=(n, n_coefficients))
+    )
+    flux = 10 ** rng.uniform(3, 6, n)
+    errors = normalized * flux[:, None] * 0.01
+    coefficients = normalized * flux[:, None] + errors * rng.normal(size=errors.shape)
+    return SpectraBatch(
+        source_id,
+        ra,
+        dec,
+        flux,
+        coefficients.astype(np.float32),
+        np.abs(errors).astype(np.float32),
+        bands,
+    )
