@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from xpscale.bands import Bands
 from xpscale.catalog.layout import product_of
 from xpscale.errors import InvalidInputError
 from xpscale.schema import FULL_PRECISION, Column, checked_outputs, columns, products_of
@@ -33,8 +34,12 @@ class RunIdentity:
         Content hash of the spectra that go in.
     model_id
         Content hash of architecture, weights and scaling.
-    n_latents, n_coefficients
-        L and C.
+    n_latents
+        L.
+    n_bp, n_rp
+        Coefficients of each band; together C.
+    release
+        Name of the data release that the spectra are of.
     n_tasks
         How many partitions the run has.
     outputs
@@ -56,7 +61,9 @@ class RunIdentity:
     input_digest: str
     model_id: str
     n_latents: int
-    n_coefficients: int
+    n_bp: int
+    n_rp: int
+    release: str
     n_tasks: int
     outputs: tuple[str, ...]
     schema_version: str
@@ -65,6 +72,16 @@ class RunIdentity:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", checked_outputs(self.outputs))
+
+    @property
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients."""
+        return Bands(self.n_bp, self.n_rp)
+
+    @property
+    def n_coefficients(self) -> int:
+        """C."""
+        return self.bands.n_coefficients
 
     @property
     def products(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xpscale.store.parquet import ParquetSpectra
     from xpscale.store.reader import SpectraStore
 
-__all__ = ["Spectra", "Store", "open_input", "register"]
+__all__ = ["BandWidths", "ReleaseName", "Spectra", "Store", "open_input", "register"]
 
 Store = Annotated[
     str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")
@@ -39,6 +39,23 @@ Spectra = Annotated[
     ),
 ]
 
+ReleaseName = Annotated[
+    str,
+    typer.Option(
+        "--release",
+        metavar="NAME|FILE.toml",
+        help="The data release: dr3, dr4, or a file that describes it; where files do not say.",
+    ),
+]
+BandWidths = Annotated[
+    str,
+    typer.Option(
+        "--bands",
+        metavar="N_BP,N_RP",
+        help="Coefficients of each band, for tables that hold both in one array.",
+    ),
+]
+
 nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
 
 
@@ -48,18 +65,33 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nouns, name="store")
 
 
-def open_input(url: str, *, silently: bool = False) -> SpectraStore | ParquetSpectra:
-    """Open a spectra store or Parquet, and say what it is and what reading it costs, or leave that
-    to another process.
+def open_input(
+    url: str, *, release: str = "", bands: str = "", silently: bool = False
+) -> SpectraStore | ParquetSpectra:
+    """Open a spectra store or Parquet; say what it is and what to know before reading it.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    release, bands
+        What the options of these names say; empty to leave it to the files.
+    silently
+        Say nothing: another process does.
     """
+    from xpscale.bands import Bands
+    from xpscale.release import find_release
     from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(url)
-    if silently:
-        return spectra
-    say(str(spectra))
-    for warning in spectra.warnings():
-        say(f"note: {warning}")
+    spectra = open_spectra(
+        url,
+        release=find_release(release) if release else None,
+        bands=Bands.parse(bands) if bands else None,
+    )
+    if not silently:
+        say(str(spectra))
+        for warning in spectra.warnings():
+            say(f"note: {warning}")
     return spectra
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xpscale.bands import Bands
 from xpscale.columns import bands_of, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.release import DR3, Release, release_of
+from xpscale.release import DR3, Release, release_of, require_same_release
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra
@@ -23,10 +23,19 @@ from xpscale.store.reader import SpectraStore, open_store
 __all__ = ["open_parquet", "open_spectra"]
 
 
-def open_spectra(url: str | Storage) -> SpectraStore | ParquetSpectra:
+def open_spectra(
+    url: str | Storage, *, bands: Bands | None = None, release: Release | None = None
+) -> SpectraStore | ParquetSpectra:
     """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
 
     ``str()`` of what is returned says what it is.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    bands, release
+        As in `open_parquet`; of a store they must be what it says itself.
 
     Raises
     ------
@@ -37,9 +46,14 @@ def open_spectra(url: str | Storage) -> SpectraStore | ParquetSpectra:
     """
     storage = url if isinstance(url, Storage) else Storage(url)
     if storage.exists("zarr.json") or storage.exists(INGEST):
-        return open_store(storage)
+        store = open_store(storage)
+        if release is not None:
+            require_same_release(storage.url, store.release, "--release", release)
+        if bands not in (None, store.bands):
+            raise InvalidInputError(f"{storage.url} has {store.bands} coefficients, not {bands}")
+        return store
     try:
-        return open_parquet(storage)
+        return open_parquet(storage, bands=bands, release=release)
     except NotFoundError:
         raise NotFoundError(
             f"{storage.url} has neither a spectra store nor Parquet files",
