@@ -1,8 +1,8 @@
 """The derived catalogue as a user opens it: one snapshot and one manifest are read, nothing else.
 
 >>> cat = open_catalog("s3://bucket/catalogue")  # doctest: +SKIP
-# doctest: +SKIP
->>> cat.cone(ra=56.75, dec=24.12, radius_deg=1.0).where("reduced_chi2 < 1.5").to_table()
+>>> stars = cat.cone(ra=56.75, dec=24.12, radius_deg=1.0)  # doctest: +SKIP
+>>> stars.where("reduced_chi2 < 1.5").to_table()  # doctest: +SKIP
 """
 
 from __future__ import annotations
