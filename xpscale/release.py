@@ -15,7 +15,6 @@ file of one's own completes or corrects one of them without a change of code::
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -24,6 +23,7 @@ from typing import Any
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.toml_files import read_toml, require_keys
 
 __all__ = [
     "CREDIT",
@@ -186,12 +186,7 @@ def _from_file(path: Path) -> Release:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path} does not exist", "Check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path} is not TOML: {error}", "Correct that line") from error
+    table = read_toml(path, example='extends = "dr4"')
     if "extends" not in table:
         return table
     base = table.pop("extends")
@@ -208,10 +203,11 @@ def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(table: dict[str, Any], where: str) -> Release:
-    _require_names(
-        table, Release, where, optional={"bands", "reference_epoch", "columns", "credit"}
+    required = {"name", "archive", "citation"}
+    require_keys(table, {each.name for each in fields(Release)}, where, required)
+    require_keys(
+        table["archive"], {each.name for each in fields(ArchiveLayout)}, f"{where}, [archive]"
     )
-    _require_names(table["archive"], ArchiveLayout, f"{where}, [archive]")
     values = dict(table, archive=ArchiveLayout(**table["archive"]))
     values["citation"] = tuple(table["citation"])
     if bands := table.get("bands"):
@@ -222,20 +218,6 @@ def _parse(table: dict[str, Any], where: str) -> Release:
                 f"{where}: bands are {bands}", "Write bands = { n_bp = 55, n_rp = 55 }"
             ) from error
     return Release(**values)
-
-
-def _require_names(
-    table: Any, kind: type, where: str, optional: frozenset[str] | set[str] = frozenset()
-) -> None:
-    known = {each.name for each in fields(kind)}
-    if not isinstance(table, dict) or (
-        wrong := (known - optional - set(table)) | set(table) - known
-    ):
-        lacking = ", ".join(sorted(wrong)) if isinstance(table, dict) else "a table"
-        raise InvalidInputError(
-            f"{where} lacks or has too much: {lacking}",
-            f"It has {', '.join(sorted(known))}; start from 'extends = \"dr4\"'",
-        )
 
 
 DR3 = find_release("dr3")

@@ -5,13 +5,11 @@ frozen value.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.toml_files import read_toml, require_keys
 from xpscale.types import Executor
 
 __all__ = ["Settings", "load"]
@@ -72,25 +70,7 @@ class Settings:
 
 
 def load(path: str | Path) -> Settings:
-    """Settings from a TOML file; every field must be there, and nothing else."""
-    file = Path(path)
-    if not file.is_file():
-        raise NotFoundError(
-            f"{file} does not exist", "Take pipelines/settings/laptop.toml as a start"
-        )
-    try:
-        values = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"{file} is not TOML: {error}", "Mend that line") from error
-    names = {field.name for field in fields(Settings)}
-    for name in values.keys() - names:
-        near = difflib.get_close_matches(name, names, 1)
-        raise InvalidInputError(
-            f"{file} has the key {name!r}", f"Did you mean {near[0]!r}?" if near else "Remove it"
-        )
-    if missing := names - values.keys():
-        raise InvalidInputError(
-            f"{file} lacks {', '.join(sorted(missing))}",
-            "Add it; see pipelines/settings/laptop.toml",
-        )
+    """Settings from a TOML file with exactly the fields of `Settings`."""
+    values = read_toml(path, example="pipelines/settings/laptop.toml")
+    require_keys(values, {each.name for each in fields(Settings)}, str(path))
     return Settings(**values)
