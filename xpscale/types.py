@@ -345,6 +345,34 @@ class SpectraReader(Protocol):
         """
         ...
 
+    def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Some arrays of a partition, in the row order of `read`; a reader that can, reads no
+        others.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        names
+            Arrays of `SpectraBatch`, such as ``phot_g_mean_flux``.
+
+        Returns
+        -------
+        dict
+            The arrays by name, with the shapes they have in `SpectraBatch`.
+
+        Raises
+        ------
+        InvalidInputError
+            Coefficient errors are asked for, and there are none.
+        """
+        names = tuple(names)
+        whole = self.read(partition, errors="coefficient_errors" in names)
+        columns = {name: getattr(whole, name) for name in names}
+        if any(values is None for values in columns.values()):
+            raise InvalidInputError("the spectra have no coefficient errors")
+        return columns
+
     @property
     def n_rows(self) -> int:
         """Number of sources."""

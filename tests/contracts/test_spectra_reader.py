@@ -3,6 +3,7 @@ and on S3.
 """
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from xpscale.testing.contracts import SpectraReaderContract
 from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
 from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
+from xpscale.types import SpectraReader
 
 SHAPES = ("list", "fixed", "joined", "scalars", "scalars_from_1")
 NUMBERS = itertools.count()
@@ -68,6 +70,38 @@ class TestZarr(OfRows):
         opened = open_spectra(url)
         assert isinstance(opened, SpectraStore)
         return opened
+
+
+@dataclass(frozen=True)
+class LeastReader(SpectraReader):
+    """What a reader must have, and no more: the rest is the protocol's own."""
+
+    store: SpectraStore
+
+    @property
+    def partitions(self):
+        return self.store.partitions
+
+    @property
+    def bands(self):
+        return self.store.bands
+
+    @property
+    def release(self):
+        return self.store.release
+
+    @property
+    def digest(self):
+        return self.store.digest
+
+    def read(self, partition, *, errors=True):
+        return self.store.read(partition, errors=errors)
+
+
+class TestDefaults(OfRows):
+    @pytest.fixture
+    def reader(self, original):
+        return LeastReader(original)
 
 
 class TestHats(OfRows):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpscale.columns import find_source_columns, find_xp_columns, flux_of_magnitude
+from xpscale.bands import Bands
+from xpscale.columns import bands_of, find_source_columns, find_xp_columns, flux_of_magnitude
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.sky import INDEX_ORDER, Pixel
 from xpscale.store import footprints
@@ -70,7 +71,7 @@ def test_scalar_columns_are_put_in_order_of_their_numbers(value, error, first):
     assert found.errors == tuple(
         tuple(error.format(band, i) for i in numbers) for band in ("bp", "rp")
     )
-    assert (found.is_scalar, found.n_bp((12, 12))) == (True, 12)
+    assert (found.is_scalar, bands_of(found, (12, 12), "t")) == (True, Bands(12, 12))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_missing_values_are_nan(tmp_path, universe_rows, shape):
     rows.coefficients[8] = np.nan
     rows.coefficients[9, 20] = np.nan
     rows.phot_g_mean_flux[10] = np.nan
-    reader = open_parquet(write(tmp_path / "p", spectra_table(rows, shape, 55)), max_rows=60)
+    reader = open_parquet(write(tmp_path / "p", spectra_table(rows, shape)), max_rows=60)
     found = read_all(reader)
     for i, source_id in enumerate(rows.source_id.tolist()):
         np.testing.assert_array_equal(found[source_id], rows.coefficients[i])
@@ -142,7 +143,7 @@ def test_missing_values_are_nan(tmp_path, universe_rows, shape):
 
 
 def test_wider_types_nulls_and_extra_columns(tmp_path, universe_rows):
-    table = spectra_table(universe_rows, "list", 55)
+    table = spectra_table(universe_rows, "list")
     wide = table.set_column(
         4, "bp_coefficients", table["bp_coefficients"].cast(pa.large_list(pa.float64()))
     )
@@ -158,7 +159,7 @@ def test_wider_types_nulls_and_extra_columns(tmp_path, universe_rows):
 
 
 def test_a_table_without_errors_says_so_and_gives_none(tmp_path, universe_rows):
-    table = spectra_table(universe_rows, "fixed", 55).drop_columns(
+    table = spectra_table(universe_rows, "fixed").drop_columns(
         ["bp_coefficient_errors", "rp_coefficient_errors"]
     )
     reader = open_spectra(write(tmp_path / "p", table) + "/part.parquet")
@@ -167,7 +168,7 @@ def test_a_table_without_errors_says_so_and_gives_none(tmp_path, universe_rows):
 
 
 def test_columns_that_would_be_read_wrong_are_refused(tmp_path, universe_rows):
-    table = spectra_table(universe_rows, "list", 55)
+    table = spectra_table(universe_rows, "list")
 
     def refused(match, **columns):
         changed = table
@@ -242,7 +243,7 @@ def test_rows_outside_their_hats_pixel_are_refused(tmp_path, store):
 @pytest.mark.slow
 def test_a_hats_catalogue_that_lsdb_wrote(tmp_path, universe_rows):
     lsdb = pytest.importorskip("lsdb")
-    table = spectra_table(universe_rows, "list", 55).to_pandas(types_mapper=None)
+    table = spectra_table(universe_rows, "list").to_pandas(types_mapper=None)
     catalog = lsdb.from_dataframe(table, ra_column="ra", dec_column="dec", partition_rows=150)
     catalog.write_catalog(tmp_path / "hats", catalog_name="spectra", progress_bar=False)
     reader = open_spectra(tmp_path / "hats")

@@ -83,7 +83,8 @@ def store_info(url: str | Storage) -> StoreInfo:
     report = store.report
     magnitudes: Counter[int] = Counter()
     for partition in store.partitions:
-        g_mag = G_ZERO_POINT - 2.5 * np.log10(store.read_fluxes(partition))
+        flux = store.read_columns(partition, ["phot_g_mean_flux"])["phot_g_mean_flux"]
+        g_mag = G_ZERO_POINT - 2.5 * np.log10(flux)
         magnitudes.update(np.floor(g_mag).astype(int).tolist())
     orders = Counter(partition.pixel.order for partition in store.partitions)
     return StoreInfo(

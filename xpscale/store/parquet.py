@@ -12,7 +12,7 @@ every row group reaches everywhere, `ParquetSpectra.read_factor` says what it co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +28,7 @@ from xpscale.release import Release
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixel
+from xpscale.store.layout import ARRAYS
 from xpscale.store.parquet_files import (
     ParquetFile,
     arrow_vectors,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["ParquetPartition", "ParquetSpectra", "RowGroups"]
 
 THREADS = 8
+POSITIONS = ("source_id", "ra", "dec")
+"""What tells where a row belongs, and its place among others of one position."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -201,29 +204,51 @@ class ParquetSpectra(SpectraReader):
         ConflictError
             A file has changed since the reader was opened.
         """
+        return self._as_batch(self.read_columns(partition, self._names(errors)))
+
+    def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Some arrays of a partition by name, sorted by position.
+
+        Only their columns are read, and those that tell which rows lie in the partition.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        names
+            Arrays of `xpscale.types.SpectraBatch`.
+
+        Raises
+        ------
+        InvalidInputError
+            As of `read`; or errors are asked for, and the table has none.
+        ConflictError
+            As of `read`.
+        """
         if not isinstance(partition, ParquetPartition):
             raise InvalidInputError(f"{partition} is not a partition of {self.url}")
+        wanted = tuple(dict.fromkeys(names))
         low, high = partition.pixel.index_range
-        batches, indexes = [], []
+        found: dict[str, list[NDArray[Any]]] = {name: [] for name in (*wanted, *POSITIONS)}
+        indexes = [np.empty(0, np.int64)]
         for groups in partition.row_groups:
-            for batch in self.read_row_groups(groups, errors):
-                index = healpix_29(*self._positions(groups.file, batch.ra, batch.dec))
+            for columns in self._read_columns(groups, tuple(found)):
+                index = healpix_29(*self._positions(groups.file, columns["ra"], columns["dec"]))
                 inside = (index >= low) & (index < high)
                 if self.is_hats and not inside.all():
-                    raise InvalidInputError(
-                        f"{self.storage.url}/{groups.file}: {int((~inside).sum())} rows lie outside"
-                        f" {partition.pixel} by  {self.sources.ra}, {self.sources.dec}",
-                        f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
-                    )
-                batches.append(batch if inside.all() else batch.take(inside))
-                indexes.append(index[inside])
-        whole = SpectraBatch.concatenate(batches) if len(batches) != 1 else batches[0]
-        del batches  # sorting makes a copy, too
-        if len(whole) != partition.n_rows:
+                    raise self._outside(groups.file, int((~inside).sum()), partition.pixel)
+                rows = slice(None) if inside.all() else inside
+                for name, arrays in found.items():
+                    arrays.append(columns[name][rows])
+                indexes.append(index[rows])
+        index = np.concatenate(indexes)
+        if len(index) != partition.n_rows:
             raise ConflictError(
                 f"{self.url} has changed while it was in use", "Start the run again"
             )
-        return whole.take(np.lexsort((whole.source_id, np.concatenate(indexes))))
+        order = np.lexsort((np.concatenate(found["source_id"]), index))
+        # one array after the other, so that only one is there twice
+        return {name: np.concatenate(found.pop(name))[order] for name in wanted}
 
     def __str__(self) -> str:
         kind = (
@@ -238,42 +263,77 @@ class ParquetSpectra(SpectraReader):
     # -- rows
 
     def read_row_groups(self, groups: RowGroups, errors: bool = True) -> Iterator[SpectraBatch]:
-        """Rows as they stand in a file, in batches of a bounded size; positions may be missing."""
-        vectors = [*self.spectra.coefficients, *(self.spectra.errors if errors else ())]
-        names = list(
-            dict.fromkeys([*self.sources.names, *(name for group in vectors for name in group)])
-        )
-        for number, table in read_file(
-            self.storage, groups.file, groups.n_bytes, groups.numbers, names
-        ):
-            yield self._batch(
-                table, f"{self.storage.url}/{groups.file}, row group {number}", errors
-            )
+        """Rows as they stand in a file, in batches of a bounded size; positions may be missing.
 
-    def _batch(self, table: pa.Table, where: str, errors: bool) -> SpectraBatch:
-        source_id = table[self.sources.source_id]
-        identifiers = np.asarray(source_id.to_numpy())
-        if source_id.null_count or identifiers.dtype.kind not in "iu":
+        Parameters
+        ----------
+        groups
+            Which rows.
+        errors
+            Whether to read the coefficient errors.
+        """
+        yield from map(self._as_batch, self._read_columns(groups, self._names(errors)))
+
+    def _names(self, errors: bool) -> tuple[str, ...]:
+        """The arrays of a whole batch."""
+        return tuple(
+            spec.name
+            for spec in ARRAYS
+            if spec.name != "coefficient_errors" or (errors and self.spectra.errors)
+        )
+
+    def _as_batch(self, columns: Mapping[str, NDArray[Any]]) -> SpectraBatch:
+        values: dict[str, Any] = {"coefficient_errors": None, **columns}
+        return SpectraBatch(**values, bands=self.bands)
+
+    def _read_columns(
+        self, groups: RowGroups, names: tuple[str, ...]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Some arrays of the rows of some row groups, in the order of the file."""
+        if "coefficient_errors" in names and not self.spectra.errors:
+            raise InvalidInputError(f"{self.url} has no coefficient errors")
+        columns = {column: None for name in names for column in self._columns_of(name)}
+        for number, table in read_file(
+            self.storage, groups.file, groups.n_bytes, groups.numbers, list(columns)
+        ):
+            where = f"{self.storage.url}/{groups.file}, row group {number}"
+            yield {name: self._values(table, name, where) for name in names}
+
+    def _columns_of(self, name: str) -> tuple[str, ...]:
+        """The table's columns that make an array of a batch."""
+        spectra = {
+            "coefficients": self.spectra.coefficients,
+            "coefficient_errors": self.spectra.errors,
+        }
+        if name in spectra:
+            return tuple(column for group in spectra[name] for column in group)
+        return (getattr(self.sources, "g" if name == "phot_g_mean_flux" else name),)
+
+    def _values(self, table: pa.Table, name: str, where: str) -> NDArray[Any]:
+        """An array of a batch, of the rows of a table that has its columns."""
+        if name in ("coefficients", "coefficient_errors"):
+            is_values = name == "coefficients"
+            groups = self.spectra.coefficients if is_values else self.spectra.errors
+            both = (self.bands.n_bp, self.bands.n_rp)
+            widths = both if len(groups) == 2 else (self.bands.n_coefficients,)
+            return arrow_vectors(table, groups, widths, where)
+        column = table[self._columns_of(name)[0]]
+        values = np.asarray(column.to_numpy())
+        if name != "source_id":
+            numbers = values.astype(np.float64, copy=False)
+            return self.sources.flux(numbers) if name == "phot_g_mean_flux" else numbers
+        if column.null_count or values.dtype.kind not in "iu":
             raise InvalidInputError(
-                f"{where}: {self.sources.source_id} is {source_id.type} with {source_id.null_count}"
-                " nulls",
+                f"{where}: {self.sources.source_id} is {column.type} with {column.null_count} nulls",
                 "Identifiers must be integers, one a row",
             )
-        ra, dec, g = (
-            np.asarray(table[name].to_numpy(), np.float64)
-            for name in (self.sources.ra, self.sources.dec, self.sources.g)
-        )
-        with_errors = errors and self.spectra.errors
-        both = (self.bands.n_bp, self.bands.n_rp)
-        widths = both if len(self.spectra.coefficients) == 2 else (sum(both),)
-        return SpectraBatch(
-            identifiers.astype(np.int64),
-            ra,
-            dec,
-            self.sources.flux(g),
-            arrow_vectors(table, self.spectra.coefficients, widths, where),
-            arrow_vectors(table, self.spectra.errors, widths, where) if with_errors else None,
-            self.bands,
+        return values.astype(np.int64, copy=False)
+
+    def _outside(self, file: str, n_rows: int, pixel: Pixel) -> InvalidInputError:
+        return InvalidInputError(
+            f"{self.storage.url}/{file}: {n_rows} rows lie outside {pixel} by {self.sources.ra},"
+            f" {self.sources.dec}",
+            f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
         )
 
     def _positions(

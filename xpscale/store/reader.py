@@ -168,11 +168,17 @@ class SpectraStore(SpectraReader):
             n = min(n_rows, partition.n_rows - start)
             yield _filled(self.bands, shards, [buffer[:n] for buffer in buffers], start, watch)
 
-    def read_fluxes(self, partition: Partition) -> NDArray[np.float64]:
-        """Mean G flux of a partition's sources in electron/s, with shape (N,), without reading
-        their spectra.
+    def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Some arrays of a partition by name, sorted by position; no others are fetched.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        names
+            Arrays of `xpscale.types.SpectraBatch`.
         """
-        return self._array(partition, SPECS["phot_g_mean_flux"])
+        return {name: self._array(partition, SPECS[name]) for name in names}
 
     @property
     def has_correlations(self) -> bool:

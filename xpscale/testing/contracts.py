@@ -209,6 +209,18 @@ class SpectraReaderContract:
         assert bare.coefficient_errors is None
         np.testing.assert_array_equal(bare.coefficients, reader.read(partition).coefficients)
 
+    def test_arrays_are_read_alone(self, reader: SpectraReader) -> None:
+        """Any choice of them, with the rows in the order of `read`."""
+        partition = reader.partitions[0]
+        whole = reader.read(partition)
+        arrays = [field.name for field in dataclasses.fields(whole) if field.name != "bands"]
+        for names in (["phot_g_mean_flux"], ["dec", "coefficients"], ["source_id"], arrays, []):
+            columns = reader.read_columns(partition, names)
+            assert list(columns) == names
+            for name, values in columns.items():
+                assert values.dtype == getattr(whole, name).dtype
+                np.testing.assert_array_equal(values, getattr(whole, name), err_msg=name)
+
     def test_a_worker_gets_the_same_reader(self, reader: SpectraReader) -> None:
         """Reader and partitions travel by pickle, small, before and after use."""
         partition = reader.partitions[-1]
