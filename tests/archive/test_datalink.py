@@ -108,7 +108,7 @@ def test_a_gzipped_file_and_a_table_with_positions_of_its_own(tmp_path):
 
     from xpscale.testing.parquet_files import spectra_table
 
-    pyarrow.csv.write_csv(spectra_table(ROWS, "scalars", 55), tmp_path / "t.csv")
+    pyarrow.csv.write_csv(spectra_table(ROWS, "scalars"), tmp_path / "t.csv")
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
     found = read_spectra(Storage(str(tmp_path)), "t.csv.gz")
     np.testing.assert_array_equal(found.batch.coefficients, ROWS.coefficients)

@@ -39,7 +39,10 @@ def test_every_number_of_the_real_files_is_what_pandas_reads(real_archive):
         )
         assert parsed.source_id.tolist() == table["source_id"].astype("int64").tolist()
         for what in ("coefficients", "coefficient_errors"):
-            for band, columns in (("bp", slice(0, parsed.n_bp)), ("rp", slice(parsed.n_bp, None))):
+            for band, columns in (
+                ("bp", slice(0, parsed.bands.n_bp)),
+                ("rp", slice(parsed.bands.n_bp, None)),
+            ):
                 texts = table[f"{band}_{what}"]
                 values = getattr(parsed, what)[:, columns]
                 missing = (texts == "null").to_numpy()
@@ -76,8 +79,10 @@ def test_one_real_file_is_what_astropy_reads(real_archive):
     assert parsed.source_id.tolist() == table["source_id"].tolist()
     for row, values, has_bp in zip(table, parsed.coefficients, parsed.has_bp, strict=True):
         if has_bp:
-            assert np.array_equal(values[: parsed.n_bp], np.asarray(row["bp_coefficients"], "f4"))
-        assert np.array_equal(values[parsed.n_bp :], np.asarray(row["rp_coefficients"], "f4"))
+            assert np.array_equal(
+                values[: parsed.bands.n_bp], np.asarray(row["bp_coefficients"], "f4")
+            )
+        assert np.array_equal(values[parsed.bands.n_bp :], np.asarray(row["rp_coefficients"], "f4"))
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,22 @@ disk.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from xpscale.archive.doors import open_door
-from xpscale.archive.files import SOURCE_FOLDER, XP_FOLDER, ArchiveFile, list_table
+from xpscale.archive.files import ArchiveFile, find_table, tables_of
 from xpscale.archive.mirror import Mirror
 from xpscale.archive.transfer import patiently
 from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError, PlanError
 from xpscale.formatting import format_bytes
+from xpscale.release import DR3, Release
 from xpscale.storage import Storage
 
-__all__ = ["TABLES", "FetchPlan", "plan_fetch"]
-
-TABLES = {"xp": XP_FOLDER, "source": SOURCE_FOLDER}
-ESA_SUBFOLDERS = {XP_FOLDER: "Spectroscopy"}
-"""Below ``Gaia/gdr3`` of ESA's server the tables do not lie side by side."""
+__all__ = ["FetchPlan", "plan_fetch"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,9 @@ def plan_fetch(
     url: str,
     directory: str,
     *,
+    release: Release = DR3,
     pixels: tuple[int, int] | None = None,
-    tables: Iterable[str] = tuple(TABLES),
+    tables: Iterable[str] = ("xp", "source"),
     n_connections: int = 4,
 ) -> FetchPlan:
     """List an archive, ask for sizes, and see what is there and whether the rest fits.
@@ -103,11 +100,12 @@ def plan_fetch(
     Parameters
     ----------
     url
-        Folder, ``s3://`` prefix or http(s) address holding ``xp_continuous_mean_spectrum/`` and
-        ``gaia_source/``; ESA's ``https://cdn.gea.esac.esa.int/Gaia/gdr3`` is one.  Over http
-        ``_MD5SUM.txt`` says which files there are.
+        Folder, ``s3://`` prefix or http(s) address holding the folders of spectra and sources;
+        that of ESA's server if empty.  Over http ``_MD5SUM.txt`` says which files there are.
     directory
         A local folder.
+    release
+        What folders and files are called, and the address of ESA's server.
     pixels
         First and last level-8 pixel: only files whose range overlaps.
     tables
@@ -123,7 +121,8 @@ def plan_fetch(
         The disk is too small.
     """
     mirror = Mirror(directory)
-    origins, files = _list(url, tables, pixels)
+    storage = Storage(url or release.archive.url)
+    origins, files = _list(storage, release, tables, pixels)
     done = verified_sums(mirror.directory)
     verified = frozenset(
         file.name for file in files if file.md5 and done.get(file.name) == file.md5
@@ -143,7 +142,7 @@ def plan_fetch(
     ]
     part_bytes = sum(here for here, whole in parts if here <= whole)
     plan = FetchPlan(
-        Storage(url).url,
+        storage.url,
         mirror,
         origins,
         tuple(files),
@@ -162,18 +161,18 @@ def plan_fetch(
 
 
 def _list(
-    url: str, tables: Iterable[str], pixels: tuple[int, int] | None
+    storage: Storage, release: Release, tables: Iterable[str], pixels: tuple[int, int] | None
 ) -> tuple[dict[str, str], list[ArchiveFile]]:
-    storage = Storage(url)
+    known = tables_of(release)
     origins: dict[str, str] = {}
     files: list[ArchiveFile] = []
     for table in tables:
-        if table not in TABLES:
+        if table not in known:
             raise InvalidInputError(
-                f"there is no table {table!r}", f"Choose from {', '.join(TABLES)}"
+                f"there is no table {table!r}", f"Choose from {', '.join(known)}"
             )
-        folder = TABLES[table]
-        origins[folder], listed = _list_table(storage, folder)
+        origin, listed = find_table(storage, table, release)
+        origins[known[table].folder] = origin.url
         files += listed
     if pixels is not None:
         files = [
@@ -184,18 +183,6 @@ def _list(
                 f"no file of {storage.url} holds pixels {pixels[0]}-{pixels[1]}", "Check --files"
             )
     return origins, sorted(files, key=lambda file: (file.first_pixel, file.name))
-
-
-def _list_table(storage: Storage, folder: str) -> tuple[str, list[ArchiveFile]]:
-    """The URL that holds a table's folder, and the table's files."""
-    try:
-        return storage.url, list_table(storage, folder)
-    except NotFoundError:
-        if folder in ESA_SUBFOLDERS:
-            below = storage / ESA_SUBFOLDERS[folder]
-            with contextlib.suppress(NotFoundError):
-                return below.url, list_table(below, folder)
-        raise
 
 
 def _with_sizes(

@@ -1,34 +1,88 @@
 """Which files make up an archive: names, level-8 HEALPix ranges, sizes, MD5 sums, pairs.
 
-An archive is a folder or URL that holds ``xp_continuous_mean_spectrum/`` and ``gaia_source/``, as
-the Gaia archive serves them.  File names carry the inclusive range of level-8 pixels of ``source_id
->> 43`` inside; a spectrum file and the GaiaSource file of the same range belong together.
+An archive is a folder or URL that holds a folder of spectra and one of sources, as the Gaia archive
+serves them; the release says what they are called.  File names carry the inclusive range of level-8
+pixels of ``source_id >> 43`` inside; a spectrum file and the source file of the same range belong
+together.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.release import DR3, Release
 from xpscale.storage import Storage
 
-__all__ = ["Archive", "ArchiveFile", "FilePair", "list_table", "md5_sums", "open_archive"]
+__all__ = [
+    "Archive",
+    "ArchiveFile",
+    "FilePair",
+    "TableFiles",
+    "find_table",
+    "md5_sums",
+    "open_archive",
+    "tables_of",
+]
 
-XP_FOLDER = "xp_continuous_mean_spectrum"
-SOURCE_FOLDER = "gaia_source"
 BLOCK_BYTES = 1 << 24
-NAME = re.compile(
-    r"(?P<table>XpContinuousMeanSpectrum|GaiaSource)_(?P<first>\d{6})-(?P<last>\d{6})\.csv\.gz"
-)
+SUMS = "_MD5SUM.txt"
+RANGE = re.compile(r"_(\d{6})-(\d{6})\.csv\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """What the files of one table are called.
+
+    Parameters
+    ----------
+    folder
+        Their folder.
+    prefix
+        How their names begin: ``GaiaSource`` of ``GaiaSource_000000-003111.csv.gz``.
+    parent
+        The folder that holds theirs on ESA's own server; empty if none does.
+    """
+
+    folder: str
+    prefix: str
+    parent: str = ""
+
+    def pixels(self, name: str) -> tuple[int, int] | None:
+        """The range of level-8 pixels in a file's name; ``None`` if it is of another table."""
+        if not name.startswith(self.prefix):
+            return None
+        match = RANGE.fullmatch(name.removeprefix(self.prefix))
+        return (int(match[1]), int(match[2])) if match else None
+
+    def key(self, first_pixel: int, last_pixel: int) -> str:
+        """``FOLDER/PREFIX_000000-003111.csv.gz``.
+
+        Parameters
+        ----------
+        first_pixel, last_pixel
+            Inclusive range of level-8 pixels.
+        """
+        return f"{self.folder}/{self.prefix}_{first_pixel:06d}-{last_pixel:06d}.csv.gz"
+
+
+def tables_of(release: Release) -> dict[str, TableFiles]:
+    """The two tables of a release that spectra need, as ``xp`` and ``source``."""
+    layout = release.archive
+    return {
+        "xp": TableFiles(layout.spectra_folder, layout.spectra_file, layout.spectra_parent),
+        "source": TableFiles(layout.sources_folder, layout.sources_file),
+    }
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class ArchiveFile:
-    """One bulk file.
+    """One file of the bulk archive.
 
     Parameters
     ----------
@@ -55,6 +109,11 @@ class ArchiveFile:
     is_verified: bool = field(default=False, compare=False)
 
     @property
+    def pixels(self) -> tuple[int, int]:
+        """First and last level-8 pixel."""
+        return self.first_pixel, self.last_pixel
+
+    @property
     def fingerprint(self) -> str:
         """Name, size and MD5 sum (or CRC-32): equal for equal files."""
         return f"{self.name} {self.n_bytes} {self.md5 or self.trailer}"
@@ -62,7 +121,7 @@ class ArchiveFile:
 
 @dataclass(frozen=True, order=True, slots=True)
 class FilePair:
-    """A spectrum file and the GaiaSource file of the same range: the unit of ingest."""
+    """A spectrum file and the source file of the same range: the unit of ingest."""
 
     spectra: ArchiveFile
     sources: ArchiveFile
@@ -106,92 +165,106 @@ class Archive:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def open_archive(url: str, *, allow_unpaired: bool = False) -> Archive:
+def open_archive(url: str, *, release: Release = DR3, allow_unpaired: bool = False) -> Archive:
     """List an archive and pair its files.
 
     Parameters
     ----------
     url
-        Folder or URL holding ``xp_continuous_mean_spectrum/`` and ``gaia_source/``.  Over http,
-        where nothing can be listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+        Folder or URL holding the folders of spectra and sources.  Over http, where nothing can be
+        listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+    release
+        What folders and files are called.
     allow_unpaired
-        Whether a spectrum file may lack its GaiaSource file; it is paired with the name of the file
+        Whether a spectrum file may lack its source file; it is paired with the name of the file
         that should be there.
 
     Raises
     ------
     NotFoundError
-        The folders are not there, or a spectrum file has no GaiaSource file of its range.
+        The folders are not there, or a spectrum file has no source file of its range.
+    InvalidInputError
+        A file is in the folder of the other table.
     """
-    storage = Storage(url)
-    spectra = _list_spectra(storage)
-    sources = {
-        (file.first_pixel, file.last_pixel): file for file in list_table(storage, SOURCE_FOLDER)
+    storage, tables = Storage(url), tables_of(release)
+    origin, spectra = find_table(storage, "xp", release)
+    if origin != storage:
+        parent = tables["xp"].parent
+        spectra = [replace(file, name=f"{parent}/{file.name}") for file in spectra]
+    sources = {file.pixels: file for file in find_table(storage, "source", release)[1]}
+    missing = [file.pixels for file in spectra if file.pixels not in sources]
+    absent = {
+        pixels: ArchiveFile(tables["source"].key(*pixels), *pixels, 0, "") for pixels in missing
     }
-    missing = [file for file in spectra if (file.first_pixel, file.last_pixel) not in sources]
-    if allow_unpaired:
-        sources |= {(file.first_pixel, file.last_pixel): _absent_sources(file) for file in missing}
-    elif missing:
-        names = ", ".join(_absent_sources(file).name.rpartition("/")[2] for file in missing[:3])
+    if absent and not allow_unpaired:
+        names = ", ".join(file.name.rpartition("/")[2] for file in list(absent.values())[:3])
         raise NotFoundError(
-            f"{storage.url}/{SOURCE_FOLDER} lacks {names}{' ...' if len(missing) > 3 else ''}, the"
-            f" source table of {len(missing)} spectrum file{'s' * (len(missing) > 1)}",
-            "Fetch it from the archive's gaia_source folder",
+            f"{storage.url}/{tables['source'].folder} lacks {names}{' ...' * (len(absent) > 3)},"
+            f" the source table of {len(absent)} spectrum file{'s' * (len(absent) > 1)}",
+            f"Fetch it from the archive's {tables['source'].folder} folder",
         )
-    pairs = tuple(FilePair(file, sources[file.first_pixel, file.last_pixel]) for file in spectra)
-    return Archive(storage, pairs)
+    sources |= absent
+    return Archive(storage, tuple(FilePair(file, sources[file.pixels]) for file in spectra))
 
 
-def _absent_sources(spectra: ArchiveFile) -> ArchiveFile:
-    first, last = spectra.first_pixel, spectra.last_pixel
-    return ArchiveFile(
-        f"{SOURCE_FOLDER}/GaiaSource_{first:06d}-{last:06d}.csv.gz", first, last, 0, ""
+def find_table(storage: Storage, table: str, release: Release) -> tuple[Storage, list[ArchiveFile]]:
+    """The place that holds a table's folder, and the files in it, sorted by range.
+
+    Parameters
+    ----------
+    storage
+        The archive; on ESA's own server the spectra are one folder deeper.
+    table
+        ``xp`` or ``source``.
+    release
+        What folders and files are called.
+
+    Returns
+    -------
+    Storage, list of ArchiveFile
+        Names are relative to the place.  Over http the files are those in ``_MD5SUM.txt``, of
+        unknown size.
+
+    Raises
+    ------
+    NotFoundError
+        There is no file of the table.
+    InvalidInputError
+        A file is in the folder of the other table.
+    """
+    names = tables_of(release)
+    parent = names[table].parent
+    for origin in (storage, storage / parent) if parent else (storage,):
+        if files := _list_table(origin, names[table], names.values()):
+            return origin, files
+    raise NotFoundError(
+        f"{storage.url}/{names[table].folder} holds no archive file of {release}",
+        f"Give the folder that contains {' and '.join(f'{each.folder}/' for each in names.values())}",
     )
 
 
-def _list_spectra(storage: Storage) -> list[ArchiveFile]:
-    """The spectrum files; ESA's own server keeps them one folder deeper, below
-    ``Spectroscopy/``.
-    """
-    try:
-        return list_table(storage, XP_FOLDER)
-    except NotFoundError:
-        try:
-            return list_table(storage, f"Spectroscopy/{XP_FOLDER}")
-        except NotFoundError:
-            pass
-        raise
-
-
-def list_table(storage: Storage, folder: str) -> list[ArchiveFile]:
-    """The files of one table's folder, sorted by range; over http those in its ``_MD5SUM.txt``, of
-    unknown size.
-    """
-    sums = md5_sums(storage, folder)
+def _list_table(
+    storage: Storage, table: TableFiles, tables: Iterable[TableFiles]
+) -> list[ArchiveFile]:
+    sums = md5_sums(storage, table.folder)
     sizes = dict.fromkeys(sums, 0)
     if not storage.url.startswith("http"):
-        sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in storage.list(folder).items()}
+        listed = storage.list(table.folder)
+        sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in listed.items()}
     verified = verified_sums(storage.url) if storage.is_local else {}
     files = []
     for name, n_bytes in sizes.items():
-        match = NAME.fullmatch(name)
-        if match is None:
+        pixels = table.pixels(name)
+        if pixels is None:
+            if any(other.pixels(name) for other in tables):
+                raise InvalidInputError(
+                    f"{storage.url}/{table.folder}/{name} is in the wrong folder",
+                    f"Only {table.prefix} files here",
+                )
             continue
-        expected = "XpContinuousMeanSpectrum" if folder.endswith(XP_FOLDER) else "GaiaSource"
-        if match["table"] != expected:
-            raise InvalidInputError(
-                f"{storage.url}/{folder}/{name} is in the wrong folder",
-                f"Only {expected} files here",
-            )
-        first, last = int(match["first"]), int(match["last"])
-        key, md5 = f"{folder}/{name}", sums.get(name, "")
+        key, md5 = f"{table.folder}/{name}", sums.get(name, "")
         is_verified = bool(md5) and verified.get(key) == md5
-        files.append(ArchiveFile(key, first, last, n_bytes, md5, is_verified=is_verified))
-    if not files:
-        raise NotFoundError(
-            f"{storage.url}/{folder} holds no archive file",
-            "Give the folder that contains xp_continuous_mean_spectrum/ and gaia_source/",
-        )
+        files.append(ArchiveFile(key, *pixels, n_bytes, md5, is_verified=is_verified))
     with ThreadPoolExecutor(16) as threads:
         files = list(threads.map(lambda file: _with_trailer(storage, file), files))
     return sorted(files, key=lambda file: file.first_pixel)
@@ -206,7 +279,7 @@ def _with_trailer(storage: Storage, file: ArchiveFile) -> ArchiveFile:
 def md5_sums(storage: Storage, folder: str) -> dict[str, str]:
     """Hex digest by file name, from the folder's ``_MD5SUM.txt``; empty if there is none."""
     try:
-        text = storage.read(f"{folder}/_MD5SUM.txt").decode()
+        text = storage.read(f"{folder}/{SUMS}").decode()
     except NotFoundError:
         return {}
     sums = {}

@@ -13,6 +13,7 @@ import numpy as np
 from xpscale.archive.ecsv import EcsvChunk, EcsvReader
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +62,9 @@ class ParsedSpectra:
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
-def parse_spectra(stream: BinaryIO, name: str, *, correlations: bool = False) -> ParsedSpectra:
+def parse_spectra(
+    stream: BinaryIO, name: str, *, correlations: bool = False, release: Release = DR3
+) -> ParsedSpectra:
     """Read one spectrum file.
 
     Parameters
@@ -72,14 +75,20 @@ def parse_spectra(stream: BinaryIO, name: str, *, correlations: bool = False) ->
         What to call it in errors.
     correlations
         Whether to read the correlations, too: 12 kB a source in memory.
+    release
+        What the columns are called.
 
     Raises
     ------
     InvalidInputError
         The file is damaged or of another table, or a row's arrays have an unexpected length.
     """
+    arrays = _ARRAYS + _CORRELATIONS * correlations
     reader = EcsvReader(
-        stream, name, integers=["source_id"], arrays=_ARRAYS + _CORRELATIONS * correlations
+        stream,
+        name,
+        integers=[release.column("source_id")],
+        arrays=[(release.column(column), width) for column, width in arrays],
     )
     chunks, of_chunks = [], []
     for chunk in reader.chunks():

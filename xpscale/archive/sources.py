@@ -1,6 +1,4 @@
-"""What a spectrum needs from its ``gaia_source`` file: position and mean G flux, matched by
-source_id.
-"""
+"""What a spectrum needs from its source file: position and mean G flux, by ``source_id``."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from xpscale.archive.ecsv import EcsvReader
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,16 +41,40 @@ class MatchedSources:
     n_rows: int
 
 
-def match_sources(stream: BinaryIO, name: str, source_id: NDArray[np.int64]) -> MatchedSources:
-    """Look up ``source_id`` (N,) in one GaiaSource file, in one pass and without holding the file.
+def match_sources(
+    stream: BinaryIO, name: str, source_id: NDArray[np.int64], *, release: Release = DR3
+) -> MatchedSources:
+    """Look up sources in one source file, in one pass and without holding the file.
 
     A source that stands in the file twice counts with its first row.
+
+    Parameters
+    ----------
+    stream
+        The ``.csv.gz`` file, open for reading.
+    name
+        What to call it in errors.
+    source_id
+        Gaia identifiers to look up, with shape (N,), in any order.
+    release
+        What the columns are called.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged or of another table.
     """
     order = np.argsort(source_id, kind="stable")
     wanted = source_id[order]
     values = np.full((len(wanted), len(_COLUMNS)), np.nan)
     found = np.zeros(len(wanted), bool)
-    reader = EcsvReader(stream, name, integers=["source_id"], floats=_COLUMNS, only=wanted)
+    reader = EcsvReader(
+        stream,
+        name,
+        integers=[release.column("source_id")],
+        floats=[release.column(column) for column in _COLUMNS],
+        only=wanted,
+    )
     for chunk in reader.chunks():
         slots, rows = np.unique(np.searchsorted(wanted, chunk.integers[:, 0]), return_index=True)
         fresh = ~found[slots]

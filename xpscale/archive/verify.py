@@ -5,24 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from xpscale.archive.download import Progress
-from xpscale.archive.download_plan import TABLES
-from xpscale.archive.files import BLOCK_BYTES, NAME, SOURCE_FOLDER, XP_FOLDER, md5_sums
+from xpscale.archive.files import BLOCK_BYTES, SUMS, TableFiles, md5_sums, tables_of
 from xpscale.archive.verified import note_verified
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.release import DR3, Release
 from xpscale.sky import ARCHIVE_ORDER
 from xpscale.storage import Storage
 
 __all__ = ["ArchiveCheck", "verify_archive"]
 
-SUMS = "_MD5SUM.txt"
 N_PIXELS = 12 * 4**ARCHIVE_ORDER
-TABLE_NAMES = {XP_FOLDER: "XpContinuousMeanSpectrum", SOURCE_FOLDER: "GaiaSource"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,11 @@ class ArchiveCheck:
 
 
 def verify_archive(
-    url: str, *, n_threads: int = 4, progress: Callable[[Progress], object] | None = None
+    url: str,
+    *,
+    release: Release = DR3,
+    n_threads: int = 4,
+    progress: Callable[[Progress], object] | None = None,
 ) -> ArchiveCheck:
     """Read a whole archive and verify it.
 
@@ -59,6 +61,8 @@ def verify_archive(
     ----------
     url
         Local folder or ``s3://`` prefix.
+    release
+        What folders and files are called.
     n_threads
         Files read at a time.
     progress
@@ -74,26 +78,34 @@ def verify_archive(
     storage = Storage(url)
     if storage.url.startswith("http"):
         raise InvalidInputError(f"{url} cannot be listed", "Fetch it; that verifies every file")
-    found = {folder: _names(storage, folder) for folder in TABLES.values()}
+    tables = tables_of(release).values()
+    found = {table.folder: _names(storage, table.folder) for table in tables}
     sums = {folder: md5_sums(storage, folder) for folder in found}
     files = {
-        f"{folder}/{name}": n_bytes
-        for folder, names in found.items()
-        for name, n_bytes in names.items()
-        if _range(folder, name) is not None
+        f"{table.folder}/{name}": n_bytes
+        for table in tables
+        for name, n_bytes in found[table.folder].items()
+        if _range(table, name) is not None
     }
     if not files and not any(sums.values()):
         raise NotFoundError(
-            f"{storage.url} holds no archive file", f"Give the folder that contains {XP_FOLDER}/"
+            f"{storage.url} holds no archive file of {release}",
+            f"Give the folder that contains {release.archive.spectra_folder}/",
         )
     problems = [
         problem
-        for folder in found
-        for problem in _name_problems(folder, found[folder], sums[folder])
+        for table, other in _with_others(tables)
+        for problem in _name_problems(table, other, found[table.folder], sums[table.folder])
     ]
-    n_pairs, unpaired = _pairs(files)
+    n_pairs, unpaired = _pairs(tables, files)
     problems += unpaired + _wrong_sums(storage, files, sums, n_threads, progress)
     return ArchiveCheck(storage.url, len(files), n_pairs, sum(files.values()), tuple(problems))
+
+
+def _with_others(tables: Iterable[TableFiles]) -> list[tuple[TableFiles, TableFiles]]:
+    """Each of the two tables, with the other one."""
+    spectra, sources = tables
+    return [(spectra, sources), (sources, spectra)]
 
 
 def _names(storage: Storage, folder: str) -> dict[str, int]:
@@ -102,59 +114,57 @@ def _names(storage: Storage, folder: str) -> dict[str, int]:
     }
 
 
-def _range(folder: str, name: str) -> tuple[int, int] | None:
+def _range(table: TableFiles, name: str) -> tuple[int, int] | None:
     """The range of pixels in a name that is right for its folder."""
-    match = NAME.fullmatch(name)
-    if match is None or match["table"] != TABLE_NAMES[folder]:
-        return None
-    first, last = int(match["first"]), int(match["last"])
+    first, last = table.pixels(name) or (1, 0)
     return (first, last) if first <= last < N_PIXELS else None
 
 
-def _name_problems(folder: str, names: dict[str, int], sums: dict[str, str]) -> Iterator[str]:
+def _name_problems(
+    table: TableFiles, other: TableFiles, names: dict[str, int], sums: dict[str, str]
+) -> Iterator[str]:
+    folder = table.folder
     if not names:
         yield f"{folder}/ is missing"
         return
     if not sums:
         yield f"{folder}/{SUMS} is missing or empty: nothing in there can be verified"
-    ranges = []
     for name in names:
-        match, pixels = NAME.fullmatch(name), _range(folder, name)
-        if pixels is not None:
-            ranges.append((pixels, name))
-        elif match and match["table"] != TABLE_NAMES[folder]:
+        if other.pixels(name):
             yield f"{folder}/{name} is in the wrong folder"
-        elif match:
+        elif table.pixels(name) and not _range(table, name):
             yield f"{folder}/{name} has no range of pixels within 0-{N_PIXELS - 1} in its name"
-        elif NAME.fullmatch(name.removesuffix(".part")):
+        elif table.pixels(name.removesuffix(".part")) and name.endswith(".part"):
             yield f"{folder}/{name} is an unfinished download"
-        elif name != SUMS:
+        elif not table.pixels(name) and name != SUMS:
             yield f"{folder}/{name} is not named as an archive file"
-    for (one, name), (other, next_name) in pairwise(sorted(ranges)):
-        if other[0] <= one[1]:
+    ranges = sorted((pixels, name) for name in names if (pixels := _range(table, name)))
+    for (one, name), (following, next_name) in pairwise(ranges):
+        if following[0] <= one[1]:
             yield (
                 f"{folder}/{name} and {next_name} overlap in pixels"
-                f" {other[0]}-{min(one[1], other[1])}"
+                f" {following[0]}-{min(one[1], following[1])}"
             )
     for name in sums:
-        if name not in names and NAME.fullmatch(name):
+        if name not in names and (table.pixels(name) or other.pixels(name)):
             yield f"{folder}/{name} is missing: {SUMS} lists it"
 
 
-def _pairs(files: dict[str, int]) -> tuple[int, list[str]]:
+def _pairs(tables: Iterable[TableFiles], files: dict[str, int]) -> tuple[int, list[str]]:
     """The number of complete pairs, and what the others lack."""
     ranges = {
-        folder: {_range(folder, key.split("/")[1]) for key in files if key.startswith(f"{folder}/")}
-        for folder in TABLE_NAMES
+        table.folder: {_range(table, key.removeprefix(f"{table.folder}/")) for key in files}
+        - {None}
+        for table in tables
     }
     problems = []
-    for folder, other in ((XP_FOLDER, SOURCE_FOLDER), (SOURCE_FOLDER, XP_FOLDER)):
-        alone = sorted(pixels for pixels in ranges[folder] - ranges[other] if pixels)
-        # a table that is absent altogether is one problem, named before
-        for first, last in alone if ranges[other] else ():
-            name = f"{TABLE_NAMES[folder]}_{first:06d}-{last:06d}.csv.gz"
-            problems.append(f"{folder}/{name} has no partner in {other}/")
-    return len(ranges[XP_FOLDER] & ranges[SOURCE_FOLDER]), problems
+    for table, other in _with_others(tables):
+        alone = sorted(filter(None, ranges[table.folder] - ranges[other.folder]))
+        if ranges[other.folder]:  # a folder without any file was named before
+            problems += [
+                f"{table.key(*pixels)} has no partner in {other.folder}/" for pixels in alone
+            ]
+    return len(set.intersection(*ranges.values())), problems
 
 
 def _wrong_sums(

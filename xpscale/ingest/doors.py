@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.archive.datalink import column_names, is_other_product, member_names
-from xpscale.archive.files import NAME, XP_FOLDER
+from xpscale.archive.files import tables_of
 from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.forecast.ingest import XP_BYTES_PER_ROW
@@ -30,6 +30,7 @@ from xpscale.ingest import plan as archive_plan
 from xpscale.ingest.build import Pieces, ingest_pieces
 from xpscale.ingest.pieces import ParquetPiece, StageParquet, StageTable, TablePiece
 from xpscale.ingest.plan import IngestPlan
+from xpscale.release import DR3
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.storage import Storage
 from xpscale.store.open import open_parquet
@@ -138,8 +139,9 @@ def plan_ingest(
         It cannot be ingested as it is; the message says what is missing.
     """
     storage, files = _listing(source_url, sources)
+    xp = tables_of(DR3)["xp"]
     if storage.url.startswith("http") or any(
-        NAME.fullmatch(key.removeprefix(f"{XP_FOLDER}/")) for key in files
+        xp.pixels(key.removeprefix(f"{xp.folder}/")) for key in files
     ):
         if sources:
             raise InvalidInputError(
