@@ -26,7 +26,7 @@ class Flux:
     scatter: np.ndarray
 
 
-def batch(ids, coefficients, errors):
+def batch(ids, coefficients, errors, bands=None):
     zeros = np.zeros(len(ids))
     return SpectraBatch(
         np.array(ids),
@@ -35,7 +35,7 @@ def batch(ids, coefficients, errors):
         zeros + 1,
         coefficients.astype("f4"),
         errors.astype("f4"),
-        Bands(55, 55),
+        bands or Bands(coefficients.shape[1] // 2, coefficients.shape[1] // 2),
     )
 
 
@@ -45,7 +45,9 @@ def test_residuals_are_in_units_of_error_and_scatter_together():
     observed = batch(
         [22, 11], mean[::-1] * 1.1, mean[::-1] * 0.04
     )  # another order: matched by source_id
-    _, axes = spectra(model, observed, labels=["a dwarf", "a giant"])
+    _, axes = spectra(
+        model, observed, labels=["a dwarf", "a giant"], provenance={"release": "Gaia DR3"}
+    )
     assert axes.shape == (2, 2)
     for i in range(2):
         residual = axes[i, 1].lines[1].get_ydata()
@@ -68,6 +70,26 @@ def test_flux_panels_say_their_power_of_ten():
     shown = [text.get_text() for text in fig.legends[0].texts]
     assert shown == ["intrinsic scatter", "observed", "reconstruction"]
     np.testing.assert_allclose(axes[0, 0].lines[1].get_ydata(), flux[0] / 1e-16)
+
+
+@pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)
+def test_ticks_start_again_where_rp_begins(bands):
+    values = np.ones((1, bands.n_coefficients))
+    model = Coefficients(np.array([1]), values, values)
+    observed = batch([1], values, values, bands)
+    for how in ({"bands": bands}, {"observed": observed}):
+        _, axes = spectra(model, **how)
+        bottom = axes[-1, 1]
+        shown = [text.get_text() for text in bottom.get_xticklabels()]
+        ticks = dict(zip(bottom.get_xticks().tolist(), shown, strict=True))
+        assert ticks[0] == ticks[bands.n_bp] == "0"
+        assert ticks[bands.n_bp + 10] == "10"
+        assert list(axes[0, 0].lines[-1].get_xdata()) == [bands.n_bp - 0.5] * 2
+        assert axes[0, 0].get_title(loc="left") == "Gaia 1"
+    _, axes = spectra(model)  # nobody knows where RP begins
+    assert "BP" not in axes[-1, 1].get_xlabel()
+    with pytest.raises(InvalidInputError, match="55 BP \\+ 55 RP"):
+        spectra(model, bands=Bands(55, 55))
 
 
 def test_mistakes():

@@ -183,6 +183,19 @@ def test_colours_are_those_of_real_stars():
     assert np.abs(np.median(magnitude - np.array(table["phot_g_mean_mag"]))) < 0.01
 
 
+@pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)
+def test_colours_and_cells_are_those_of_the_same_stars_with_more_coefficients(bands):
+    whole, narrow = (Universe(2_000, 3, bands=each).spectra() for each in (Bands(55, 55), bands))
+    for expected, found in zip(
+        colour_and_magnitude(whole), colour_and_magnitude(narrow), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    cells = ColourMagnitudeCells()
+    np.testing.assert_array_equal(cells.of(None, narrow), cells.of(None, whole))
+    samples = [draw_sample(MemoryReader(batch), 300, "density") for batch in (whole, narrow)]
+    assert drawn_ids(samples[0]) == drawn_ids(samples[1])
+
+
 def test_every_usable_object_has_a_cell():
     spectra = planted(6)
     spectra.coefficients[0, :6], spectra.coefficients[1, 6:] = -1, -1  # no light in BP, none in RP

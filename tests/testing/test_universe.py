@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.sky import healpix_29, source_id_pixel
 from xpscale.testing.sky_density import galactic_deg
@@ -52,6 +53,17 @@ def test_rows_do_not_depend_on_chunking(universe, spectra):
     assert np.array_equal(again.coefficients, spectra.coefficients[-len(again) :])
     other = Universe(20_000, seed=8).spectra()
     assert not np.isin(other.source_id, spectra.source_id).any()
+
+
+@pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)
+def test_fewer_coefficients_are_the_first_ones_of_the_same_stars(bands):
+    whole = Universe(500, seed=7).spectra()
+    narrow = Universe(500, seed=7, bands=bands).spectra()
+    for name in ("coefficients", "coefficient_errors"):
+        kept, full = getattr(narrow, name), getattr(whole, name)
+        np.testing.assert_array_equal(kept[:, bands.bp], full[:, : bands.n_bp])
+        rp = full[:, whole.bands.rp]
+        np.testing.assert_array_equal(kept[:, bands.rp], rp[:, : bands.n_rp])
 
 
 def test_spectra_scatter_about_the_truth_as_their_errors_and_scatter_say(spectra, truth):

@@ -149,17 +149,13 @@ def score(
         scatter_ratio_range=(float(low), float(high)),
         scatter_within=(int((np.abs(known - 1) <= 0.1).sum()), len(known)),
         scatter_ratios={
-            _name(j, len(ratios)): float(ratios[j])
+            model.bands.label(j): float(ratios[j])
             for j in np.flatnonzero(np.isfinite(ratios)).tolist()
         },
         alpha_mcc=alpha_mcc,
         encoded_per_s=encoded_per_s(model, batch),
         trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
     )
-
-
-def _name(j: int, n_coefficients: int) -> str:
-    return f"{'RP' if j >= n_coefficients // 2 else 'BP'} {j % (n_coefficients // 2)}"
 
 
 def by_magnitude(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:

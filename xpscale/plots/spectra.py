@@ -10,13 +10,13 @@ than the last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.ticker import NullLocator
 
 from xpscale.errors import InvalidInputError
+from xpscale.plots.curves import Coefficients, Curves, Sampled, curves_of
 from xpscale.plots.style import BLACK, BLUE, GREY, VERMILION, credit, headline, style
 
 if TYPE_CHECKING:
@@ -24,65 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
+    from xpscale.bands import Bands
     from xpscale.types import SpectraBatch
 
-__all__ = ["Coefficients", "Sampled", "spectra"]
-
-
-class Coefficients(Protocol):
-    """Spectra as basis coefficients in electron/s, as `xpscale.query.reconstruct.Spectra`."""
-
-    @property
-    def source_id(self) -> NDArray[np.int64]:
-        """With shape (N,)."""
-        ...
-
-    @property
-    def mean(self) -> NDArray[Any]:
-        """With shape (N, C)."""
-        ...
-
-    @property
-    def scatter(self) -> NDArray[Any]:
-        """With shape (N, C)."""
-        ...
-
-
-class Sampled(Protocol):
-    """Spectra as flux in W m-2 nm-1, as `xpscale.query.wavelength.SampledSpectra`."""
-
-    @property
-    def source_id(self) -> NDArray[np.int64]:
-        """With shape (N,)."""
-        ...
-
-    @property
-    def wavelength_nm(self) -> NDArray[np.float64]:
-        """With shape (W,)."""
-        ...
-
-    @property
-    def flux(self) -> NDArray[np.float64]:
-        """With shape (N, W)."""
-        ...
-
-    @property
-    def scatter(self) -> NDArray[np.float64]:
-        """With shape (N, W)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Curves:
-    """One star: abscissa (W,), reconstruction and its scatter (W,), observation and its error (W,)
-    or ``None``.
-    """
-
-    x: NDArray[Any]
-    mean: NDArray[Any]
-    scatter: NDArray[Any]
-    observed: NDArray[Any] | None
-    error: NDArray[Any] | None
+__all__ = ["spectra"]
 
 
 def spectra(
@@ -91,7 +36,7 @@ def spectra(
     *,
     labels: Sequence[str] | None = None,
     provenance: dict[str, str] | None = None,
-    n_bp: int | None = None,
+    bands: Bands | None = None,
     max_stars: int = 5,
     figure: Figure | SubFigure | None = None,
 ) -> tuple[Figure | SubFigure, NDArray[Any]]:
@@ -105,11 +50,13 @@ def spectra(
         Observations in the same representation (flux: `xpscale.query.wavelength.sample_batch`),
         matched by source_id; a star without one is drawn without.
     labels
-        A few words a star, such as its labels, in the order of ``model``.
+        A few words for each star, such as its labels, in the order of ``model``.
     provenance
-        May name ``model_id`` and ``snapshot``, for the title.
-    n_bp
-        Number of BP coefficients; by default half of all.
+        May name ``model_id`` and ``snapshot``, for the title, and the ``release`` whose
+        identifiers these are.
+    bands
+        Of spectra as coefficients: the numbers of BP and RP coefficients; by default those of
+        ``model`` or ``observed``, if they know them.  Without them columns are only numbered.
     max_stars
         How many of ``model`` to draw, from the first.
     figure
@@ -119,6 +66,12 @@ def spectra(
     -------
     figure, axes
         Axes with shape (N, 2): spectrum and residuals of each star.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no star to draw; model and observation are not of one kind or width; or the bands
+        are not those of the coefficients.
     """
     n = min(len(model.source_id), max_stars)
     if n == 0:
@@ -134,15 +87,20 @@ def spectra(
             2 * n, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios}
         )
         axes: NDArray[Any] = rows.reshape(n, 2)
+        release = (provenance or {}).get("release") or "Gaia"
         for i in range(n):
-            curves = _curves(model, observed, i)
-            exponent = _spectrum(axes[i, 0], curves, is_flux=_is_sampled(model))
+            curves = curves_of(model, observed, i)
+            exponent = _spectrum(axes[i, 0], curves, is_flux=isinstance(model, Sampled))
             _residuals(axes[i, 1], curves, 10.0**exponent)
-            name = f"Gaia DR3 {model.source_id[i]}"
+            name = f"{release} {model.source_id[i]}"
             axes[i, 0].set_title(
                 name if labels is None else f"{name}    {labels[i]}", fontsize=8, pad=3
             )
-        _abscissa(axes, model, n_bp)
+        if isinstance(model, Sampled):
+            _wavelength_axis(axes[-1, 1], model.wavelength_nm)
+        else:
+            known = bands or getattr(model, "bands", None) or getattr(observed, "bands", None)
+            _coefficient_axis(axes, model.mean.shape[1], known)
         legend = max(
             (ax.get_legend_handles_labels() for ax in axes[:, 0]),
             key=lambda entries: len(entries[0]),
@@ -154,37 +112,7 @@ def spectra(
     return figure, axes
 
 
-def _is_sampled(model: Any) -> bool:
-    return hasattr(model, "wavelength_nm")
-
-
-def _curves(model: Any, observed: Any, i: int) -> _Curves:
-    """What to draw of star i of the model."""
-    sampled = _is_sampled(model)
-    mean = np.asarray((model.flux if sampled else model.mean)[i], np.float64)
-    x = model.wavelength_nm if sampled else np.arange(len(mean))
-    scatter = np.asarray(model.scatter[i], np.float64)
-    if observed is None:
-        return _Curves(x, mean, scatter, None, None)
-    if sampled != _is_sampled(observed):
-        raise InvalidInputError(
-            "reconstruction and observation are not both flux or both coefficients",
-            "Sample both: spectra.at_wavelengths() and sample_batch(batch)",
-        )
-    row = np.flatnonzero(np.asarray(observed.source_id) == model.source_id[i])
-    if len(row) == 0:
-        return _Curves(x, mean, scatter, None, None)
-    values = np.asarray((observed.flux if sampled else observed.coefficients)[row[0]], np.float64)
-    if values.shape != mean.shape:
-        raise InvalidInputError(
-            f"the observation has {len(values)} values, the reconstruction {len(mean)}"
-        )
-    errors = observed.scatter if sampled else observed.coefficient_errors
-    error = np.zeros_like(mean) if errors is None else np.asarray(errors[row[0]], np.float64)
-    return _Curves(x, mean, scatter, values, error)
-
-
-def _spectrum(ax: Axes, curves: _Curves, *, is_flux: bool) -> int:
+def _spectrum(ax: Axes, curves: Curves, *, is_flux: bool) -> int:
     """Observation, reconstruction and band; returns the power of ten that was taken out of the
     flux.
     """
@@ -248,7 +176,7 @@ def _power_of_ten(value: float, _: float | None = None) -> str:
     return f"${sign}10^{{{round(np.log10(abs(value)))}}}$" if value else "0"
 
 
-def _residuals(ax: Axes, curves: _Curves, unit: float) -> None:
+def _residuals(ax: Axes, curves: Curves, unit: float) -> None:
     """Observed minus reconstructed in units of their standard deviation, error and scatter
     together.
     """
@@ -268,17 +196,26 @@ def _residuals(ax: Axes, curves: _Curves, unit: float) -> None:
     ax.set(ylim=(-reach, reach), ylabel="residual\n[$\\sigma$]")
 
 
-def _abscissa(axes: NDArray[Any], model: Any, n_bp: int | None) -> None:
+def _wavelength_axis(bottom: Axes, wavelength_nm: NDArray[np.float64]) -> None:
+    bottom.set_xlabel("wavelength [nm]")
+    bottom.set_xlim(float(wavelength_nm[0]), float(wavelength_nm[-1]))
+
+
+def _coefficient_axis(axes: NDArray[Any], n_coefficients: int, bands: Bands | None) -> None:
+    """Ticks at every tenth coefficient of a band, and a line between the bands."""
     bottom = axes[-1, 1]
-    if _is_sampled(model):
-        bottom.set_xlabel("wavelength [nm]")
-        bottom.set_xlim(float(model.wavelength_nm[0]), float(model.wavelength_nm[-1]))
-        return
-    n_coefficients = model.mean.shape[1]
-    n_bp = n_coefficients // 2 if n_bp is None else n_bp
-    ticks = [*range(0, n_bp, 10), *range(n_bp, n_coefficients, 10)]
-    bottom.set_xticks(ticks, [str(t if t < n_bp else t - n_bp) for t in ticks])
-    bottom.set_xlabel("index of the coefficient: BP, then RP")
     bottom.set_xlim(-1, n_coefficients)
+    if bands is None:
+        bottom.set_xlabel("index of the coefficient")
+        return
+    if bands.n_coefficients != n_coefficients:
+        raise InvalidInputError(
+            f"the spectra have {n_coefficients} coefficients, not {bands}",
+            "Give the bands of these spectra",
+        )
+    columns = np.arange(n_coefficients)
+    ticks = [*columns[bands.bp][::10].tolist(), *columns[bands.rp][::10].tolist()]
+    bottom.set_xticks(ticks, [bands.label(tick).split()[1] for tick in ticks])
+    bottom.set_xlabel("index of the coefficient: BP, then RP")
     for ax in axes.flat:
-        ax.axvline(n_bp - 0.5, color=BLACK, lw=0.6, ls=(0, (2, 2)))
+        ax.axvline(bands.n_bp - 0.5, color=BLACK, lw=0.6, ls=(0, (2, 2)))

@@ -122,6 +122,7 @@ class Catalog:
             "catalog": self.storage.url,
             "snapshot": str(self.snapshot.number),
             "model_id": self.model_id,
+            "release": self.manifest.identity.release,
             "software": f"xpscale {version('xpscale')}",
             "credit": CREDIT,
         }

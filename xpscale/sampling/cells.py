@@ -141,15 +141,22 @@ def colour_and_magnitude(batch: SpectraBatch) -> tuple[NDArray[np.float64], NDAr
 
     The colour is infinite where a band has no light; such objects go to the outermost cells.
     """
-    n_bp = batch.n_coefficients // 2
-    bp = batch.coefficients[:, : len(BP_WEIGHTS)] @ np.array(BP_WEIGHTS)
-    rp = batch.coefficients[:, n_bp : n_bp + len(RP_WEIGHTS)] @ np.array(RP_WEIGHTS)
+    bp = _band_flux(batch.coefficients[:, batch.bands.bp], BP_WEIGHTS)
+    rp = _band_flux(batch.coefficients[:, batch.bands.rp], RP_WEIGHTS)
     with np.errstate(divide="ignore", invalid="ignore"):
         colour = -2.5 * np.log10(bp / rp) + (BP_ZERO_POINT - RP_ZERO_POINT)
         magnitude = G_ZERO_POINT - 2.5 * np.log10(batch.phot_g_mean_flux)
     colour[rp <= 0] = -np.inf
     colour[bp <= 0] = np.inf
     return colour, magnitude
+
+
+def _band_flux(
+    coefficients: NDArray[np.float32], weights: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Flux in one band in electron/s, with shape (N,), from its coefficients, with shape (N, n)."""
+    n = min(len(weights), coefficients.shape[1])
+    return np.asarray(coefficients[:, :n] @ np.array(weights[:n]))
 
 
 def _step(values: NDArray[np.float64], start: float, width: float, n: int) -> NDArray[np.int64]:

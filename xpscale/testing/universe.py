@@ -180,8 +180,9 @@ class Universe:
         )
         errors = starlight.coefficient_errors(rng, labels.phot_g_mean_mag)[:, self._columns] * scale
         # Scatter and noise are independent Gaussians: one draw with the sum of the variances stands
-        # for both.
-        coefficients = rng.standard_normal(errors.shape, dtype=np.float32)
+        # for both.  It is made for all columns, so that a star does not depend on the bands.
+        shape = (len(pixel), starlight.BANDS.n_coefficients)
+        coefficients = rng.standard_normal(shape, dtype=np.float32)[:, self._columns]
         coefficients *= np.sqrt(truth.scatter**2 + errors**2)
         coefficients += truth.coefficients
         return Chunk(
