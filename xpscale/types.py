@@ -246,7 +246,7 @@ class TaskReport:
         )
         return TaskReport(**fields)
 
-    def again(self) -> TaskReport:
+    def as_already_written(self) -> TaskReport:
         """The same report, as seen by a later attempt that found the work done."""
         return (
             replace(self, status=TaskStatus.ALREADY_WRITTEN)
@@ -451,10 +451,27 @@ class SpectraReader(Protocol):
 
 
 class Executor(Protocol):
-    """Runs a function over tasks and yields their reports as they come, in any order."""
+    """Runs a function over tasks and yields their reports as they come, in any order.
+
+    `xpscale.testing.executor_contract` holds what every implementation must do.
+    """
+
+    @property
+    def n_workers(self) -> int:
+        """Worker processes."""
+        ...
 
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
     ) -> Iterator[TaskReport]:
-        """Reports, one a task; a function that raises makes a FAILED report, not an exception."""
+        """Reports, one a task; a function that raises makes a report of a failure, not an
+        exception.
+
+        Parameters
+        ----------
+        function
+            Function of a task.
+        tasks
+            Taken as workers become free, not all in advance.
+        """
         ...

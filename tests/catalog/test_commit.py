@@ -32,7 +32,7 @@ def test_a_manifest_does_not_depend_on_the_history(storage: Storage):
     reports = fill(storage)
     manifest = build_manifest(storage, reports)
     failed = [TaskReport(r.task, TaskStatus.FAILED, error="worker lost") for r in reports]
-    again = [r.again() for r in reports]
+    again = [r.as_already_written() for r in reports]
     for history in (
         reversed(reports),
         [*failed, *reports],

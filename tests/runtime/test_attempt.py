@@ -146,6 +146,27 @@ def test_a_stage_runs_what_is_left_and_tells_everything(ledger):
     assert len(ledger.finished()) == 5
 
 
+def test_a_stage_without_a_ledger_runs_every_task_and_retries_and_hands_over_its_results(pauses):
+    work, taken = Work([TryAgainError("slow down")]), []
+
+    def with_result(task):
+        return replace(work(task), details={"result": task.key.upper()})
+
+    def take(report):
+        taken.append(report.details["result"])
+        return replace(report, details={})
+
+    reports = run_stage(
+        "sum", with_result, [Named("a"), Named("b")], SerialExecutor(), receive=take
+    )
+    assert (taken, len(pauses)) == (["A", "B"], 1)
+    assert {key: (r.status, r.details) for key, r in reports.items()} == {
+        "a": (TaskStatus.WRITTEN, {}),
+        "b": (TaskStatus.WRITTEN, {}),
+    }
+    assert reports["a"].worker
+
+
 def test_an_interrupted_stage_says_what_is_left(ledger):
     tasks, events = [Named(f"t{i}") for i in range(4)], []
 

@@ -12,7 +12,6 @@ from xpscale.errors import NotFoundError, TryAgainError
 from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.executors import dask as dask_module
 from xpscale.runtime.executors.dask import (
-    WINDOW_PER_WORKER,
     DaskExecutor,
     connect,
     local_cluster,
@@ -100,28 +99,6 @@ def test_a_worker_that_dies_when_it_is_asked_is_not_remarked_on_and_a_lost_sched
         for ask in (cluster.remarks, lambda: cluster.n_workers):
             with pytest.raises(TryAgainError, match="connection to the Dask scheduler is lost"):
                 ask()
-
-
-def test_the_window_is_bounded(client, tmp_path):
-    submitted, ended, most = [0], 0, 0
-
-    def tasks():
-        for i in range(60):
-            submitted[0] += 1
-            yield Named(f"t{i}")
-
-    executor = DaskExecutor(client)
-    assert executor.n_workers == 2
-    for report in executor.run(Work(str(tmp_path)), tasks()):
-        assert report.status is TaskStatus.WRITTEN
-        most = max(most, submitted[0] - ended)
-        ended += 1
-    assert ended == 60
-    assert most <= WINDOW_PER_WORKER * 2
-
-
-def test_no_tasks_no_reports(client, tmp_path):
-    assert list(DaskExecutor(client).run(Work(str(tmp_path)), [])) == []
 
 
 def test_stopping_half_way_leaves_nothing_running(client, tmp_path):

@@ -23,70 +23,102 @@ from xpscale.errors import (
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
-__all__ = ["RETRY_DELAYS_S", "Attempt", "peak_memory"]
+__all__ = ["RETRY_DELAYS_S", "Attempt", "CatchErrors", "failure_report", "peak_memory"]
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Pauses before a task is tried again after a passing fault; then it has failed."""
+
+PERMANENT = (InvalidInputError, NotFoundError, PermanentError)
+"""Errors that the same input raises every time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A task's function, made safe to run anywhere and any number of times.
 
-    A task that the ledger knows as finished is not run.  Passing faults (`TryAgainError`) are tried
-    again with growing pauses.  Anything else that is raised ends in a report: QUARANTINED if the
-    input cannot be processed at all, else FAILED; ``error`` has the cause.  The report of a
-    finished task is recorded before it is returned, so a task counts as done only if its outputs
-    are there.
+    A task that the ledger knows as finished is not run.  Passing faults (`TryAgainError`) are
+    retried with growing pauses; any other exception becomes a report, see `failure_report`.  The
+    report of a finished task is recorded before it is returned, so a task counts as done only if
+    its outputs are there.
 
     Parameters
     ----------
     function
         Idempotent function of a task.
     ledger
-        Where finished tasks are recorded.
+        Where finished tasks are recorded; ``None`` for a stage whose results are not kept.
     """
 
     function: Callable[[Any], TaskReport]
-    ledger: Ledger
+    ledger: Ledger | None = None
 
     def __call__(self, task: Any) -> TaskReport:
         """The report that stands for this task."""
         started, clock = time.time(), time.perf_counter()
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
-                if found := self.ledger.find(task.key):
-                    return found.again()
-                report = replace(
-                    self.function(task),
-                    started=started,
-                    wall_s=time.perf_counter() - clock,
-                    peak_memory=peak_memory(),
-                    worker=f"{socket.gethostname()}:{os.getpid()}",
-                )
-                return self.ledger.record(report)
+                return self._once(task, started, clock)
             except TryAgainError as error:
-                failure = _failure(task, TaskStatus.FAILED, error)
+                failure = failure_report(task, error)
                 if delay_s is not None:
                     time.sleep(delay_s)
-            except (InvalidInputError, NotFoundError, PermanentError) as error:
-                return _failure(task, TaskStatus.QUARANTINED, error)
-            except (
-                Exception
-            ) as error:  # the rest of the run must go on; the report carries what happened
-                return _failure(task, TaskStatus.FAILED, error)
+            except Exception as error:  # the rest of the run must go on
+                return failure_report(task, error)
         return failure
 
-
-def _failure(task: Any, status: TaskStatus, error: Exception) -> TaskReport:
-    if isinstance(error, XpscaleError):
-        text = str(error)
-    else:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = (
-            f"{type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
+    def _once(self, task: Any, started: float, clock: float) -> TaskReport:
+        if self.ledger and (found := self.ledger.find(task.key)):
+            return found.as_already_written()
+        report = replace(
+            self.function(task),
+            started=started,
+            wall_s=time.perf_counter() - clock,
+            peak_memory=peak_memory(),
+            worker=f"{socket.gethostname()}:{os.getpid()}",
         )
+        return self.ledger.record(report) if self.ledger else report
+
+
+@dataclass(frozen=True, slots=True)
+class CatchErrors:
+    """A function of a task that never raises: an exception becomes a `failure_report`.
+
+    Every executor wraps what it runs in this.
+
+    Parameters
+    ----------
+    function
+        Function of a task.
+    """
+
+    function: Callable[[Any], TaskReport]
+
+    def __call__(self, task: Any) -> TaskReport:
+        """The function's report, or the report of its failure."""
+        try:
+            return self.function(task)
+        except Exception as error:
+            return failure_report(task, error)
+
+
+def failure_report(task: Any, error: BaseException) -> TaskReport:
+    """The report of a task whose function raised.
+
+    Parameters
+    ----------
+    task
+        The task.
+    error
+        What was raised.  Input that can never be processed makes the task QUARANTINED, anything
+        else FAILED; an error that is not xpscale's own is named with the line it came from.
+    """
     details = {"exit_code": error.exit_code if isinstance(error, XpscaleError) else 1}
+    status = TaskStatus.QUARANTINED if isinstance(error, PERMANENT) else TaskStatus.FAILED
+    text = str(error)
+    if not isinstance(error, XpscaleError):
+        text = f"{type(error).__name__}: {text}"
+        if frames := traceback.extract_tb(error.__traceback__):
+            text += f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
     return TaskReport(task.key, status, error=text, details=details)
 
 

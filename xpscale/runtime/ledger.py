@@ -53,7 +53,8 @@ class Ledger:
             return report
         if self.storage.create(self._key("ledger", report.task), report.to_json().encode()):
             return report
-        return TaskReport.from_json(self.storage.read(self._key("ledger", report.task))).again()
+        first = TaskReport.from_json(self.storage.read(self._key("ledger", report.task)))
+        return first.as_already_written()
 
     def finished(self) -> dict[str, TaskReport]:
         """All finished tasks' reports by task key: one listing, then reads in parallel."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from xpscale.runtime.attempt import Attempt
-from xpscale.runtime.events import Callback, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.events import Callback, Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import Executor, Task, TaskReport
 
@@ -20,10 +20,11 @@ def run_stage(
     function: Callable[[Any], TaskReport],
     tasks: Sequence[Task],
     executor: Executor,
-    ledger: Ledger,
+    ledger: Ledger | None = None,
     *,
     callbacks: Iterable[Callback] = (),
     rows: Callable[[Any], int] = lambda _: 0,
+    receive: Callable[[TaskReport], TaskReport] = lambda report: report,
 ) -> dict[str, TaskReport]:
     """Bring every task of a stage to an end, the largest first: so the workers run out of tasks
     together.
@@ -33,17 +34,21 @@ def run_stage(
     stage
         What the stage does, for progress.
     function
-        Idempotent function of a task; its report is recorded in the ledger by `Attempt`.
+        Idempotent function of a task; `Attempt` retries it and records its report.
     tasks
         All tasks of the plan, done or not.
     executor
         Where they run.
     ledger
-        Reports of earlier attempts; its finished tasks are not run again.  Failures are kept there.
+        Reports of earlier attempts; its finished tasks are not run again, and failures are kept
+        there.  ``None`` for a stage whose results are not kept: every task runs.
     callbacks
         Listeners, called with each event in this process.
     rows
         Rows of a task, for their order and for progress.
+    receive
+        Called with every report as it comes in, before the listeners; what it returns is kept.
+        A stage whose reports carry results in ``details`` takes them out here.
 
     Returns
     -------
@@ -52,34 +57,32 @@ def run_stage(
     """
     clock, listeners = time.perf_counter(), list(callbacks)
     sizes = {task.key: rows(task) for task in tasks}
-    reports = {key: report.again() for key, report in ledger.finished().items() if key in sizes}
+    finished = ledger.finished() if ledger else {}
+    reports = {key: finished[key].as_already_written() for key in sizes if key in finished}
     left = [task for task in tasks if task.key not in reports]
     left.sort(key=lambda task: -sizes[task.key])
 
-    def tell(event: Any) -> None:
+    def tell(event: Event) -> None:
         for listener in listeners:
             listener(event)
 
-    n_rows = sum(sizes.values())
-    n_rows_left = sum(sizes[task.key] for task in left)
+    n_rows_done = sum(sizes[key] for key in reports)
     tell(
         RunStarted(
-            stage,
-            len(tasks),
-            n_rows,
-            len(reports),
-            n_rows - n_rows_left,
-            getattr(executor, "n_workers", 1),
+            stage, len(tasks), sum(sizes.values()), len(reports), n_rows_done, executor.n_workers
         )
     )
     try:
         for report in executor.run(Attempt(function, ledger), left):
+            report = receive(report)
             if not report.status.is_done:
                 report = replace(report, details={**report.details, "n_rows": sizes[report.task]})
-                ledger.record(report)
+                if ledger:
+                    ledger.record(report)
             reports[report.task] = report
             tell(TaskEnded(report))
-        ledger.forget_failures()
+        if ledger:
+            ledger.forget_failures()
     finally:
         failed = sum(not report.status.is_done for report in reports.values())
         tell(RunEnded(stage, failed, len(tasks) - len(reports), time.perf_counter() - clock))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
+from xpscale.runtime.attempt import CatchErrors, failure_report
 from xpscale.runtime.executors.window import StalledError, Turnaround, Window, connected
 from xpscale.types import TaskReport, TaskStatus
 
@@ -111,11 +112,13 @@ class DaskExecutor:
     def _window(
         self, function: Callable[[Any], TaskReport], per_worker: int, turnaround: Turnaround
     ) -> Window:
+        safe = CatchErrors(function)
+
         def submit(task: Any, workers: list[str] | None) -> Any:
             # a fresh key: the cluster must not answer from a result of an earlier run
             # a wish, not a demand: workers that were asked for may have left meanwhile
             return self.client.submit(
-                function,
+                safe,
                 task,
                 resources=self.resources or None,
                 workers=workers,
@@ -135,15 +138,15 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
         return outcome
     from distributed.scheduler import KilledWorker
 
-    status, error = TaskStatus.QUARANTINED, str(outcome)
     if isinstance(outcome, KilledWorker):
         error = (
             "the worker process died under it, again and again (out of memory, or a crash in"
             " compiled code)"
         )
-    elif not isinstance(outcome, StalledError):
-        status, error = TaskStatus.FAILED, f"{type(outcome).__name__}: {outcome}"
-    return TaskReport(task.key, status, error=error)
+        return TaskReport(task.key, TaskStatus.QUARANTINED, error=error)
+    if isinstance(outcome, StalledError):
+        return TaskReport(task.key, TaskStatus.QUARANTINED, error=str(outcome))
+    return failure_report(task, outcome)
 
 
 @contextlib.contextmanager

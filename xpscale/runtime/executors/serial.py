@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from xpscale.runtime.attempt import CatchErrors
 from xpscale.types import TaskReport
 
 __all__ = ["SerialExecutor"]
@@ -19,5 +20,4 @@ class SerialExecutor:
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
     ) -> Iterator[TaskReport]:
         """Reports in the order of the tasks."""
-        for task in tasks:
-            yield function(task)
+        yield from map(CatchErrors(function), tasks)

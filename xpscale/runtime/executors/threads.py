@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from xpscale.runtime.attempt import CatchErrors
 from xpscale.types import TaskReport
 
 __all__ = ["ThreadsExecutor"]
@@ -39,12 +40,12 @@ class ThreadsExecutor:
         """Reports in the order in which tasks end; a consumer that stops early waits for those in
         flight.
         """
-        waiting = iter(tasks)
+        waiting, safe = iter(tasks), CatchErrors(function)
         with ThreadPoolExecutor(self.n_threads) as threads:
             running: set[Future[TaskReport]] = set()
             while True:
                 running |= {
-                    threads.submit(function, task)
+                    threads.submit(safe, task)
                     for task in islice(waiting, self.n_threads - len(running))
                 }
                 if not running:
