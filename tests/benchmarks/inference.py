@@ -34,7 +34,8 @@ from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference import task as task_module
 from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
 from xpscale.inference.plan import TASKS_AT_ONCE
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.folding import fold
 from xpscale.model.scaling import Scaling
@@ -84,11 +85,11 @@ def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
 def random_model(store: SpectraStore, partitions: Sequence[xps.types.Partition]) -> TrainedModel:
     """A network of the paper's shape with random weights, scaled on some partitions."""
     torch.manual_seed(0)
-    network = ScatterVAE(Architecture())
+    network = ScatterVAE(Architecture(store.bands))
     scaling = Scaling.fit(store.read(partition) for partition in partitions)
     some = (scaling.standardize(store.read(partition))[0] for partition in partitions[:4])
     return TrainedModel.create(
-        network, scaling, TrainingDensity.fit(some, 110), ModelCard(network.architecture)
+        network, scaling, TrainingDensity.fit(some, store.bands), ModelCard(network.architecture)
     )
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 import xpscale as xps
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
@@ -68,9 +69,9 @@ def prepare(store: str, model: str, n_sources: int, max_rows: int = DEFAULT_MAX_
     )
     built = xps.build_store(pieces, store, attributes={"origin": "universe"}, max_rows=max_rows)
     torch.manual_seed(0)
-    network = ScatterVAE(Architecture())
+    network = ScatterVAE(Architecture(built.bands))
     scaling = Scaling.fit([built.read(built.partitions[0])])
-    unknown = TrainingDensity.unknown(network.architecture.n_coefficients)
+    unknown = TrainingDensity.unknown(built.bands)
     TrainedModel.create(network, scaling, unknown, ModelCard(network.architecture)).save(model)
 
 

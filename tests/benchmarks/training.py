@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from xpscale.model.scatter_vae import ScatterVAE
+from xpscale.release import DR3
 from xpscale.training.batches import Rows
 from xpscale.training.loop import Trainer
 from xpscale.training.settings import PRESETS, TrainingSettings
@@ -96,7 +97,7 @@ class OurLoop:
         )
         self.batch_size = settings.batch_size
         self.nothing = self.rows.take(np.arange(0))
-        self.trainer = Trainer(settings, x.shape[1], torch.device(device))
+        self.trainer = Trainer(settings, DR3.known_bands, torch.device(device))
 
     def __call__(self) -> float:
         """Train an epoch; the mean loss of its rows."""

@@ -7,11 +7,14 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done, xpscale
+from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.release import DR3
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
@@ -35,18 +38,16 @@ def store(tmp_path_factory):
     return folder / "store"
 
 
-def save_model(store_url, folder, n_coefficients=110):
-    """A model with untrained weights, scaled on the store if its width fits."""
+def save_model(store_url, folder, bands=DR3.known_bands):
+    """A model with untrained weights, scaled on the store if its bands fit."""
     spectra = xps.open_store(str(store_url))
-    if n_coefficients == spectra.n_coefficients:
+    if bands == spectra.bands:
         scaling = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
     else:
-        scaling = Scaling([0.0] * n_coefficients, [1.0] * n_coefficients)
-    network = ScatterVAE(Architecture(n_coefficients))
+        scaling = Scaling([0.0] * bands.n_coefficients, [1.0] * bands.n_coefficients, bands)
+    network = ScatterVAE(Architecture(bands))
     card = ModelCard(network.architecture)
-    TrainedModel.create(network, scaling, TrainingDensity.unknown(n_coefficients), card).save(
-        str(folder)
-    )
+    TrainedModel.create(network, scaling, TrainingDensity.unknown(bands), card).save(str(folder))
     return folder
 
 
@@ -98,7 +99,7 @@ def test_store_of_another_format_version(store, tmp_path):
 
 
 def test_model_of_another_width(store, tmp_path):
-    model = save_model(store, tmp_path / "model", 106)
+    model = save_model(store, tmp_path / "model", Bands(51, 55))
     result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
     refused(result, InvalidInputError, "takes 106 coefficients, the store has 110")
     assert not (tmp_path / "catalog").exists()

@@ -15,7 +15,8 @@ import torch
 from xpscale.bands import Bands
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import ARCHITECTURES, build
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviations
 from xpscale.model.published import import_published
@@ -60,15 +61,13 @@ def random_on_made_up_rows(name):
     batch = batch.take(trainable_rows(batch))
     torch.manual_seed(2)
     widths = {"hidden": (32, 32)} if name == "transformer" else {}
-    network = build(Architecture(name=name, **widths))
+    network = build(Architecture(batch.bands, name=name, **widths))
     for buffer in network.buffers():
         if buffer.dtype.is_floating_point:
             buffer.uniform_(0.3, 2.0)
     scaling = Scaling.fit([batch])
     card = ModelCard(network.architecture)
-    return TrainedModel.create(
-        network, scaling, TrainingDensity.unknown(batch.n_coefficients), card
-    ), batch
+    return TrainedModel.create(network, scaling, TrainingDensity.unknown(batch.bands), card), batch
 
 
 @pytest.fixture(scope="module", params=["published", *ARCHITECTURES])

@@ -9,7 +9,8 @@ import torch
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run
 from xpscale.ingest.build import build_store
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
@@ -22,7 +23,7 @@ def model_of(batches, seed=0, change=lambda network: None):
     """A model with random weights that knows its scaling and its training sample."""
     batches = list(batches)
     torch.manual_seed(seed)
-    network = ScatterVAE(Architecture(batches[0].n_coefficients)).eval()
+    network = ScatterVAE(Architecture(batches[0].bands)).eval()
     with torch.no_grad():
         for name, buffer in network.named_buffers():
             if name.endswith("running_var"):
@@ -30,7 +31,7 @@ def model_of(batches, seed=0, change=lambda network: None):
         change(network)
     scaling = Scaling.fit(batches)
     density = TrainingDensity.fit(
-        [scaling.standardize(batch)[0] for batch in batches], batches[0].n_coefficients
+        [scaling.standardize(batch)[0] for batch in batches], scaling.bands
     )
     return TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.catalog.commit import build_manifest
 from xpscale.errors import ConflictError, InvalidInputError, PlanError
 from xpscale.inference.plan import plan_inference
@@ -211,10 +212,13 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(
         spectra,
         coefficients=spectra.coefficients[:, :100],
         coefficient_errors=spectra.coefficient_errors[:, :100],
+        bands=Bands(50, 50),
     )
     with pytest.raises(InvalidInputError, match="takes 100 coefficients, the store has 110"):
         plan_inference(store, make_model([narrow]), place)
-    unscaled = TrainedModel.create(model.network, Scaling.unknown(110), model.density, model.card)
+    unscaled = TrainedModel.create(
+        model.network, Scaling.unknown(model.bands), model.density, model.card
+    )
     with pytest.raises(InvalidInputError, match="no scaling"):
         plan_inference(store, unscaled, place)
     with pytest.raises(InvalidInputError, match="must hold 'latents'"):

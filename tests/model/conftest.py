@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from small_models import SMALL, batch_of, random_network
 
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 
@@ -23,5 +24,5 @@ def spectra():
 @pytest.fixture
 def model(network, spectra):
     scaling = Scaling.fit([spectra])
-    density = TrainingDensity.fit([scaling.standardize(spectra)[0]], 12)
+    density = TrainingDensity.fit([scaling.standardize(spectra)[0]], scaling.bands)
     return TrainedModel.create(network, scaling, density, ModelCard(SMALL))

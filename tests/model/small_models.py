@@ -5,9 +5,10 @@ import torch
 
 from xpscale.bands import Bands
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.types import SpectraBatch
 
-SMALL = Architecture(n_coefficients=12, n_latents=3, hidden=(9, 7, 5))
+SMALL = Architecture(SIX_EACH, n_latents=3, hidden=(9, 7, 5))
 
 
 def batch_of(coefficients, errors=None, flux=None):

@@ -8,9 +8,13 @@ import pytest
 import torch
 from small_models import SMALL, random_network
 
+from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
-from xpscale.model.checkpoint import CARD, WEIGHTS, ModelCard, TrainedModel, load_model
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import CARD, WEIGHTS, TrainedModel, load_model
+from xpscale.model.portable import open_portable
 from xpscale.model.published import import_published
+from xpscale.model.scaling import Scaling
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 WEIGHT = DATA / "published_model/weight.pt"
@@ -95,7 +99,7 @@ def test_published_weights_become_a_model(spectra, tmp_path):
     model.save(str(tmp_path / "m"))
     assert load_model(str(tmp_path / "m")).model_id == model.model_id
     assert "without a scaling" in model.card.notes
-    with pytest.raises(InvalidInputError, match=r"takes 110 coefficients"):
+    with pytest.raises(InvalidInputError, match=r"takes 55 BP \+ 55 RP coefficients"):
         model.encode(spectra)
     state = torch.load(WEIGHT, weights_only=True, map_location="cpu")
     state["model_state_dict"]["decoder.2.0.weight"] = torch.zeros(3, 3)
@@ -114,3 +118,20 @@ def test_files_that_are_not_the_published_weights_are_refused(tmp_path):
             import_published(tmp_path / f"{name}.pt")
     with pytest.raises(NotFoundError):
         import_published(tmp_path / "none.pt")
+
+
+def test_a_folder_of_an_older_format_is_refused_with_a_remedy(model, tmp_path):
+    model.save(str(tmp_path))
+    card = json.loads((tmp_path / CARD).read_text())
+    for version, remedy in ((1, "Train or import the model again"), (3, "Update xpscale")):
+        (tmp_path / CARD).write_text(json.dumps({**card, "format": version}))
+        for read in (load_model, open_portable):
+            with pytest.raises(InvalidInputError, match=f"has format {version}, .* reads 2") as e:
+                read(str(tmp_path))
+            assert remedy in str(e.value)
+
+
+def test_parts_of_different_bands_make_no_model(model):
+    other = Scaling(model.scaling.mean, model.scaling.std, Bands(5, 7))
+    with pytest.raises(InvalidInputError, match=r"takes 6 BP \+ 6 RP .* scaling has 5 BP \+ 7 RP"):
+        TrainedModel.create(model.network, other, model.density, model.card)

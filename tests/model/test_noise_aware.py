@@ -6,25 +6,27 @@ from small_models import batch_of
 from xpscale.errors import InvalidInputError
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import build
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, Reconstruction
 from xpscale.schema import Flag
+from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.training.batches import Rows
 from xpscale.training.loop import Trainer
 from xpscale.training.loss import Objective
 from xpscale.training.settings import TrainingSettings
 
-N_COEFFICIENTS = 12
+N_COEFFICIENTS = SIX_EACH.n_coefficients
 NETWORKS = ("noise_aware", "iterative")
 
 
 def small(name):
     torch.manual_seed(3)
-    return build(Architecture(N_COEFFICIENTS, 2, (16, 16), name))
+    return build(Architecture(SIX_EACH, 2, (16, 16), name))
 
 
 @pytest.fixture(params=NETWORKS)
@@ -60,7 +62,7 @@ def trained(request):
     torch.set_num_threads(
         1
     )  # layers this small gain nothing from two, and lose much where others compute
-    trainer = Trainer(settings, N_COEFFICIENTS, torch.device("cpu"))
+    trainer = Trainer(settings, SIX_EACH, torch.device("cpu"))
     rows, held_out = (Rows(*planted(n, n), np.arange(n)) for n in (4000, 500))
     while not trainer.is_finished:
         trainer.train_epoch(rows, held_out)
@@ -82,8 +84,7 @@ def test_a_missing_band_is_told_by_the_other(trained):
     x, x_err = planted(2000, 2)
     bright = x_err[:, 0] < 0.1
     x, x_err = x[bright], x_err[bright]
-    half = N_COEFFICIENTS // 2
-    for band in (slice(0, half), slice(half, None)):
+    for band in (SIX_EACH.bp, SIX_EACH.rp):
         lacking = x.clone()
         lacking[:, band] = torch.nan
         found = trained.decode(trained.encode(lacking, x_err).mean).mean
@@ -172,9 +173,9 @@ def test_latents_that_are_told_together_are_correlated_as_they_should_be():
     """
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    network = SumOfTwo(Architecture(N_COEFFICIENTS, 2, (16, 16), "iterative"))
+    network = SumOfTwo(Architecture(SIX_EACH, 2, (16, 16), "iterative"))
     objective = Objective(
-        TrainingSettings(network="iterative", masked_fraction=0.0, added_noise=0.0)
+        TrainingSettings(network="iterative", masked_fraction=0.0, added_noise=0.0), SIX_EACH
     )
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
     x_err = torch.full((256, N_COEFFICIENTS), 0.8)
@@ -200,7 +201,7 @@ def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):
         5 + rng.normal(size=(600, N_COEFFICIENTS)), np.full((600, N_COEFFICIENTS), 0.1)
     )
     scaling = Scaling.fit([batch])
-    density = TrainingDensity.fit([scaling.standardize(batch)[0]], N_COEFFICIENTS)
+    density = TrainingDensity.fit([scaling.standardize(batch)[0]], SIX_EACH)
     model = TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
     batch.coefficients[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1)) * rng.choice([-1, 1], (600, 1))
     batch.coefficient_errors[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1))

@@ -13,11 +13,13 @@ from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.model import export
 from xpscale.model.architectures import ARCHITECTURES, build
-from xpscale.model.checkpoint import CARD, WEIGHTS, ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import CARD, WEIGHTS, TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.portable import open_portable
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture
+from xpscale.testing.memory_reader import SIX_EACH
 
 ALONE = """
 import importlib.abc, json, sys
@@ -47,12 +49,14 @@ def model_of(name):
     hidden = (16, 16) if name == "transformer" else (9, 7, 5)
     torch.manual_seed(3)
     network = (
-        random_network() if name == "scatter_vae" else build(Architecture(12, 3, hidden, name))
+        random_network()
+        if name == "scatter_vae"
+        else build(Architecture(SIX_EACH, 3, hidden, name))
     )
     rng = np.random.default_rng(5)
-    scaling = Scaling(rng.normal(0.05, 0.01, 12), rng.uniform(1e-3, 1e-2, 12))
+    scaling = Scaling(rng.normal(0.05, 0.01, 12), rng.uniform(1e-3, 1e-2, 12), SIX_EACH)
     return TrainedModel.create(
-        network, scaling, TrainingDensity.unknown(12), ModelCard(network.architecture)
+        network, scaling, TrainingDensity.unknown(SIX_EACH), ModelCard(network.architecture)
     )
 
 
@@ -140,7 +144,10 @@ def test_an_export_that_would_differ_is_refused(tmp_path, monkeypatch):
     with pytest.raises(PermanentError, match="latent_mean differs from the model's by"):
         export.export_program(model)
     bare = TrainedModel.create(
-        random_network(), Scaling.unknown(12), TrainingDensity.unknown(12), ModelCard(SMALL)
+        random_network(),
+        Scaling.unknown(SIX_EACH),
+        TrainingDensity.unknown(SIX_EACH),
+        ModelCard(SMALL),
     )
     bare.save(str(tmp_path / "bare"))
     result = xpscale("model", "export", tmp_path / "bare", "-o", tmp_path / "x.pt2")

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import batch_of
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.scaling import Scaling, errors_usable, rejected_rows, trainable_rows
+from xpscale.testing.memory_reader import SIX_EACH
 
 
 @given(
@@ -64,17 +66,21 @@ def test_a_scaling_that_cannot_be_used_is_refused(spectra, tmp_path):
         Scaling.fit([batch_of(constant, flux=spectra.phot_g_mean_flux)])
     with pytest.raises(InvalidInputError, match="only 0 usable rows"):
         Scaling.fit([batch_of(spectra.coefficients * np.nan)])
-    with pytest.raises(InvalidInputError, match="takes 5 coefficients, the spectra have 12"):
-        Scaling(np.zeros(5), np.ones(5)).standardize(spectra)
+    with pytest.raises(
+        InvalidInputError, match=r"takes 5 BP \+ 7 RP coefficients, the spectra have 6 BP \+ 6 RP"
+    ):
+        Scaling(np.zeros(12), np.ones(12), Bands(5, 7)).standardize(spectra)
     with pytest.raises(InvalidInputError, match="no scaling"):
-        Scaling.unknown(12).standardize(spectra)
+        Scaling.unknown(SIX_EACH).standardize(spectra)
 
     np.savez(tmp_path / "norm.npz", mu=np.zeros(12), sig=np.ones(12))
-    assert Scaling.from_npz(tmp_path / "norm.npz").is_known
+    assert Scaling.from_npz(tmp_path / "norm.npz", SIX_EACH).is_known
+    with pytest.raises(InvalidInputError, match=r"5 BP \+ 6 RP coefficients has mean"):
+        Scaling.from_npz(tmp_path / "norm.npz", Bands(5, 6))
     np.savez(tmp_path / "other.npz", mean=np.zeros(12))
     (tmp_path / "text.npz").write_text("mu, sig")
     for name in ("other.npz", "text.npz"):
         with pytest.raises(InvalidInputError, match="mu and sig"):
-            Scaling.from_npz(tmp_path / name)
+            Scaling.from_npz(tmp_path / name, SIX_EACH)
     with pytest.raises(NotFoundError):
-        Scaling.from_npz(tmp_path / "none.npz")
+        Scaling.from_npz(tmp_path / "none.npz", SIX_EACH)

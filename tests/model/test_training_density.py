@@ -1,17 +1,18 @@
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.model.density import CELL_AREA, TrainingDensity
 
 
 def test_density_is_the_fraction_of_the_sample_per_area():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200_000, 6)).astype(np.float32)
-    density = TrainingDensity.fit([x[:70_000], x[70_000:]], 6)
+    density = TrainingDensity.fit([x[:70_000], x[70_000:]], Bands(2, 4))
     assert density.n_rows == 200_000
     assert density.counts.sum() == 200_000
     assert abs(density.counts.sum() / density.n_rows - 1) < 1e-3
     here = np.zeros((3, 6), np.float32)
-    here[1, 3], here[2, 0] = 1.0, 7.0  # column 3 is RP 0: the grid is over columns 0 and C / 2
+    here[1, 2], here[2, 0] = 1.0, 7.0  # column 2 is RP 0: the grid is over BP 0 and RP 0
     at = density.at(here)
     gauss = np.exp(-np.array([0, 0.5])) / (2 * np.pi)
     np.testing.assert_allclose(at[:2], gauss, rtol=0.15)
@@ -22,7 +23,7 @@ def test_density_is_the_fraction_of_the_sample_per_area():
 
 def test_outside_is_beyond_the_widened_range_of_any_coefficient():
     x = np.array([[0, 0, 0, 0], [1, 2, 4, 8]], np.float32)
-    density = TrainingDensity.fit([x], 4)
+    density = TrainingDensity.fit([x], Bands(2, 2))
     inside, below, above = [-0.2, -0.4, 4.9, 9.9], [-0.3, 0, 0, 0], [0, 0, 0, 10.1]
     assert density.outside(np.array([inside, below, above], np.float32)).tolist() == [
         False,
@@ -32,7 +33,7 @@ def test_outside_is_beyond_the_widened_range_of_any_coefficient():
 
 
 def test_an_unknown_sample_gives_nan_and_flags_nothing():
-    density = TrainingDensity.unknown(4)
+    density = TrainingDensity.unknown(Bands(2, 2))
     x = np.full((2, 4), 100, np.float32)
     assert np.isnan(density.at(x)).all()
     assert not density.outside(x).any()

@@ -12,9 +12,10 @@ from xpscale.errors import InvalidInputError
 from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
 from xpscale.model.scatter_vae import Architecture
+from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.testing.universe import Universe
 
-SMALL = Architecture(12, 3, (16, 16), "transformer")
+SMALL = Architecture(SIX_EACH, 3, (16, 16), "transformer")
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_every_parameter_learns_and_every_spectrum_is_its_own(network):
 @pytest.mark.parametrize("hidden", [(16, 32), (12, 12)])
 def test_widths_it_cannot_have_are_refused(hidden):
     with pytest.raises(InvalidInputError, match="a multiple of 8"):
-        build(Architecture(12, 3, hidden, "transformer"))
+        build(Architecture(SIX_EACH, 3, hidden, "transformer"))
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@ import pytest
 
 from tests.commands import done
 from xpscale.ingest.build import build_store
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
@@ -30,9 +31,9 @@ def latent_cells(store, tmp_path_factory):
     """Cells of a network that nobody trained: it has latents all the same."""
     where = str(tmp_path_factory.mktemp("sample-plot") / "model")
     scaling = Scaling.fit(store.read(partition) for partition in store.partitions)
-    network = ScatterVAE(Architecture(110))
+    network = ScatterVAE(Architecture(scaling.bands))
     card = ModelCard(network.architecture)
-    TrainedModel.create(network, scaling, TrainingDensity.unknown(110), card).save(where)
+    TrainedModel.create(network, scaling, TrainingDensity.unknown(scaling.bands), card).save(where)
     return LatentCells(ModelLatents(Storage(where)), width=0.02)
 
 

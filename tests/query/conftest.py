@@ -101,17 +101,19 @@ def known():
 def model():
     import torch
 
-    from xpscale.model.checkpoint import ModelCard, TrainedModel
+    from xpscale.model.card import ModelCard
+    from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.density import TrainingDensity
     from xpscale.model.scaling import Scaling
-    from xpscale.model.scatter_vae import ScatterVAE
+    from xpscale.model.scatter_vae import Architecture, ScatterVAE
+    from xpscale.release import DR3
 
     torch.manual_seed(1)
-    network = ScatterVAE()
+    network = ScatterVAE(Architecture(DR3.known_bands))
     scale = np.geomspace(0.05, 1e-5, 55)
-    scaling = Scaling(np.tile(scale, 2), np.tile(scale, 2) / 3)
+    scaling = Scaling(np.tile(scale, 2), np.tile(scale, 2) / 3, DR3.known_bands)
     return TrainedModel.create(
-        network, scaling, TrainingDensity.unknown(110), ModelCard(network.architecture)
+        network, scaling, TrainingDensity.unknown(scaling.bands), ModelCard(network.architecture)
     )
 
 

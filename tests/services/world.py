@@ -19,7 +19,8 @@ from xpscale.catalog.snapshots import current, snapshots
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run
 from xpscale.ingest.build import build_store
-from xpscale.model.checkpoint import ModelCard, TrainedModel, load_model
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
@@ -81,10 +82,10 @@ class World:
                 max_rows=MAX_ROWS,
             )
             network, scaling = (
-                ScatterVAE(Architecture(spectra.n_coefficients)).eval(),
+                ScatterVAE(Architecture(spectra.bands)).eval(),
                 Scaling.fit([spectra]),
             )
-            density = TrainingDensity.fit([scaling.standardize(spectra)[0]], spectra.n_coefficients)
+            density = TrainingDensity.fit([scaling.standardize(spectra)[0]], spectra.bands)
             TrainedModel.create(network, scaling, density, ModelCard(network.architecture)).save(
                 world.model
             )

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, ScatterVAE
+from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS, Architecture, ScatterVAE
+from xpscale.release import DR3
 from xpscale.training.batches import Batch, Rows
 from xpscale.training.by_hand import GradientByHand, at_once
 from xpscale.training.flat import FlatParameters
@@ -30,7 +31,7 @@ def data(n):
 def network_at_work():
     """Gains and shifts that are not one and zero, and some log variances beyond both bounds."""
     torch.manual_seed(1)
-    network = ScatterVAE().train()
+    network = ScatterVAE(Architecture(DR3.known_bands)).train()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -41,7 +42,7 @@ def network_at_work():
 
 def gradients(network, settings, x, x_err, draws, free_nats):
     """What torch makes of a batch: the loss's terms, and the gradients of its cost."""
-    loss = Objective(settings)(
+    loss = Objective(settings, DR3.known_bands)(
         network, x, x_err, tuple(draws), torch.tensor(free_nats, dtype=x.dtype)
     )
     return loss.terms, torch.autograd.grad(loss.cost, list(network.parameters()))
@@ -59,7 +60,7 @@ def test_loss_gradient_and_running_moments_are_those_of_torch(n, settings, free_
     assert all(
         (log_var == bound).any() for bound in LATENT_LOG_VAR_BOUNDS
     )  # there is no gradient beyond them
-    objective = Objective(settings)
+    objective = Objective(settings, DR3.known_bands)
     draws = objective.draw(network, x, n, torch.Generator().manual_seed(3))
     weights = FlatParameters(network)
     by_hand = GradientByHand(network, weights)
@@ -128,7 +129,7 @@ def rows(n):
 
 
 def test_epochs_by_hand_are_those_of_torch():
-    trainers = [Trainer(PAPER, 110, torch.device("cpu")) for _ in range(2)]
+    trainers = [Trainer(PAPER, DR3.known_bands, torch.device("cpu")) for _ in range(2)]
     assert trainers[0].by_hand
     trainers[1].by_hand = None
     metrics = [
@@ -143,11 +144,11 @@ def test_epochs_by_hand_are_those_of_torch():
     "changes", [{"network": "noise_aware"}, {"precision": "bf16"}, {"compile": True}]
 )
 def test_what_is_not_written_out_is_left_to_torch(changes):
-    assert Trainer(replace(PAPER, **changes), 110, torch.device("cpu")).by_hand is None
+    assert Trainer(replace(PAPER, **changes), DR3.known_bands, torch.device("cpu")).by_hand is None
 
 
 def test_a_batch_of_one_spectrum_is_refused_as_torch_does():
-    trainer = Trainer(PAPER, 110, torch.device("cpu"))
+    trainer = Trainer(PAPER, DR3.known_bands, torch.device("cpu"))
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         trainer.step(Batch(0, rows(1), 1, (0, 1)), 1e-3)
 

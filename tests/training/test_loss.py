@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xpscale.model.architectures import build
+from xpscale.release import DR3
 from xpscale.training.loss import Objective, noisier, shown_elements
 from xpscale.training.settings import PRESETS, TrainingSettings
 
@@ -26,8 +27,8 @@ def test_the_papers_loss_is_the_reference_formula(spectra):
     x, x_err = spectra
     settings = PRESETS["laroche2024"]
     torch.manual_seed(0)
-    network = build(settings.architecture(110)).train()
-    objective = Objective(settings)
+    network = build(settings.architecture(DR3.known_bands)).train()
+    objective = Objective(settings, DR3.known_bands)
     draws = objective.draw(network, x, len(x), generator())
     assert len(draws) == 1  # nothing is hidden, nothing added
     found = objective(network, x, x_err, draws, NOTHING)
@@ -44,11 +45,13 @@ def test_the_papers_loss_is_the_reference_formula(spectra):
 
 
 def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra):
-    network = build(TrainingSettings().architecture(110))
+    network = build(TrainingSettings().architecture(DR3.known_bands))
     for layer in (network.posterior, network.correction):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)  # the posterior is the prior: no latent holds anything
-    objective = Objective(replace(TrainingSettings(), masked_fraction=0.0, added_noise=0.0))
+    objective = Objective(
+        replace(TrainingSettings(), masked_fraction=0.0, added_noise=0.0), DR3.known_bands
+    )
     paid, free = (
         objective(network, *spectra, (torch.zeros(64, 6),), torch.tensor(nats))
         for nats in (0.0, 0.7)
@@ -59,7 +62,7 @@ def test_free_nats_raise_the_cost_of_a_collapsed_latent_but_not_the_loss(spectra
 
 
 def test_spectra_are_hidden_in_parts_as_often_as_said():
-    seen = shown_elements(torch.rand(60_000, 2, generator=generator()), 0.3, 110)
+    seen = shown_elements(torch.rand(60_000, 2, generator=generator()), 0.3, DR3.known_bands)
     bp, rp = seen[:, :55], seen[:, 55:]
     whole = seen.all(1)
     assert whole.float().mean() == pytest.approx(0.7, abs=0.01)
@@ -74,11 +77,11 @@ def test_spectra_are_hidden_in_parts_as_often_as_said():
 
 def test_hidden_elements_do_not_enter_the_likelihood(spectra):
     x, x_err = spectra
-    network = build(TrainingSettings().architecture(110))
+    network = build(TrainingSettings().architecture(DR3.known_bands))
     settings = TrainingSettings(added_noise=0.0)
-    objective = Objective(settings)
+    objective = Objective(settings, DR3.known_bands)
     lacks_rp = torch.full((64, 2), settings.masked_fraction / 2)
-    seen = shown_elements(lacks_rp, settings.masked_fraction, 110)
+    seen = shown_elements(lacks_rp, settings.masked_fraction, DR3.known_bands)
     assert seen[:, :55].all()
     assert not seen[:, 55:].any()
     draws = (torch.zeros(64, 6), lacks_rp)
@@ -103,15 +106,15 @@ def test_noise_is_added_with_errors_to_match():
 
 
 def test_noise_is_new_for_every_batch_and_known_to_encoder_and_likelihood(spectra):
-    network = build(TrainingSettings().architecture(110))
+    network = build(TrainingSettings().architecture(DR3.known_bands))
     settings = TrainingSettings(masked_fraction=0.0, added_noise=2.0)
-    objective, seeded = Objective(settings), generator(3)
+    objective, seeded = Objective(settings, DR3.known_bands), generator(3)
     first, second = (objective.draw(network, spectra[0], 64, seeded) for _ in range(2))
     assert not torch.equal(first[-1], second[-1])
     z, k, epsilon = first
     assert k.min() >= 0
     assert 1.8 < k.max() <= 2.0
-    by_hand = Objective(TrainingSettings(masked_fraction=0.0, added_noise=0.0))(
+    by_hand = Objective(TrainingSettings(masked_fraction=0.0, added_noise=0.0), DR3.known_bands)(
         network, *noisier(*spectra, k, epsilon), (z,), NOTHING
     )
     assert torch.equal(objective(network, *spectra, first, NOTHING).terms, by_hand.terms)
@@ -119,11 +122,11 @@ def test_noise_is_new_for_every_batch_and_known_to_encoder_and_likelihood(spectr
 
 def test_noise_falls_as_training_ends(spectra):
     network, settings = (
-        build(TrainingSettings().architecture(110)),
+        build(TrainingSettings().architecture(DR3.known_bands)),
         TrainingSettings(added_noise=2.0),
     )
     first, late = (
-        Objective(settings).draw(network, spectra[0], 64, generator(3), epoch)
+        Objective(settings, DR3.known_bands).draw(network, spectra[0], 64, generator(3), epoch)
         for epoch in (0.0, 75.0)
     )
     torch.testing.assert_close(late[-2], first[-2] / 2)

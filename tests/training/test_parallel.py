@@ -20,7 +20,7 @@ from xpscale.model.architectures import build
 from xpscale.model.checkpoint import load_model
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.worker_group import WorkerGroup
-from xpscale.testing.memory_reader import planted
+from xpscale.testing.memory_reader import SIX_EACH, planted
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics
@@ -158,7 +158,7 @@ def test_the_command_trains_on_worker_processes(store, tmp_path):
 
 def test_flat_parameters_are_the_networks():
     torch.manual_seed(0)
-    network = build(SETTINGS.architecture(12))
+    network = build(SETTINGS.architecture(SIX_EACH))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     flat = FlatParameters(network)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -12,7 +12,7 @@ import torch
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
 from xpscale.sampling.draw import draw_sample
-from xpscale.testing.memory_reader import MemoryReader, planted
+from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
@@ -101,7 +101,7 @@ def test_what_is_no_training_run_is_not_touched(reader, tmp_path):
 def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_source(reader):
     data = load_training_data(reader, SETTINGS)
     data.training.x[123] = 1e30  # its square overflows
-    trainer = Trainer(SETTINGS, 12, torch.device("cpu"))
+    trainer = Trainer(SETTINGS, SIX_EACH, torch.device("cpu"))
     with pytest.raises(
         PermanentError, match=f"epoch 1, batch .*source_id {data.training.source_id[123]}, "
     ):
@@ -113,7 +113,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_source(reader):
 def test_a_loss_that_is_not_finite_is_noticed_and_nothing_is_changed(device, reader, number):
     data = load_training_data(reader, SETTINGS)
     rows = data.training.to(torch.device(device))
-    trainer = Trainer(SETTINGS, 12, torch.device(device))
+    trainer = Trainer(SETTINGS, SIX_EACH, torch.device(device))
     batches = list(rows.batches(trainer.order, 0))
     spoilt = batches[number].rows.source_id[3]
     rows.x[torch.from_numpy(rows.source_id == spoilt).to(device)] = torch.nan
@@ -160,14 +160,14 @@ def test_training_on_a_sample(reader, tmp_path):
 
 
 def test_estimate_scales_with_the_work():
-    short, long = (estimate(20_000, replace(SETTINGS, epochs=n), 12) for n in (10, 1000))
+    short, long = (estimate(20_000, replace(SETTINGS, epochs=n), SIX_EACH) for n in (10, 1000))
     assert 0 < short < long
 
 
 KILLED_AT_STEP = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from xpscale.testing.memory_reader import MemoryReader, planted
+from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from test_train import SETTINGS, STREAMED
 from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
@@ -263,7 +263,8 @@ def test_held_out_pixels_are_never_seen(reader, tmp_path):
 def test_free_nats_count_until_the_middle_of_training(reader, epoch, count):
     data = load_training_data(reader, SETTINGS)
     trainers = [
-        Trainer(replace(SETTINGS, free_nats=nats), 12, torch.device("cpu")) for nats in (0.0, 5.0)
+        Trainer(replace(SETTINGS, free_nats=nats), SIX_EACH, torch.device("cpu"))
+        for nats in (0.0, 5.0)
     ]
     for trainer in trainers:
         trainer.epoch = epoch
@@ -275,7 +276,10 @@ def test_free_nats_count_until_the_middle_of_training(reader, epoch, count):
 def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
     """In the last epoch: its draws are the largest factors that noise was added with."""
     data = load_training_data(reader, SETTINGS)
-    trainer, largest = Trainer(replace(SETTINGS, added_noise=3.0), 12, torch.device("cpu")), []
+    trainer, largest = (
+        Trainer(replace(SETTINGS, added_noise=3.0), SIX_EACH, torch.device("cpu")),
+        [],
+    )
     trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.objective.data
     monkeypatch.setattr(
         trainer.objective,
@@ -294,7 +298,8 @@ def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
 def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
     data = load_training_data(reader, SETTINGS)
     plain, changed = (
-        Trainer(replace(SETTINGS, **options), 12, torch.device("cpu")) for options in ({}, changes)
+        Trainer(replace(SETTINGS, **options), SIX_EACH, torch.device("cpu"))
+        for options in ({}, changes)
     )
     batch = next(data.training.batches(plain.order, 0))
     (terms, norm), (other_terms, other_norm) = (

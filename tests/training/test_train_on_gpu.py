@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.run import train
@@ -29,13 +30,13 @@ def test_a_run_goes_on_from_a_state(gpu, reader):
     """
     data = load_training_data(reader, SETTINGS)
     rows = data.training.to(torch.device(gpu))
-    whole, first = (Trainer(SETTINGS, 12, torch.device(gpu)) for _ in range(2))
+    whole, first = (Trainer(SETTINGS, SIX_EACH, torch.device(gpu)) for _ in range(2))
     for batch in rows.batches(whole.order, 0):
         whole.step(batch, 1e-3)
     batches = rows.batches(first.order, 0)
     for _ in range(4):
         first.step(next(batches), 1e-3)
-    second = Trainer(SETTINGS, 12, torch.device(gpu))
+    second = Trainer(SETTINGS, SIX_EACH, torch.device(gpu))
     second.restore(first.state())
     for batch in rows.batches(second.order, 0, 4):
         second.step(batch, 1e-3)
@@ -49,7 +50,7 @@ def test_replayed_steps_are_those_that_were_recorded(gpu, reader, changes):
     settings = replace(SETTINGS, **changes)
     data = load_training_data(reader, settings)
     rows = data.training.to(torch.device(gpu))
-    replayed, plain = (Trainer(settings, 12, torch.device(gpu)) for _ in range(2))
+    replayed, plain = (Trainer(settings, SIX_EACH, torch.device(gpu)) for _ in range(2))
     plain._moved = plain._move
     for batch in (batch for epoch in range(3) for batch in rows.batches(plain.order, epoch)):
         rate = 1e-3 / (1 + batch.number)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xpscale.cli.common import Json, Output, print_json, say
-from xpscale.cli.store import open_input
+from xpscale.cli.store import BandWidths, ReleaseName, open_input
 from xpscale.formatting import format_bytes
 
 __all__ = ["Model", "register"]
@@ -41,6 +41,7 @@ def info(model: Model, json: Json = False) -> None:
     n_parameters = sum(parameter.numel() for parameter in found.network.parameters())
     scaling, density = found.scaling, found.density
     known = f"std {scaling.std.min():.3g} to {scaling.std.max():.3g} of normalized coefficients"
+    print(f"{found.release}, {found.bands} coefficients")
     _section("architecture", {**card.architecture.to_dict(), "parameters": n_parameters})
     _section(
         "scaling",
@@ -131,24 +132,29 @@ def import_(
     scaling_from: Annotated[
         str, typer.Option(help="Fit the scaling on this spectra store or Parquet folder instead.")
     ] = "",
+    release: ReleaseName = "",
+    bands: BandWidths = "",
 ) -> None:
     """Import published weights as a model."""
+    from xpscale.bands import Bands
     from xpscale.errors import InvalidInputError
     from xpscale.model.published import import_published
     from xpscale.model.scaling import Scaling
+    from xpscale.release import DR3, find_release
 
     if scaling and scaling_from:
         raise InvalidInputError(
             "--scaling and --scaling-from exclude each other", "Give one of them"
         )
+    its_release = find_release(release) if release else DR3
+    fitted: Scaling | None = None
     if scaling_from:
-        spectra = open_input(scaling_from)
-        fitted: Scaling | None = Scaling.fit(
-            spectra.read(partition) for partition in spectra.partitions
-        )
-    else:
-        fitted = Scaling.from_npz(scaling) if scaling else None
-    imported = import_published(weights, fitted)
+        spectra = open_input(scaling_from, release=release, bands=bands)
+        its_release = spectra.release
+        fitted = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
+    elif scaling:
+        fitted = Scaling.from_npz(scaling, Bands.parse(bands) if bands else its_release.known_bands)
+    imported = import_published(weights, fitted, release=its_release)
     imported.save(model)
     say(f"model {imported.model_id[:12]}: {model}")
     if fitted is None:

@@ -149,7 +149,7 @@ def _announce(
         if sample is not None
         else sum(partition.n_rows for partition in spectra.partitions)
     )
-    seconds = estimate(n_rows, settings, spectra.n_coefficients, device)
+    seconds = estimate(n_rows, settings, spectra.bands, device)
     streamed = f", streamed, {settings.max_rows:,} rows in memory" * is_streamed(
         spectra, settings, sample
     )

@@ -105,7 +105,7 @@ def run_demo(out: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with story.stage("real spectra and a spectra store", 60):
         store = _store(folder, story)
-    with story.stage("train a scatter VAE", estimate(store.n_rows, SETTINGS, store.n_coefficients)):
+    with story.stage("train a scatter VAE", estimate(store.n_rows, SETTINGS, store.bands)):
         model = _train(folder, store, story)
     with story.stage(INFER, 25):
         report = _infer(folder, store, model, story)

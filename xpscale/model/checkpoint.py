@@ -14,12 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import platform
-import re
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +25,11 @@ import torch
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.architectures import build
+from xpscale.model.card import ModelCard
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, LatentPosterior, NetworkModule, Reconstruction
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -40,117 +37,10 @@ if TYPE_CHECKING:
 
     from xpscale.types import SpectraBatch
 
-__all__ = ["CARD", "CITATION", "WEIGHTS", "ModelCard", "TrainedModel", "load_model", "software"]
+__all__ = ["CARD", "WEIGHTS", "TrainedModel", "load_model"]
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
-NUMBERS = re.compile(r"\[[-+.\de,\s]+\]")
-FORMAT = 1  # of the folder: raise it when an older xpscale could no longer read a new one
-
-CITATION = (
-    "Laroche A., Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607",
-    "Gaia Collaboration, Vallenari A. et al., 2023, A&A 674, A1, doi:10.1051/0004-6361/202243940",
-    (
-        "This work has made use of data from the European Space Agency (ESA) mission Gaia,"
-        " processed by the Gaia Data Processing and Analysis Consortium (DPAC)"
-    ),
-)
-"""What to cite when a model or its products are used."""
-
-
-def software() -> dict[str, str]:
-    """Versions of what a model is made with."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("xpscale", "torch", "numpy")},
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What a model is and where it comes from.
-
-    Parameters
-    ----------
-    architecture
-        Widths of the network.
-    training
-        The settings it was trained with.
-    data
-        Digests of store and sample, the sample's plan, and how many rows were trained on, held out
-        and left out, by reason.
-    metrics
-        Figures of merit by name, in nats per spectrum where they are losses; None where not finite.
-    software
-        Versions it was made with.
-    notes
-        Anything a user should know.
-    licence
-        Licence of the weights.
-    citation
-        What to cite.
-    created
-        When, ISO 8601 in UTC.
-    model_id
-        The content hash; filled in by `TrainedModel.create`.
-    """
-
-    architecture: Architecture
-    training: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    software: dict[str, str] = field(default_factory=dict)
-    notes: str = ""
-    licence: str = "MIT"
-    citation: tuple[str, ...] = CITATION
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    model_id: str = ""
-
-    def to_json(self) -> str:
-        """The card as JSON."""
-        metrics = {
-            name: value if math.isfinite(value) else None for name, value in self.metrics.items()
-        }
-        content = {
-            **asdict(self),
-            "architecture": self.architecture.to_dict(),
-            "metrics": metrics,
-            "format": FORMAT,
-        }
-        text = (
-            json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-            + "\n"
-        )
-        # a list of numbers, such as the counts of a sample's cells, on one line instead of a line a
-        # number
-        return NUMBERS.sub(
-            lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
-        )
-
-    @staticmethod
-    def from_json(text: str | bytes, where: str = "card.json") -> ModelCard:
-        """The card that `to_json` wrote; ``where`` names it in errors."""
-        try:
-            content = json.loads(text)
-            if content.pop("format") != FORMAT:
-                raise InvalidInputError(
-                    f"{where} was written by another version of xpscale", "Update xpscale"
-                )
-            known = {f.name for f in fields(ModelCard)}
-            content = {name: value for name, value in content.items() if name in known}
-            content["architecture"] = Architecture(**content["architecture"])
-            content["citation"] = tuple(content["citation"])
-            return ModelCard(**content)
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-        ) as error:
-            raise InvalidInputError(
-                f"{where} is not a model card: {error}", "Point at a folder xpscale wrote"
-            ) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,13 +68,28 @@ class TrainedModel:
     def create(
         network: NetworkModule, scaling: Scaling, density: TrainingDensity, card: ModelCard
     ) -> TrainedModel:
-        """A model, with the content hash written into its card."""
-        widths = {network.architecture.n_coefficients, len(scaling.mean), len(density.lower)}
-        if len(widths) != 1 or card.architecture != network.architecture:
+        """A model, with the content hash written into its card.
+
+        Parameters
+        ----------
+        network, scaling, density, card
+            Those of the class; the card's hash may be empty.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are not of the same bands, or the card describes another network.
+        """
+        bands = network.architecture.bands
+        if {bands} != {scaling.bands, density.bands}:
             raise InvalidInputError(
-                f"the network takes {network.architecture.n_coefficients} coefficients, the scaling"
-                f" has {len(scaling.mean)}, the density {len(density.lower)}",
-                "Use a scaling of the network's width",
+                f"the network takes {bands} coefficients, the scaling has {scaling.bands}, the"
+                f" density {density.bands}",
+                "Use a scaling of the network's bands",
+            )
+        if card.architecture != network.architecture:
+            raise InvalidInputError(
+                f"the card describes {card.architecture}, the network is {network.architecture}"
             )
         network = network.cpu().eval().requires_grad_(False)
         model = TrainedModel(network, scaling, density, card)
@@ -198,7 +103,12 @@ class TrainedModel:
     @property
     def bands(self) -> Bands:
         """The numbers of BP and RP coefficients of a spectrum."""
-        return Bands(self.density.n_bp, self.n_coefficients - self.density.n_bp)
+        return self.network.architecture.bands
+
+    @property
+    def release(self) -> Release:
+        """The data release whose spectra it takes."""
+        return release_of(self.card.release, self.bands)
 
     @property
     def n_coefficients(self) -> int:
@@ -212,7 +122,7 @@ class TrainedModel:
 
     def require_scaling(self) -> None:
         """Refuse a model that cannot be applied to spectra."""
-        self.scaling.require(self.n_coefficients)
+        self.scaling.require(self.bands)
 
     def encode(self, batch: SpectraBatch) -> LatentPosterior:
         """The posterior of the latents of spectra in the archive's units; NaN where a row is not
@@ -280,7 +190,6 @@ class TrainedModel:
             "density.n_rows": np.array(self.density.n_rows, np.int64),
             "density.lower": self.density.lower,
             "density.upper": self.density.upper,
-            "density.n_bp": np.array(self.density.n_bp, np.int64),
         }
 
     def _content_hash(self) -> str:
@@ -311,6 +220,7 @@ def load_model(source: str | Storage) -> TrainedModel:
     """
     storage = source if isinstance(source, Storage) else Storage(source)
     card = _read_card(storage)
+    bands = card.architecture.bands
     try:
         tensors = safetensors.numpy.load(storage.read(WEIGHTS))
         weights = {
@@ -325,9 +235,9 @@ def load_model(source: str | Storage) -> TrainedModel:
             int(tensors["density.n_rows"]),
             tensors["density.lower"],
             tensors["density.upper"],
-            int(tensors["density.n_bp"]),
+            bands,
         )
-        scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"])
+        scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"], bands)
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInputError(

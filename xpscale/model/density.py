@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -33,11 +34,22 @@ OUTSIDE = -1
 """The cell of what lies off the grid."""
 
 
-def cell_of(x: NDArray[Any], n_bp: int) -> NDArray[np.int64]:
-    """The flat cell number of standardized coefficients (N, C), with shape (N,); -1 off the
-    grid.
+def cell_of(x: NDArray[Any], bands: Bands) -> NDArray[np.int64]:
+    """The cells of spectra.
+
+    Parameters
+    ----------
+    x
+        Standardized coefficients, with shape (N, C).
+    bands
+        Which of them are BP and RP.
+
+    Returns
+    -------
+    numpy.ndarray
+        Flat cell numbers, with shape (N,); -1 off the grid.
     """
-    leading = x[:, [0, n_bp]].astype(np.float64)
+    leading = x[:, [bands.bp.start, bands.rp.start]].astype(np.float64)
     on_grid = np.asarray((np.abs(leading) < HALF_WIDTH).all(1))
     safe = np.where(on_grid[:, None], leading, 0)
     i, j = np.floor((safe + HALF_WIDTH) * (N_CELLS / (2 * HALF_WIDTH))).astype(np.int64).T
@@ -56,15 +68,20 @@ class TrainingDensity:
         Training objects in all, those off the grid included; 0 if the sample is unknown.
     lower, upper
         Smallest and largest standardized coefficient seen in training, float32, with shape (C,).
-    n_bp
-        Number of BP coefficients: the column of RP 0.
+    bands
+        Which coefficients are BP and RP.
+
+    Raises
+    ------
+    InvalidInputError
+        If shapes do not fit each other.
     """
 
     counts: NDArray[np.int64]
     n_rows: int
     lower: NDArray[np.float32]
     upper: NDArray[np.float32]
-    n_bp: int
+    bands: Bands
 
     def __post_init__(self) -> None:
         if self.counts.shape != (N_CELLS, N_CELLS) or self.lower.shape != self.upper.shape:
@@ -72,37 +89,40 @@ class TrainingDensity:
                 f"a training density has ({N_CELLS}, {N_CELLS}) counts and ranges of one length,"
                 f" not {self.counts.shape}, {self.lower.shape} and {self.upper.shape}"
             )
-        if not 0 < self.n_bp < len(self.lower):
-            raise InvalidInputError(f"n_bp is {self.n_bp}, of {len(self.lower)} coefficients")
+        if len(self.lower) != self.bands.n_coefficients:
+            raise InvalidInputError(
+                f"a training density has ranges of {len(self.lower)} coefficients, for {self.bands}"
+            )
 
     @staticmethod
-    def fit(
-        standardized: Iterable[NDArray[Any]], n_coefficients: int, n_bp: int | None = None
-    ) -> TrainingDensity:
-        """Count a training sample, given as batches of finite standardized coefficients (N, C), in
-        one pass.
+    def fit(standardized: Iterable[NDArray[Any]], bands: Bands) -> TrainingDensity:
+        """Count a training sample, in one pass.
+
+        Parameters
+        ----------
+        standardized
+            Batches of finite standardized coefficients, with shape (N, C).
+        bands
+            Which of them are BP and RP.
         """
-        n_bp = n_coefficients // 2 if n_bp is None else n_bp
         counts, n_rows = np.zeros(N_CELLS**2, np.int64), 0
-        lower = np.full(n_coefficients, np.inf, np.float32)
-        upper = np.full(n_coefficients, -np.inf, np.float32)
+        lower = np.full(bands.n_coefficients, np.inf, np.float32)
+        upper = np.full(bands.n_coefficients, -np.inf, np.float32)
         for x in standardized:
             if len(x):
-                cells = cell_of(x, n_bp)
+                cells = cell_of(x, bands)
                 counts += np.bincount(cells[cells != OUTSIDE], minlength=N_CELLS**2)
                 n_rows += len(x)
                 lower, upper = np.minimum(lower, x.min(0)), np.maximum(upper, x.max(0))
-        return TrainingDensity(counts.reshape(N_CELLS, N_CELLS), n_rows, lower, upper, n_bp)
+        return TrainingDensity(counts.reshape(N_CELLS, N_CELLS), n_rows, lower, upper, bands)
 
     @staticmethod
-    def unknown(n_coefficients: int) -> TrainingDensity:
+    def unknown(bands: Bands) -> TrainingDensity:
         """The density of a model whose training sample is not known: ``at`` is NaN, ``outside``
         False.
         """
-        nan = np.full(n_coefficients, np.nan, np.float32)
-        return TrainingDensity(
-            np.zeros((N_CELLS, N_CELLS), np.int64), 0, nan, nan, n_coefficients // 2
-        )
+        nan = np.full(bands.n_coefficients, np.nan, np.float32)
+        return TrainingDensity(np.zeros((N_CELLS, N_CELLS), np.int64), 0, nan, nan, bands)
 
     @property
     def is_known(self) -> bool:
@@ -123,7 +143,9 @@ class TrainingDensity:
             (self.counts / (self.n_rows * CELL_AREA)).astype(np.float32),
             np.empty(len(x), np.float32),
         )
-        density_rows(np.ascontiguousarray(x, np.float32), self.n_bp, fraction, HALF_WIDTH, out)
+        density_rows(
+            np.ascontiguousarray(x, np.float32), self.bands.rp.start, fraction, HALF_WIDTH, out
+        )
         return out
 
     def outside(self, x: NDArray[Any]) -> NDArray[np.bool_]:

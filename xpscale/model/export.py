@@ -9,7 +9,8 @@ with torch::
 
 Before it is written it is read back and compared with the eager model, on spectra bright and faint,
 near and far from the training sample, with missing coefficients where the network knows what to
-make of them.
+make of them.  ``torch.export.load(..., extra_files={"model_id": "", "bands": "", "release": ""})``
+says what it is of.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def export_program(model: TrainedModel) -> tuple[bytes, float]:
             portable, _spectra(portable, 5, 0), dynamic_shapes=shapes, strict=False
         )
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"model_id": model.model_id})
+    about = {"model_id": model.model_id, "bands": str(model.bands), "release": str(model.release)}
+    torch.export.save(program, buffer, extra_files=about)
     found = torch.export.load(io.BytesIO(buffer.getvalue())).module()
     largest = 0.0
     for seed, n_rows in enumerate(BATCHES):
@@ -114,5 +116,5 @@ def _spectra(model: PortableModel, n_rows: int, seed: int) -> tuple[Tensor, Tens
         * flux[:, None]
     ).float()
     if model.network.needs_errors and n_rows > 1:
-        coefficients[1, : n_coefficients // 2] = torch.nan  # no BP
+        coefficients[1, model.bands.bp] = torch.nan  # no BP
     return coefficients, errors, flux

@@ -21,8 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import build
+from xpscale.model.card import ModelCard
 from xpscale.model.scatter_vae import Architecture, NetworkModule
 
 __all__ = ["PortableModel", "open_portable"]
@@ -54,6 +56,11 @@ class PortableModel(nn.Module):
         self.register_buffer("scaling_mean", mean)
         self.register_buffer("scaling_std", std)
         self.eval().requires_grad_(False)
+
+    @property
+    def bands(self) -> Bands:
+        """How many BP and RP coefficients a spectrum has."""
+        return self.network.architecture.bands
 
     def forward(
         self, coefficients: Tensor, coefficient_errors: Tensor, phot_g_mean_flux: Tensor
@@ -103,7 +110,7 @@ def open_portable(folder: str | Path) -> PortableModel:
     place = Path(folder)
     try:
         card, weights = (
-            json.loads((place / "card.json").read_text("utf-8")),
+            ModelCard.from_json((place / "card.json").read_bytes(), f"{place}/card.json"),
             (place / "model.safetensors").read_bytes(),
         )
         tensors = {name: _Stored(**content) for name, content in safetensors.deserialize(weights)}  # type: ignore[no-untyped-call]
@@ -113,15 +120,14 @@ def open_portable(folder: str | Path) -> PortableModel:
         raise InvalidInputError(
             f"the model at {place} is damaged: {error}", "Fetch it again"
         ) from error
-    architecture = Architecture(**card["architecture"])
-    found = _content_hash(architecture, tensors)
-    if found != card["model_id"]:
+    found = _content_hash(card.architecture, tensors)
+    if found != card.model_id:
         raise InvalidInputError(
             f"{place} is not the model its card names: content {found[:12]}, card"
-            f" {card['model_id'][:12]}",
+            f" {card.model_id[:12]}",
             "Fetch it again",
         )
-    network = build(architecture)
+    network = build(card.architecture)
     prefix = "network."
     network.load_state_dict(
         {n.removeprefix(prefix): t.tensor for n, t in tensors.items() if n.startswith(prefix)}

@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.model.checkpoint import ModelCard, TrainedModel, software
+from xpscale.model.card import ModelCard, software
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.release import DR3, Release
 
 __all__ = ["import_published", "load_published_network"]
 
@@ -28,6 +31,7 @@ def import_published(
     weight_path: str | Path,
     scaling: Scaling | None = None,
     density: TrainingDensity | None = None,
+    release: Release = DR3,
 ) -> TrainedModel:
     """The published network as a model of ours; save it with `TrainedModel.save`.
 
@@ -41,6 +45,8 @@ def import_published(
         and refuses spectra.
     density
         The training sample's density, where it is known.
+    release
+        The data release they were trained on.
 
     Raises
     ------
@@ -49,8 +55,8 @@ def import_published(
     NotFoundError
         If there is no such file.
     """
-    network = load_published_network(weight_path)
-    n_coefficients = network.architecture.n_coefficients
+    bands = release.known_bands if scaling is None else scaling.bands
+    network = load_published_network(weight_path, bands)
     notes = (
         "Weights published by Laroche & Speagle (2025), trained on 452,079 APOGEE stars; two of six"
         " latents are collapsed."
@@ -59,23 +65,39 @@ def import_published(
         notes += " Imported without a scaling: standardized inputs only."
     card = ModelCard(
         architecture=network.architecture,
+        release=release.name,
         software=software(),
         training={"preset": "laroche2024", "imported_from": Path(weight_path).name},
         notes=notes,
     )
     return TrainedModel.create(
         network,
-        scaling or Scaling.unknown(n_coefficients),
-        density or TrainingDensity.unknown(n_coefficients),
+        scaling or Scaling.unknown(bands),
+        density or TrainingDensity.unknown(bands),
         card,
     )
 
 
-def load_published_network(weight_path: str | Path) -> ScatterVAE:
-    """The published network alone, in evaluation mode; it takes standardized inputs."""
+def load_published_network(weight_path: str | Path, bands: Bands = DR3.known_bands) -> ScatterVAE:
+    """The published network alone, in evaluation mode; it takes standardized inputs.
+
+    Parameters
+    ----------
+    weight_path
+        Their ``weight.pt``.
+    bands
+        The bands of the spectra they were trained on.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file is not one of theirs, or of another number of coefficients.
+    NotFoundError
+        If there is no such file.
+    """
     path = Path(weight_path)
     state = _read_state(path)
-    network = ScatterVAE(_architecture(state, path))
+    network = ScatterVAE(_architecture(state, bands, path))
     try:
         n_hidden = len(network.architecture.hidden)
         network.load_state_dict({_our_name(key, n_hidden): tensor for key, tensor in state.items()})
@@ -106,17 +128,23 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _architecture(state: dict[str, Tensor], path: Path) -> Architecture:
+def _architecture(state: dict[str, Tensor], bands: Bands, path: Path) -> Architecture:
     """The widths, read from the shapes of the weights."""
     try:
         widths = [state["encoder.0.0.weight"].shape[1]]
         while (key := f"encoder.{len(widths) - 1}.0.weight") in state:
             widths.append(state[key].shape[0])
-        return Architecture(widths[0], state["mu.weight"].shape[0], tuple(widths[1:]))
+        n_latents = state["mu.weight"].shape[0]
     except (KeyError, IndexError) as error:
         raise InvalidInputError(
             f"{path} is not a scatter VAE: it lacks {error}", "Give the authors' weight.pt"
         ) from error
+    if widths[0] != bands.n_coefficients:
+        raise InvalidInputError(
+            f"{path} takes {widths[0]} coefficients, not {bands}",
+            "Say which release it is of, or use a scaling of its width",
+        )
+    return Architecture(bands, n_latents, tuple(widths[1:]))
 
 
 def _our_name(key: str, n_hidden: int) -> str:

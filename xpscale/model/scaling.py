@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -82,7 +83,14 @@ def trainable_rows(batch: SpectraBatch) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """Mean and standard deviation of the normalized coefficients, float64, with shape (C,) each.
+    """Mean and standard deviation of the normalized coefficients.
+
+    Parameters
+    ----------
+    mean, std
+        float64, with shape (C,) each; NaN if the scaling is unknown.
+    bands
+        Which coefficients are BP and RP.
 
     Raises
     ------
@@ -92,32 +100,35 @@ class Scaling:
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    bands: Bands
 
     def __post_init__(self) -> None:
         mean, std = (np.array(value, np.float64) for value in (self.mean, self.std))
-        if mean.ndim != 1 or mean.shape != std.shape:
+        if {mean.shape, std.shape} != {(self.bands.n_coefficients,)}:
             raise InvalidInputError(
-                f"a scaling needs mean and std of one length, not {mean.shape} and {std.shape}"
+                f"a scaling of {self.bands} coefficients has mean and std of shapes {mean.shape}"
+                f" and {std.shape}",
+                "Give one value for each coefficient",
             )
         known = not (np.isnan(mean).all() and np.isnan(std).all())
         bad = np.flatnonzero(~np.isfinite(mean) | ~np.isfinite(std) | (std <= 0))
         if known and len(bad):
             j = int(bad[0])
             raise InvalidInputError(
-                f"the scaling of coefficient {j} is mean {mean[j]}, std {std[j]} ({len(bad)} such"
-                " coefficients)",
-                "A standard deviation must be finite and above zero: fit on more rows, or mend the"
-                " scaling file",
+                f"the scaling of coefficient {j} ({self.bands.label(j)}) is mean {mean[j]}, std"
+                f" {std[j]} ({len(bad)} such coefficients)",
+                "A standard deviation must be finite and above zero: fit on more rows, or correct"
+                " the scaling file",
             )
         for name, value in (("mean", mean), ("std", std)):
             value.flags.writeable = False
             object.__setattr__(self, name, value)
 
     @staticmethod
-    def unknown(n_coefficients: int) -> Scaling:
+    def unknown(bands: Bands) -> Scaling:
         """The scaling of a model that came without one; it refuses to standardize."""
-        nan = np.full(n_coefficients, np.nan)
-        return Scaling(nan, nan)
+        nan = np.full(bands.n_coefficients, np.nan)
+        return Scaling(nan, nan, bands)
 
     @staticmethod
     def fit(batches: Iterable[SpectraBatch]) -> Scaling:
@@ -128,7 +139,13 @@ class Scaling:
         Golub & LeVeque 1983, The American Statistician 37, 242).
         """
         n, mean, squares = 0, np.zeros(0), np.zeros(0)
+        bands: Bands | None = None
         for batch in batches:
+            if bands not in (None, batch.bands):
+                raise InvalidInputError(
+                    f"spectra with {bands} and {batch.bands} do not go together"
+                )
+            bands = batch.bands
             rows = batch.take(trainable_rows(batch))
             if len(rows) == 0:
                 continue
@@ -142,18 +159,31 @@ class Scaling:
             squares = squares + batch_squares + shift**2 * (n * len(rows) / total)
             mean = mean + shift * (len(rows) / total)
             n = total
-        if n < 2:
+        if bands is None or n < 2:
             raise InvalidInputError(
                 f"only {n} usable rows to fit a scaling on",
                 "Rows need finite coefficients, finite positive errors and a positive"
                 " phot_g_mean_flux",
             )
-        return Scaling(mean, np.sqrt(squares / n))
+        return Scaling(mean, np.sqrt(squares / n), bands)
 
     @staticmethod
-    def from_npz(path: str | Path) -> Scaling:
-        """The authors' ``apogee_norm.npz``, or any file with the arrays ``mu`` and ``sig`` of
-        normalized coefficients.
+    def from_npz(path: str | Path, bands: Bands) -> Scaling:
+        """The scaling in the authors' ``apogee_norm.npz``, or any file like it.
+
+        Parameters
+        ----------
+        path
+            A file with the arrays ``mu`` and ``sig`` of normalized coefficients.
+        bands
+            Which of these are BP and RP.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such file.
+        InvalidInputError
+            It is another kind of file, or has another number of coefficients.
         """
         if not Path(path).is_file():
             raise NotFoundError(
@@ -161,7 +191,7 @@ class Scaling:
             )
         try:
             with np.load(path) as file:
-                return Scaling(file["mu"], file["sig"])
+                return Scaling(file["mu"], file["sig"], bands)
         except (KeyError, ValueError, AttributeError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, InvalidInputError):
                 raise
@@ -195,7 +225,7 @@ class Scaling:
             If the batch has another number of coefficients, or the scaling is unknown.
         """
         batch = batch if rows is None else batch.take(rows)
-        self.require(batch.n_coefficients)
+        self.require(batch.bands)
         flux, x_err = np.ascontiguousarray(batch.phot_g_mean_flux, np.float64), None
         x = self._standardized(batch.coefficients, flux, self.mean)
         if batch.coefficient_errors is not None:
@@ -213,26 +243,47 @@ class Scaling:
         return out
 
     def coefficients(self, x: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
-        """Coefficients in the archive's units, (x d + m) G, with shape (N, C), of standardized
-        ones.
+        """Coefficients in the archive's units, (x d + m) G, float64 with shape (N, C).
+
+        Parameters
+        ----------
+        x
+            Standardized coefficients, with shape (N, C).
+        phot_g_mean_flux
+            Mean G flux in electron/s, with shape (N,).
         """
-        self.require(x.shape[1])
+        self._require_known()
         return (x * self.std + self.mean) * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
     def widths(self, s: NDArray[Any], phot_g_mean_flux: NDArray[Any]) -> NDArray[np.float64]:
-        """Errors or scatter in the archive's units, s d G, with shape (N, C), of standardized
-        ones.
+        """Errors or scatter in the archive's units, s d G, float64 with shape (N, C).
+
+        Parameters
+        ----------
+        s
+            Standardized errors or scatter, with shape (N, C).
+        phot_g_mean_flux
+            Mean G flux in electron/s, with shape (N,).
         """
-        self.require(s.shape[1])
+        self._require_known()
         return s * self.std * np.asarray(phot_g_mean_flux, np.float64)[:, None]
 
-    def require(self, n_coefficients: int) -> None:
-        """Refuse spectra of another width, and any if the scaling is unknown."""
-        if n_coefficients != len(self.mean):
+    def require(self, bands: Bands) -> None:
+        """Refuse spectra of other bands, and any if the scaling is unknown.
+
+        Raises
+        ------
+        InvalidInputError
+            The message names both bands.
+        """
+        if bands != self.bands:
             raise InvalidInputError(
-                f"the model takes {len(self.mean)} coefficients, the spectra have {n_coefficients}",
-                "Use a model trained on spectra of this width",
+                f"the model takes {self.bands} coefficients, the spectra have {bands}",
+                "Use a model trained on spectra of these bands",
             )
+        self._require_known()
+
+    def _require_known(self) -> None:
         if not self.is_known:
             raise InvalidInputError(
                 "the model has no scaling, so it cannot be applied to spectra",

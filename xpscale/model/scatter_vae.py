@@ -1,6 +1,6 @@
 """The scatter variational autoencoder of Laroche & Speagle (2025), in the letters of its equations.
 
-Letters: B spectra of a batch, C coefficients (110: 55 BP, 55 RP), L latents (6).  Everything here
+Letters: B spectra of a batch, C coefficients (BP, then RP), L latents (6).  Everything here
 is in *standardized* units (`xpscale.model.scaling`): x are the coefficients, sigma their errors.
 
 The model.  A spectrum is drawn from six latents with a Gaussian prior; what the latents cannot
@@ -35,12 +35,14 @@ https://doi.org/10.3847/1538-4357/ad9607
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.model.nn import decoder_stack, encoder_stack
 
@@ -69,29 +71,50 @@ class Architecture:
 
     Parameters
     ----------
-    n_coefficients
-        C, the number of coefficients of a spectrum.
+    bands
+        How many BP and RP coefficients a spectrum has.
     n_latents
         L, the number of latents.
     hidden
         Widths of the encoder's layers; the decoders mirror them.
     name
         What kind of network it is: a key of `xpscale.model.architectures.ARCHITECTURES`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a width is below 1.
     """
 
-    n_coefficients: int = 110
+    bands: Bands
     n_latents: int = 6
     hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
     name: str = "scatter_vae"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        if min(self.n_coefficients, self.n_latents, *self.hidden, len(self.hidden)) < 1:
+        if min(self.n_latents, *self.hidden, len(self.hidden)) < 1:
             raise InvalidInputError(f"every width must be at least 1: {self}")
+
+    @property
+    def n_coefficients(self) -> int:
+        """C, the number of coefficients of a spectrum."""
+        return self.bands.n_coefficients
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
         return {**asdict(self), "hidden": list(self.hidden)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Architecture:
+        """The architecture that `to_dict` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If a field is missing or unknown.
+        """
+        return Architecture(**{**values, "bands": Bands.from_dict(values["bands"])})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,13 +272,14 @@ class ScatterVAE(NetworkModule):
     Parameters
     ----------
     architecture
-        Its widths; by default those of the paper, 67,182 trainable parameters.
+        Its widths; the default ones are those of the paper, 67,182 trainable parameters for the
+        bands of Gaia DR3.
     """
 
     needs_errors = False
 
-    def __init__(self, architecture: Architecture | None = None) -> None:
-        super().__init__(architecture or Architecture())
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
         n_coefficients, n_latents, hidden = (
             self.architecture.n_coefficients,
             self.architecture.n_latents,

@@ -137,7 +137,7 @@ def _in_memory(
         rows.source_id[here] = part.training.source_id
         start = here.stop
         held_out.add(part.held_out)
-    density = TrainingDensity.fit([rows.x.numpy()], n_coefficients)
+    density = TrainingDensity.fit([rows.x.numpy()], scaling.bands)
     return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected))
 
 
@@ -167,7 +167,7 @@ def _streamed(
             held_out.add(found.held_out)
             yield scaling.standardize(found.training)[0]
 
-    density = TrainingDensity.fit(training(), reader.n_coefficients)
+    density = TrainingDensity.fit(training(), scaling.bands)
     has_rows = np.flatnonzero(n_rows)
     rows = StreamedRows(
         reader,

@@ -22,6 +22,7 @@ from xpscale.training.parallel import ALONE, Processes
 from xpscale.training.replay import Replayed
 
 if TYPE_CHECKING:
+    from xpscale.bands import Bands
     from xpscale.training.batches import Rows, TrainingRows
     from xpscale.training.by_hand import GradientByHand
     from xpscale.training.settings import TrainingSettings
@@ -86,8 +87,8 @@ class Trainer:
     ----------
     settings
         How to train.
-    n_coefficients
-        C of the spectra.
+    bands
+        Of the spectra.
     device
         Where.
     processes
@@ -97,7 +98,7 @@ class Trainer:
     def __init__(
         self,
         settings: TrainingSettings,
-        n_coefficients: int,
+        bands: Bands,
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
@@ -109,7 +110,7 @@ class Trainer:
             devices=[]
         ):  # weights are drawn from torch's global generator: leave it as found
             torch.manual_seed(settings.seed)
-            self.network = build(settings.architecture(n_coefficients)).to(device)
+            self.network = build(settings.architecture(bands)).to(device)
         processes.synchronize(self.network)
         self.weights = FlatParameters(self.network)
         self.optimizer = torch.optim.AdamW(
@@ -121,7 +122,7 @@ class Trainer:
         self.trained = (
             _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
         )
-        self.objective = Objective(settings, processes.mean)
+        self.objective = Objective(settings, bands, processes.mean)
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from xpscale.bands import Bands
     from xpscale.model.scatter_vae import NetworkModule
     from xpscale.training.settings import TrainingSettings
 
@@ -53,14 +54,20 @@ class Objective:
     ----------
     settings
         How to train.
+    bands
+        Of the spectra.
     mean
         The mean over the rows of a batch; of the whole batch where it is shared among processes.
     """
 
     def __init__(
-        self, settings: TrainingSettings, mean: Callable[[Tensor], Tensor] | None = None
+        self,
+        settings: TrainingSettings,
+        bands: Bands,
+        mean: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.settings = settings
+        self.bands = bands
         self.mean = mean or (lambda values: values.mean(0))
 
     def draw(
@@ -122,7 +129,7 @@ class Objective:
         settings, left = self.settings, iter(draws)
         noise, seen = next(left), None
         if settings.masked_fraction:
-            seen = shown_elements(next(left), settings.masked_fraction, x.shape[1])
+            seen = shown_elements(next(left), settings.masked_fraction, self.bands)
         if settings.added_noise:
             x, x_err = noisier(x, x_err, *left)
         return x, x_err, seen, noise
@@ -143,7 +150,7 @@ def noisier(x: Tensor, x_err: Tensor, k: Tensor, epsilon: Tensor) -> tuple[Tenso
     return x + k * x_err * epsilon, x_err * (1 + k.square()).sqrt()
 
 
-def shown_elements(chance: Tensor, masked_fraction: float, n_coefficients: int) -> Tensor:
+def shown_elements(chance: Tensor, masked_fraction: float, bands: Bands) -> Tensor:
     """Which elements the encoder is shown, with shape (B, C).
 
     Parameters
@@ -152,16 +159,16 @@ def shown_elements(chance: Tensor, masked_fraction: float, n_coefficients: int) 
         Uniform random numbers in [0, 1), with shape (B, 2).
     masked_fraction
         Share of the spectra that are shown in part.
-    n_coefficients
-        C; the bands are its halves.
+    bands
+        Which elements are BP and RP.
     """
-    band_size = n_coefficients // 2
-    column = torch.arange(n_coefficients, device=chance.device)
-    in_bp, order = column < band_size, column % band_size
-    kind = (
-        chance[:, :1] * (3 / masked_fraction)
-    ).floor()  # 0, 1, 2: lacks BP, RP, high orders; above: nothing
-    first_lacking = 1 + chance[:, 1:] * (band_size - 1)
+    column = torch.arange(bands.n_coefficients, device=chance.device)
+    in_bp = column < bands.n_bp
+    order = torch.where(in_bp, column, column - bands.n_bp)
+    highest_order = torch.where(in_bp, bands.n_bp - 1, bands.n_rp - 1)
+    # 0, 1, 2: lacks BP, RP, high orders; above: nothing
+    kind = (chance[:, :1] * (3 / masked_fraction)).floor()
+    first_lacking = 1 + chance[:, 1:] * highest_order
     lacks = (
         ((kind == 0) & in_bp) | ((kind == 1) & ~in_bp) | ((kind == 2) & (order >= first_lacking))
     )

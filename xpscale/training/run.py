@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.model.checkpoint import CARD, ModelCard, TrainedModel, load_model, software
+from xpscale.model.card import ModelCard, software
+from xpscale.model.checkpoint import CARD, TrainedModel, load_model
 from xpscale.storage import Storage
 from xpscale.training.batches import Batch, Rows
 from xpscale.training.loader import TrainingData, load_training_data
@@ -32,6 +33,7 @@ from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
+    from xpscale.bands import Bands
     from xpscale.sampling.sample import Sample
     from xpscale.types import SpectraReader
 
@@ -102,7 +104,7 @@ def train(
             model = load_model(folder)
             _require_same(identity, _identity_of(model.card), f"the model at {folder}")
             return model
-        trainer = Trainer(settings, reader.n_coefficients, own_device(device), processes)
+        trainer = Trainer(settings, reader.bands, own_device(device), processes)
         run = _Run(folder, identity, sample, trainer, on_step, on_epoch, checkpoint_every_s)
         run.resume()
         data = load_training_data(reader, settings, sample)
@@ -114,9 +116,7 @@ def train(
     return model
 
 
-def estimate(
-    n_rows: int, settings: TrainingSettings, n_coefficients: int = 110, device: str = "cpu"
-) -> float:
+def estimate(n_rows: int, settings: TrainingSettings, bands: Bands, device: str = "cpu") -> float:
     """Seconds a run will take on this machine, from a few timed steps on random numbers.
 
     Parameters
@@ -125,13 +125,13 @@ def estimate(
         Rows of the store or the sample, held-out ones included.
     settings
         How to train.
-    n_coefficients
-        C of the spectra.
+    bands
+        Of the spectra.
     device
         A torch device.
     """
-    trainer = Trainer(settings, n_coefficients, torch.device(device))
-    x = torch.randn(settings.batch_size, n_coefficients, device=device)
+    trainer = Trainer(settings, bands, torch.device(device))
+    x = torch.randn(settings.batch_size, bands.n_coefficients, device=device)
     rows = Rows(x, torch.ones_like(x), np.arange(len(x)))
     batch = Batch(0, rows, len(x), (0, len(x)))
     warm_up, n_steps = 3, 10
@@ -266,6 +266,7 @@ class _Run:
         epoch = trainer.keep_chosen()
         card = ModelCard(
             architecture=trainer.network.architecture,
+            release=identity["release"],
             training=identity["settings"],
             data={
                 "store_digest": identity["store_digest"],
@@ -289,6 +290,8 @@ def _identity(
     """What determines the weights: two runs that agree in it are the same run."""
     return {
         "settings": settings.to_dict(),
+        "release": reader.release.name,
+        "bands": str(reader.bands),
         "store_digest": reader.digest,
         "sample_digest": "" if sample is None else sample.digest,
         "n_processes": n_processes,
@@ -298,6 +301,8 @@ def _identity(
 def _identity_of(card: ModelCard) -> dict[str, Any]:
     return {
         "settings": card.training,
+        "release": card.release,
+        "bands": str(card.architecture.bands),
         "store_digest": card.data.get("store_digest", ""),
         "sample_digest": card.data.get("sample_digest", ""),
         "n_processes": card.data.get("n_processes", 1),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.scatter_vae import Architecture
@@ -164,9 +165,9 @@ class TrainingSettings:
         """Which part of the sky is held out."""
         return HeldOutSplit(self.held_out_fraction, self.split_seed)
 
-    def architecture(self, n_coefficients: int) -> Architecture:
-        """The network's widths, for spectra of C coefficients."""
-        return Architecture(n_coefficients, self.n_latents, self.hidden, self.network)
+    def architecture(self, bands: Bands) -> Architecture:
+        """The network's widths, for spectra of these bands."""
+        return Architecture(bands, self.n_latents, self.hidden, self.network)
 
     def learning_rate_at(self, epoch: float) -> float:
         """The learning rate when ``epoch`` epochs (a fraction inside an epoch) have been done."""

@@ -1,0 +1,148 @@
+"""The model card: what a model is and where it comes from, as ``card.json``.
+
+Like `xpscale.model.portable`, which reads it, this module needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from xpscale.errors import InvalidInputError
+from xpscale.model.scatter_vae import Architecture
+from xpscale.release import CREDIT
+
+__all__ = ["CITATION", "FORMAT", "ModelCard", "software"]
+
+FORMAT = 2
+"""Of the model's folder: raise it when an older xpscale could no longer read a new one.  1 knew
+neither the bands nor the release."""
+
+CITATION = (
+    "Laroche A., Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607",
+    "Gaia Collaboration, Vallenari A. et al., 2023, A&A 674, A1, doi:10.1051/0004-6361/202243940",
+    CREDIT,
+)
+"""What to cite when a model or its products are used."""
+
+NUMBERS = re.compile(r"\[[-+.\de,\s]+\]")
+
+
+def software() -> dict[str, str]:
+    """Versions of what a model is made with."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("xpscale", "torch", "numpy")},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a model is and where it comes from.
+
+    Parameters
+    ----------
+    architecture
+        Bands and widths of the network.
+    release
+        Name of the data release whose spectra it takes; empty if nobody said.
+    training
+        The settings it was trained with.
+    data
+        Digests of store and sample, the sample's plan, and how many rows were trained on, held out
+        and left out, by reason.
+    metrics
+        Figures of merit by name, in nats per spectrum where they are losses; None where not finite.
+    software
+        Versions it was made with.
+    notes
+        Anything a user should know.
+    licence
+        Licence of the weights.
+    citation
+        What to cite.
+    created
+        When, ISO 8601 in UTC.
+    model_id
+        The content hash; filled in by `xpscale.model.checkpoint.TrainedModel.create`.
+    """
+
+    architecture: Architecture
+    release: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+    notes: str = ""
+    licence: str = "MIT"
+    citation: tuple[str, ...] = CITATION
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    model_id: str = ""
+
+    def to_json(self) -> str:
+        """The card as JSON, with every list of numbers on one line."""
+        metrics = {
+            name: value if math.isfinite(value) else None for name, value in self.metrics.items()
+        }
+        content = {
+            **asdict(self),
+            "architecture": self.architecture.to_dict(),
+            "metrics": metrics,
+            "format": FORMAT,
+        }
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        return NUMBERS.sub(_on_one_line, text) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes, where: str = "card.json") -> ModelCard:
+        """The card that `to_json` wrote.
+
+        Parameters
+        ----------
+        text
+            The JSON.
+        where
+            What to call it in errors.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is of another format, or is no card.
+        """
+        try:
+            content = json.loads(text)
+            _require_format(content.pop("format"), where)
+            known = {each.name for each in fields(ModelCard)}
+            content = {name: value for name, value in content.items() if name in known}
+            content["architecture"] = Architecture.from_dict(content["architecture"])
+            content["citation"] = tuple(content["citation"])
+            return ModelCard(**content)
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
+            raise InvalidInputError(
+                f"{where} is not a model card: {error}", "Point at a folder xpscale wrote"
+            ) from error
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]")
+
+
+def _require_format(found: Any, where: str) -> None:
+    if found != FORMAT:
+        is_older = isinstance(found, int) and found < FORMAT
+        raise InvalidInputError(
+            f"{where} has format {found}, this version of xpscale reads {FORMAT}",
+            "Train or import the model again" if is_older else "Update xpscale",
+        )
