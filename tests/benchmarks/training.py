@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from xpscale.model.scatter_vae import ScatterVAE
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.release import DR3
 from xpscale.training.batches import Rows
 from xpscale.training.loop import Trainer
@@ -56,7 +56,7 @@ class ReferenceLoop:
     def __init__(self, x: np.ndarray, x_err: np.ndarray, device: str) -> None:
         torch.manual_seed(0)
         self.device, self.batch_size = device, BATCH_SIZE
-        self.network = ScatterVAE().to(device).train()
+        self.network = ScatterVAE(Architecture(DR3.known_bands)).to(device).train()
         self.batches = ReferenceGenerator(x, x_err, BATCH_SIZE)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4)
 

@@ -1,11 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from xpscale.bands import Bands
 from xpscale.evaluate.report import score
-from xpscale.model.checkpoint import ModelCard, TrainedModel
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
@@ -16,8 +15,8 @@ from xpscale.testing.universe import Universe
 def test_coefficients_are_named_by_their_band(bands):
     universe = Universe(400, seed=3, bands=bands)
     batch, n = universe.spectra(), bands.n_coefficients
-    network = ScatterVAE(Architecture(n))
-    density = replace(TrainingDensity.unknown(n), n_bp=bands.n_bp)
+    network = ScatterVAE(Architecture(bands))
+    density = TrainingDensity.unknown(bands)
     model = TrainedModel.create(
         network, Scaling.fit([batch]), density, ModelCard(network.architecture)
     )
