@@ -3,16 +3,16 @@
 ::
 
     XpscaleError
-    ├── InvalidInputError   (ValueError)          exit  2   mend the input or the arguments
+    ├── InvalidInputError   (ValueError)          exit  2   correct the input or the arguments
     │   └── PlanError                             exit  4   the plan cannot fit: change it
     ├── NotFoundError       (FileNotFoundError)   exit  3   check the name or the address
-    ├── ConflictError       (FileExistsError)     exit  5   choose another place, or look at what differs
+    ├── ConflictError       (FileExistsError)     exit  5   choose another place
     ├── PermanentError      (RuntimeError)        exit 20   trying again will not help
-    │   └── IncompleteError                       exit 20   part of the work failed; the rest is kept
-    └── TryAgainError       (OSError)             exit 75   the same call may go through later
+    │   └── IncompleteError                       exit 20   part of the work failed
+    └── TryAgainError       (OSError)             exit 75   the same call may succeed later
 
-Each message names the file, row or key, the cause, and what to do.  The builtin second base keeps
-code that catches ``ValueError`` or ``FileNotFoundError`` working.
+Each message names the file, row or key, the cause, and the remedy. Each class also inherits from a
+built-in exception, so that code that catches ``ValueError`` or ``FileNotFoundError`` works.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class XpscaleError(Exception):
     message
         What is wrong, where.
     remedy
-        What the reader can do about it; printed on a line of its own.
+        What the reader can do about it; the command line prints it on a line of its own.
     """
 
     exit_code = 1
@@ -52,13 +52,13 @@ class XpscaleError(Exception):
 
 
 class InvalidInputError(XpscaleError, ValueError):
-    """The input cannot be what was asked for."""
+    """The input or an argument is not valid."""
 
     exit_code = 2
 
 
 class PlanError(InvalidInputError):
-    """The plan cannot fit the resources; nothing was started."""
+    """The plan does not fit into the resources; nothing was started."""
 
     exit_code = 4
 
@@ -76,7 +76,7 @@ class ConflictError(XpscaleError, FileExistsError):
 
 
 class PermanentError(XpscaleError, RuntimeError):
-    """The work failed in a way that trying again does not mend."""
+    """The work failed in a way that trying again does not change."""
 
     exit_code = 20
 
@@ -86,6 +86,6 @@ class IncompleteError(PermanentError):
 
 
 class TryAgainError(XpscaleError, OSError):
-    """A passing fault: the network, the server, a lost worker."""
+    """A temporary failure: the network, the server, a lost worker."""
 
     exit_code = 75

@@ -1,1 +1,1 @@
-"""Runs that are disturbed by every fault of design/005, and what must be there afterwards."""
+"""Runs with every fault of design/005 injected, and the catalogue that must exist afterwards."""

@@ -1,8 +1,9 @@
-"""``python -m tests.services.campaign --runs 300 --seed 1``: disturbed runs, and what they made.
+"""``python -m tests.services.campaign --runs 300 --seed 1``: many runs with faults.
 
-Each run is disturbed in one way, at a random moment, on S3 or on a local disk; then the same
-command is run until it ends with 0, and the catalogue is compared with the undisturbed one.  One
-number seeds everything but the scheduling of processes."""
+One fault is injected into each run, at a random moment, on S3 or on a local disk. Then the same
+command is repeated until it ends with 0, and the catalogue is compared with that of a run without
+faults. One seed fixes everything but the scheduling of processes.
+"""
 
 import argparse
 import contextlib
@@ -15,23 +16,23 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.services.disturbances import DISTURBANCES, ON_DISK, ROOM
-from tests.services.field import Field, field
-from tests.services.world import Verdict, verdict
+from tests.services.faults import DISK_BYTES, FAULTS, ON_DISK
+from tests.services.scenario import Verdict, verdict
+from tests.services.services import Services, start_services
 from xpscale.errors import XpscaleError
 from xpscale.storage import Storage
 from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
 EXIT_CODES = {0, 20, 75, 130, -2, -9, -15}
-"""Documented in deploy/README.md; -9 is ours, -2 and -15 a stop before Python has begun or after
-all is done.
+"""Documented in deploy/README.md; -9 is an injected SIGKILL, -2 and -15 a signal before Python has
+set its handlers or after it has removed them.
 """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One disturbed run."""
+    """One run with a fault: what was injected, and what the run and its repetitions made."""
 
     number: int
     kind: str
@@ -40,39 +41,39 @@ class Outcome:
     codes: tuple[int, ...]
     n_repetitions: int
     verdict: Verdict
-    said: str = ""
-    """The end of what its client said, if it ended with a code that it should not."""
+    output: str = ""
+    """The end of the client's output, if its exit code is not a documented one."""
 
     @property
     def is_good(self) -> bool:
         return self.verdict.is_good and set(self.codes) <= EXIT_CODES
 
 
-def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
-    """Disturb one run, repeat it, compare."""
+def run_with_fault(services: Services, kind: str, number: int, seed: int) -> Outcome:
+    """Inject one fault into a run, repeat the run until it ends with 0, and compare catalogues."""
     rng = random.Random(f"{seed} {number} {kind}")
     is_local = kind in ON_DISK or (rng.random() < 0.3 and not kind.startswith(("PUT", "503", "S3")))
     catalog = Storage(
-        str(field.folder / f"run-{number}") if is_local else f"s3://xpscale/run-{number}"
+        str(services.folder / f"run-{number}") if is_local else f"s3://xpscale/run-{number}"
     )
-    with small_disk(Path(catalog.url), ROOM) if kind in ON_DISK else contextlib.nullcontext():
-        field.mend()
-        before = field.n_injected
-        codes = DISTURBANCES[kind](field, rng, catalog)
-        said = "" if set(codes) <= EXIT_CODES else field.client_log.read_text()[-3000:]
-        field.mend()
+    with small_disk(Path(catalog.url), DISK_BYTES) if kind in ON_DISK else contextlib.nullcontext():
+        services.restore()
+        before = services.n_injected
+        codes = FAULTS[kind](services, rng, catalog)
+        output = "" if set(codes) <= EXIT_CODES else services.client_log.read_text()[-3000:]
+        services.restore()
         n_repetitions, code = 0, max(codes, key=abs)
         while code != 0 and n_repetitions < MOST_REPETITIONS:
-            code = field.finish(field.client(catalog))
+            code = services.finish(services.client(catalog))
             n_repetitions += 1
         found = (
-            verdict(field.world, catalog)
+            verdict(services.scenario, catalog)
             if code == 0
             else Verdict(problems=(f"never 0 but {code}",))
         )
     if is_local:
         shutil.rmtree(catalog.url)
-    n_injected = field.n_injected - before
+    n_injected = services.n_injected - before
     return Outcome(
         number,
         kind,
@@ -81,33 +82,28 @@ def disturbed(field: Field, kind: str, number: int, seed: int) -> Outcome:
         tuple(codes),
         n_repetitions,
         found,
-        said,
+        output,
     )
 
 
 def campaign(
-    field: Field, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(DISTURBANCES)
+    services: Services, n_runs: int, seed: int, kinds: tuple[str, ...] = tuple(FAULTS)
 ) -> list[Outcome]:
-    """As many runs of each kind, in random order."""
+    """Runs of all kinds in equal numbers, in random order."""
     order = [kinds[number % len(kinds)] for number in range(n_runs)]
     random.Random(seed).shuffle(order)
     outcomes = []
     for number, kind in enumerate(order):
         clock = time.perf_counter()
         try:
-            outcome = disturbed(field, kind, number, seed)
-        except (
-            AssertionError,
-            XpscaleError,
-        ) as error:  # of the campaign itself; the other runs can do without it
-            outcome = Outcome(
-                number, kind, "?", 0, (), 0, Verdict(problems=(f"broken off: {error}",))
-            )
-            field.renew_workers()
+            outcome = run_with_fault(services, kind, number, seed)
+        except (AssertionError, XpscaleError) as error:  # one run; the campaign goes on
+            outcome = Outcome(number, kind, "?", 0, (), 0, Verdict(problems=(f"stopped: {error}",)))
+            services.replace_all_workers()
         outcomes.append(outcome)
-        said = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}\n{outcome.said}"
+        wrong = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}\n{outcome.output}"
         print(
-            f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{said}",
+            f"{number} {kind} ({outcome.place}) {time.perf_counter() - clock:.1f} s{wrong}",
             file=sys.stderr,
             flush=True,
         )
@@ -115,7 +111,7 @@ def campaign(
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The summary, a line a kind."""
+    """The summary, one line for each kind of fault."""
     head = (
         "fault",
         "runs",
@@ -127,13 +123,12 @@ def table(outcomes: list[Outcome]) -> str:
         "lost",
         "doubled",
         "strays",
-        "unnamed",
+        "unreported",
         "identical",
     )
     lines = [head, ("---",) * len(head)]
     kinds = {
-        outcome.kind: None
-        for outcome in sorted(outcomes, key=lambda o: list(DISTURBANCES).index(o.kind))
+        outcome.kind: None for outcome in sorted(outcomes, key=lambda o: list(FAULTS).index(o.kind))
     }
     for kind in [*kinds, "all"]:
         own = [outcome for outcome in outcomes if kind in (outcome.kind, "all")]
@@ -149,7 +144,7 @@ def table(outcomes: list[Outcome]) -> str:
             sum(v.lost for v in found),
             sum(v.doubled for v in found),
             sum(len(v.strays) for v in found),
-            sum(len(v.unnamed) + len(v.left) for v in found),
+            sum(len(v.unreported) + len(v.left) for v in found),
             sum(v.identical for v in found),
         )
         lines.append((kind, *map(str, numbers)))
@@ -161,11 +156,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--kind", action="append", choices=list(DISTURBANCES), help="only this, may be repeated"
+        "--kind", action="append", choices=list(FAULTS), help="only this kind; may be repeated"
     )
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, field(Path(folder)) as services:
-        outcomes = campaign(services, chosen.runs, chosen.seed, tuple(chosen.kind or DISTURBANCES))
+    with tempfile.TemporaryDirectory() as folder, start_services(Path(folder)) as services:
+        outcomes = campaign(services, chosen.runs, chosen.seed, tuple(chosen.kind or FAULTS))
     print(table(outcomes))
     sys.exit(0 if all(outcome.is_good for outcome in outcomes) else 1)
 

@@ -1,8 +1,8 @@
 import pytest
 
-from tests.services.world import World
+from tests.services.scenario import Scenario
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory) -> World:
-    return World.make(tmp_path_factory.mktemp("services"))
+def scenario(tmp_path_factory) -> Scenario:
+    return Scenario.make(tmp_path_factory.mktemp("services"))

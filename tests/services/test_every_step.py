@@ -1,7 +1,6 @@
-"""Between every pair of steps of a run: the client dies, or stands still while another does its
-work.
+"""Before every write of a run the client dies, or pauses while another client does its work.
 
-In one process, so that no step is left out; `campaign` does the same to real processes, by sample.
+In one process, so that no write is left out; `campaign` takes a sample of them in real processes.
 """
 
 import subprocess
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands import xpscale
-from tests.services.field import wait_for
-from tests.services.world import infer, objects, verdict
+from tests.services.scenario import infer, objects, verdict
+from tests.services.services import wait_for
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import snapshots as published
 from xpscale.storage import Storage
@@ -30,16 +29,16 @@ def points(tmp_path):
 
 
 @pytest.fixture
-def n_steps(world, points, tmp_path):
-    """Writes of an undisturbed run."""
-    world.reference  # noqa: B018
+def n_writes(scenario, points, tmp_path):
+    """Number of writes of a run without faults."""
+    scenario.reference  # noqa: B018
     points.arm(-1, "raise")
-    infer(world, str(tmp_path / "count"))
+    infer(scenario, str(tmp_path / "count"))
     return len(points.operations)
 
 
 def leave_unfinished(operation):
-    """What a process that is killed while it writes to a local disk leaves of the object."""
+    """Make what a process that is killed during a write to a local disk leaves of the object."""
     _, method, where = operation.split(" ", 2)
     if method != "delete":
         left = Path(f"{where}#1")
@@ -47,42 +46,44 @@ def leave_unfinished(operation):
         left.write_bytes(b"half of")
 
 
-def test_killed_between_any_two_steps_and_run_again(world, points, n_steps, tmp_path):
-    assert n_steps > 30
-    named = 0
-    for step in range(n_steps):
-        catalog = Storage(str(tmp_path / f"catalog-{step}"))
-        points.arm(step, "raise")
+def test_a_run_killed_before_any_write_and_repeated(scenario, points, n_writes, tmp_path):
+    assert n_writes > 30
+    n_strays = 0
+    for number in range(n_writes):
+        catalog = Storage(str(tmp_path / f"catalog-{number}"))
+        points.arm(number, "raise")
         with pytest.raises(Killed):
-            infer(world, catalog.url)
+            infer(scenario, catalog.url)
         leave_unfinished(points.operations[-1])
         assert not published(catalog) or check(catalog).ok
-        infer(world, catalog.url)
-        found = verdict(world, catalog)
-        assert found.is_good, (points.operations[step], found)
-        named += len(found.strays)
-    assert named > 5  # of model, ledger and metadata: those of parts are removed by the commit
+        infer(scenario, catalog.url)
+        found = verdict(scenario, catalog)
+        assert found.is_good, (points.operations[number], found)
+        n_strays += len(found.strays)
+    assert n_strays > 5  # of model, ledger and metadata; the commit removes those of parts
 
 
-def test_a_zombie_that_wakes_when_another_has_done_its_work(world, points, n_steps, tmp_path):
-    for step in range(n_steps):
-        catalog = Storage(str(tmp_path / f"catalog-{step}"))
-        points.arm(step, "pause")
+def test_a_client_that_goes_on_after_another_has_done_its_work(
+    scenario, points, n_writes, tmp_path
+):
+    for number in range(n_writes):
+        catalog = Storage(str(tmp_path / f"catalog-{number}"))
+        points.arm(number, "pause")
         with ThreadPoolExecutor(1) as thread:
-            zombie = thread.submit(infer, world, catalog.url)
+            zombie = thread.submit(infer, scenario, catalog.url)
             points.wait()
-            first = infer(world, catalog.url)
+            first = infer(scenario, catalog.url)
             before = objects(catalog)
             points.resume()
             assert zombie.result() == first
         assert objects(catalog) == before
-        found = verdict(world, catalog)
-        assert found.is_good, (points.operations[step], found)
+        found = verdict(scenario, catalog)
+        assert found.is_good, (points.operations[number], found)
 
 
-def test_what_a_process_killed_in_a_write_leaves_is_named_and_removed(world, tmp_path):
+def test_what_a_process_killed_in_a_write_leaves_is_reported_and_removed(scenario, tmp_path):
     catalog = Storage(str(tmp_path / "catalog"))
-    infer(world, catalog.url)
+    infer(scenario, catalog.url)
     whole = objects(catalog)
     key = next(key for key in sorted(whole) if key.startswith("latents/dataset/Norder"))
     code = (

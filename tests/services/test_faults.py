@@ -1,14 +1,12 @@
-"""A way of each family to disturb a run, with real processes; ``python -m tests.services.campaign``
-does all.
-"""
+"""One fault of each family in real processes; ``python -m tests.services.campaign`` does all."""
 
 import signal
 import time
 
 import pytest
 
-from tests.services.campaign import disturbed
-from tests.services.field import field as services
+from tests.services.campaign import run_with_fault
+from tests.services.services import start_services
 from xpscale.storage import Storage
 
 pytestmark = [
@@ -19,7 +17,7 @@ pytestmark = [
 ]
 
 KINDS = {
-    "killed at a step": {0, -9},
+    "killed at a write": {0, -9},
     "worker kill -9": {0},
     "scheduler kill -9": {0, 75},
     "S3 server kill -9": {0, 20, 75},
@@ -30,47 +28,47 @@ KINDS = {
     "503, but stored": {0},
     "disk full": {20, 75},
 }
-"""With the exit codes that the disturbed run may have; its repetition ends with 0."""
+"""With the exit codes that the run with the fault may have; its repetition ends with 0."""
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory):
-    with services(tmp_path_factory.mktemp("field")) as found:
-        found.is_at_steps = True
+def services(tmp_path_factory):
+    with start_services(tmp_path_factory.mktemp("services")) as found:
+        found.only_at_writes = True
         yield found
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_disturbed_and_repeated_it_is_the_same_catalogue(field, kind):
-    outcome = disturbed(field, kind, list(KINDS).index(kind), seed=11)
+def test_a_run_with_a_fault_repeated_makes_the_same_catalogue(services, kind):
+    outcome = run_with_fault(services, kind, list(KINDS).index(kind), seed=11)
     assert outcome.n_injected, outcome
     assert outcome.verdict.is_good, outcome
     assert outcome.verdict.rows_in == outcome.verdict.rows_out > 0
     assert set(outcome.codes) <= KINDS[kind], outcome
 
 
-def started_and_paused(field, catalog, step):
-    """A client that is about to do a write of its run."""
-    field.mend()
-    field.points.arm(step, "pause")
-    client = field.client(catalog)
-    field.wait_for_strike(client)
+def start_and_pause(services, catalog, number_of_write):
+    """A client, paused before one of its run's writes."""
+    services.restore()
+    services.points.arm(number_of_write, "pause")
+    client = services.client(catalog)
+    services.wait_for_kill_point(client)
     return client
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_client_that_is_told_to_stop_says_how_to_go_on(field, number, tmp_path):
-    log, catalog = field.client_log, Storage(str(tmp_path / "catalog"))
+def test_a_client_that_is_stopped_says_how_to_go_on(services, number, tmp_path):
+    log, catalog = services.client_log, Storage(str(tmp_path / "catalog"))
     before = log.stat().st_size if log.exists() else 0
-    client = started_and_paused(field, catalog, 5)
+    client = start_and_pause(services, catalog, 5)
     client.signal(number)
     time.sleep(0.2)
-    field.points.resume()
+    services.points.resume()
     assert client.wait() == 130
-    said = log.read_text()[before:]
+    output = log.read_text()[before:]
     assert (
-        f"run the same command again to go on from here:\n  xpscale infer {field.world.store}"
-        in said
+        f"run the same command again to go on from here:\n  xpscale infer {services.scenario.store}"
+        in output
     )
-    field.mend()
-    assert field.finish(field.client(catalog)) == 0
+    services.restore()
+    assert services.finish(services.client(catalog)) == 0

@@ -1,4 +1,4 @@
-"""What nobody has to watch: clusters that grow and shrink, partitions that cannot be done."""
+"""Runs that need nobody to watch them: clusters that change in size, damaged partitions."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from tests.commands import xpscale
-from tests.services.world import verdict
+from tests.services.scenario import verdict
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import current, read_manifest, snapshots
 from xpscale.inference.plan import plan_inference
@@ -19,10 +19,10 @@ from xpscale.store.open import open_spectra
 
 
 @pytest.mark.slow
-def test_a_cluster_that_grows_and_shrinks_under_a_run(world, tmp_path):
-    """From no workers to one, two, and one other: every task is done once all the same."""
+def test_a_cluster_that_grows_and_shrinks_during_a_run(scenario, tmp_path):
+    """From no worker to one, two, and another one: every task is still done once."""
     plan = plan_inference(
-        open_spectra(world.store), load_model(world.model), str(tmp_path / "catalog")
+        open_spectra(scenario.store), load_model(scenario.model), str(tmp_path / "catalog")
     )
     sizes = iter([2, 1, 0, 1])
     with (
@@ -39,14 +39,14 @@ def test_a_cluster_that_grows_and_shrinks_under_a_run(world, tmp_path):
         cluster.adapt(minimum=0, maximum=1, interval="200ms", wait_count=1)
         report = run(plan, executor=DaskExecutor(client), callbacks=[change])
     assert report.is_complete
-    assert read_manifest(world.reference, current(world.reference)) == report.manifest
+    assert read_manifest(scenario.reference, current(scenario.reference)) == report.manifest
 
 
 @pytest.fixture
-def spoilt(world, tmp_path):
-    """A copy of the store in which an object of one partition is cut off, and the whole object."""
+def damaged(scenario, tmp_path):
+    """A copy of the store with one truncated object in one partition, and the whole object."""
     store = tmp_path / "store"
-    shutil.copytree(world.store, store)
+    shutil.copytree(scenario.store, store)
     part = next(iter(sorted(open_spectra(str(store)).partitions)))
     victim = max(
         (path for path in (store / part.key).rglob("*") if path.is_file()),
@@ -57,11 +57,11 @@ def spoilt(world, tmp_path):
     return str(store), part, victim, whole
 
 
-def test_a_poisoned_partition_is_left_out_named_and_added_when_it_is_mended(
-    world, spoilt, tmp_path
+def test_a_damaged_partition_is_left_out_reported_and_added_when_it_is_repaired(
+    scenario, damaged, tmp_path
 ):
-    store, part, victim, whole = spoilt
-    command = ("infer", store, world.model, tmp_path / "catalog", "--workers", 0)
+    store, part, victim, whole = damaged
+    command = ("infer", store, scenario.model, tmp_path / "catalog", "--workers", 0)
     catalog = Storage(str(tmp_path / "catalog"))
     refused = xpscale(*command)
     assert (refused.code, snapshots(catalog)) == (20, ())
@@ -82,5 +82,5 @@ def test_a_poisoned_partition_is_left_out_named_and_added_when_it_is_mended(
     victim.write_bytes(whole)
     assert xpscale(*command).code == 0
     assert [snapshot.number for snapshot in snapshots(catalog)] == [1, 2]
-    found = verdict(world, catalog)
+    found = verdict(scenario, catalog)
     assert (found.lost, found.doubled, found.problems, found.identical) == (0, 0, (), True)

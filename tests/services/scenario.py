@@ -1,11 +1,11 @@
-"""A small run to disturb, its catalogue when nobody disturbs it, and the comparison of any other
-catalogue with that one.
+"""The run that the tests of this folder inject faults into: its inputs, the catalogue that it makes
+without faults, and the comparison of another catalogue with that one.
 """
 
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -33,17 +33,17 @@ N_SOURCES = 600  # on the whole sky
 N_PARTITIONS = 4  # of order 0
 MAX_ROWS = 100
 
-RECORDS = "_xpscale/runs/"  # one a run, of its times: notes for people, as many as there were runs
+RECORDS = "_xpscale/runs/"  # times of each run, as many as there were runs: not compared
 
 
-def infer(world: "World", url: str):
+def infer(scenario: "Scenario", url: str):
     """What ``xpscale infer --workers 0`` does."""
-    plan = plan_inference(open_spectra(world.store), load_model(world.model), url)
+    plan = plan_inference(open_spectra(scenario.store), load_model(scenario.model), url)
     return commit(plan.catalog, run(plan).manifest)
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """A store of a few partitions and a model, below a folder."""
 
     folder: str
@@ -58,7 +58,7 @@ class World:
 
     @cached_property
     def reference(self) -> Storage:
-        """The catalogue of an undisturbed run."""
+        """The catalogue of a run without faults."""
         storage = Storage(f"{self.folder}/catalog")
         if not snapshots(storage):
             infer(self, storage.url)
@@ -66,18 +66,18 @@ class World:
 
     @cached_property
     def ids(self) -> Counter:
-        """The sources that must be in each product, each once."""
+        """The sources that each product must hold exactly once."""
         return rows(self.reference, "latents")
 
     @staticmethod
-    def make(folder: str | os.PathLike) -> "World":
-        world = World(os.fspath(folder))
-        if not Path(world.model).exists():
+    def make(folder: str | os.PathLike) -> "Scenario":
+        scenario = Scenario(os.fspath(folder))
+        if not Path(scenario.model).exists():
             spectra = Universe(N_SOURCES, seed=6).spectra()
             spectra = spectra.take(healpix_29(spectra.ra, spectra.dec) >> 58 < N_PARTITIONS)
             build_store(
                 [("all", spectra)],
-                world.store,
+                scenario.store,
                 attributes={"release": "synthetic"},
                 max_rows=MAX_ROWS,
             )
@@ -87,15 +87,13 @@ class World:
             )
             density = TrainingDensity.fit([scaling.standardize(spectra)[0]], spectra.bands)
             TrainedModel.create(network, scaling, density, ModelCard(network.architecture)).save(
-                world.model
+                scenario.model
             )
-        return world
+        return scenario
 
 
 def rows(storage: Storage, product: str) -> Counter:
-    """How often each source is in the objects that lie in a product's folder, whoever names
-    them.
-    """
+    """How often each source is in the objects of a product's folder, in a manifest or not."""
     found: Counter = Counter()
     for key in storage.list(f"{product}/dataset"):
         if key.endswith(".parquet"):
@@ -105,35 +103,35 @@ def rows(storage: Storage, product: str) -> Counter:
 
 
 def objects(storage: Storage) -> set[str]:
-    """Every key, temporary files included, but the records of runs."""
+    """All keys, with temporary files, without the records of runs."""
     return {key for key in storage.objects() if not key.startswith(RECORDS)}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a disturbed run and its repetition have made."""
+    """How the catalogue of a run with faults differs from that of a run without."""
 
     rows_in: int = 0
     rows_out: int = 0
     lost: int = 0
     doubled: int = 0
     strays: tuple[str, ...] = ()
-    unnamed: tuple[str, ...] = ()
+    unreported: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
     identical: bool = False
     n_snapshots: int = 0
 
     @property
     def is_good(self) -> bool:
         """Nothing lost, doubled, different, or unaccounted for."""
-        wrong = (self.lost, self.doubled, self.unnamed, self.left, self.problems)
+        wrong = (self.lost, self.doubled, self.unreported, self.left, self.problems)
         return not any(wrong) and self.identical and self.n_snapshots == 1
 
 
-def verdict(world: World, catalog: Storage) -> Verdict:
-    """Compare a catalogue with the undisturbed one; removes its strays on the way."""
-    reference, expected = world.reference, world.ids
+def verdict(scenario: Scenario, catalog: Storage) -> Verdict:
+    """Compare a catalogue with the reference; its strays are removed on the way."""
+    reference, expected = scenario.reference, scenario.ids
     manifest_key = current(reference).manifest_key
     found = {product: rows(catalog, product) for product in ("latents", "spectra")}
     extra = sorted(objects(catalog) - objects(reference))
@@ -146,7 +144,7 @@ def verdict(world: World, catalog: Storage) -> Verdict:
         lost=sum((expected - ids).total() for ids in found.values()),
         doubled=sum((ids - expected).total() for ids in found.values()),
         strays=tuple(extra),
-        unnamed=tuple(
+        unreported=tuple(
             key for key in extra if not any(line.startswith(f"{key}: ") for line in named)
         ),
         left=tuple(sorted(objects(catalog) ^ objects(reference))),
