@@ -222,7 +222,7 @@ def _parse(table: dict[str, Any], where: str) -> Release:
 
 DR3 = find_release("dr3")
 
-UNSTATED = Release("a release that is not stated", DR3.archive)
+UNSTATED = Release("Gaia (release not stated)", DR3.archive)
 """Of spectra that do not say where they come from, and do not have the bands of DR3."""
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
+from xpscale.release import Release
 
 __all__ = [
     "COEFFICIENT_UNIT",
@@ -24,12 +25,11 @@ __all__ = [
     "SCHEMA_VERSION",
     "Column",
     "Flag",
+    "TableLayout",
     "checked_outputs",
     "checked_precision",
-    "columns",
     "conform",
     "products_of",
-    "schema",
 ]
 
 SCHEMA_VERSION = "2"
@@ -43,6 +43,9 @@ FULL_PRECISION = "float32"
 
 COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
+
+
+LONG, FLOAT, DOUBLE = pa.int64(), pa.float32(), pa.float64()
 
 
 class Flag(enum.IntFlag):
@@ -132,62 +135,68 @@ def products_of(outputs: Sequence[str]) -> tuple[str, ...]:
     return ("latents", "spectra") if len(outputs) > 1 else ("latents",)
 
 
-def columns(
-    product: str,
-    n_latents: int,
-    n_coefficients: int,
-    outputs: Sequence[str] = OUTPUTS,
-    precision: str = FULL_PRECISION,
-) -> tuple[Column, ...]:
-    """The columns of a product.
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """What determines the columns of a catalogue's tables.
 
     Parameters
     ----------
-    product
-        ``"latents"`` or ``"spectra"``.
     n_latents, n_coefficients
         L and C of the model.
+    release
+        The data release that the sources are of.
     outputs
         What the run computes; from `checked_outputs`.
     precision
         To what reconstruction and scatter are rounded; from `checked_precision`.
     """
-    if product not in products_of(outputs):
-        raise InvalidInputError(
-            f"no product is called {product!r}", f"Products are {', '.join(products_of(outputs))}"
-        )
-    if product == "spectra":
-        return (*_identity_columns(), *_spectra_columns(n_coefficients, outputs, precision))
-    return (*_identity_columns(), *_latents_columns(n_latents, has_fit=len(outputs) > 1))
+
+    n_latents: int
+    n_coefficients: int
+    release: Release
+    outputs: tuple[str, ...] = OUTPUTS
+    precision: str = FULL_PRECISION
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The products that hold the outputs, ``latents`` first."""
+        return products_of(self.outputs)
+
+    def columns(self, product: str) -> tuple[Column, ...]:
+        """The columns of ``"latents"`` or ``"spectra"``.
+
+        Raises
+        ------
+        InvalidInputError
+            The run has no product of that name.
+        """
+        if product not in self.products:
+            raise InvalidInputError(
+                f"no product is called {product!r}", f"Products are {', '.join(self.products)}"
+            )
+        shared = _identity_columns(self.release)
+        if product == "spectra":
+            return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))
+        return (*shared, *_latents_columns(self.n_latents, has_fit=len(self.outputs) > 1))
 
 
-def _identity_columns() -> tuple[Column, ...]:
+def _identity_columns(release: Release) -> tuple[Column, ...]:
+    at = release.position
+    index = "HEALPix NESTED index of order 29 of ra, dec"
     return (
-        Column(
-            "_healpix_29",
-            pa.int64(),
-            "",
-            "pos.healpix",
-            "HEALPix NESTED index of order 29 of ra, dec",
-        ),
-        Column("source_id", pa.int64(), "", "meta.id;meta.main", "Gaia DR3 source identifier"),
-        Column(
-            "ra", pa.float64(), "deg", "pos.eq.ra;meta.main", "Right ascension, ICRS, epoch J2016.0"
-        ),
-        Column(
-            "dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "Declination, ICRS, epoch J2016.0"
-        ),
+        Column("_healpix_29", LONG, "", "pos.healpix", index),
+        Column("source_id", LONG, "", "meta.id;meta.main", f"{release} source identifier"),
+        Column("ra", DOUBLE, "deg", "pos.eq.ra;meta.main", f"Right ascension, {at}"),
+        Column("dec", DOUBLE, "deg", "pos.eq.dec;meta.main", f"Declination, {at}"),
     )
 
 
 def _spectra_columns(
     n_coefficients: int, outputs: Sequence[str], precision: str
 ) -> tuple[Column, ...]:
-    array = pa.list_(pa.field("element", pa.float32(), nullable=False), n_coefficients)
-    mean, scatter = (
-        "Reconstructed coefficients, BP then RP, decoded at the posterior mean",
-        "Intrinsic scatter of each coefficient beyond its measurement error",
-    )
+    array = pa.list_(pa.field("element", FLOAT, nullable=False), n_coefficients)
+    mean = "Reconstructed coefficients, BP then RP, decoded at the posterior mean"
+    scatter = "Intrinsic scatter of each coefficient beyond its measurement error"
     if precision != FULL_PRECISION:
         mean += f"; rounded to within {precision} of sqrt(error^2 + scatter^2)"
         scatter += f"; rounded to within {precision} of itself"
@@ -199,92 +208,43 @@ def _spectra_columns(
 
 
 def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
-    means = (
-        Column(
-            f"latent_mean_{i}",
-            pa.float32(),
-            "",
-            "stat.param;stat.mean",
-            f"Posterior mean of latent {i}",
-        )
-        for i in range(n_latents)
+    latents = range(n_latents)
+    mean, variance = "Posterior mean of latent", "Natural log of the variance of latent"
+    chi2 = "Mean over coefficients of (x - reconstruction)^2 / (error^2 + scatter^2)"
+    nll = "Negative log likelihood at the posterior mean, standardized units, without C/2 ln(2 pi)"
+    kl = "Kullback-Leibler divergence of the posterior from the prior, nats"
+    density = (
+        "Training objects in this source's cell of the two leading coefficients, as a fraction"
+        " of the sample per unit area; NaN if the model does not know its training sample"
     )
-    log_vars = (
-        Column(
-            f"latent_log_var_{i}",
-            pa.float32(),
-            "",
-            "stat.variance",
-            f"Natural log of the variance of latent {i}",
-        )
-        for i in range(n_latents)
-    )
+    flags = "Quality bits, 0 is good; see xpscale.schema.Flag"
     fit = (
-        Column(
-            "reduced_chi2",
-            pa.float32(),
-            "",
-            "stat.fit.chi2",
-            "Mean over coefficients of (x - reconstruction)^2 / (error^2 + scatter^2)",
-        ),
-        Column(
-            "nll",
-            pa.float32(),
-            "",
-            "stat.likelihood",
-            "Negative log likelihood at the posterior mean, standardized units, without C/2"
-            " ln(2 pi)",
-        ),
+        Column("reduced_chi2", FLOAT, "", "stat.fit.chi2", chi2),
+        Column("nll", FLOAT, "", "stat.likelihood", nll),
     )
     return (
         Column(
             "phot_g_mean_flux",
-            pa.float64(),
+            DOUBLE,
             "electron.s**-1",
             "phot.flux;em.opt",
             "Mean flux in the G band",
         ),
-        *means,
-        *log_vars,
-        *(fit if has_fit else ()),
-        Column(
-            "kl",
-            pa.float32(),
-            "",
-            "stat.value",
-            "Kullback-Leibler divergence of the posterior from the prior, nats",
+        *(
+            Column(f"latent_mean_{i}", FLOAT, "", "stat.param;stat.mean", f"{mean} {i}")
+            for i in latents
         ),
+        *(
+            Column(f"latent_log_var_{i}", FLOAT, "", "stat.variance", f"{variance} {i}")
+            for i in latents
+        ),
+        *(fit if has_fit else ()),
+        Column("kl", FLOAT, "", "stat.value", kl),
         Column(
             "n_coefficients", pa.int16(), "", "meta.number", "Number of finite coefficients used"
         ),
-        Column(
-            "flags",
-            pa.int32(),
-            "",
-            "meta.code.qual",
-            "Quality bits, 0 is good; see xpscale.schema.Flag",
-        ),
-        Column(
-            "training_density",
-            pa.float32(),
-            "",
-            "stat.probability",
-            "Training objects in this source's cell of the two leading coefficients, as a fraction"
-            " of the sample per unit area; NaN if the model does not know its training sample",
-        ),
-    )
-
-
-def schema(
-    product: str,
-    n_latents: int,
-    n_coefficients: int,
-    outputs: Sequence[str] = OUTPUTS,
-    precision: str = FULL_PRECISION,
-) -> pa.Schema:
-    """The Arrow schema of a product; see `columns`."""
-    return pa.schema(
-        [column.field for column in columns(product, n_latents, n_coefficients, outputs, precision)]
+        Column("flags", pa.int32(), "", "meta.code.qual", flags),
+        Column("training_density", FLOAT, "", "stat.probability", density),
     )
 
 

@@ -51,9 +51,10 @@ def test_glossary_names_exist():
 
 
 def _column_names(product):
-    from xpscale.schema import columns
+    from xpscale.release import DR3
+    from xpscale.schema import TableLayout
 
-    return [column.name for column in columns(product, 6, 110)]
+    return [column.name for column in TableLayout(6, 110, DR3).columns(product)]
 
 
 def test_public_names_are_there_and_documented():

@@ -43,7 +43,6 @@ from xpscale.model.scatter_vae import Architecture, LatentPosterior, Reconstruct
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS
-from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.universe import Universe
@@ -200,9 +199,9 @@ def _copy(
     tables: dict[str, pa.Table],
     out: Path,
 ) -> None:
-    sink = ParquetSink(Storage(str(out)), model.n_latents, model.n_coefficients, outputs)
-    tasks = xps.plan_inference(store, model, str(out), outputs=outputs).tasks
-    list(ThreadsExecutor(TASKS_AT_ONCE).run(_Copy(store, sink, tables, len(outputs) > 1), tasks))
+    plan = xps.plan_inference(store, model, str(out), outputs=outputs)
+    copy = _Copy(store, ParquetSink(plan.catalog, plan.identity.layout), tables, len(outputs) > 1)
+    list(ThreadsExecutor(TASKS_AT_ONCE).run(copy, plan.tasks))
 
 
 class _Sleeping(torch.nn.Module):

@@ -9,12 +9,14 @@ from cdshealpix.nested import healpix_to_lonlat
 from xpscale.catalog.identity import claim
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.sink import ParquetSink
-from xpscale.schema import OUTPUTS, SCHEMA_VERSION, schema
+from xpscale.release import DR3
+from xpscale.schema import OUTPUTS, SCHEMA_VERSION, TableLayout
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
 
 L, C = 6, 110
+LAYOUT = TableLayout(L, C, DR3)
 PIXELS = (Pixel(2, 30), Pixel(3, 200), Pixel(3, 201), Pixel(5, 12287))
 ROWS = 400
 
@@ -46,7 +48,9 @@ def random_table(pixel: Pixel, n: int = ROWS, seed: int = 0, n_coefficients: int
         "ra": np.asarray(lon.deg),
         "dec": np.asarray(lat.deg),
     }
-    for field in [*schema("latents", L, n_coefficients), *schema("spectra", L, n_coefficients)]:
+    layout = TableLayout(L, n_coefficients, DR3)
+    for column in [*layout.columns("latents"), *layout.columns("spectra")]:
+        field = column.field
         if field.name in arrays:
             continue
         if pa.types.is_fixed_size_list(field.type):
@@ -61,7 +65,7 @@ def fill(storage: Storage, who: RunIdentity | None = None, seed: int = 0) -> lis
     """Claim a place and write all pixels; the reports, of which one also rejected a source."""
     who = who or identity()
     claim(storage, who)
-    sink = ParquetSink(storage, who.n_latents, who.n_coefficients, who.outputs, who.precision)
+    sink = ParquetSink(storage, who.layout)
     return [
         TaskReport(
             pixel.key,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_catalog import PIXELS, ROWS, fill, identity, random_table
+from random_catalog import LAYOUT, PIXELS, ROWS, fill, identity, random_table
 
 from xpscale.catalog.check import check, info
 from xpscale.catalog.commit import build_manifest, commit
@@ -100,7 +100,7 @@ def publish_with(storage: Storage, table: pa.Table) -> None:
 )
 def test_rows_that_are_wrong_though_every_hash_agrees(storage: Storage, change, said: str):
     publish_with(
-        storage, conform(change(random_table(PIXELS[1])), product_schema("spectra", 6, 110))
+        storage, conform(change(random_table(PIXELS[1])), product_schema("spectra", LAYOUT))
     )
     assert any(said in problem for problem in problems_naming(storage, KEY, deep=True))
     assert not any("sha256" in problem for problem in check(storage).problems)
@@ -108,7 +108,7 @@ def test_rows_that_are_wrong_though_every_hash_agrees(storage: Storage, change, 
 
 @pytest.mark.parametrize("deep", [True, False])
 def test_units_that_are_lost(storage: Storage, deep: bool):
-    table = conform(random_table(PIXELS[1]), product_schema("spectra", 6, 110))
+    table = conform(random_table(PIXELS[1]), product_schema("spectra", LAYOUT))
     publish_with(storage, table.replace_schema_metadata(None))
     (problem,) = problems_naming(storage, KEY, deep)
     assert "no VOParquet metadata" in problem
@@ -134,7 +134,7 @@ def test_another_schema_in_as_many_bytes(published: Storage, deep: bool):
 def test_a_part_without_the_rows_it_was_said_to_have_is_not_published(storage: Storage):
     with pytest.raises(PermanentError, match=f"{KEY} has 399 rows, its manifest says 400"):
         publish_with(
-            storage, conform(random_table(PIXELS[1], 399), product_schema("spectra", 6, 110))
+            storage, conform(random_table(PIXELS[1], 399), product_schema("spectra", LAYOUT))
         )
 
 

@@ -15,7 +15,8 @@ from xpscale.catalog import hats
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.votable import CONTENT_KEY
-from xpscale.schema import columns
+from xpscale.release import DR3
+from xpscale.schema import TableLayout
 from xpscale.sky import separation_deg
 from xpscale.storage import Storage
 from xpscale.testing.services import seaweedfs
@@ -128,7 +129,7 @@ def test_latents_alone_make_a_plain_collection(storage: Storage):
     assert not storage.exists("spectra.properties")
     everything = lsdb.open_catalog(storage.url, columns="all")
     assert set(everything.columns) == {
-        column.name for column in columns("latents", L, C, ("latents",))
+        column.name for column in TableLayout(L, C, DR3, ("latents",)).columns("latents")
     } - {"_healpix_29"}
 
 

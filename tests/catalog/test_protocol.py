@@ -125,9 +125,7 @@ class Protocol(RuleBasedStateMachine):
         self.storage = Storage(f"{self.folder.name}/catalog")
         who = identity(n_tasks=len(TASKS))
         claim(self.storage, who)
-        self.sink = ParquetSink(
-            self.storage, who.n_latents, who.n_coefficients, who.outputs, who.precision
-        )
+        self.sink = ParquetSink(self.storage, who.layout)
         self.ledger = Ledger(self.storage / LEDGER)
         self.actors, self.crashed_commit = [], False
 

@@ -9,19 +9,20 @@ import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_catalog import PIXELS, C, L, random_table
+from random_catalog import LAYOUT, PIXELS, C, L, random_table
 
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink, encode
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.schema import columns, conform
+from xpscale.release import DR3
+from xpscale.schema import TableLayout, conform
 from xpscale.storage import Storage
 
 PIXEL = PIXELS[1]
 
 
 def sink_of(storage: Storage) -> ParquetSink:
-    return pickle.loads(pickle.dumps(ParquetSink(storage, L, C)))
+    return pickle.loads(pickle.dumps(ParquetSink(storage, LAYOUT)))
 
 
 @pytest.mark.parametrize("n", [1, 400])
@@ -39,17 +40,17 @@ def test_parts_hold_what_came_in(storage: Storage, n: int):
             hashlib.sha256(data).hexdigest(),
         )
         found = pq.read_table(pa.BufferReader(data))
-        assert found.schema.equals(product_schema(product, L, C), check_metadata=True)
+        assert found.schema.equals(product_schema(product, LAYOUT), check_metadata=True)
         assert found.equals(table.select(found.column_names).cast(found.schema))
 
 
 def test_only_the_chosen_columns_are_written(storage: Storage):
-    sink = ParquetSink(storage, L, C, ("latents", "scatter"), "0.01")
+    sink = ParquetSink(storage, TableLayout(L, C, DR3, ("latents", "scatter"), "0.01"))
     parts = sink.put(PIXEL, random_table(PIXEL).drop_columns(["reconstruction"]))
     found = pq.read_table(pa.BufferReader(storage.read(parts[1].key)))
     assert found.column_names == ["_healpix_29", "source_id", "ra", "dec", "scatter"]
     assert b"within 0.01 of itself" in found.schema.field("scatter").metadata[b"description"]
-    alone = ParquetSink(storage / "latents", L, C, ("latents",))
+    alone = ParquetSink(storage / "latents", TableLayout(L, C, DR3, ("latents",)))
     (part,) = alone.put(PIXEL, random_table(PIXEL).drop_columns(["nll", "reduced_chi2"]))
     assert not {"nll", "reduced_chi2"} & {*pq.read_schema(f"{alone.catalog}/{part.key}").names}
 
@@ -67,7 +68,7 @@ def test_equal_tables_make_equal_bytes(cuts: list[int]):
     pieces = pa.concat_tables(whole.slice(a, b - a) for a, b in pairwise(edges))
     sliced = pa.concat_tables([random_table(PIXEL, 7), whole]).combine_chunks().slice(7)
     for product in ("latents", "spectra"):
-        target = product_schema(product, L, C)
+        target = product_schema(product, LAYOUT)
         hashes = {
             hashlib.sha256(encode(conform(t, target), product)).digest()
             for t in (whole, pieces, sliced)
@@ -131,7 +132,7 @@ def test_rows_out_of_place_are_refused_before_anything_is_written(storage: Stora
     with pytest.raises(InvalidInputError, match="not sorted"):
         sink.put(PIXEL, table.take(pa.array([1, 0])))
     with pytest.raises(InvalidInputError, match="lacks the columns scatter"):
-        ParquetSink(storage, L, C).put(PIXEL, table.drop_columns(["scatter"]))
+        ParquetSink(storage, LAYOUT).put(PIXEL, table.drop_columns(["scatter"]))
     assert storage.is_empty()
 
 
@@ -140,7 +141,7 @@ def test_astropy_sees_units_ucds_and_arrays(storage: Storage):
         sink_of(storage).put(PIXEL, random_table(PIXEL, 20)), ("latents", "spectra"), strict=True
     ):
         found = Table.read(f"{storage}/{part.key}", format="parquet.votable")
-        for column in columns(product, L, C):
+        for column in LAYOUT.columns(product):
             assert found[column.name].meta["ucd"] == column.ucd
             assert found[column.name].description == column.description
         assert found["ra"].unit == "deg"
@@ -156,26 +157,26 @@ def test_the_votable_is_valid_by_astropy():
     from xpscale.catalog.votable import votable
 
     for product in ("latents", "spectra"):
-        document = votable(product, columns(product, L, C))
+        document = votable(product, LAYOUT.columns(product), DR3)
         parsed = astropy_votable.parse(
             BytesIO(document), verify="exception"
         )  # raises on any deviation
         fields = parsed.get_first_table().fields
         assert [field.name for field in fields] == [
-            column.name for column in columns(product, L, C)
+            column.name for column in LAYOUT.columns(product)
         ]
         assert {field.ref for field in fields if field.name in ("ra", "dec")} == {"icrs"}
 
 
 def test_rows_that_come_row_group_by_row_group_make_the_same_parts(storage: Storage):
     whole = random_table(PIXEL, ROW_GROUP_SIZE + 300)
-    at_once = ParquetSink(storage / "whole", L, C).put(PIXEL, whole)
-    parts = ParquetSink(storage / "pieces", L, C).open(PIXEL)
+    at_once = ParquetSink(storage / "whole", LAYOUT).put(PIXEL, whole)
+    parts = ParquetSink(storage / "pieces", LAYOUT).open(PIXEL)
     for start in (0, ROW_GROUP_SIZE):
         parts.append(whole.slice(start, ROW_GROUP_SIZE))
     assert (storage / "pieces").is_empty()
     assert parts.finish() == at_once
-    late = ParquetSink(storage / "late", L, C).open(PIXEL)
+    late = ParquetSink(storage / "late", LAYOUT).open(PIXEL)
     late.append(whole.slice(300, 300))
     with pytest.raises(InvalidInputError, match="row 0 comes too late"):
         late.append(whole.slice(0, 300))

@@ -15,7 +15,8 @@ from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.kernels import fit_rows
-from xpscale.schema import OUTPUTS, Flag, conform, products_of
+from xpscale.release import DR3
+from xpscale.schema import OUTPUTS, Flag, TableLayout, conform, products_of
 from xpscale.sky import healpix_29
 
 
@@ -37,7 +38,7 @@ def test_columns_are_those_of_the_equations(spectra, model):
     )  # more than one micro-batch
     table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
     for product in ("latents", "spectra"):
-        conform(table, product_schema(product, 6, 110))
+        conform(table, product_schema(product, TableLayout(6, 110, DR3)))
     assert np.array_equal(table["_healpix_29"], healpix_29(batch.ra, batch.dec))
     for name in ("source_id", "ra", "dec", "phot_g_mean_flux"):
         assert np.array_equal(table[name], getattr(batch, name))
@@ -93,7 +94,7 @@ def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, m
     expected = {
         name
         for product in products_of(outputs)
-        for name in product_schema(product, 6, 110, outputs).names
+        for name in product_schema(product, TableLayout(6, 110, DR3, outputs)).names
     }
     assert set(table.column_names) == expected
     assert encoder.has_fit == ("nll" in expected) == (len(outputs) > 1)

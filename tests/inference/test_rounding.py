@@ -9,7 +9,8 @@ from xpscale.catalog.sink import encode
 from xpscale.catalog.votable import product_schema
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.rounding import round_within
-from xpscale.schema import OUTPUTS, conform
+from xpscale.release import DR3
+from xpscale.schema import OUTPUTS, TableLayout, conform
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 WIDTHS = st.floats(0, 2.0**100, width=32)
@@ -44,7 +45,7 @@ def test_spectra_are_within_the_bound_and_smaller(spectra, model, tmp_path):
     others = [name for name in exact.column_names if name not in ("reconstruction", "scatter")]
     assert rounded.select(others).equals(exact.select(others))
     sizes = [
-        len(encode(conform(table, product_schema("spectra", 6, 110)), "spectra"))
+        len(encode(conform(table, product_schema("spectra", TableLayout(6, 110, DR3))), "spectra"))
         for table in (exact, rounded)
     ]
     assert sizes[1] < 0.6 * sizes[0]

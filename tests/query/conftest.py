@@ -16,7 +16,8 @@ from xpscale.catalog.layout import MODEL
 from xpscale.catalog.manifest import Manifest, RunIdentity
 from xpscale.catalog.sink import ParquetSink
 from xpscale.query.catalog import open_catalog
-from xpscale.schema import OUTPUTS, SCHEMA_VERSION, columns
+from xpscale.release import DR3
+from xpscale.schema import OUTPUTS, SCHEMA_VERSION, TableLayout
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 
@@ -93,8 +94,8 @@ def make_rows(model, rng):
 
 
 def known():
-    latents = columns("latents", N_LATENTS, N_COEFFICIENTS)
-    return (*latents, *columns("spectra", N_LATENTS, N_COEFFICIENTS)[-2:])
+    layout = TableLayout(N_LATENTS, N_COEFFICIENTS, DR3)
+    return (*layout.columns("latents"), *layout.columns("spectra")[-2:])
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +133,7 @@ def publish(url, model, rows, outputs=OUTPUTS):
         "xpscale test",
     )
     claim(storage, identity)
-    sink = ParquetSink(storage, N_LATENTS, N_COEFFICIENTS, outputs)
+    sink = ParquetSink(storage, identity.layout)
     pixels = np.array([pixel_of(index) for index in rows["_healpix_29"].to_pylist()], object)
     parts = []
     for pixel in sorted(set(pixels)):

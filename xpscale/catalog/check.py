@@ -253,13 +253,7 @@ def _footer_problems(manifest: Manifest, part: Part, file: pq.ParquetFile) -> It
     identity = manifest.identity
     if file.metadata.num_rows != part.n_rows:
         yield f"{part.key} has {file.metadata.num_rows} rows, the manifest says {part.n_rows}"
-    expected = product_schema(
-        product_of(part.key),
-        identity.n_latents,
-        identity.n_coefficients,
-        identity.outputs,
-        identity.precision,
-    )
+    expected = product_schema(product_of(part.key), identity.layout)
     if not file.schema_arrow.equals(expected):
         yield (
             f"{part.key} has another schema than {product_of(part.key)} of version"

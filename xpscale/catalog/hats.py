@@ -37,7 +37,7 @@ from hats.io.validation import is_valid_catalog, is_valid_collection
 from hats.pixel_math.healpix_pixel import HealpixPixel
 
 from xpscale.catalog.layout import COLLECTION
-from xpscale.catalog.votable import DESCRIPTIONS, product_schema
+from xpscale.catalog.votable import describe, product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.sky import INDEX_ORDER, Pixel
 from xpscale.storage import Storage
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+    from xpscale.release import Release
     from xpscale.types import Part
 
 __all__ = ["SKYMAP_ORDER", "hats_manifest", "hats_problems", "write_hats"]
@@ -71,19 +72,6 @@ FILES = (
     "skymap.fits",
 )
 """Beside the parts of each product."""
-
-CREDITS = {
-    "obs_ack": (
-        "This work has made use of data from the European Space Agency (ESA) mission Gaia"
-        " (https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis"
-        " Consortium (DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)"
-    ),
-    "obs_copyright": "Derived from Gaia DR3; credit ESA/Gaia/DPAC",
-    "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
-    "bib_reference": "Laroche & Speagle 2025; Gaia Collaboration, Vallenari et al. 2023",
-    "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
-    "prov_progenitor": "Gaia DR3 xp_continuous_mean_spectrum",
-}
 
 
 def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None:
@@ -186,9 +174,7 @@ def _write_product(
     (folder / "dataset").mkdir(parents=True)
     with ThreadPoolExecutor(THREADS) as threads:
         footers = list(threads.map(lambda part: _footer(storage, part), parts))
-    schema = product_schema(
-        product, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
-    )
+    schema = product_schema(product, identity.layout)
     pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
     write_parquet_metadata(
         schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers
@@ -230,7 +216,7 @@ def _properties(name: str, product: str, manifest: Manifest, snapshot: Snapshot)
         "hats_max_rows": max((part.n_rows for part in parts), default=0),
         "hats_estsize": sum(part.n_bytes for part in parts) // 1024,
         "moc_sky_fraction": round(sum(part.pixel.area_sq_deg for part in parts) / SKY_SQ_DEG, 6),
-        "obs_description": DESCRIPTIONS[product],
+        "obs_description": describe(product, identity.gaia_release),
         **_provenance(manifest, snapshot),
     }
     return TableProperties.model_validate(fields)
@@ -253,7 +239,10 @@ def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
         "hats_builder": f"{identity.software}, hats v{version('hats')}",
         "hats_creation_date": snapshot.created,
         "hats_creator": "xpscale",
-        **CREDITS,
+        **_credits(identity.gaia_release),
+        "xpscale_release": identity.release,
+        "xpscale_n_bp": identity.n_bp,
+        "xpscale_n_rp": identity.n_rp,
         "xpscale_model_id": identity.model_id,
         "xpscale_input_digest": identity.input_digest,
         "xpscale_schema_version": identity.schema_version,
@@ -262,6 +251,21 @@ def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
         "xpscale_snapshot": snapshot.number,
         MANIFEST_FIELD: manifest.digest,
     }
+
+
+def _credits(release: Release) -> dict[str, str]:
+    """Whom and what to name where the catalogue is used."""
+    credits = {
+        "obs_ack": release.credit,
+        "obs_copyright": f"Derived from {release}; credit ESA/Gaia/DPAC",
+        "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
+        "bib_reference": "; ".join(("Laroche & Speagle 2025", *release.citation)),
+        "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
+        "prov_progenitor": f"{release} {release.archive.spectra_folder}",
+    }
+    if release.reference_epoch is not None:
+        credits["hats_coordinate_epoch"] = f"J{release.reference_epoch}"
+    return credits
 
 
 def _extension(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:

@@ -12,11 +12,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from xpscale.bands import Bands
 from xpscale.catalog.layout import product_of
 from xpscale.errors import InvalidInputError
-from xpscale.schema import FULL_PRECISION, Column, checked_outputs, columns, products_of
+from xpscale.release import Release, release_of
+from xpscale.schema import FULL_PRECISION, Column, TableLayout, checked_outputs
 from xpscale.sky import Pixel
 from xpscale.types import Part
 
@@ -84,13 +86,25 @@ class RunIdentity:
         return self.bands.n_coefficients
 
     @property
+    def gaia_release(self) -> Release:
+        """The data release, as far as xpscale knows its name."""
+        return release_of(self.release, self.bands)
+
+    @property
+    def layout(self) -> TableLayout:
+        """What determines the columns of its products."""
+        return TableLayout(
+            self.n_latents, self.n_coefficients, self.gaia_release, self.outputs, self.precision
+        )
+
+    @property
     def products(self) -> tuple[str, ...]:
         """The products that hold the outputs, ``latents`` first."""
-        return products_of(self.outputs)
+        return self.layout.products
 
     def columns(self, product: str) -> tuple[Column, ...]:
         """The columns of a product of this run."""
-        return columns(product, self.n_latents, self.n_coefficients, self.outputs, self.precision)
+        return self.layout.columns(product)
 
     def to_json(self) -> str:
         """The identity as JSON, keys sorted."""
@@ -99,7 +113,11 @@ class RunIdentity:
     @staticmethod
     def from_json(text: str | bytes) -> RunIdentity:
         """The identity that `to_json` wrote."""
-        fields = json.loads(text)
+        return RunIdentity.from_dict(json.loads(text))
+
+    @staticmethod
+    def from_dict(fields: Mapping[str, Any]) -> RunIdentity:
+        """The identity with these fields, as JSON holds them."""
         return RunIdentity(**{**fields, "outputs": tuple(fields["outputs"])})
 
     def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
@@ -178,9 +196,7 @@ class Manifest:
     def from_json(text: str | bytes) -> Manifest:
         """The manifest that `to_json` wrote."""
         fields = json.loads(text)
-        identity = RunIdentity(
-            **{**fields["identity"], "outputs": tuple(fields["identity"]["outputs"])}
-        )
+        identity = RunIdentity.from_dict(fields["identity"])
         parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
         quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
         return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined)

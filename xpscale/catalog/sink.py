@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from xpscale.catalog.layout import part_key
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.schema import FULL_PRECISION, OUTPUTS, conform, products_of
+from xpscale.schema import TableLayout, conform
 from xpscale.types import Part, Pixel
 
 if TYPE_CHECKING:
@@ -65,18 +65,12 @@ class ParquetSink:
     ----------
     catalog
         The catalogue.
-    n_latents, n_coefficients
-        L and C of the model.
-    outputs, precision
-        What the run computes, and to what it rounds reconstruction and scatter; see
-        `xpscale.schema.columns`.
+    layout
+        What determines the columns of its tables.
     """
 
     catalog: Storage
-    n_latents: int
-    n_coefficients: int
-    outputs: tuple[str, ...] = OUTPUTS
-    precision: str = FULL_PRECISION
+    layout: TableLayout
 
     def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
         """Write the rows of one pixel, a part a product; see `open` and `PixelParts`."""
@@ -87,11 +81,6 @@ class ParquetSink:
     def open(self, pixel: Pixel) -> PixelParts:
         """Parts to fill with the rows of one pixel; nothing is stored before they are finished."""
         return PixelParts(self, pixel)
-
-    def _schema(self, product: str) -> pa.Schema:
-        return product_schema(
-            product, self.n_latents, self.n_coefficients, self.outputs, self.precision
-        )
 
 
 class PixelParts:
@@ -108,7 +97,8 @@ class PixelParts:
     def __init__(self, sink: ParquetSink, pixel: Pixel) -> None:
         self._sink, self._pixel = sink, pixel
         self._files = {
-            product: _File(product, sink._schema(product)) for product in products_of(sink.outputs)
+            product: _File(product, product_schema(product, sink.layout))
+            for product in sink.layout.products
         }
         self._source_id: list[pa.Table] = []
         self._last_index = -1

@@ -14,12 +14,11 @@ from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 
-from xpscale import schema as columns_of
-
 if TYPE_CHECKING:
-    from xpscale.schema import Column
+    from xpscale.release import Release
+    from xpscale.schema import Column, TableLayout
 
-__all__ = ["CONTENT_KEY", "VERSION_KEY", "product_schema", "votable"]
+__all__ = ["CONTENT_KEY", "VERSION_KEY", "describe", "product_schema", "votable"]
 
 VERSION_KEY = b"IVOA.VOTable-Parquet.version"
 CONTENT_KEY = b"IVOA.VOTable-Parquet.content"
@@ -32,41 +31,59 @@ DATATYPES = {
     pa.float64(): "double",
 }
 
-DESCRIPTIONS = {
-    "latents": "Latents of Gaia DR3 XP spectra under a scatter variational autoencoder",
-    "spectra": (
-        "Reconstructed Gaia DR3 XP spectra and their intrinsic scatter, as basis coefficients"
-    ),
-}
+
+def describe(product: str, release: Release) -> str:
+    """What a product is, in one line.
+
+    Parameters
+    ----------
+    product
+        ``"latents"`` or ``"spectra"``.
+    release
+        The data release of its sources.
+    """
+    if product == "latents":
+        return f"Latents of {release} XP spectra under a scatter variational autoencoder"
+    return f"Reconstructed {release} XP spectra and their intrinsic scatter, as basis coefficients"
 
 
 @cache
-def product_schema(
-    product: str,
-    n_latents: int,
-    n_coefficients: int,
-    outputs: tuple[str, ...] = columns_of.OUTPUTS,
-    precision: str = columns_of.FULL_PRECISION,
-) -> pa.Schema:
-    """The Arrow schema of a product's files, with the VOParquet keys as its metadata; see
-    `xpscale.schema.columns`.
+def product_schema(product: str, layout: TableLayout) -> pa.Schema:
+    """The Arrow schema of a product's files, with the VOParquet keys as its metadata.
+
+    Parameters
+    ----------
+    product
+        ``"latents"`` or ``"spectra"``.
+    layout
+        What determines its columns.
     """
-    columns = columns_of.columns(product, n_latents, n_coefficients, outputs, precision)
-    content = votable(product, columns)
+    columns = layout.columns(product)
+    content = votable(product, columns, layout.release)
     return pa.schema(
         [column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content}
     )
 
 
-def votable(product: str, columns: tuple[Column, ...]) -> bytes:
-    """A VOTable 1.4 document (the first whose units are VOUnits) that describes the columns and
-    holds no rows.
+def votable(product: str, columns: tuple[Column, ...], release: Release) -> bytes:
+    """A VOTable 1.4 document (the first whose units are VOUnits) of columns, without rows.
+
+    Parameters
+    ----------
+    product
+        ``"latents"`` or ``"spectra"``, the name of the table.
+    columns
+        Its columns.
+    release
+        The data release of its sources, which has the epoch of their positions.
     """
     root = ET.Element("VOTABLE", version="1.4", xmlns="http://www.ivoa.net/xml/VOTable/v1.3")
     resource = ET.SubElement(root, "RESOURCE", type="results")
-    ET.SubElement(resource, "COOSYS", ID="icrs", system="ICRS", epoch="J2016.0")
+    frame = ET.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")
+    if release.reference_epoch is not None:
+        frame.set("epoch", f"J{release.reference_epoch}")
     table = ET.SubElement(resource, "TABLE", name=product)
-    ET.SubElement(table, "DESCRIPTION").text = DESCRIPTIONS[product]
+    ET.SubElement(table, "DESCRIPTION").text = describe(product, release)
     for column in columns:
         field = ET.SubElement(table, "FIELD", _attributes(column))
         ET.SubElement(field, "DESCRIPTION").text = column.description

@@ -138,7 +138,5 @@ def task_function(plan: InferencePlan, place: Storage, device: str) -> EncodePar
     lies.
     """
     identity = plan.identity
-    sink = ParquetSink(
-        place, identity.n_latents, identity.n_coefficients, identity.outputs, identity.precision
-    )
+    sink = ParquetSink(place, identity.layout)
     return EncodePartition(plan.reader, sink, identity.model_id, device)

@@ -47,8 +47,9 @@ class EncodePartition:
         """Encode one partition: a block of rows is read, encoded and compressed before the next, so
         a few are in memory.
         """
+        layout = self.sink.layout
         encoder = _encoder(
-            self.sink.catalog, self.model_id, self.sink.outputs, self.device, self.sink.precision
+            self.sink.catalog, self.model_id, layout.outputs, self.device, layout.precision
         )
         watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
         n_in, n_out, n_rejected = 0, 0, Counter[str]()

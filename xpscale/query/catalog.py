@@ -7,13 +7,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xpscale.catalog.manifest import Manifest, Snapshot
-from xpscale.errors import PermanentError
-from xpscale.query.engine import known_columns
 from xpscale.query.selection import Selection
+from xpscale.query.version import CatalogVersion
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -21,60 +18,26 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["CREDIT", "Catalog", "open_catalog"]
-
-CREDIT = "Gaia data: ESA/Gaia/DPAC"
+__all__ = ["Catalog", "open_catalog"]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Catalog:
-    """One published version of a derived catalogue.
-
-    Parameters
-    ----------
-    storage
-        Where it lies.
-    snapshot
-        The version.
-    manifest
-        Its parts.
-    """
-
-    storage: Storage
-    snapshot: Snapshot
-    manifest: Manifest
-
-    @property
-    def model_id(self) -> str:
-        """Content hash of the model that made it."""
-        return self.manifest.identity.model_id
-
-    @property
-    def n_rows(self) -> int:
-        """Number of sources."""
-        return self.manifest.n_out
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Names of the columns of all its products."""
-        return tuple(known_columns(self.manifest.identity))
+class Catalog(CatalogVersion):
+    """One published version of a derived catalogue, to select from and to query."""
 
     def select(self) -> Selection:
         """All rows, to be narrowed."""
         return Selection(self)
 
     def cone(self, ra: float, dec: float, radius_deg: float) -> Selection:
-        """Sources within ``radius_deg`` of a point (ICRS, all in degrees)."""
+        """Sources within ``radius_deg`` of a point; see `Selection.cone`."""
         return self.select().cone(ra, dec, radius_deg)
 
     def at(self, source_ids: int | Iterable[int]) -> Selection:
-        """Sources by Gaia DR3 identifier; what is not here is in `Selection.missing`."""
+        """Sources by Gaia identifier; what is not here is in `Selection.missing`."""
         return self.select().at(source_ids)
 
     def where(self, condition: str) -> Selection:
-        """Sources that satisfy a condition in SQL over the columns, such as ``"reduced_chi2 <
-        1.5"``.
-        """
+        """Sources that satisfy a condition in SQL, such as ``"reduced_chi2 < 1.5"``."""
         return self.select().where(condition)
 
     def columns(self, *names: str) -> Selection:
@@ -86,52 +49,10 @@ class Catalog:
         return self.select().with_spectra()
 
     def sql(self, query: str) -> pa.Table:
-        """The result of one SELECT over the tables ``latents`` and ``spectra``; see
-        `xpscale.query.sql.sql`.
-        """
+        """The result of one SELECT over the products; see `xpscale.query.sql.sql`."""
         from xpscale.query.sql import sql
 
         return sql(self, query)
-
-    def lsdb(self, **options: Any) -> Any:
-        """The catalogue as a lazy lsdb catalogue, for crossmatches and whole-sky work on a Dask
-        cluster.
-
-        Parameters
-        ----------
-        options
-            Arguments of ``lsdb.open_catalog``, such as ``columns``.
-
-        Raises
-        ------
-        PermanentError
-            If lsdb is not installed.
-        """
-        try:
-            import lsdb
-        except ImportError as error:
-            raise PermanentError("lsdb is not installed", 'pip install "xpscale[lsdb]"') from error
-        return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
-
-    def provenance(self, query: str) -> dict[str, str]:
-        """What a file made from this catalogue should say about itself."""
-        from importlib.metadata import version
-
-        return {
-            "query": query,
-            "catalog": self.storage.url,
-            "snapshot": str(self.snapshot.number),
-            "model_id": self.model_id,
-            "release": self.manifest.identity.release,
-            "software": f"xpscale {version('xpscale')}",
-            "credit": CREDIT,
-        }
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.n_rows:,} rows · {len(self.manifest.of('latents')):,} partitions · "
-            f"model {self.model_id[:6]}.. · snapshot {self.snapshot.number}"
-        )
 
 
 def open_catalog(url: str | Storage) -> Catalog:

@@ -28,47 +28,39 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from xpscale.catalog.manifest import RunIdentity
+    from xpscale.query.version import CatalogVersion
     from xpscale.schema import Column
-    from xpscale.storage import Storage
     from xpscale.types import Part
 
-__all__ = ["ARRAYS", "connected", "known_columns", "no_rows", "put_ids", "scan", "unknown_column"]
+__all__ = ["ARRAYS", "connected", "no_rows", "put_ids", "scan", "unknown_column"]
 
 ARRAYS = ("reconstruction", "scatter")
 """Columns that only the product ``spectra`` can have."""
 
 
-def known_columns(identity: RunIdentity) -> dict[str, Column]:
-    """Columns of the products a catalogue has, by name, in their order; those of both appear
-    once.
-    """
-    found: dict[str, Column] = {}
-    for product in identity.products:
-        for column in identity.columns(product):
-            found.setdefault(column.name, column)
-    return found
-
-
 @contextlib.contextmanager
 def connected(
-    storage: Storage, parts: Iterable[Part], known: Iterable[str], what: str, remedy: str = ""
+    version: CatalogVersion, parts: Iterable[Part], what: str, remedy: str = ""
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can open these parts and nothing else; DuckDB's errors become ours, in one
-    line.
+    """A connection that can open these parts and nothing else.
 
     Parameters
     ----------
-    storage, parts
-        Where, and what may be opened.
-    known
-        Names of columns, for the error about one that is not there.
+    version
+        The catalogue.
+    parts
+        What may be opened.
     what, remedy
         Start and end of the message of an error; the remedy is by default the list of columns.
+
+    Raises
+    ------
+    XpscaleError
+        An error of DuckDB inside the block, in one line.
     """
     import duckdb
 
-    allowed = {f"{storage.url}/{part.key}" for part in parts}
+    storage, allowed = version.storage, {f"{version.storage.url}/{part.key}" for part in parts}
     with duckdb.connect(":memory:") as connection:
         if not storage.is_local:
             connection.register_filesystem(storage.filesystem)
@@ -79,36 +71,39 @@ def connected(
         try:
             yield connection
         except duckdb.Error as error:
-            raise _explained(error, allowed, list(known), what, remedy) from error
+            raise _explained(error, allowed, version.column_names, what, remedy) from error
 
 
 def scan(
-    storage: Storage,
-    parts: Sequence[Part],
-    identity: RunIdentity,
-    product: str,
-    *,
-    filename: bool = False,
+    version: CatalogVersion, parts: Sequence[Part], product: str, *, filename: bool = False
 ) -> str:
-    """A table expression over the rows of some parts of one product; of no rows if there are no
-    parts.
+    """A table expression over the rows of some parts; of no rows if there are no parts.
+
+    Parameters
+    ----------
+    version
+        The catalogue.
+    parts
+        Some of its parts, all of one product.
+    product
+        Which product.
+    filename
+        Add the column ``filename``, the address of a row's part.
     """
-    if parts:
-        urls = ", ".join(_literal(f"{storage.url}/{part.key}") for part in parts)
-        return (
-            f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
-        )
-    return no_rows(identity.columns(product), filename=filename)
+    if not parts:
+        return no_rows(version.identity.columns(product), filename=filename)
+    urls = ", ".join(_literal(f"{version.storage.url}/{part.key}") for part in parts)
+    return f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
 
 
 def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:
-    """A table expression with some columns and no rows."""
+    """A table expression with some columns and no rows; see `scan`."""
     nulls = [f'NULL::{_duckdb_type(column)} AS "{column.name}"' for column in known]
     return f"(SELECT {', '.join(nulls + ['NULL::VARCHAR AS filename'] * filename)} WHERE false)"
 
 
 def _explained(
-    error: duckdb.Error, allowed: set[str], known: list[str], what: str, remedy: str
+    error: duckdb.Error, allowed: set[str], known: Iterable[str], what: str, remedy: str
 ) -> XpscaleError:
     import duckdb
 
@@ -134,8 +129,15 @@ def _explained(
 def put_ids(connection: duckdb.DuckDBPyConnection, source_ids: NDArray[np.int64]) -> None:
     """Make the table ``_wanted`` of identifiers and their places ``_rank`` in the list.
 
-    (Registering an Arrow table would be shorter, and imports pandas, which takes longer than the
-    query.)
+    Registering an Arrow table would be shorter, but imports pandas, which takes longer than the
+    query.
+
+    Parameters
+    ----------
+    connection
+        Where to make the table.
+    source_ids
+        Unique Gaia identifiers with shape (N,).
     """
     columns = "unnest($1::BIGINT[]) AS source_id, unnest(range(len($1))) AS _rank"
     connection.execute(
@@ -144,7 +146,15 @@ def put_ids(connection: duckdb.DuckDBPyConnection, source_ids: NDArray[np.int64]
 
 
 def unknown_column(name: str, known: Iterable[str]) -> InvalidInputError:
-    """The error for a column that is not there, with the nearest name that is."""
+    """The error for a column that is not there, with the nearest name that is.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        Names of the columns that are there.
+    """
     names = list(known)
     near = difflib.get_close_matches(name, names, 1, cutoff=0.6)
     guess = f"Did you mean {near[0]!r}? " if near else ""

@@ -8,7 +8,6 @@ identifiers not found at first are looked for in all other parts, where the stat
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from xpscale.query.catalog import Catalog
+    from xpscale.query.version import CatalogVersion
+    from xpscale.release import Release
     from xpscale.types import Part
 
 __all__ = ["Location", "candidates", "locate", "parse_ids"]
-
-PREFIX = re.compile(r"^Gaia\s+DR3\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +47,7 @@ class Location:
     missing: NDArray[np.int64]
 
 
-def locate(catalog: Catalog, source_ids: NDArray[np.int64]) -> Location:
+def locate(catalog: CatalogVersion, source_ids: NDArray[np.int64]) -> Location:
     """Find the parts that hold some sources, and the sources that the catalogue does not have.
 
     Parameters
@@ -57,7 +55,7 @@ def locate(catalog: Catalog, source_ids: NDArray[np.int64]) -> Location:
     catalog
         The catalogue.
     source_ids
-        Unique Gaia DR3 identifiers with shape (N,).
+        Unique Gaia identifiers with shape (N,).
     """
     parts = catalog.manifest.of("latents")
     first = candidates(parts, source_ids)
@@ -72,7 +70,15 @@ def locate(catalog: Catalog, source_ids: NDArray[np.int64]) -> Location:
 
 
 def candidates(parts: Sequence[Part], source_ids: NDArray[np.int64]) -> list[Part]:
-    """The parts whose pixels contain the level-12 pixels that the identifiers carry."""
+    """The parts whose pixels contain the level-12 pixels that the identifiers carry.
+
+    Parameters
+    ----------
+    parts
+        Parts of one product, sorted by position.
+    source_ids
+        Gaia identifiers with shape (N,).
+    """
     if not parts or not len(source_ids):
         return []
     spans = np.array(
@@ -85,15 +91,13 @@ def candidates(parts: Sequence[Part], source_ids: NDArray[np.int64]) -> list[Par
 
 
 def _search(
-    catalog: Catalog, parts: Sequence[Part], source_ids: NDArray[np.int64]
+    catalog: CatalogVersion, parts: Sequence[Part], source_ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], set[str]]:
     """The identifiers that are in some parts, and the keys of the parts they are in."""
     if not parts or not len(source_ids):
         return np.empty(0, np.int64), set()
-    table = scan(catalog.storage, parts, catalog.manifest.identity, "latents", filename=True)
-    with connected(
-        catalog.storage, parts, catalog.column_names, "looking up source_id"
-    ) as connection:
+    table = scan(catalog, parts, "latents", filename=True)
+    with connected(catalog, parts, "looking up source_id") as connection:
         put_ids(connection, source_ids)
         rows = connection.sql(
             f"SELECT source_id, filename FROM {table} SEMI JOIN _wanted USING (source_id)"
@@ -105,18 +109,25 @@ def _search(
     }
 
 
-def parse_ids(text: str) -> NDArray[np.int64]:
+def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
     """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats
     removed.
 
-    A file has one identifier a line; blank lines and what follows a ``#`` are ignored.  ``Gaia
-    DR3`` may stand before a number.
+    A file has one identifier a line; blank lines and what follows a ``#`` are ignored.  The name
+    of the release may stand before a number: ``Gaia DR3 4295806720``.
+
+    Parameters
+    ----------
+    text
+        Identifiers, or ``@`` and the path of a file of them.
+    release
+        The release whose identifiers they are.
 
     Raises
     ------
     InvalidInputError
-        If an entry is no identifier (the message names the line or the field), or there is none at
-        all.
+        If an entry is no identifier or one of another release (the message names the line or the
+        field), or there is none at all.
     NotFoundError
         If the file does not exist.
     """
@@ -133,7 +144,7 @@ def parse_ids(text: str) -> NDArray[np.int64]:
         entries = [(f"{path}, line {i}", line.partition("#")[0]) for i, line in enumerate(lines, 1)]
     else:
         entries = [(f"entry {i}", field) for i, field in enumerate(text.split(","), 1)]
-    ids = [_parse_id(where, entry) for where, entry in entries if entry.strip()]
+    ids = [_parse_id(where, entry.strip(), release) for where, entry in entries if entry.strip()]
     if not ids:
         raise InvalidInputError(
             f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"
@@ -141,11 +152,22 @@ def parse_ids(text: str) -> NDArray[np.int64]:
     return np.array(list(dict.fromkeys(ids)), np.int64)
 
 
-def _parse_id(where: str, text: str) -> int:
-    digits = PREFIX.sub("", text.strip())
-    if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 2**63:
+def _parse_id(where: str, text: str, release: Release) -> int:
+    *prefix, digits = text.split()
+    if prefix and not _is_number(prefix[-1]) and _is_number(digits):
+        named = " ".join(prefix)
+        if named.casefold() != release.name.casefold():
+            raise InvalidInputError(
+                f"{where}: {text!r} is an identifier of {named}, the catalogue is of {release}",
+                f"Give identifiers of {release}: those of another release are other sources",
+            )
+    elif prefix or not _is_number(digits):
         raise InvalidInputError(
-            f"{where}: {text.strip()!r} is no Gaia source_id",
+            f"{where}: {text!r} is no Gaia source_id",
             "A source_id is a whole number, like 4295806720",
         )
     return int(digits)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 2**63

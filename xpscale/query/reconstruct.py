@@ -4,16 +4,19 @@ latents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.catalog.layout import MODEL
 from xpscale.errors import InvalidInputError
 from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
 from xpscale.query.engine import ARRAYS
+from xpscale.query.version import stated_origin
+from xpscale.release import DR3, Release, release_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,24 +36,35 @@ class Spectra:
     Parameters
     ----------
     source_id
-        Gaia DR3 identifiers, int64, with shape (N,).
+        Gaia identifiers, int64, with shape (N,).
     mean
         Reconstructed coefficients, BP then RP, with shape (N, C).
     scatter
         Intrinsic scatter of each coefficient beyond its measurement error, one standard deviation,
         with shape (N, C).
+    bands
+        The numbers of BP and RP coefficients.
+    release
+        The data release of the sources.
+
+    Raises
+    ------
+    InvalidInputError
+        If the shapes do not fit.
     """
 
     source_id: NDArray[np.int64]
     mean: NDArray[np.floating[Any]]
     scatter: NDArray[np.floating[Any]]
+    bands: Bands
+    release: Release
 
     def __post_init__(self) -> None:
-        n = len(self.source_id)
-        if self.mean.ndim != 2 or len(self.mean) != n or self.mean.shape != self.scatter.shape:
+        expected = (len(self.source_id), self.bands.n_coefficients)
+        if self.mean.shape != expected or self.scatter.shape != expected:
             raise InvalidInputError(
-                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected ({n},"
-                " C) for both"
+                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected"
+                f" {expected} for both: {self.bands}"
             )
 
     def __len__(self) -> int:
@@ -58,13 +72,26 @@ class Spectra:
 
     def take(self, rows: NDArray[Any] | slice) -> Spectra:
         """The spectra of some rows: an index array, a boolean mask with shape (N,), or a slice."""
-        return Spectra(self.source_id[rows], self.mean[rows], self.scatter[rows])
+        return replace(
+            self,
+            source_id=self.source_id[rows],
+            mean=self.mean[rows],
+            scatter=self.scatter[rows],
+        )
 
     def at_wavelengths(self) -> SampledSpectra:
-        """The spectra as flux against wavelength (W m-2 nm-1, nm), through GaiaXPy."""
+        """The spectra as flux against wavelength (W m-2 nm-1, nm), through GaiaXPy.
+
+        Raises
+        ------
+        InvalidInputError
+            If GaiaXPy has no calibration of these bands and this release.
+        PermanentError
+            If GaiaXPy is not installed.
+        """
         from xpscale.query.wavelength import sample
 
-        return sample(self.source_id, self.mean, self.scatter)
+        return sample(self.source_id, self.mean, self.scatter, self.bands, self.release)
 
 
 def reconstruct(
@@ -99,14 +126,15 @@ def reconstruct(
 
     if not isinstance(rows, pa.Table):
         selection = rows.select() if isinstance(rows, Catalog) else rows
-        identity = selection.catalog.manifest.identity
+        identity = selection.catalog.identity
         if {*ARRAYS} <= {*identity.outputs} and not from_latents:
             return reconstruct(selection.columns("source_id", *ARRAYS).to_table())
         latents = [f"latent_mean_{i}" for i in range(identity.n_latents)]
         table = selection.columns("source_id", "phot_g_mean_flux", *latents).to_table()
         return _decode(table, model or _model_of(selection.catalog))
     if {"source_id", *ARRAYS} <= set(rows.column_names) and not from_latents:
-        return Spectra(*(array(rows[name]) for name in ("source_id", *ARRAYS)))
+        ids, mean, scatter = (array(rows[name]) for name in ("source_id", *ARRAYS))
+        return Spectra(ids, mean, scatter, *_origin(rows, model))
     if model is None:
         raise InvalidInputError(
             "the table lacks source_id, reconstruction or scatter, and there is no model to decode"
@@ -143,4 +171,26 @@ def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
         )
     z = np.stack([array(table[name]) for name in names], 1).astype(np.float32)  # (N, L)
     decoded = model.decode(torch.from_numpy(z), array(table["phot_g_mean_flux"]))
-    return Spectra(array(table["source_id"]), decoded.mean.numpy(), decoded.scatter.numpy())
+    return Spectra(
+        array(table["source_id"]),
+        decoded.mean.numpy(),
+        decoded.scatter.numpy(),
+        *_origin(table, model),
+    )
+
+
+def _origin(table: pa.Table, model: TrainedModel | None) -> tuple[Bands, Release]:
+    """Bands and release of a table's spectra: as its metadata say, or by the model or the width."""
+    metadata = table.schema.metadata or {}
+    words = {key.decode().removeprefix("xpscale."): metadata[key].decode() for key in metadata}
+    if stated := stated_origin(words):
+        return stated[::-1]
+    if model is not None:
+        return model.bands, release_of("", model.bands)
+    n_coefficients = array(table["reconstruction"]).shape[1]
+    if n_coefficients != DR3.known_bands.n_coefficients:
+        raise InvalidInputError(
+            "the table does not say how many of its coefficients are BP",
+            "Give a selection, or the model: reconstruct(table, model=load_model(...))",
+        )
+    return DR3.known_bands, DR3

@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.engine import (
-    ARRAYS,
-    connected,
-    known_columns,
-    no_rows,
-    put_ids,
-    scan,
-    unknown_column,
-)
+from xpscale.query.engine import ARRAYS, connected, no_rows, put_ids, scan, unknown_column
 from xpscale.query.lookup import Location, locate
 from xpscale.query.region import Cone, within
 
@@ -34,7 +26,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from numpy.typing import NDArray
 
-    from xpscale.query.catalog import Catalog
+    from xpscale.query.version import CatalogVersion
+    from xpscale.schema import Column
     from xpscale.types import Part
 
 __all__ = ["Selection"]
@@ -60,7 +53,7 @@ class Selection:
         Columns, in order; empty for all columns of ``latents``.
     """
 
-    catalog: Catalog
+    catalog: CatalogVersion
     cones: tuple[Cone, ...] = ()
     source_ids: NDArray[np.int64] | None = None
     conditions: tuple[str, ...] = ()
@@ -69,13 +62,24 @@ class Selection:
     # -- narrowing
 
     def cone(self, ra: float, dec: float, radius_deg: float) -> Selection:
-        """Only sources within ``radius_deg`` of a point (ICRS, all in degrees)."""
+        """Only sources within a distance of a point.
+
+        Parameters
+        ----------
+        ra, dec
+            The point, ICRS, in degrees.
+        radius_deg
+            The largest distance, in degrees, more than 0, at most 180.
+
+        Raises
+        ------
+        InvalidInputError
+            If one is out of its range.
+        """
         return replace(self, cones=(*self.cones, Cone(float(ra), float(dec), float(radius_deg))))
 
     def at(self, source_ids: int | Iterable[int]) -> Selection:
-        """Only sources with these Gaia DR3 identifiers; the rows come in the order given, repeats
-        once.
-        """
+        """Only sources with these Gaia identifiers; rows come in the order given, repeats once."""
         ids = np.atleast_1d(
             np.asarray([*source_ids] if isinstance(source_ids, Iterable) else source_ids)
         )
@@ -91,20 +95,15 @@ class Selection:
         return replace(self, source_ids=unique)
 
     def where(self, condition: str) -> Selection:
-        """Only rows that satisfy a condition in SQL over the columns, such as ``"reduced_chi2 <
-        1.5"``.
-        """
+        """Only rows that satisfy a condition in SQL, such as ``"reduced_chi2 < 1.5"``."""
         import duckdb
 
-        what, remedy = (
-            f"in the condition {condition!r}",
-            'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"',
-        )
-        with connected(self.catalog.storage, (), self._known, what, remedy) as connection:
+        what = f"in the condition {condition!r}"
+        remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"'
+        nothing = no_rows(self._known.values())
+        with connected(self.catalog, (), what, remedy) as connection:
             parsed = str(duckdb.SQLExpression(condition))  # one expression; comments are gone
-            connection.sql(
-                f"SELECT 1 FROM {no_rows(self._known.values())} WHERE {parsed}"
-            ).fetchall()
+            connection.sql(f"SELECT 1 FROM {nothing} WHERE {parsed}").fetchall()
         return replace(self, conditions=(*self.conditions, parsed))
 
     def columns(self, *names: str) -> Selection:
@@ -113,8 +112,8 @@ class Selection:
         return replace(self, names=tuple(dict.fromkeys(names)))
 
     def with_spectra(self) -> Selection:
-        """With the arrays ``reconstruction`` and ``scatter`` beside the other columns, or the one
-        the catalogue holds.
+        """With the arrays ``reconstruction`` and ``scatter`` too, or the one of them that the
+        catalogue holds.
         """
         self._check(self._arrays or ARRAYS)
         return replace(self, names=tuple(dict.fromkeys((*self.column_names, *self._arrays))))
@@ -128,10 +127,13 @@ class Selection:
 
     @property
     def schema(self) -> pa.Schema:
-        """Arrow schema of `to_table`, with units, UCDs and descriptions in the fields' metadata."""
+        """Arrow schema of `to_table`: units, UCDs and descriptions in the fields' metadata, release
+        and bands in its own.
+        """
         import pyarrow as pa
 
-        return pa.schema([self._known[name].field for name in self.column_names])
+        origin = {f"xpscale.{name}": word for name, word in self.catalog.origin.items()}
+        return pa.schema([self._known[name].field for name in self.column_names], origin)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -217,22 +219,15 @@ class Selection:
     @property
     def query(self) -> str:
         """The selection in words, as files keep it."""
-        ids = self.source_ids
-        listed = (
-            []
-            if ids is None
-            else [f"at({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})"]
-        )
-        words = [
-            *map(str, self.cones),
-            *listed,
-            *(f"where({condition})" for condition in self.conditions),
-        ]
+        words = [str(cone) for cone in self.cones]
+        if (ids := self.source_ids) is not None:
+            words.append(f"at({', '.join(map(str, ids[:3]))}{', ...' if len(ids) > 3 else ''})")
+        words += [f"where({condition})" for condition in self.conditions]
         return ".".join(words) or "all rows"
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the rows come from: query, catalogue, snapshot, model, software, credit."""
+        """Where the rows come from; see `CatalogVersion.provenance`."""
         return self.catalog.provenance(self.query)
 
     def __repr__(self) -> str:
@@ -240,9 +235,9 @@ class Selection:
 
     # -- running
 
-    @cached_property
-    def _known(self) -> dict[str, Any]:
-        return known_columns(self.catalog.manifest.identity)
+    @property
+    def _known(self) -> dict[str, Column]:
+        return self.catalog.known_columns
 
     @property
     def _arrays(self) -> tuple[str, ...]:
@@ -272,46 +267,42 @@ class Selection:
         """The relation of a SELECT over the selection, on a connection that lives as long as the
         block.
         """
-        storage, identity, parts = self.catalog.storage, self.catalog.manifest.identity, self.parts
-        conditions = [
-            f"({text})"
-            for text in (*self._bounds(), *(c.sql() for c in self.cones), *self.conditions)
-        ]
-        tables = [scan(storage, parts, identity, "latents")]
-        joined = any(
-            name in text for name in self._arrays for text in (expressions, *self.conditions)
-        )
-        opened = [*parts]
-        if joined:
-            pixels = {part.pixel for part in parts}
-            spectra = [part for part in self.catalog.manifest.of("spectra") if part.pixel in pixels]
+        parts = self.parts
+        tables, opened = [scan(self.catalog, parts, "latents")], [*parts]
+        wanted = (expressions, *self.conditions)
+        if any(name in text for name in self._arrays for text in wanted):
+            spectra = self._spectra_parts(parts)
             opened += spectra
-            table = scan(storage, spectra, identity, "spectra")
-            bounds = " AND ".join(f"({text})" for text in self._bounds()) or "true"
-            tables.append(
-                f"(SELECT source_id, {', '.join(self._arrays)} FROM {table} WHERE {bounds}) USING"
-                " (source_id)"
-            )
+            tables.append(f"({self._spectra(spectra)}) USING (source_id)")
         if self.source_ids is not None:
             tables.append("_wanted USING (source_id)")
-        query = (
-            f"SELECT {expressions} FROM {' JOIN '.join(tables)} WHERE"
-            f" {' AND '.join(conditions) or 'true'} {tail}"
-        )
+        conditions = (*self._bounds(), *(cone.sql() for cone in self.cones), *self.conditions)
+        query = f"SELECT {expressions} FROM {' JOIN '.join(tables)} WHERE {_all(conditions)} {tail}"
         if ordered and len(tables) > 1:  # a scan keeps the parts' order, a join does not
-            query += " ORDER BY " + (
-                "_healpix_29, source_id" if self.source_ids is None else "_rank"
-            )
-        with connected(storage, opened, self._known, "in the query") as connection:
+            order = "_healpix_29, source_id" if self.source_ids is None else "_rank"
+            query += f" ORDER BY {order}"
+        with connected(self.catalog, opened, "in the query") as connection:
             if self.source_ids is not None:
                 put_ids(connection, self.source_ids)
             yield connection.sql(query)
 
+    def _spectra_parts(self, latents: Iterable[Part]) -> list[Part]:
+        """The spectra parts of the pixels of some latents parts."""
+        pixels = {part.pixel for part in latents}
+        return [part for part in self.catalog.manifest.of("spectra") if part.pixel in pixels]
+
+    def _spectra(self, parts: list[Part]) -> str:
+        """A SELECT of the arrays from some spectra parts."""
+        names, table = ", ".join(self._arrays), scan(self.catalog, parts, "spectra")
+        return f"SELECT source_id, {names} FROM {table} WHERE {_all(self._bounds())}"
+
     def _bounds(self) -> list[str]:
-        """Conditions on ``_healpix_29`` implied by the cones: they let whole row groups be
-        skipped.
-        """
+        """Conditions on ``_healpix_29`` that the cones imply: they skip whole row groups."""
         return [
             " OR ".join(f"_healpix_29 BETWEEN {start} AND {stop - 1}" for start, stop in ranges)
             for ranges in self._ranges
         ]
+
+
+def _all(conditions: Iterable[str]) -> str:
+    return " AND ".join(f"({condition})" for condition in conditions) or "true"

@@ -11,14 +11,14 @@ from xpscale.query.engine import connected, scan
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from xpscale.query.catalog import Catalog
+    from xpscale.query.version import CatalogVersion
 
 __all__ = ["sql"]
 
 REMEDY = 'Give one SELECT, such as "SELECT count(*), median(reduced_chi2) FROM latents"'
 
 
-def sql(catalog: Catalog, query: str) -> pa.Table:
+def sql(catalog: CatalogVersion, query: str) -> pa.Table:
     """The result of one SELECT statement, in DuckDB's dialect.
 
     Parameters
@@ -36,18 +36,15 @@ def sql(catalog: Catalog, query: str) -> pa.Table:
     """
     import duckdb
 
-    identity = catalog.manifest.identity
     # opening a view reads a footer, so only the tables that are spoken of are made
     named = [
         product
-        for product in identity.products
+        for product in catalog.identity.products
         if re.search(rf"\b{product}\b", query, re.IGNORECASE)
     ]
     parts = {product: catalog.manifest.of(product) for product in named}
     opened = [part for product in named for part in parts[product]]
-    with connected(
-        catalog.storage, opened, catalog.column_names, "in the SQL", REMEDY
-    ) as connection:
+    with connected(catalog, opened, "in the SQL", REMEDY) as connection:
         statements = connection.extract_statements(query)
         if len(statements) != 1:
             raise InvalidInputError(f"the SQL holds {len(statements)} statements, not one", REMEDY)
@@ -58,6 +55,6 @@ def sql(catalog: Catalog, query: str) -> pa.Table:
                 f"{statements[0].type.name} is not allowed: the catalogue is read only", REMEDY
             )
         for product, found in parts.items():
-            table = scan(catalog.storage, found, identity, product)
-            connection.execute(f"CREATE VIEW {product} AS SELECT * FROM {table}")
+            rows = scan(catalog, found, product)
+            connection.execute(f"CREATE VIEW {product} AS SELECT * FROM {rows}")
         return connection.sql(query).to_arrow_table()

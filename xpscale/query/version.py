@@ -1,0 +1,132 @@
+"""One published version of a derived catalogue: what everything that queries it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from xpscale.bands import Bands
+from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+from xpscale.errors import PermanentError
+from xpscale.release import Release, release_of
+from xpscale.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xpscale.schema import Column
+
+__all__ = ["CatalogVersion", "stated_origin"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CatalogVersion:
+    """A snapshot and its manifest.
+
+    Parameters
+    ----------
+    storage
+        Where the catalogue lies.
+    snapshot
+        The version.
+    manifest
+        Its parts.
+    """
+
+    storage: Storage
+    snapshot: Snapshot
+    manifest: Manifest
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What the catalogue is made of."""
+        return self.manifest.identity
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of the model that made it."""
+        return self.identity.model_id
+
+    @property
+    def release(self) -> Release:
+        """The data release of its sources."""
+        return self.identity.gaia_release
+
+    @property
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients of its spectra."""
+        return self.identity.bands
+
+    @property
+    def n_rows(self) -> int:
+        """Number of sources."""
+        return self.manifest.n_out
+
+    @cached_property
+    def known_columns(self) -> dict[str, Column]:
+        """Columns of all its products by name, in their order; those of both appear once."""
+        found: dict[str, Column] = {}
+        for product in self.identity.products:
+            for column in self.identity.columns(product):
+                found.setdefault(column.name, column)
+        return found
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns of all its products."""
+        return tuple(self.known_columns)
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Release and bands as words that travel with rows; `stated_origin` reads them."""
+        widths = {name: str(width) for name, width in self.bands.to_dict().items()}
+        return {"release": self.release.name, **widths}
+
+    def provenance(self, query: str) -> dict[str, str]:
+        """What a file made from this catalogue should say about itself."""
+        from importlib.metadata import version
+
+        return {
+            "query": query,
+            "catalog": self.storage.url,
+            "snapshot": str(self.snapshot.number),
+            "model_id": self.model_id,
+            "software": f"xpscale {version('xpscale')}",
+            **self.origin,
+            "credit": f"{self.release} data: ESA/Gaia/DPAC",
+        }
+
+    def lsdb(self, **options: Any) -> Any:
+        """The catalogue as a lazy lsdb catalogue, for crossmatches and whole-sky work on a Dask
+        cluster.
+
+        Parameters
+        ----------
+        options
+            Arguments of ``lsdb.open_catalog``, such as ``columns``.
+
+        Raises
+        ------
+        PermanentError
+            If lsdb is not installed.
+        """
+        try:
+            import lsdb
+        except ImportError as error:
+            raise PermanentError("lsdb is not installed", 'pip install "xpscale[lsdb]"') from error
+        return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.n_rows:,} rows · {len(self.manifest.of('latents')):,} partitions · "
+            f"model {self.model_id[:6]}.. · snapshot {self.snapshot.number}"
+        )
+
+
+def stated_origin(words: Mapping[str, str]) -> tuple[Release, Bands] | None:
+    """Release and bands of rows, if the words that came with them say so."""
+    if not {"release", "n_bp", "n_rp"} <= set(words):
+        return None
+    bands = Bands.from_dict(words)
+    return release_of(words["release"], bands), bands
