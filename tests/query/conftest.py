@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.catalog.commit import commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.layout import MODEL
@@ -118,15 +119,15 @@ def model():
     )
 
 
-def publish(url, model, rows, outputs=OUTPUTS):
+def publish(url, model, rows, outputs=OUTPUTS, bands=DR3.bands, release="Gaia DR3"):
     storage = Storage(url)
     identity = RunIdentity(
         "input",
         model.model_id,
         N_LATENTS,
-        55,
-        55,
-        "Gaia DR3",
+        bands.n_bp,
+        bands.n_rp,
+        release,
         84,
         outputs,
         SCHEMA_VERSION,
@@ -166,4 +167,12 @@ def latents_only(tmp_path_factory, example, model):
 def scatter_only(tmp_path_factory, example, model):
     url = str(tmp_path_factory.mktemp("catalogue") / "scatter")
     publish(url, model, example.rows, ("latents", "scatter"))
+    return url
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory, example, model):
+    """A catalogue that says it has other bands, and another release, of as many coefficients."""
+    url = str(tmp_path_factory.mktemp("catalogue") / "wide")
+    publish(url, model, example.rows, OUTPUTS, Bands(51, 59), "Gaia DR4")
     return url

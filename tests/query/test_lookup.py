@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.lookup import candidates, locate, parse_ids
+from xpscale.release import DR3, UNSTATED, find_release
 
 
 def test_every_source_is_found_where_it_lies(cat, example):
@@ -51,11 +54,11 @@ def test_missing_means_absent_not_filtered_out(cat, example):
 
 
 def test_parse_ids(tmp_path):
-    assert parse_ids("1, Gaia DR3 4295806720,1").tolist() == [1, 4295806720]
+    assert parse_ids("1, Gaia DR3 4295806720,1", DR3).tolist() == [1, 4295806720]
     file = tmp_path / "ids.txt"
     file.write_text("# stars\n4295806720  # the first\n\n  gaia dr3 2\n")
-    assert parse_ids(f"@{file}").tolist() == [4295806720, 2]
-    assert parse_ids(f"@{file}").dtype == np.int64
+    assert parse_ids(f"@{file}", DR3).tolist() == [4295806720, 2]
+    assert parse_ids(f"@{file}", DR3).dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -66,20 +69,40 @@ def test_parse_ids(tmp_path):
         ("-4", "entry 1"),
         (str(2**63), "entry 1"),
         (" , ", "holds no source_id"),
+        ("1 2", "entry 1: '1 2' is no Gaia source_id"),
+        ("Gaia DR3 x", "entry 1"),
     ],
 )
 def test_bad_entries_are_named(text, message):
     with pytest.raises(InvalidInputError, match=message):
-        parse_ids(text)
+        parse_ids(text, DR3)
 
 
 def test_bad_files_are_named(tmp_path):
     file = tmp_path / "ids.txt"
     file.write_text("1\nabc\n")
     with pytest.raises(InvalidInputError, match=r"ids.txt, line 2: 'abc'"):
-        parse_ids(f"@{file}")
+        parse_ids(f"@{file}", DR3)
     with pytest.raises(NotFoundError, match="no file"):
-        parse_ids(f"@{tmp_path}/none")
+        parse_ids(f"@{tmp_path}/none", DR3)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInputError, match="not a text file"):
-        parse_ids(f"@{file}")
+        parse_ids(f"@{file}", DR3)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "release"),
+    [
+        ("Gaia DR2", DR3),
+        ("gaia edr3", DR3),
+        ("Gaia DR3", find_release("dr4")),
+        ("Gaia DR4", UNSTATED),
+    ],
+)
+def test_identifiers_of_another_release_are_refused_with_both_named(prefix, release):
+    with pytest.raises(InvalidInputError, match=rf"{prefix}.*{re.escape(release.name)}"):
+        parse_ids(f"5,{prefix}  123", release)
+
+
+def test_the_prefix_is_that_of_the_release():
+    assert parse_ids("gaia  DR4 123, 7", find_release("dr4")).tolist() == [123, 7]

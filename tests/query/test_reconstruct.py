@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.query.aggregate import sky_map
 from xpscale.query.catalog import open_catalog
 from xpscale.query.reconstruct import Spectra, reconstruct
-from xpscale.query.wavelength import design_matrix, sample
+from xpscale.query.wavelength import calibration, sample
+from xpscale.release import DR3, UNSTATED, find_release
 from xpscale.sky import healpix_29
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -70,15 +74,32 @@ def test_flux_and_scatter_follow_the_calibration(cat):
     pytest.importorskip("gaiaxpy", reason="GaiaXPy is not installed")
     spectra = reconstruct(cat.cone(0, 0, 3)).take(slice(0, 5))
     sampled = spectra.at_wavelengths()
-    matrix, grid = design_matrix()
+    matrix, grid = calibration().matrix, calibration().wavelength_nm
     assert (grid[0], grid[-1], len(grid)) == (336, 1020, 343)
     np.testing.assert_allclose(sampled.flux, spectra.mean.astype(float) @ matrix, rtol=1e-12)
     covariance = matrix.T @ np.diag(spectra.scatter[0].astype(float) ** 2) @ matrix
     np.testing.assert_allclose(sampled.scatter[0], np.sqrt(np.diag(covariance)), rtol=1e-10)
     drawn = spectra.mean[0] + spectra.scatter[0] * np.random.default_rng(0).normal(size=(4000, 110))
     np.testing.assert_allclose((drawn @ matrix).std(0), sampled.scatter[0], rtol=0.1)
-    with pytest.raises(InvalidInputError, match="takes"):
-        sample(spectra.source_id, spectra.mean[:, :106], spectra.scatter[:, :106])
+
+
+@pytest.mark.parametrize(
+    ("bands", "release"),
+    [
+        (Bands(51, 55), find_release("dr4")),
+        (Bands(48, 44), UNSTATED),
+        (Bands(54, 56), UNSTATED),
+        (Bands(55, 55), find_release("dr4")),
+    ],
+)
+def test_bases_that_gaiaxpy_lacks_are_refused_with_both_named(bands, release):
+    pytest.importorskip("gaiaxpy", reason="GaiaXPy is not installed")
+    spectra = np.ones((2, bands.n_coefficients))
+    message = rf"GaiaXPy [\d.]+ .* 55 BP \+ 55 RP .*Gaia DR3.*{re.escape(f'{bands}')}.*{re.escape(release.name)}"
+    with pytest.raises(InvalidInputError, match=message):
+        Spectra(np.arange(2), spectra, spectra, bands, release).at_wavelengths()
+    with pytest.raises(InvalidInputError, match=message):
+        sample(np.arange(2), spectra, spectra, bands, release)
 
 
 def test_design_matrix_is_gaiaxpys(capsys):
@@ -86,14 +107,35 @@ def test_design_matrix_is_gaiaxpys(capsys):
     known = DATA / "xp_design_matrix_343.npy"
     if not known.is_file():
         pytest.skip(f"no real data at {DATA}")
-    design_matrix.cache_clear()
-    np.testing.assert_allclose(design_matrix()[0], np.load(known), rtol=1e-10, atol=1e-24)
+    calibration.cache_clear()
+    np.testing.assert_allclose(calibration().matrix, np.load(known), rtol=1e-10, atol=1e-24)
     assert capsys.readouterr().out == ""
 
 
 def test_spectra_refuse_shapes_that_do_not_fit():
-    with pytest.raises(InvalidInputError, match=r"expected \(2, C\)"):
-        Spectra(np.arange(2), np.zeros((2, 110)), np.zeros((2, 55)))
+    for mean, scatter in (((2, 110), (2, 55)), ((3, 110), (2, 110)), ((2, 106), (2, 106))):
+        with pytest.raises(InvalidInputError, match=r"expected \(2, 110\).*55 BP"):
+            Spectra(np.arange(2), np.zeros(mean), np.zeros(scatter), Bands(55, 55), DR3)
+
+
+def test_spectra_say_their_bands_and_their_release(wide, model):
+    bands, release = Bands(51, 59), find_release("dr4")
+    opened = open_catalog(wide)
+    assert (opened.bands, opened.release) == (bands, release)
+    for spectra in (
+        reconstruct(opened),
+        reconstruct(opened, from_latents=True),
+        reconstruct(opened.with_spectra().to_table()),
+        reconstruct(opened.select().to_table(), model).take(slice(0, 3)),
+    ):
+        assert (spectra.bands, spectra.release) == (bands, release)
+    bare = opened.with_spectra().to_table().replace_schema_metadata(None)
+    assert reconstruct(bare).bands == DR3.bands == reconstruct(bare, model).bands
+    narrow = bare.slice(0, 1).set_column(
+        bare.schema.get_field_index("reconstruction"), "reconstruction", pa.array([[1.0] * 106])
+    )
+    with pytest.raises(InvalidInputError, match="how many of its coefficients are BP"):
+        reconstruct(narrow)
 
 
 def test_sky_map(cat, example):

@@ -10,8 +10,13 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from xpscale.bands import Bands
+from xpscale.catalog.votable import CONTENT_KEY
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.query.catalog import open_catalog
 from xpscale.query.download import write
+from xpscale.query.version import stated_origin, words_of
+from xpscale.release import find_release
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def test_parquet_has_units_and_provenance(selection, tmp_path):
     assert table["scatter"].shape == (rows.num_rows, 110)
 
 
-def test_csv_is_plain_with_provenance_beside(selection, tmp_path):
+def test_csv_is_plain_with_its_provenance_in_a_second_file(selection, tmp_path):
     out = tmp_path / "a.csv"
     rows = selection.to_table()
     assert write(selection, out, {"note": "mine"}) == rows.num_rows
@@ -66,6 +71,28 @@ def test_fits_has_units_and_provenance(selection, tmp_path, recwarn):
     assert (units["ra"], units["scatter"]) == ("deg", "electron/s")
     assert header["QUERY"] == selection.query
     assert header["MODEL_ID"] == selection.catalog.model_id
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_files_say_the_release_and_the_bands(wide, tmp_path, as_table):
+    rows = open_catalog(wide).cone(0, 0, 2)
+    rows = rows.to_table() if as_table else rows
+    for name in ("a.parquet", "a.csv", "a.fits"):
+        write(rows, tmp_path / name)
+    parquet, note = (
+        words_of(pq.read_schema(tmp_path / "a.parquet")),
+        tmp_path / "a.csv.provenance.json",
+    )
+    header = {
+        key.lower(): str(value) for key, value in fits.getheader(tmp_path / "a.fits", 1).items()
+    }
+    for words in (parquet, json.loads(note.read_text()), header):
+        assert (words["release"], words["n_bp"], words["n_rp"]) == ("Gaia DR4", "51", "59")
+        assert stated_origin(words) == (Bands(51, 59), find_release("dr4"))
+    votable = pq.read_schema(tmp_path / "a.parquet").metadata[CONTENT_KEY].decode()
+    assert "Latents of Gaia DR4" in votable
+    assert 'epoch="J2017.5"' in votable
+    assert "DR3" not in votable
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.fits"])

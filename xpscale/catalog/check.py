@@ -78,6 +78,9 @@ class CatalogInfo:
     model_id: str
     input_digest: str
     software: str
+    release: str
+    n_bp: int
+    n_rp: int
     n_latents: int
     n_coefficients: int
     n_rows: int
@@ -108,6 +111,9 @@ def info(storage: Storage) -> CatalogInfo:
         model_id=identity.model_id,
         input_digest=identity.input_digest,
         software=identity.software,
+        release=identity.release,
+        n_bp=identity.n_bp,
+        n_rp=identity.n_rp,
         n_latents=identity.n_latents,
         n_coefficients=identity.n_coefficients,
         n_rows=manifest.n_out,

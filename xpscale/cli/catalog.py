@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
 @nouns.command()
 def info(catalog: Catalog, json: Json = False) -> None:
     """The current version in numbers."""
+    from xpscale.bands import Bands
     from xpscale.catalog.check import info as catalog_info
     from xpscale.storage import Storage
 
@@ -46,6 +47,9 @@ def info(catalog: Catalog, json: Json = False) -> None:
     print(
         f"{found.n_rows:,} sources over {found.area_sq_deg:,.0f} square degrees; rejected:"
         f" {rejected}"
+    )
+    print(
+        f"{found.release}, {Bands(found.n_bp, found.n_rp)} coefficients, {found.n_latents} latents"
     )
     print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
     print(f"snapshot {found.snapshot}, {found.created}: {found.message}")

@@ -28,7 +28,7 @@ def query(
         str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")
     ] = "",
     ids: Annotated[
-        str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia DR3 source_id.")
+        str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia source_id.")
     ] = "",
     where: Annotated[
         str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")
@@ -56,12 +56,13 @@ def query(
     from xpscale.query.lookup import parse_ids
     from xpscale.query.region import parse_cone
 
-    chosen = open_catalog(catalog).select()
+    opened = open_catalog(catalog)
+    chosen = opened.select()
     if cone:
         region = parse_cone(cone)
         chosen = chosen.cone(region.ra, region.dec, region.radius_deg)
     if ids:
-        chosen = chosen.at(parse_ids(ids))
+        chosen = chosen.at(parse_ids(ids, opened.release))
     if where:
         chosen = chosen.where(where)
     if columns:
@@ -111,12 +112,12 @@ def sql(
 
 def spectrum(
     catalog: Catalog,
-    source_id: Annotated[int, typer.Argument(help="Gaia DR3 source_id.")],
+    source_id: Annotated[str, typer.Argument(help="Gaia source_id.")],
     plot: Annotated[
         str, typer.Option(metavar="OUT.png", help="Draw it: reconstruction with its scatter band.")
     ] = "",
     store: Annotated[
-        str, typer.Option(help="The spectra store, to draw the observed spectrum beside it.")
+        str, typer.Option(help="The spectra store, to draw the observed spectrum with it.")
     ] = "",
     json: Json = False,
 ) -> None:
@@ -126,14 +127,15 @@ def spectrum(
 
     from xpscale.errors import NotFoundError
     from xpscale.query.catalog import open_catalog
+    from xpscale.query.lookup import parse_ids
     from xpscale.query.reconstruct import reconstruct
 
     opened = open_catalog(catalog)
-    chosen = opened.at(source_id)
+    chosen = opened.at(parse_ids(source_id, opened.release)[:1])
     if len(chosen.missing):
         raise NotFoundError(
             f"source_id {source_id} is not in {catalog}",
-            "Check the identifier; it must be Gaia DR3's",
+            f"Check the identifier; it must be one of {opened.release}",
         )
     found = reconstruct(chosen)
     mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
@@ -155,16 +157,16 @@ def _draw(found: Spectra, store: str, output: str, provenance: dict[str, str]) -
     from xpscale.query.wavelength import sample_batch
     from xpscale.store.reader import open_store
 
-    observed = open_store(store).find(found.source_id.tolist()) if store else None
+    opened = open_store(store) if store else None
+    observed: Any = opened.find(found.source_id.tolist()) if opened else None
     figure: Any
     try:
         sampled = found.at_wavelengths()
+        observed = sample_batch(observed, opened.release) if opened else None
     except (PermanentError, InvalidInputError) as error:
         say(f"drawn as coefficients: {error}")
         figure, _ = draw(found, observed, provenance=provenance)
     else:
-        figure, _ = draw(
-            sampled, None if observed is None else sample_batch(observed), provenance=provenance
-        )
+        figure, _ = draw(sampled, observed, provenance=provenance)
     save(figure, output)
     say(f"drawn: {output}")

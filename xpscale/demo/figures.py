@@ -77,7 +77,10 @@ def _spectra(
         from xpscale.query.wavelength import sample_batch
 
         return spectra(
-            found.at_wavelengths(), sample_batch(observed), labels=words, provenance=provenance
+            found.at_wavelengths(),
+            sample_batch(observed, store.release),
+            labels=words,
+            provenance=provenance,
         )[0]
     except (
         PermanentError,

@@ -151,10 +151,11 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         GaiaXPy is not installed.
     """
     try:
-        matrix, wavelengths = wavelength.design_matrix()
+        known = wavelength.calibration()
     except PermanentError as error:
         raise NotFoundError("GaiaXPy is not installed", REMEDY) from error
-    return matrix.T, wavelengths
+    known.require(DR3.known_bands, DR3)
+    return known.matrix.T, known.wavelength_nm
 
 
 def _library() -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """Rows of a catalogue as a file that says where it comes from: Parquet, CSV or FITS.
 
-A file appears whole or not at all: it is written under a temporary name beside its place and then
+A file appears whole or not at all: it is written under a temporary name next to its place and then
 linked there.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.query.selection import Selection
+from xpscale.query.version import PREFIX, stated_origin, words_of
 from xpscale.schema import Column
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def write(
     ``.parquet`` carries units and provenance as VOParquet and as key-value metadata, streamed, so
     it may be larger than memory.  ``.fits`` is a binary table with units, provenance in the header.
     ``.csv`` is plain (streamed as well, arrays as ``[a,b,..]`` like the Gaia archive's), with the
-    provenance beside it in ``NAME.csv.provenance.json``.
+    provenance next to it in ``NAME.csv.provenance.json``.
 
     Parameters
     ----------
@@ -63,21 +64,16 @@ def write(
         If its folder does not exist.
     """
     path = _destination(out, overwrite=overwrite)
-    words = {**(rows.provenance if isinstance(rows, Selection) else {}), **(provenance or {})}
-    writers: dict[
-        str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]
-    ] = {
-        ".parquet": _parquet,
-        ".csv": _csv,
-        ".fits": _fits,
-    }
-    batches = rows.batches() if isinstance(rows, Selection) else iter(rows.to_batches())
+    if isinstance(rows, Selection):
+        known, batches = rows.provenance, rows.batches()
+    else:
+        known, batches = words_of(rows.schema), iter(rows.to_batches())
+    words = {**known, **(provenance or {})}
     with contextlib.ExitStack() as stack:
         temporary = stack.enter_context(_published(path, overwrite=overwrite))
-        n_rows = writers[path.suffix](temporary, rows.schema, batches, words)
+        n_rows = WRITERS[path.suffix](temporary, rows.schema, batches, words)
         if path.suffix == ".csv":
-            beside = _beside(path)
-            note = stack.enter_context(_published(beside, overwrite=overwrite))
+            note = stack.enter_context(_published(_note_of(path), overwrite=overwrite))
             note.write_text(json.dumps({**words, "n_rows": n_rows}, indent=1) + "\n")
     return n_rows
 
@@ -94,7 +90,7 @@ def _destination(out: str | Path, *, overwrite: bool) -> Path:
         )
     if not path.parent.is_dir():
         raise NotFoundError(f"there is no folder {path.parent}", "Make it first")
-    for place in (path, _beside(path)) if path.suffix == ".csv" else (path,):
+    for place in (path, _note_of(path)) if path.suffix == ".csv" else (path,):
         if place.exists() and (not overwrite or place.is_dir()):
             raise ConflictError(
                 f"{place} is already there", "Choose another name, or allow overwriting"
@@ -102,7 +98,7 @@ def _destination(out: str | Path, *, overwrite: bool) -> Path:
     return path
 
 
-def _beside(path: Path) -> Path:
+def _note_of(path: Path) -> Path:
     return path.with_name(path.name + ".provenance.json")
 
 
@@ -129,7 +125,7 @@ def _parquet(
     import pyarrow.parquet as pq
 
     schema = schema.with_metadata(
-        _votable(schema) | {f"xpscale.{key}": text for key, text in words.items()}
+        {**_votable(schema, words), **{f"{PREFIX}{key}": text for key, text in words.items()}}
     )
     n_rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
@@ -139,17 +135,15 @@ def _parquet(
     return n_rows
 
 
-def _votable(schema: pa.Schema) -> dict[Any, Any]:
+def _votable(schema: pa.Schema, words: Mapping[str, str]) -> dict[Any, Any]:
     """VOParquet metadata, if all columns are the catalogue's (those of an SQL result may have no
-    unit).
+    unit) and their release is known.
     """
-    columns = [_column(field) for field in schema]
-    if not all(columns):
+    columns, origin = [_column(field) for field in schema], stated_origin(words)
+    if origin is None or not all(columns):
         return {}
-    return {
-        VERSION_KEY: b"1.0",
-        CONTENT_KEY: votable("latents", tuple(column for column in columns if column)),
-    }
+    content = votable("latents", tuple(column for column in columns if column), origin[1])
+    return {VERSION_KEY: b"1.0", CONTENT_KEY: content}
 
 
 def _column(field: pa.Field) -> Column | None:
@@ -212,3 +206,12 @@ def _fits(
             column.unit = units[column.name].to_string().replace(" ", "")
     HDUList([PrimaryHDU(), hdu]).writeto(path)
     return len(table)
+
+
+WRITERS: dict[
+    str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]
+] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".fits": _fits,
+}

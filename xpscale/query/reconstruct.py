@@ -15,7 +15,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
 from xpscale.query.engine import ARRAYS
-from xpscale.query.version import stated_origin
+from xpscale.query.version import CatalogVersion, stated_origin, words_of
 from xpscale.release import DR3, Release, release_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def reconstruct(
     return _decode(rows, model)
 
 
-def _model_of(catalog: Catalog) -> TrainedModel:
+def _model_of(catalog: CatalogVersion) -> TrainedModel:
     """The model stored in a catalogue; refuses one that did not make it."""
     from xpscale.model.checkpoint import load_model
 
@@ -181,10 +181,8 @@ def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
 
 def _origin(table: pa.Table, model: TrainedModel | None) -> tuple[Bands, Release]:
     """Bands and release of a table's spectra: as its metadata say, or by the model or the width."""
-    metadata = table.schema.metadata or {}
-    words = {key.decode().removeprefix("xpscale."): metadata[key].decode() for key in metadata}
-    if stated := stated_origin(words):
-        return stated[::-1]
+    if stated := stated_origin(words_of(table.schema)):
+        return stated
     if model is not None:
         return model.bands, release_of("", model.bands)
     n_coefficients = array(table["reconstruction"]).shape[1]

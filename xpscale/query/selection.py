@@ -19,6 +19,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.query.engine import ARRAYS, connected, no_rows, put_ids, scan, unknown_column
 from xpscale.query.lookup import Location, locate
 from xpscale.query.region import Cone, within
+from xpscale.query.version import PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +133,7 @@ class Selection:
         """
         import pyarrow as pa
 
-        origin = {f"xpscale.{name}": word for name, word in self.catalog.origin.items()}
+        origin = {f"{PREFIX}{name}": word for name, word in self.catalog.origin.items()}
         return pa.schema([self._known[name].field for name in self.column_names], origin)
 
     @property

@@ -15,9 +15,14 @@ from xpscale.storage import Storage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pyarrow as pa
+
     from xpscale.schema import Column
 
-__all__ = ["CatalogVersion", "stated_origin"]
+__all__ = ["PREFIX", "CatalogVersion", "stated_origin", "words_of"]
+
+PREFIX = "xpscale."
+"""Of the keys of our metadata in Arrow schemas and Parquet files."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,7 +99,7 @@ class CatalogVersion:
             "model_id": self.model_id,
             "software": f"xpscale {version('xpscale')}",
             **self.origin,
-            "credit": f"{self.release} data: ESA/Gaia/DPAC",
+            "credit": "Gaia data: ESA/Gaia/DPAC",
         }
 
     def lsdb(self, **options: Any) -> Any:
@@ -124,9 +129,19 @@ class CatalogVersion:
         )
 
 
-def stated_origin(words: Mapping[str, str]) -> tuple[Release, Bands] | None:
-    """Release and bands of rows, if the words that came with them say so."""
+def words_of(schema: pa.Schema) -> dict[str, str]:
+    """What a table says about itself: the metadata of its schema under ``xpscale.``, as text."""
+    metadata = {key.decode(): value for key, value in (schema.metadata or {}).items()}
+    return {
+        key.removeprefix(PREFIX): value.decode()
+        for key, value in metadata.items()
+        if key.startswith(PREFIX)
+    }
+
+
+def stated_origin(words: Mapping[str, str]) -> tuple[Bands, Release] | None:
+    """Bands and release of rows, if what came with them says so."""
     if not {"release", "n_bp", "n_rp"} <= set(words):
         return None
     bands = Bands.from_dict(words)
-    return release_of(words["release"], bands), bands
+    return bands, release_of(words["release"], bands)
