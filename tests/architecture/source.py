@@ -117,10 +117,13 @@ def named_parameters(docstring: str) -> set[str]:
     """Names on the left of a numpydoc Parameters section: `a, b : type` or `a, b`.
 
     >>> text = "Do.\\n\\nParameters\\n----------\\na, b\\n    Two.\\n*c : int\\n    The rest.\\n"
+    >>> text += "\\nRaises\\n------\\nValueError\\n    If wrong.\\n"
     >>> sorted(named_parameters(text))
     ['a', 'b', 'c']
     """
-    section = re.search(r"^Parameters\n-{3,}\n(.*?)(?=^\S.*\n-{3,}$|\Z)", docstring, re.M | re.S)
+    section = re.search(
+        r"^Parameters\n-{3,}\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", docstring, re.M | re.S
+    )
     heads = re.findall(r"^([\w*][\w*, ]*?)\s*(?::.*)?$", section[1] if section else "", re.M)
     return {name.strip("* ") for head in heads for name in head.split(",")}
 

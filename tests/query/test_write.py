@@ -14,8 +14,8 @@ from xpscale.bands import Bands
 from xpscale.catalog.votable import CONTENT_KEY
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
-from xpscale.query.download import write
 from xpscale.query.version import stated_origin, words_of
+from xpscale.query.write import write
 from xpscale.release import find_release
 
 

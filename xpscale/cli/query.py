@@ -52,9 +52,9 @@ def query(
 ) -> None:
     """Select sources from a catalogue."""
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.download import write
     from xpscale.query.lookup import parse_ids
     from xpscale.query.region import parse_cone
+    from xpscale.query.write import write
 
     opened = open_catalog(catalog)
     chosen = opened.select()
@@ -100,7 +100,7 @@ def sql(
 ) -> None:
     """Run one SQL statement (DuckDB's dialect), read only."""
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.download import write
+    from xpscale.query.write import write
 
     opened = open_catalog(catalog)
     table = opened.sql(statement)

@@ -16,7 +16,7 @@ from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
 from xpscale.query.engine import ARRAYS
 from xpscale.query.version import CatalogVersion, stated_origin, words_of
-from xpscale.release import DR3, Release, release_of
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -184,7 +184,7 @@ def _origin(table: pa.Table, model: TrainedModel | None) -> tuple[Bands, Release
     if stated := stated_origin(words_of(table.schema)):
         return stated
     if model is not None:
-        return model.bands, release_of("", model.bands)
+        return model.bands, model.release
     n_coefficients = array(table["reconstruction"]).shape[1]
     if n_coefficients != DR3.known_bands.n_coefficients:
         raise InvalidInputError(
