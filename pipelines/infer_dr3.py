@@ -14,17 +14,21 @@ from pipelines.settings import load
 
 
 def main(settings_file: str) -> None:
-    """Plan, run, commit."""
+    """Run what is left, and publish it."""
     settings = load(settings_file)
-    store, model = xps.open_spectra(settings.store), xps.load_model(settings.model)
-    plan = xps.plan_inference(store, model, settings.catalog, outputs=settings.outputs)
-    print(plan)
-    with settings.executor() as executor:
-        report = xps.run(
-            plan, executor=executor, callbacks=[xps.TerminalProgress()], device=settings.device
-        )
-    snapshot = xps.commit(plan.catalog, report.manifest, "pipelines.infer_dr3")
-    print(f"snapshot {snapshot.number}: {xps.open_catalog(settings.catalog)!r}")
+    result = xps.infer(
+        settings.store,
+        settings.model,
+        settings.catalog,
+        outputs=settings.outputs,
+        executor=lambda plan: settings.executor(),
+        callbacks=[xps.TerminalProgress()],
+        device=settings.device,
+        message="pipelines.infer_dr3",
+    )
+    print(result.plan)
+    print(result)
+    print(repr(xps.open_catalog(settings.catalog)))
 
 
 if __name__ == "__main__":

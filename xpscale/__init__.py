@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xpscale.catalog.commit import commit as commit
+    from xpscale.inference.infer import infer as infer
     from xpscale.inference.plan import plan_inference as plan_inference
-    from xpscale.inference.run import run as run
+    from xpscale.inference.run import run_inference as run_inference
     from xpscale.ingest.build import build_store as build_store
     from xpscale.ingest.doors import plan_ingest as plan_ingest
     from xpscale.ingest.doors import run_ingest as run_ingest
@@ -37,6 +38,7 @@ _HOMES = {
     "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
+    "infer": "inference.infer",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",
     "open_spectra": "store.open",
@@ -44,7 +46,7 @@ _HOMES = {
     "plan_inference": "inference.plan",
     "plan_ingest": "ingest.doors",
     "reconstruct": "query.reconstruct",
-    "run": "inference.run",
+    "run_inference": "inference.run",
     "run_ingest": "ingest.doors",
     "sql": "query.sql",
     "train": "training.run",

@@ -31,7 +31,7 @@ import xpscale as xps
 from tests.benchmarks import _peers
 from tests.benchmarks.inference import N_SOURCES, _cpu_s, _reference, infer, prepare
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.inference.plan import TASKS_AT_ONCE
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
@@ -73,8 +73,8 @@ def _variants(
     work: _peers.Work, store: SpectraStore, model: TrainedModel, stack: ExitStack, failed: list[str]
 ) -> _peers.Variants:
     """Whatever can be started here."""
-    client = stack.enter_context(local_cluster(_peers.N_WORKERS, TASKS_AT_ONCE))
-    threads, executor = ThreadsExecutor(TASKS_AT_ONCE), xps.DaskExecutor(client)
+    client = stack.enter_context(local_cluster(_peers.N_WORKERS, TASKS_PER_WORKER))
+    threads, executor = ThreadsExecutor(TASKS_PER_WORKER), xps.DaskExecutor(client)
     variants: _peers.Variants = {
         OURS[0]: lambda out: infer(store, model, out, threads),
         OURS[1]: lambda out: infer(store, model, out, executor),

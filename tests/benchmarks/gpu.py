@@ -29,7 +29,7 @@ from tests.benchmarks.inference import LATENTS, infer, random_model
 from tests.benchmarks.inference_scale import tiled_store
 from xpscale.inference.device import Lane
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.inference.plan import TASKS_AT_ONCE
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.split_text import in_words
@@ -174,7 +174,7 @@ def _runs(folder: Path, model: TrainedModel, n_workers: int) -> None:
     without it.
     """
     store = tiled_store(Storage(f"{folder}/store"), n_workers * PARTITIONS_PER_WORKER)
-    with local_cluster(n_workers, TASKS_AT_ONCE) as client:
+    with local_cluster(n_workers, TASKS_PER_WORKER) as client:
         executor = DaskExecutor(client)
         for device in ("cuda", "cpu"):
             _run(folder, store, model, executor, LATENTS, device)  # imports and contexts

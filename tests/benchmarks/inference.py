@@ -33,7 +33,7 @@ import xpscale as xps
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference import task as task_module
 from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
-from xpscale.inference.plan import TASKS_AT_ONCE
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
@@ -99,8 +99,8 @@ def _measure(
     tables = {
         partition.key: _table(store, model, partition, outputs) for partition in store.partitions
     }
-    threads = ThreadsExecutor(TASKS_AT_ONCE)
-    with local_cluster(2, TASKS_AT_ONCE) as client:
+    threads = ThreadsExecutor(TASKS_PER_WORKER)
+    with local_cluster(2, TASKS_PER_WORKER) as client:
         executor = xps.DaskExecutor(client)
         variants: dict[str, Callable[[Path], object]] = {
             "copy, overlapped": lambda out: _copy(store, model, outputs, tables, out),
@@ -149,7 +149,7 @@ def infer(
 ) -> xps.inference.run.RunReport:
     """A whole run of xpscale."""
     plan = xps.plan_inference(store, model, str(out), outputs=outputs)
-    report = xps.run(plan, executor=executor, device=device)
+    report = xps.run_inference(plan, executor=executor, device=device)
     assert report.is_complete, report.failed
     return report
 
@@ -180,7 +180,7 @@ class _Copy:
     tables: dict[str, pa.Table]
     errors: bool
 
-    def __call__(self, task: xps.inference.plan.InferenceTask) -> TaskReport:
+    def __call__(self, task: xps.inference.task.InferenceTask) -> TaskReport:
         parts, start, table = (
             self.sink.open(task.partition.pixel),
             0,
@@ -201,7 +201,7 @@ def _copy(
 ) -> None:
     plan = xps.plan_inference(store, model, str(out), outputs=outputs)
     copy = _Copy(store, ParquetSink(plan.catalog, plan.identity.layout), tables, len(outputs) > 1)
-    list(ThreadsExecutor(TASKS_AT_ONCE).run(copy, plan.tasks))
+    list(ThreadsExecutor(TASKS_PER_WORKER).run(copy, plan.tasks))
 
 
 class _Sleeping(torch.nn.Module):

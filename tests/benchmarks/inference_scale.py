@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 import xpscale as xps
 from tests.benchmarks.inference import LATENTS, infer, random_model, timed
-from xpscale.inference.plan import TASKS_AT_ONCE
 from xpscale.inference.run import RunReport
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
@@ -49,7 +49,9 @@ def main() -> None:
                 Storage(f"{folder}/store"), round(millions * 1e6 / DEFAULT_MAX_ROWS)
             )
             rates, report = _measure(store, Path(folder))
-        memory = f"{report.peak_memory / 1e6:20,.0f} {report.plan.projected_memory / 1e6:13,.0f}"
+        memory = (
+            f"{report.peak_memory / 1e6:20,.0f} {report.plan.projection.worker_memory / 1e6:13,.0f}"
+        )
         print(
             f"{store.n_rows:12,} {median(rates):10,.0f} {min(rates):10,.0f} {max(rates):10,.0f}"
             f" {memory}",
@@ -61,7 +63,7 @@ def _measure(store: SpectraStore, folder: Path) -> tuple[list[float], RunReport]
     """Sources a second of every round, and what the last one reported."""
     model = random_model(store, store.partitions[:1])
     reports = []
-    with local_cluster(2, TASKS_AT_ONCE) as client:
+    with local_cluster(2, TASKS_PER_WORKER) as client:
 
         def run(out: Path) -> None:
             reports.append(infer(store, model, out, DaskExecutor(client), LATENTS))

@@ -17,8 +17,7 @@ from pathlib import Path
 import xpscale as xps
 from tests.benchmarks.probe import prepare
 from xpscale.forecast.throughput import Cluster, Load, forecast
-from xpscale.inference.plan import TASKS_AT_ONCE
-from xpscale.inference.probe import probe
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.runtime.executors.dask import local_cluster
 
 N_SOURCES = int(os.environ.get("XPSCALE_BENCH_SOURCES", 400_000))
@@ -39,16 +38,21 @@ def main() -> None:
         for i in range(2 * ROUNDS):
             n_workers = 1 + i % 2
             plan = xps.plan_inference(store, model, str(place / f"catalog-{i}"))
-            with local_cluster(n_workers, TASKS_AT_ONCE) as client:
+            with local_cluster(n_workers, TASKS_PER_WORKER) as client:
                 executor = xps.DaskExecutor(client)
-                found = probe(plan, executor, device="cpu", seconds=3)
-                largest = max(task.partition.n_rows for task in plan.tasks)
-                load = Load(plan.n_rows, len(plan.tasks), largest, found.bytes_in, found.bytes_out)
+                found = plan.probe(executor, device="cpu", seconds=3)
+                load = Load(
+                    plan.n_rows,
+                    len(plan.tasks),
+                    plan.projection.largest,
+                    found.bytes_in,
+                    found.bytes_out,
+                )
                 law_s = forecast(
                     load, Cluster(found.worker_sources_per_s, workers_per_node=n_workers)
                 ).seconds
                 clock = time.perf_counter()
-                assert xps.run(plan, executor=executor, device="cpu").is_complete
+                assert xps.run_inference(plan, executor=executor, device="cpu").is_complete
                 run_s = time.perf_counter() - clock
             rate = found.worker_sources_per_s
             print(

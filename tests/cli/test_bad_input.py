@@ -101,7 +101,11 @@ def test_store_of_another_format_version(store, tmp_path):
 def test_model_of_another_width(store, tmp_path):
     model = save_model(store, tmp_path / "model", Bands(51, 55))
     result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
-    refused(result, InvalidInputError, "takes 106 coefficients, the store has 110")
+    refused(
+        result,
+        InvalidInputError,
+        "takes 53 BP + 53 RP coefficients, the spectra have 55 BP + 55 RP",
+    )
     assert not (tmp_path / "catalog").exists()
 
 

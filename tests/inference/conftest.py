@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.ingest.build import build_store
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
@@ -63,7 +63,7 @@ def model(spectra):
 def reference(store, model, tmp_path_factory):
     """The report of an undisturbed serial run."""
     url = str(tmp_path_factory.mktemp("reference") / "catalog")
-    return run(plan_inference(store, model, url))
+    return run_inference(plan_inference(store, model, url))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from xpscale.errors import TryAgainError
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.schema import OUTPUTS
 from xpscale.testing.universe import Universe
@@ -74,7 +74,7 @@ def test_a_gpu_that_others_have_filled_says_so(gpu, model, spectra):
 def test_a_run_of_workers_that_share_a_gpu(gpu, store, model, reference, tmp_path):
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
     with local_cluster(2, 2) as client:
-        report = run(plan, executor=DaskExecutor(client), device=gpu)
+        report = run_inference(plan, executor=DaskExecutor(client), device=gpu)
     assert report.is_complete
     assert {key: r.n_out for key, r in report.reports.items()} == {
         key: r.n_out for key, r in reference.reports.items()

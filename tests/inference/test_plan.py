@@ -8,8 +8,10 @@ from dataclasses import asdict
 import pytest
 
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
-from xpscale.inference.plan import GETS_PUBLISH, TASKS_AT_ONCE, plan_inference
-from xpscale.inference.run import run
+from xpscale.forecast.inference import GETS_PUBLISH
+from xpscale.inference.plan import plan_inference
+from xpscale.inference.run import run_inference
+from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.ingest.build import build_store
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.schema import OUTPUTS
@@ -67,10 +69,10 @@ def test_requests_are_those_that_are_made(outputs, store, model, tmp_path, monke
         monkeypatch.setattr(Storage, name, counted)
     plan = plan_inference(store, model, str(tmp_path / "catalog"), outputs=outputs)
     made.clear()
-    run(plan, device="cpu")
+    run_inference(plan, device="cpu")
     of_tasks = [(url, key) for url, key in made if "Norder=" in f"{url}/{key}"]
     of_publishing = GETS_PUBLISH * len(plan.identity.products) * len(plan.tasks)
-    assert 0.9 < len(of_tasks) / (plan.n_requests["get"] - of_publishing) < 1.1
+    assert 0.9 < len(of_tasks) / (plan.projection.n_requests["get"] - of_publishing) < 1.1
 
 
 @pytest.mark.slow
@@ -85,7 +87,7 @@ def test_workers_stay_within_a_projection_that_is_not_idle(outputs, model, tmp_p
         pieces, str(folder / "store"), attributes={"origin": "universe"}, max_rows=100_000
     )
     plan = plan_inference(large, model, str(folder / "catalog"), outputs=outputs)
-    with local_cluster(1, TASKS_AT_ONCE) as client:
-        report = run(plan, executor=DaskExecutor(client), device="cpu")
+    with local_cluster(1, TASKS_PER_WORKER) as client:
+        report = run_inference(plan, executor=DaskExecutor(client), device="cpu")
     assert report.is_complete
-    assert report.peak_memory <= plan.projected_memory < 3 * report.peak_memory
+    assert report.peak_memory <= plan.projection.worker_memory < 3 * report.peak_memory

@@ -10,8 +10,8 @@ from tests.commands import done
 from xpscale.catalog.clean import MINIMUM_AGE_S
 from xpscale.catalog.layout import MODEL
 from xpscale.errors import IncompleteError, InvalidInputError
+from xpscale.forecast.probe import calibrate
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.probe import calibrate, probe
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
@@ -58,7 +58,7 @@ def test_rate_and_start_up_are_those_of_the_schedule():
 
 def test_a_probe_measures_and_leaves_nothing_behind(store, model, tmp_path):
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
-    found = probe(plan, ThreadsExecutor(2), device="cpu", seconds=0)
+    found = plan.probe(ThreadsExecutor(2), device="cpu", seconds=0)
     assert 8 <= found.n_tasks <= len(plan.tasks)
     assert 0 < found.n_sources <= plan.n_rows
     assert found.worker_sources_per_s > 0
@@ -72,10 +72,8 @@ def test_a_task_that_fails_stops_the_probe(store, model, tmp_path, monkeypatch):
 
     monkeypatch.setattr("xpscale.inference.task._encoder", broken)
     with pytest.raises(IncompleteError, match=r"the probe's task .* this row is broken"):
-        probe(
-            plan_inference(store, model, str(tmp_path / "catalog")),
-            ThreadsExecutor(1),
-            device="cpu",
+        plan_inference(store, model, str(tmp_path / "catalog")).probe(
+            ThreadsExecutor(1), device="cpu"
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -88,7 +86,7 @@ def test_what_a_killed_probe_left_is_removed_by_the_next(store, model, tmp_path)
         model.save(Storage(str(scratch)) / MODEL)
         for path in scratch.rglob("*"):
             os.utime(path, (time.time() - age_s,) * 2)
-    probe(plan, ThreadsExecutor(1), device="cpu", seconds=0)
+    plan.probe(ThreadsExecutor(1), device="cpu", seconds=0)
     assert [path.name for path in (tmp_path / "catalog.probe").iterdir()] == ["running"]
 
 

@@ -22,7 +22,7 @@ from xpscale.bands import Bands
 from xpscale.catalog.commit import build_manifest
 from xpscale.errors import ConflictError, InvalidInputError, PlanError
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.inference.status import run_status
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.scaling import Scaling
@@ -30,7 +30,7 @@ from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.runtime.ledger import Ledger
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch, TaskStatus
+from xpscale.types import SpectraBatch, SpectraReader, TaskStatus
 
 
 def manifest_of(catalog):
@@ -44,11 +44,11 @@ def test_worker_processes_make_the_same_manifest_within_the_projected_memory(
 ):
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
     with local_cluster(2) as client:
-        report = run(plan, executor=DaskExecutor(client))
+        report = run_inference(plan, executor=DaskExecutor(client))
     assert report.is_complete
     assert report.manifest.to_json() == reference.manifest.to_json()
     assert len({r.worker for r in report.reports.values()}) == 2
-    assert 2e8 < report.peak_memory <= plan.projected_memory
+    assert 2e8 < report.peak_memory <= plan.projection.worker_memory
     assert report.seconds["forward_s"] > 0
     # what is imported at the first use is in the first task's wall time, but is not taken for its
     # work
@@ -76,7 +76,7 @@ def test_a_second_run_does_nothing_and_says_so(store, model, reference):
         for path in catalog.rglob("*")
         if path.is_file() and path.suffix != ".npz"
     }
-    again = run(plan_inference(store, model, str(catalog)))
+    again = run_inference(plan_inference(store, model, str(catalog)))
     assert {r.status for r in again.reports.values()} == {TaskStatus.ALREADY_WRITTEN}
     assert again.n_new == 0
     assert again.manifest.to_json() == reference.manifest.to_json()
@@ -85,16 +85,13 @@ def test_a_second_run_does_nothing_and_says_so(store, model, reference):
     assert [before[path] for path in parts] == [after[path] for path in parts]
 
 
-class Spoilt:
+class Spoilt(SpectraReader):
     """A reader whose rows have faults that ingest would have kept out."""
 
     def __init__(self, store):
-        self.store = store
-        self.partitions, self.n_coefficients, self.digest = (
-            store.partitions[:3],
-            store.n_coefficients,
-            "spoilt",
-        )
+        self.store, self.digest = store, "spoilt"
+        self.partitions = store.partitions[:3]
+        self.bands, self.release = store.bands, store.release
 
     def read(self, partition, *, errors=True):
         rows = self.store.read(partition)
@@ -112,7 +109,7 @@ class Spoilt:
 
 def test_rows_that_cannot_be_encoded_are_rejected_by_reason(store, model, tmp_path):
     spoilt = Spoilt(store)
-    report = run(plan_inference(spoilt, model, str(tmp_path / "c")))
+    report = run_inference(plan_inference(spoilt, model, str(tmp_path / "c")))
     first, empty, good = (report.reports[partition.pixel.key] for partition in spoilt.partitions)
     assert first.n_rejected == {"non_finite_coefficients": 2, "no_g_flux": 2}
     assert (first.n_in, first.n_out) == (
@@ -137,16 +134,16 @@ def test_one_failed_task_does_not_stop_the_rest_and_is_done_by_the_next_run(
     store, model, reference, tmp_path
 ):
     class Broken(type(store)):
-        def blocks(self, partition, n_rows, **kwargs):
+        def read_in_blocks(self, partition, n_rows, **kwargs):
             if partition == self.partitions[4]:
                 raise InvalidInputError("bad sector")
-            return super().blocks(partition, n_rows, **kwargs)
+            return super().read_in_blocks(partition, n_rows, **kwargs)
 
     broken = Broken(store.storage, store.attributes, store.partitions)
-    report = run(plan_inference(broken, model, str(tmp_path / "c")))
+    report = run_inference(plan_inference(broken, model, str(tmp_path / "c")))
     assert [(r.status, r.error) for r in report.failed] == [(TaskStatus.QUARANTINED, "bad sector")]
     assert run_status(str(tmp_path / "c")).n_left == 1
-    mended = run(plan_inference(store, model, str(tmp_path / "c")))
+    mended = run_inference(plan_inference(store, model, str(tmp_path / "c")))
     assert mended.n_new == 1
     assert mended.manifest.to_json() == reference.manifest.to_json()
     assert run_status(str(tmp_path / "c")).n_failed == 0
@@ -193,15 +190,15 @@ def test_other_runs_are_kept_out_with_the_differences_named(
     with pytest.raises(
         ConflictError, match=f"model_id: there {model.model_id}, now {other.model_id}"
     ):
-        run(plan_inference(store, other, url))
+        run_inference(plan_inference(store, other, url))
     with pytest.raises(ConflictError, match="input_digest: there"):
-        run(
+        run_inference(
             plan_inference(
                 replace(store, attributes={**store.attributes, "digest": "0" * 64}), model, url
             )
         )
     with pytest.raises(ConflictError, match="outputs"):
-        run(plan_inference(store, model, url, outputs=["latents"]))
+        run_inference(plan_inference(store, model, url, outputs=["latents"]))
 
 
 def test_plans_that_cannot_be_are_refused_before_anything_is_written(
@@ -214,13 +211,19 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(
         coefficient_errors=spectra.coefficient_errors[:, :100],
         bands=Bands(50, 50),
     )
-    with pytest.raises(InvalidInputError, match="takes 100 coefficients, the store has 110"):
+    with pytest.raises(
+        InvalidInputError,
+        match="takes 50 BP \\+ 50 RP coefficients, the spectra have 55 BP \\+ 55 RP",
+    ):
         plan_inference(store, make_model([narrow]), place)
     unscaled = TrainedModel.create(
         model.network, Scaling.unknown(model.bands), model.density, model.card
     )
     with pytest.raises(InvalidInputError, match="no scaling"):
         plan_inference(store, unscaled, place)
+    later = replace(model, card=replace(model.card, release="Gaia DR4"))
+    with pytest.raises(ConflictError, match="the model is of Gaia DR4, the spectra of synthetic"):
+        plan_inference(store, later, place)
     with pytest.raises(InvalidInputError, match="must hold 'latents'"):
         plan_inference(store, model, place, outputs=["reconstruction"])
     with pytest.raises(InvalidInputError, match="no output is called 'spectra'"):
@@ -248,7 +251,9 @@ def test_a_plan_says_what_it_will_do(store, model, tmp_path):
 def test_tasks_that_overlap_in_one_process_make_the_same_manifest(
     store, model, reference, tmp_path
 ):
-    report = run(plan_inference(store, model, str(tmp_path / "c")), executor=ThreadsExecutor(3))
+    report = run_inference(
+        plan_inference(store, model, str(tmp_path / "c")), executor=ThreadsExecutor(3)
+    )
     assert report.manifest.to_json() == reference.manifest.to_json()
     alive = []
 
@@ -271,7 +276,7 @@ def test_the_largest_tasks_are_done_first(store, model, tmp_path):
             return super().run(function, tasks)
 
     asked = []
-    run(plan_inference(store, model, str(tmp_path / "catalog")), executor=Watched())
+    run_inference(plan_inference(store, model, str(tmp_path / "catalog")), executor=Watched())
     assert (
         asked
         == sorted((partition.n_rows for partition in store.partitions), reverse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands import done, xpscale
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
@@ -22,7 +22,9 @@ def parts_of(report):
 @pytest.mark.parametrize("shape", ["list", "fixed", "scalars"])
 def test_a_hats_catalogue_gives_the_same_parts(shape, store, model, reference, tmp_path):
     write_hats_spectra(store, str(tmp_path / "hats"), shape)
-    report = run(plan_inference(open_spectra(tmp_path / "hats"), model, str(tmp_path / "catalog")))
+    report = run_inference(
+        plan_inference(open_spectra(tmp_path / "hats"), model, str(tmp_path / "catalog"))
+    )
     assert parts_of(report) == parts_of(reference)
     assert report.manifest.identity.input_digest != reference.manifest.identity.input_digest
 
@@ -33,7 +35,7 @@ def test_a_plain_folder_gives_the_same_parts_on_workers(store, spectra, model, r
     reader = open_parquet(str(tmp_path / "plain"), max_rows=200)
     assert reader.read_factor > 3
     with local_cluster(2) as client:
-        report = run(
+        report = run_inference(
             plan_inference(reader, model, str(tmp_path / "catalog")), executor=DaskExecutor(client)
         )
     assert parts_of(report) == parts_of(reference)

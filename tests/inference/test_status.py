@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import done
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.inference.status import run_status
 from xpscale.runtime.events import RunStarted, TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
@@ -35,7 +35,9 @@ def test_a_run_on_s3_is_seen_from_its_url_alone(store, model, tmp_path):
         plan = plan_inference(store, model, url)
         onlooker = Onlooker(url, at=len(plan.tasks) // 2)
         with local_cluster(2) as client:
-            report = run(plan, executor=DaskExecutor(client), callbacks=[onlooker], device="cpu")
+            report = run_inference(
+                plan, executor=DaskExecutor(client), callbacks=[onlooker], device="cpu"
+            )
         after = json.loads(done("status", url, "--json").out)
         text = done("status", url).out
     start, middle = onlooker.seen
@@ -73,6 +75,6 @@ def test_before_the_first_task_has_ended_status_says_so(store, model, tmp_path):
         if isinstance(event, RunStarted):
             texts.append(str(run_status(str(tmp_path / "c"))))
 
-    run(plan_inference(store, model, str(tmp_path / "c")), callbacks=[look], device="cpu")
+    run_inference(plan_inference(store, model, str(tmp_path / "c")), callbacks=[look], device="cpu")
     assert "0 of " in texts[0]
     assert "no task has ended yet on 1 worker" in texts[0]

@@ -19,7 +19,7 @@ from xpscale.runtime.history import History, RunRecord, read_records
 from xpscale.runtime.metrics import MetricsServer, exposition
 from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
-from xpscale.runtime.split_text import as_table, bounds, in_words
+from xpscale.runtime.split_text import as_table, bounds, describe_split
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport, TaskStatus
@@ -71,10 +71,10 @@ def test_the_split_is_what_was_put_in():
     assert split.total.seconds == {**dict.fromkeys(STAGES, 0), "read": 3, "forward": 7, "write": 2}
     assert (split.total.idle_s, split.total.wall_s) == (5, 18)
     assert split.sources_per_s == pytest.approx(200 / 10 + 100 / 8)
-    assert in_words(split).endswith(
+    assert describe_split(split).endswith(
         "idle 28% of worker time; bound by forward; 32 sources/s, 325 B/s in, 162 B/s out"
     )
-    assert in_words(TimeSplit(())) == ""
+    assert describe_split(TimeSplit(())) == ""
 
 
 def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
@@ -92,7 +92,7 @@ def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
     assert split.bound_by == "write"
     assert (
         "write 67%, start up 15% of worker time (stages side by side); bound by write;"
-        in in_words(split)
+        in describe_split(split)
     )
     slow_start = TimeSplit.of(
         map(TaskTime.of, [report(0, "a", 0, 9, read_s=1), report(1, "a", 9, 1, write_s=1.2)])

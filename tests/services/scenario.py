@@ -17,7 +17,7 @@ from xpscale.catalog.clean import clean
 from xpscale.catalog.commit import commit
 from xpscale.catalog.snapshots import current, snapshots
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.ingest.build import build_store
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel, load_model
@@ -39,7 +39,7 @@ RECORDS = "_xpscale/runs/"  # times of each run, as many as there were runs: not
 def infer(scenario: "Scenario", url: str):
     """What ``xpscale infer --workers 0`` does."""
     plan = plan_inference(open_spectra(scenario.store), load_model(scenario.model), url)
-    return commit(plan.catalog, run(plan).manifest)
+    return commit(plan.catalog, run_inference(plan).manifest)
 
 
 @dataclass(frozen=True)

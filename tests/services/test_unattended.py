@@ -10,7 +10,7 @@ from tests.services.scenario import verdict
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import current, read_manifest, snapshots
 from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import run
+from xpscale.inference.run import run_inference
 from xpscale.model.checkpoint import load_model
 from xpscale.runtime.events import TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor
@@ -37,7 +37,7 @@ def test_a_cluster_that_grows_and_shrinks_during_a_run(scenario, tmp_path):
                 cluster.scale(max(size, 1))
 
         cluster.adapt(minimum=0, maximum=1, interval="200ms", wait_count=1)
-        report = run(plan, executor=DaskExecutor(client), callbacks=[change])
+        report = run_inference(plan, executor=DaskExecutor(client), callbacks=[change])
     assert report.is_complete
     assert read_manifest(scenario.reference, current(scenario.reference)) == report.manifest
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,13 +21,15 @@ from xpscale.cli.common import (
     say,
 )
 from xpscale.cli.model import Model
-from xpscale.cli.store import Spectra, open_input
-from xpscale.errors import IncompleteError, TryAgainError, XpscaleError
+from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from xpscale.inference.infer import StartExecutor
     from xpscale.inference.plan import InferencePlan
-    from xpscale.inference.run import RunReport
     from xpscale.runtime.events import Callback
+    from xpscale.types import Executor
 
 __all__ = ["Catalog", "register"]
 
@@ -58,16 +59,6 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def _plan(store: str, model: str, catalog: str, outputs: str, precision: str) -> InferencePlan:
-    from xpscale.inference.plan import plan_inference
-    from xpscale.model.checkpoint import load_model
-
-    chosen = [output.strip() for output in outputs.split(",")]
-    return plan_inference(
-        open_input(store), load_model(model), catalog, outputs=chosen, precision=precision
-    )
-
-
 def plan(
     store: Spectra,
     model: Model,
@@ -78,6 +69,8 @@ def plan(
     scheduler: Scheduler = "",
     resources: Resources = "",
     device: Device = "auto",
+    release: ReleaseName = "",
+    bands: BandWidths = "",
     probe: Annotated[
         bool,
         typer.Option(
@@ -95,17 +88,24 @@ def plan(
     behind.
     """
     from xpscale.forecast.prices import load_prices
-    from xpscale.inference.plan import TASKS_AT_ONCE
-    from xpscale.inference.probe import probe as measure
+    from xpscale.inference.plan import plan_inference
+    from xpscale.inference.task import TASKS_PER_WORKER
+    from xpscale.model.checkpoint import load_model
 
-    planned = _plan(store, model, catalog, outputs, precision)
+    planned = plan_inference(
+        open_input(store, release=release, bands=bands),
+        load_model(model),
+        catalog,
+        outputs=_names(outputs),
+        precision=precision,
+    )
     table = load_prices(prices) if prices else None
     n_workers, probed = max(workers, 1), None
     if scheduler or probe:
         clock = time.perf_counter()
-        with executor(scheduler, workers, resources, TASKS_AT_ONCE) as where:
-            n_workers = max(getattr(where, "n_workers", 1), 1)
-            probed = measure(planned, where, device=device, since=clock) if probe else None
+        with executor(scheduler, workers, resources, TASKS_PER_WORKER) as where:
+            n_workers = max(where.n_workers, 1)
+            probed = planned.probe(where, device=device, since=clock) if probe else None
     if json:
         print_json(planned.to_dict(n_workers, probed, table))
     else:
@@ -123,6 +123,8 @@ def infer(
     resources: Resources = "",
     device: Device = "auto",
     patience: Patience = PATIENCE_S,
+    release: ReleaseName = "",
+    bands: BandWidths = "",
     metrics_port: Annotated[
         int,
         typer.Option(
@@ -144,99 +146,57 @@ def infer(
     """Encode every spectrum of a store into a derived catalogue and publish it; run again to
     resume.
     """
-    from xpscale.catalog.commit import build_manifest, commit
-    from xpscale.formatting import format_bytes
-    from xpscale.inference.plan import TASKS_AT_ONCE, available_memory
-    from xpscale.inference.run import run
-    from xpscale.inference.status import run_status
+    from xpscale.inference.infer import infer as run_workflow
+
+    with _listeners(metrics_port) as listeners:
+        result = run_workflow(
+            open_input(store, release=release, bands=bands),
+            model,
+            catalog,
+            outputs=_names(outputs),
+            precision=precision,
+            executor=_workers(scheduler, workers, resources, patience),
+            callbacks=listeners,
+            device=device,
+            skip_damaged=skip_damaged,
+            publish=not no_commit,
+            message=f"xpscale infer {store} {model}",
+        )
+    say(str(result))
+    result.require_complete()
+
+
+def _names(outputs: str) -> list[str]:
+    return [output.strip() for output in outputs.split(",")]
+
+
+@contextlib.contextmanager
+def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
     from xpscale.runtime.metrics import MetricsServer
     from xpscale.runtime.progress import TerminalProgress
-    from xpscale.runtime.split_text import in_words
-    from xpscale.types import TaskStatus
 
-    planned = _plan(store, model, catalog, outputs, precision)
-    workers = min(workers, len(planned.tasks)) if len(planned.tasks) > 1 else 0
-    if not scheduler:
-        say(planned.describe(max(workers, 1)))
-        planned.check_memory(max(workers, 1), available_memory())
-    if _is_published(planned):
-        say(f"nothing to do: {run_status(catalog)}")
-        return
-    with contextlib.ExitStack() as stack:
-        listeners: list[Callback] = [TerminalProgress()]
-        if metrics_port:
-            listeners.append(stack.enter_context(MetricsServer(metrics_port)))
-        where = stack.enter_context(
-            executor(scheduler, workers, resources, TASKS_AT_ONCE, patience)
-        )
-        if scheduler:
-            say(planned.describe(max(getattr(where, "n_workers", 1), 1)))
-        report = run(planned, executor=where, callbacks=listeners, device=device)
-    for failure in report.failed:
-        print(f"{failure.task} {failure.status}: {failure.error}", file=sys.stderr)
-    if report.failed and not (
-        skip_damaged and all(r.status is TaskStatus.QUARANTINED for r in report.failed)
-    ):
-        raise _unfinished(report)
-    if report.record.tasks:
-        say(f"{in_words(report.record.split)}; peak memory {format_bytes(report.peak_memory)}")
-    if no_commit:
-        say("not published (--no-commit); run again without it to publish")
+    if metrics_port:
+        with MetricsServer(metrics_port) as metrics:
+            yield [TerminalProgress(), metrics]
     else:
-        manifest = build_manifest(
-            planned.catalog, report.reports.values(), skip_damaged=skip_damaged
-        )
-        snapshot = commit(planned.catalog, manifest, f"xpscale infer {store} {model}")
-        say(
-            f"published snapshot {snapshot.number}: {manifest.n_out:,} sources in"
-            f" {planned.catalog.url}"
-        )
-    if report.failed:
-        n_rows = sum(failure.details["n_rows"] for failure in report.failed)
-        raise IncompleteError(
-            f"{len(report.failed)} of {len(planned.tasks)} tasks with {n_rows:,} sources were"
-            " left out",
-            "Mend their cause and run the same command again: they are added as the next snapshot",
-        )
+        yield [TerminalProgress()]
 
 
-def _unfinished(report: RunReport) -> XpscaleError:
-    """Why a run could not be finished: causes that all may pass, or others."""
-    from xpscale.types import TaskStatus
+def _workers(scheduler: str, n_workers: int, resources: str, patience_s: float) -> StartExecutor:
+    """Starts what the options ask for, no more processes than a plan has tasks, and says the plan."""
+    from xpscale.inference.plan import available_memory
+    from xpscale.inference.task import TASKS_PER_WORKER
 
-    text = (
-        f"{len(report.failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the"
-        " others are kept"
-    )
-    if all(
-        failure.details.get("exit_code") == TryAgainError.exit_code for failure in report.failed
-    ):
-        return TryAgainError(text, "The causes may pass: run the same command again")
-    if all(failure.status is TaskStatus.QUARANTINED for failure in report.failed):
-        return IncompleteError(
-            text,
-            "Mend the cause and run the same command again, or publish without: --skip-damaged",
-        )
-    return IncompleteError(text, "Mend the cause and run the same command again")
+    @contextlib.contextmanager
+    def start(plan: InferencePlan) -> Iterator[Executor]:
+        n_processes = min(n_workers, len(plan.tasks)) if len(plan.tasks) > 1 else 0
+        if not scheduler:
+            plan.check_memory(max(n_processes, 1), available_memory())
+        with executor(scheduler, n_processes, resources, TASKS_PER_WORKER, patience_s) as started:
+            say(plan.describe(max(started.n_workers, 1)))
+            yield started
 
-
-def _is_published(planned: InferencePlan) -> bool:
-    """Whether nothing is left to do: a version is published, and of all tasks."""
-    from xpscale.catalog.commit import commit
-    from xpscale.catalog.identity import claim
-    from xpscale.catalog.snapshots import read_manifest, snapshots
-
-    published = snapshots(planned.catalog)
-    if not published:
-        return False
-    claim(planned.catalog, planned.identity)  # refuses if the place holds another run
-    manifest = read_manifest(planned.catalog, published[-1])
-    if manifest.quarantined:
-        return False
-    # a commit that was killed may have left HATS metadata of before; committing what is current
-    # writes them again
-    commit(planned.catalog, manifest)
-    return True
+    return start
 
 
 def status(catalog: Catalog, json: Json = False) -> None:

@@ -24,18 +24,16 @@ import pyarrow.parquet as pq
 
 import xpscale.demo.stars as real
 from xpscale.catalog.check import check as check_catalog
-from xpscale.catalog.commit import commit
 from xpscale.demo.figures import draw_figures
 from xpscale.demo.probe import probe_labels
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import format_bytes
-from xpscale.inference.plan import plan_inference
-from xpscale.inference.run import RunReport, run
+from xpscale.inference.infer import InferenceResult, infer
+from xpscale.inference.plan import InferencePlan
 from xpscale.ingest.build import build_store
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.progress import TerminalProgress
-from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.training.run import estimate, train
@@ -107,10 +105,10 @@ def run_demo(out: str) -> None:
         store = _store(folder, story)
     with story.stage("train a scatter VAE", estimate(store.n_rows, SETTINGS, store.bands)):
         model = _train(folder, store, story)
-    with story.stage(INFER, 25):
-        report = _infer(folder, store, model, story)
-    with story.stage("commit and check the catalogue", 15):
-        _publish(folder, report, story)
+    with story.stage(INFER, 30):
+        result = _infer(folder, store, model, story)
+    with story.stage("check the catalogue", 10):
+        _check(result, story)
     with story.stage("query", 5):
         catalog = open_catalog(str(folder / "catalog"))
         _query(catalog, folder, story)
@@ -118,7 +116,7 @@ def run_demo(out: str) -> None:
         labels = pq.read_table(folder / "labels.parquet")
         story.say(fill(str(probe_labels(catalog.select().to_table(), labels)), 100))
         figures = draw_figures(catalog, store, labels, folder)
-    _finish(folder, catalog, figures, story, report)
+    _finish(folder, catalog, figures, story, result)
 
 
 def _store(folder: Path, story: Story) -> SpectraStore:
@@ -213,34 +211,35 @@ def _train(folder: Path, store: SpectraStore, story: Story) -> TrainedModel:
     return model
 
 
-def _infer(folder: Path, store: SpectraStore, model: TrainedModel, story: Story) -> RunReport:
-    plan = plan_inference(store, model, str(folder / "catalog"))
-    story.say(plan.describe(N_WORKERS))
-    with local_cluster(N_WORKERS) as client:
-        report = run(plan, executor=DaskExecutor(client), callbacks=[TerminalProgress()])
-    if report.failed:
-        raise PermanentError(
-            f"{len(report.failed)} tasks failed: {report.failed[0].error}", "Please report this"
-        )
-    spent = report.seconds
-    story.say(
-        "in workers: "
-        + ", ".join(f"{name.removesuffix('_s')} {s:.1f} s" for name, s in spent.items() if s > 0.05)
+def _infer(folder: Path, store: SpectraStore, model: TrainedModel, story: Story) -> InferenceResult:
+    @contextmanager
+    def workers(plan: InferencePlan) -> Iterator[DaskExecutor]:
+        story.say(plan.describe(N_WORKERS))
+        with local_cluster(N_WORKERS) as client:
+            yield DaskExecutor(client)
+
+    result = infer(
+        store,
+        model,
+        str(folder / "catalog"),
+        executor=workers,
+        callbacks=[TerminalProgress()],
+        message="xpscale demo",
     )
-    return report
+    story.say(str(result))
+    return result
 
 
-def _publish(folder: Path, report: RunReport, story: Story) -> None:
-    storage = Storage(str(folder / "catalog"))
-    snapshot = commit(storage, report.manifest, "xpscale demo")
+def _check(result: InferenceResult, story: Story) -> None:
+    storage = result.plan.catalog
     found = check_catalog(storage)
     if not found.ok:
         raise PermanentError(
             f"{storage.url} is not sound: {found.problems[0]}", "Please report this"
         )
     story.say(
-        f"snapshot {snapshot.number}: {found.n_rows:,} sources, {found.n_parts} parts,"
-        f" {format_bytes(found.n_bytes)}; every byte checked, valid HATS"
+        f"{found.n_rows:,} sources, {found.n_parts} parts, {format_bytes(found.n_bytes)}; every"
+        " byte checked, valid HATS"
     )
 
 
@@ -274,7 +273,7 @@ def _query(catalog: Catalog, folder: Path, story: Story) -> None:
 
 
 def _finish(
-    folder: Path, catalog: Catalog, figures: list[Path], story: Story, report: RunReport
+    folder: Path, catalog: Catalog, figures: list[Path], story: Story, result: InferenceResult
 ) -> None:
     first = catalog.columns("source_id", "ra", "dec").to_table().slice(0, 1).to_pylist()[0]
     n_rows, path = catalog.n_rows, folder / "catalog"
@@ -282,9 +281,9 @@ def _finish(
     for title, seconds in story.seconds.items():
         print(f"  {seconds:7.1f} s  {title}")
     print(f"  {sum(story.seconds.values()):7.1f} s  in all")
-    if report.n_new:
+    if result.report and result.report.n_new:
         infer_s = story.seconds[INFER]
-        busy_s = sum(report.seconds.values())
+        busy_s = sum(result.report.seconds.values())
         print(
             f"  {n_rows / infer_s:,.0f} sources/s with the cluster's start,"
             f" {N_WORKERS * n_rows / busy_s:,.0f} while the workers were busy (first imports"

@@ -1,6 +1,4 @@
-"""Run a plan: what is not done yet is done, on any executor; an interrupted run is resumed by
-running it again.
-"""
+"""Run a plan: do what is not done yet, on any executor; run it again to resume it."""
 
 from __future__ import annotations
 
@@ -11,20 +9,17 @@ from functools import cached_property
 
 from xpscale.catalog.commit import build_manifest
 from xpscale.catalog.identity import claim
-from xpscale.catalog.layout import LEDGER, MODEL
+from xpscale.catalog.layout import LEDGER
 from xpscale.catalog.manifest import Manifest
-from xpscale.catalog.sink import ParquetSink
 from xpscale.inference.plan import InferencePlan
-from xpscale.inference.task import EncodePartition
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.history import History, RunRecord
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
-from xpscale.storage import Storage
 from xpscale.types import Executor, TaskReport, TaskStatus
 
-__all__ = ["RunReport", "run", "task_function"]
+__all__ = ["RunReport", "run_inference"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +82,14 @@ class RunReport:
         return build_manifest(self.plan.catalog, self.reports.values())
 
 
-def run(
+def run_inference(
     plan: InferencePlan,
     *,
     executor: Executor | None = None,
     callbacks: Iterable[Callback] = (),
     device: str = "auto",
 ) -> RunReport:
-    """Encode every partition of a plan that is not in the catalogue yet.
+    """Encode every partition of a plan that is not in the catalogue yet.  Publishes nothing.
 
     Parameters
     ----------
@@ -119,11 +114,10 @@ def run(
         differences.
     """
     claim(plan.catalog, plan.identity)
-    plan.model.save(plan.catalog / MODEL)
     history = History(plan.catalog / LEDGER)
     reports = run_stage(
         "infer",
-        task_function(plan, plan.catalog, device),
+        plan.prepare(plan.catalog, device),
         plan.tasks,
         executor or SerialExecutor(),
         Ledger(plan.catalog / LEDGER),
@@ -131,12 +125,3 @@ def run(
         rows=lambda task: task.partition.n_rows,
     )
     return RunReport(plan, reports, history.record)
-
-
-def task_function(plan: InferencePlan, place: Storage, device: str) -> EncodePartition:
-    """What workers do with each task of a plan, with the parts below a place where the plan's model
-    lies.
-    """
-    identity = plan.identity
-    sink = ParquetSink(place, identity.layout)
-    return EncodePartition(plan.reader, sink, identity.model_id, device)

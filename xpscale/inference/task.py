@@ -12,14 +12,28 @@ import numpy as np
 
 from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
-from xpscale.inference.plan import InferenceTask
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch, SpectraReader, Stopwatch, TaskReport, TaskStatus
+from xpscale.types import Partition, SpectraBatch, SpectraReader, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.encoder import ScatterVAEEncoder
 
-__all__ = ["EncodePartition"]
+__all__ = ["TASKS_PER_WORKER", "EncodePartition", "InferenceTask"]
+
+TASKS_PER_WORKER = 2
+"""Tasks that a worker process does at the same time: one computes while the other reads or writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceTask:
+    """One partition to encode."""
+
+    partition: Partition
+
+    @property
+    def key(self) -> str:
+        """``Norder=5/Npix=1234``."""
+        return self.partition.pixel.key
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from xpscale.formatting import format_duration
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History
-from xpscale.runtime.split_text import as_table, bounds, in_words
+from xpscale.runtime.split_text import as_table, bounds, describe_split
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,7 +88,7 @@ class TerminalProgress:
             self._say(f"{report.task} {report.status}: {report.error}")
         if self._live is None and time.perf_counter() - self._printed > self._every_s:
             self._printed = time.perf_counter()
-            split = in_words(self._history.record.split)
+            split = describe_split(self._history.record.split)
             line = (
                 f"{self._n_done:,} of {self._started.n_tasks:,} tasks, {self._rate()},"
                 f" {self._left()} left"

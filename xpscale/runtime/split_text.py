@@ -5,7 +5,7 @@ from __future__ import annotations
 from xpscale.formatting import format_bytes
 from xpscale.runtime.split import TimeSplit, WorkerSplit
 
-__all__ = ["SHOWN", "as_table", "bounds", "in_words", "plain"]
+__all__ = ["SHOWN", "as_table", "bounds", "describe_split", "plain"]
 
 SHOWN = 0.005
 """Shares below half a per cent are not told."""
@@ -18,7 +18,7 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def in_words(split: TimeSplit) -> str:
+def describe_split(split: TimeSplit) -> str:
     """``read 12%, forward 61%, ... of worker time; bound by forward; 98,000 sources/s, 90 MB/s in,
     85 MB/s out``.
 

@@ -1,11 +1,11 @@
-"""A short calibration: some of the plan's own tasks on the very workers, storage and device that
-the run will use.
+"""A short measurement: some of a plan's own tasks on the very workers, storage and device that the
+run will use.
 
-Every worker is kept busy at once, so what they take from each other (cores, memory bandwidth,
+All workers are busy at the same time, so what they take from each other (cores, memory bandwidth,
 network) is in the rate.  A worker's first tasks are left out of it: imports, loading the model and
-filling caches are the start-up, counted separately. The parts go to a scratch place beside the
-catalogue, ``CATALOG.probe/XXXXXXXX``, which is removed.  A killed probe leaves it behind, for the
-next one: what is older than an hour there is of no probe that still runs.
+filling caches are the start-up, counted separately.  What the tasks write goes to a scratch place,
+which is removed.  A killed probe leaves its scratch behind for the next one, which removes what is
+older than an hour.
 """
 
 from __future__ import annotations
@@ -15,29 +15,27 @@ import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.clean import MINIMUM_AGE_S
-from xpscale.catalog.layout import LEDGER, MODEL
 from xpscale.errors import IncompleteError, InvalidInputError
 from xpscale.formatting import format_bytes
 from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
-from xpscale.runtime.split_text import in_words
+from xpscale.runtime.split_text import describe_split
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from xpscale.inference.plan import InferencePlan, InferenceTask
-    from xpscale.types import Executor, TaskReport
+    from xpscale.types import Executor, Task, TaskReport
 
 __all__ = ["Calibration", "calibrate", "probe"]
 
 PROBE_S = 10.0
-MIN_TASKS = 8  # a worker, which may have two at once: one each to warm up, three each to measure
+MIN_TASKS = 8  # of a worker, which may do two at a time: one each to warm up, three to measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +81,34 @@ class Calibration:
     def __str__(self) -> str:
         return (
             f"{self.worker_sources_per_s * self.n_workers:,.0f} sources/s on {self.n_workers}"
-            f" worker{'s' * (self.n_workers != 1)} busy at once ({self.n_sources:,} sources in"
-            f" {self.n_tasks} tasks), start-up {self.start_up_s:.1f} s, {format_bytes(self.peak_memory)} of"
-            f" memory; {self.split}"
+            f" worker{'s' * (self.n_workers != 1)} ({self.n_sources:,} sources in"
+            f" {self.n_tasks} tasks), start-up {self.start_up_s:.1f} s,"
+            f" {format_bytes(self.peak_memory)} of memory; {self.split}"
         )
 
 
 def probe(
-    plan: InferencePlan,
+    tasks: Sequence[Task],
+    prepare: Callable[[Storage], Callable[[Any], TaskReport]],
     executor: Executor,
+    scratches: Storage,
     *,
-    device: str = "auto",
     seconds: float = PROBE_S,
     since: float | None = None,
 ) -> Calibration:
-    """Measure a plan's rate on an executor.
+    """Measure the rate at which an executor does some tasks.
 
     Parameters
     ----------
-    plan
-        From `xpscale.plan_inference`.  Nothing is written to its catalogue.
+    tasks
+        All tasks of a plan; some of them, from all over the list, are done.
+    prepare
+        Called with the scratch place of this probe; returns the function of a task, which writes
+        there and nowhere else.
     executor
         Where the run will be.
-    device
-        Where to compute.
+    scratches
+        Where probes of this plan have their scratch places.
     seconds
         How long, at least, from the first task's end, unless the plan has no more tasks; every
         worker gets eight tasks in any case.
@@ -116,32 +118,28 @@ def probe(
     Raises
     ------
     InvalidInputError
-        The plan has no tasks.
+        There are no tasks.
     IncompleteError
         A task failed; the message says why.
     """
-    from xpscale.inference.run import task_function
-
-    if not plan.tasks:
+    if not tasks:
         raise InvalidInputError("there is nothing to probe: the plan has no tasks")
-    scratches = Storage(f"{plan.catalog.url}.probe")
     _remove_left_behind(scratches)
     scratch = scratches / uuid.uuid4().hex[:8]
     clock = time.perf_counter() if since is None else since
     reports: list[TaskReport] = []
     arrived: list[float] = []
 
-    def tasks() -> Iterator[InferenceTask]:
-        n_least = int(getattr(executor, "n_workers", 1)) * MIN_TASKS
-        for n, task in enumerate(_scattered(plan.tasks)):
+    def chosen() -> Iterator[Task]:
+        n_least = executor.n_workers * MIN_TASKS
+        for n, task in enumerate(random.Random(0).sample(tasks, len(tasks))):
             if n >= n_least and arrived and time.perf_counter() - clock > arrived[0] + seconds:
                 return
             yield task
 
     try:
-        plan.model.save(scratch / MODEL)
-        function = Attempt(task_function(plan, scratch, device), Ledger(scratch / LEDGER))
-        for report in executor.run(function, tasks()):
+        attempt = Attempt(prepare(scratch), Ledger(scratch))  # with the requests of the real run
+        for report in executor.run(attempt, chosen()):
             reports.append(report)
             arrived.append(time.perf_counter() - clock)
     finally:
@@ -154,8 +152,14 @@ def probe(
 
 
 def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
-    """A calibration from reports and the seconds after the probe's start at which they came, in
-    that order.
+    """A calibration from the reports of some tasks.
+
+    Parameters
+    ----------
+    reports
+        In the order in which they came.
+    arrived
+        Seconds from the probe's start until each of them came.
     """
     times = [TaskTime.of(report) for report in reports]
     own: dict[str, list[TaskTime]] = {}
@@ -179,7 +183,7 @@ def calibrate(reports: list[TaskReport], arrived: list[float]) -> Calibration:
         bytes_in=sum(task.bytes_in for task in times) / max(n_in, 1),
         bytes_out=sum(task.bytes_out for task in times) / max(n_out, 1),
         peak_memory=max(task.peak_memory for task in times),
-        split=in_words(TimeSplit.of(warm or times)),
+        split=describe_split(TimeSplit.of(warm or times)),
     )
 
 
@@ -209,11 +213,6 @@ def _rate(own: list[list[TaskTime]]) -> tuple[float, float]:
     # too few tasks for that: of what there are, only the stages, which have no set-up in them
     spent = sum(min(task.wall_s, sum(task.seconds.values())) for task in tasks)
     return sum(task.n_in for task in tasks) / max(spent, 1e-9), spent / len(own)
-
-
-def _scattered(tasks: tuple[InferenceTask, ...]) -> Iterator[InferenceTask]:
-    """Tasks from all over the sky, the same in every probe."""
-    return (tasks[i] for i in random.Random(0).sample(range(len(tasks)), len(tasks)))
 
 
 def _remove(scratch: Storage) -> None:
