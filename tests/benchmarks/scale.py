@@ -32,7 +32,7 @@ from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.run import run_stage
 from xpscale.storage import Storage
 from xpscale.store.partitions import adaptive_partitions
-from xpscale.testing.services import DaskProcesses, dask_processes
+from xpscale.testing.dask_cluster import DaskProcesses, dask_processes
 from xpscale.testing.sky_density import source_counts
 from xpscale.types import Partition, TaskReport, TaskStatus
 

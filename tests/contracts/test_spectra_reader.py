@@ -14,7 +14,7 @@ from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.contracts import SpectraReaderContract
 from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
-from xpscale.testing.services import seaweedfs
+from xpscale.testing.s3 import seaweedfs
 from xpscale.testing.universe import Universe
 from xpscale.types import SpectraReader
 

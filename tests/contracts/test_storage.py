@@ -7,7 +7,7 @@ import pytest
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.storage import Storage
 from xpscale.testing.contracts import StorageContract
-from xpscale.testing.services import seaweedfs
+from xpscale.testing.s3 import seaweedfs
 
 NUMBERS = itertools.count()
 

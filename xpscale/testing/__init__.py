@@ -1,3 +1,1 @@
-"""Parts for tests, ours and other people's: a synthetic sky with known truth, contracts, real
-services.
-"""
+"""For tests, here and elsewhere: a synthetic sky with known truth, contracts, real services."""

@@ -1,11 +1,10 @@
-"""Faults on demand: a proxy that spoils requests to an S3 server, and a disk of a few kilobytes
-that is soon full.
+"""Faults on demand: a proxy that disturbs requests to an S3 server, and a disk that is soon full.
 
     with seaweedfs(tmp_path) as s3, faulty(s3) as proxy, proxy.apply():
         proxy.arm(Fault("lost", at=3))
         Storage("s3://xpscale/folder").create("key", b"value")
 
-Processes that die or stop between two steps are in `xpscale.testing.kill_points`.
+`xpscale.testing.kill_points` makes processes die or pause at a write.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from urllib.parse import urlsplit
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.testing.processes import HOST
-from xpscale.testing.services import S3Service
+from xpscale.testing.s3 import S3Service
 
 __all__ = ["KINDS", "Fault", "FaultyProxy", "faulty", "make_room", "small_disk"]
 
@@ -32,10 +31,10 @@ KINDS = {
     "lost": "stored, and the connection is closed instead of an answer",
     "late": "stored, the answer comes after a pause",
     "held up": "the connection is closed, the request is delivered after a pause",
-    "twice": "delivered twice, the second answer is given",
+    "twice": "delivered twice, the second answer is returned",
     "busy": "refused with 503",
     "busy after": "stored, and answered with 503",
-    "torn": "cut off in the middle of its body",
+    "torn": "ends in the middle of its body",
     "hang": "never delivered, never answered",
 }
 """What can happen to a request."""
@@ -50,20 +49,25 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What to do to which request.
+    """A fault, and the requests it is injected into.
 
     Parameters
     ----------
     kind
         One of `KINDS`.
     at
-        The request it strikes, counted from 0 since the proxy was armed.
+        Number of the first request, counted from 0 since the proxy was armed.
     n
-        How many in a row.
+        Number of successive requests.
     seconds
         Length of the pause of ``late``, ``held up`` and ``hang``.
     method
-        Which requests are counted.
+        HTTP method of the requests that are counted.
+
+    Raises
+    ------
+    InvalidInputError
+        If no fault has this name.
     """
 
     kind: str
@@ -81,14 +85,14 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultyProxy:
-    """An HTTP proxy before an S3 server that passes everything on until it is armed.
+    """An HTTP proxy before an S3 server that forwards everything until it is armed.
 
     Parameters
     ----------
     service
         The server, at the proxy's address: `S3Service.apply` sends clients through the proxy.
     struck
-        How many requests each kind of fault has struck.
+        Number of requests with a fault, by kind.
     """
 
     service: S3Service
@@ -102,7 +106,7 @@ class FaultyProxy:
         return self.service.apply()
 
     def arm(self, *faults: Fault) -> None:
-        """Strike from now on, with requests counted from 0; without faults, pass everything on."""
+        """Inject these faults from now on, with requests counted from 0; without faults, none."""
         with self._lock:
             self._faults, self._counts = faults, {}
 
@@ -119,7 +123,7 @@ class FaultyProxy:
 
 @contextlib.contextmanager
 def faulty(s3: S3Service) -> Iterator[FaultyProxy]:
-    """A proxy before an S3 server, on a port of its own."""
+    """Run a proxy before an S3 server, on its own port."""
     server = ThreadingHTTPServer((HOST, 0), _Handler)
     server.daemon_threads = True
     proxy = FaultyProxy(replace(s3, endpoint=f"http://{HOST}:{server.server_address[1]}"))
@@ -143,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -168,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._forward(body)
         try:
             status, headers, data = self._forward(body)
-        except (OSError, http.client.HTTPException):  # the server is down: so are we
+        except (OSError, http.client.HTTPException):  # the server is down
             self._close()
             return
         if kind == "lost":
@@ -185,9 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(
         self, body: bytes, declared: int | None = None, wait: bool = True
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Send the request on, with its headers as they are (the signature covers them); the
-        server's answer.
-        """
+        """Forward the request with unchanged headers, which are signed; the server's answer."""
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)  # type: ignore[attr-defined]
         try:
             connection.putrequest(
@@ -227,7 +229,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def make_room(folder: Path, n_bytes: int) -> None:
-    """Give a `small_disk` another size."""
+    """Change the size of a `small_disk`.
+
+    Parameters
+    ----------
+    folder
+        Where it is mounted.
+    n_bytes
+        Its new size.
+    """
     subprocess.run(
         ["mount", "-o", f"remount,size={n_bytes}", str(folder)], check=True, capture_output=True
     )
@@ -235,13 +245,19 @@ def make_room(folder: Path, n_bytes: int) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, n_bytes: int) -> Iterator[Path]:
-    """A file system of ``n_bytes`` mounted at a folder: what does not fit gets ENOSPC from the
-    kernel.
+    """Mount a file system that raises ENOSPC when it is full.
+
+    Parameters
+    ----------
+    folder
+        Where to mount it.
+    n_bytes
+        Its size.
 
     Raises
     ------
     NotFoundError
-        This user may not mount one.
+        If this user may not mount one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", str(folder)]

@@ -1,18 +1,16 @@
-"""Kill points: every write of an object, in whatever process of a run, can be the last thing that
-process does.
+"""Kill points: any write of an object, in any process of a run, can be the last act of its process.
 
-A run's processes (client, Dask workers) share a folder, `KillPoints`.  Each write of an object is a
-line in its file ``operations``; the line's number decides who strikes.  So "between step 7 and step
-8 of the run" has a meaning across processes, and strikes once, however often what died is started
-again.
+The processes of a run (client, Dask workers) share the folder of a `KillPoints`. Each write of an
+object is a line in its file ``operations``, so writes are numbered over all processes, and the
+process that does the write with the armed number is killed, paused or interrupted, once.
 
     points = KillPoints(tmp_path)
     points.arm(7, "die")
     command = [sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...]
     subprocess.run(command, env={**os.environ, **points.environment})
 
-The command line above is ``xpscale``'s.  Dask workers get theirs by ``--preload
-xpscale.testing.kill_points``, which `KillPoints.environment` asks for.
+The arguments are those of ``xpscale``. Dask workers count their writes, too: the environment asks
+them to preload this module.
 """
 
 from __future__ import annotations
@@ -38,44 +36,41 @@ WRITES = ("create", "replace", "delete")
 
 
 class Killed(BaseException):
-    """The end of a process that lives on, for tests that can do without a real one: nothing catches
-    it.
-    """
+    """Stands for the end of a process in tests without processes; nothing catches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillPoints:
-    """What shall happen at which write.
+    """At which write of a run a process is killed, paused or interrupted.
 
     Parameters
     ----------
     folder
-        Shared by all processes of the run.
+        Folder shared by all processes of the run.
     """
 
     folder: Path
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Environment of every process that shall count its writes here."""
+        """Variables for every process that is to count its writes here."""
         preload = json.dumps([__name__])
         return {VARIABLE: str(self.folder), "DASK_DISTRIBUTED__WORKER__PRELOAD": preload}
 
     def arm(self, at: int, do: str, *, after: bool = False, of: str = "") -> None:
-        """Strike at the write with this number, counted from 0; earlier strikes are forgotten: who
-        pauses goes on.
+        """Set the kill point, and forget the one before: a process that pauses there continues.
 
         Parameters
         ----------
         at
-            Number of the write, among those that count.
+            Number of the write among those that count, from 0; -1 for none.
         do
-            ``"die"``: the process kills itself.  ``"pause"``: it stands still until `resume`.
-            ``"raise"``: `Killed`.
+            ``"die"``: the process kills itself. ``"pause"``: it waits for `resume`. ``"raise"``:
+            it raises `Killed`.
         after
-            Strike when the object is written, not before.
+            Whether to do this after the write, not before it.
         of
-            Count only keys that contain this.
+            Count only keys that contain this text.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("operations", "reached", "go", "went on"):
@@ -92,17 +87,23 @@ class KillPoints:
 
     @property
     def reached(self) -> int:
-        """Process that struck, 0 if none has."""
+        """Process that has reached the kill point, 0 if none has."""
         path = self.folder / "reached"
         return int(path.read_text() or 0) if path.exists() else 0
 
     @property
     def has_gone_on(self) -> bool:
-        """Whether the process that paused has done its write since."""
+        """Whether the process at the kill point has done its write since."""
         return (self.folder / "went on").exists()
 
     def wait(self, timeout_s: float = 60.0) -> int:
-        """Wait until it strikes; the process it struck."""
+        """Wait until a process reaches the kill point; return its id.
+
+        Raises
+        ------
+        TryAgainError
+            If none does within ``timeout_s``.
+        """
         give_up = time.monotonic() + timeout_s
         while not (pid := self.reached):
             if time.monotonic() > give_up:
@@ -111,11 +112,21 @@ class KillPoints:
         return pid
 
     def resume(self) -> None:
-        """Let the process that pauses go on."""
+        """Let the paused process continue."""
         (self.folder / "go").touch()
 
     def visit(self, method: str, where: str, write: Callable[[], Any]) -> Any:
-        """Do a write, and what is due there."""
+        """Do a write, and what is armed for it.
+
+        Parameters
+        ----------
+        method
+            ``"create"``, ``"replace"`` or ``"delete"``.
+        where
+            URL and key of the object.
+        write
+            Does the write.
+        """
         plan = self._plan()
         if plan["of"] in where:
             with (self.folder / "operations").open("a+") as file:
@@ -126,7 +137,7 @@ class KillPoints:
         if plan["of"] not in where or number != plan["at"]:
             return write()
         result = write() if plan["after"] else None
-        self._strike(plan)
+        self._act(plan)
         result = result if plan["after"] else write()
         (self.folder / "went on").touch()
         return result
@@ -135,7 +146,7 @@ class KillPoints:
         plan: dict[str, Any] = json.loads((self.folder / "plan.json").read_text())
         return plan
 
-    def _strike(self, plan: dict[str, Any]) -> None:
+    def _act(self, plan: dict[str, Any]) -> None:
         (self.folder / "reached.new").write_text(str(os.getpid()))
         (self.folder / "reached.new").rename(self.folder / "reached")
         if plan["do"] == "die":
@@ -147,7 +158,7 @@ class KillPoints:
 
 
 def install(points: KillPoints) -> Callable[[], None]:
-    """Count this process's writes from now on; returns what undoes it."""
+    """Count this process's writes from now on; return a function that ends this."""
     originals = {name: getattr(Storage, name) for name in WRITES}
 
     def counted(name: str) -> Callable[..., Any]:
@@ -171,7 +182,7 @@ def install(points: KillPoints) -> Callable[[], None]:
 
 
 def dask_setup(_: Any) -> None:
-    """What ``dask worker --preload`` calls."""
+    """Count the writes of a Dask worker; called by ``dask worker --preload``."""
     if folder := os.environ.get(VARIABLE):
         install(KillPoints(Path(folder)))
 

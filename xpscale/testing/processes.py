@@ -1,7 +1,7 @@
-"""Processes on loopback that can be killed and started again, and free ports for them.
+"""Processes that can be killed and started again, and free ports for them.
 
-Those that run a Python module can be *warm*: forked from a server that has everything imported, so
-that a campaign can afford to kill thousands of them.  They are processes as real as others.
+A process that runs a Python module can be *warm*: forked from a server that has everything
+imported, so that thousands of them can be killed in one campaign of tests.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ __all__ = ["HOST", "PORT_OFFSET", "Process", "free_ports", "is_free"]
 
 HOST = "127.0.0.1"
 PRELOADED = [
-    *(
-        "xpscale.cli.infer",
-        "xpscale.inference.run",
-        "xpscale.inference.encoder",
-        "xpscale.catalog.hats",
-        "s3fs",
-    ),
-    *(
-        "xpscale.runtime.executors.dask",
-        "distributed.cli.dask_worker",
-        "distributed.cli.dask_scheduler",
-    ),
+    "xpscale.cli.infer",
+    "xpscale.inference.run",
+    "xpscale.inference.encoder",
+    "xpscale.catalog.hats",
+    "xpscale.runtime.executors.dask",
+    "distributed.cli.dask_worker",
+    "distributed.cli.dask_scheduler",
+    "s3fs",
 ]
+"""Modules that warm processes find imported."""
+
 
 PORT_OFFSET = 10_000  # SeaweedFS opens a second port, for gRPC, this far above each
 
 
 @dataclass(slots=True)
 class Process:
-    """One process in a group of its own, its output in a file.
+    """One process in its own process group, with its output in a file.
 
     Parameters
     ----------
     command
-        What to run.
+        Program and arguments.
     log
-        Where its output goes; its folder is where it runs.
+        File for its output; the process runs in the folder of this file.
     environment
-        Variables on top of this process's.
+        Variables in addition to this process's.
     is_warm
         Whether to fork it; ``command`` is then ``[python, "-m", MODULE, ...]``.
+    popen
+        The process while it runs.
     """
 
     command: list[str]
@@ -67,7 +67,7 @@ class Process:
     popen: subprocess.Popen[bytes] | _Forked | None = None
 
     def start(self) -> None:
-        """Start it, after stopping it if it runs; its output goes to the end of the log."""
+        """Stop the process if it runs, and start it; its output is appended to the log."""
         self.stop()
         environment = {**os.environ, **self.environment}
         self.log.touch()
@@ -86,9 +86,7 @@ class Process:
             )
 
     def stop(self) -> None:
-        """SIGKILL the group: a polite stop of SeaweedFS takes seconds, and a fault is not
-        polite.
-        """
+        """Send SIGKILL to the group; an orderly stop of SeaweedFS would take seconds."""
         if self.popen is not None:
             for kill in (os.killpg, os.kill):  # a group is made a moment after its process
                 with contextlib.suppress(ProcessLookupError):
@@ -98,16 +96,16 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self.popen is not None and self.popen.poll() is None
 
     def wait(self, timeout_s: float = 120.0) -> int:
-        """Wait for its end: its exit code, negative for a signal.
+        """Wait for the end of the process; return its exit code, negative for a signal.
 
         Raises
         ------
         TryAgainError
-            It has not ended by then; it is killed.
+            If it has not ended after ``timeout_s``; it is killed then.
         """
         give_up = time.monotonic() + timeout_s
         while self.is_running and time.monotonic() < give_up:
@@ -121,7 +119,7 @@ class Process:
         return code
 
     def signal(self, number: int) -> None:
-        """Send a signal to this process alone, not to its group."""
+        """Send a signal to this process only, not to its group."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -133,7 +131,20 @@ class Process:
         return self.popen.pid
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
-        """Wait for the service to answer; say what its log ends with if it does not."""
+        """Wait until the service answers.
+
+        Parameters
+        ----------
+        ready
+            Whether it answers.
+        timeout_s
+            Longest time to wait, in seconds.
+
+        Raises
+        ------
+        TryAgainError
+            With the end of its log, if it ends or does not answer in time.
+        """
         give_up = time.monotonic() + timeout_s
         while not ready():
             ended = self.popen is None or self.popen.poll() is not None
@@ -148,7 +159,7 @@ class Process:
 
 
 class _Forked:
-    """A process forked from the server: what is used here of ``subprocess.Popen``."""
+    """A process forked from the server, with the used part of the interface of ``Popen``."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
         self._process = _fork_server().Process(
@@ -189,13 +200,13 @@ def _run_module(command: list[str], log: str, environment: dict[str, str]) -> No
     os.dup2(1, 2)
     os.environ.clear()
     os.environ.update(environment)
-    dask.config.refresh()  # it has read the server's environment
+    dask.config.refresh()  # dask has read the environment of the fork server
     sys.argv = command
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of which nobody uses either one or the one `PORT_OFFSET` above."""
+    """Free ports for which the port `PORT_OFFSET` above is free, too."""
     found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 2_000):
         if is_free(port) and is_free(port + PORT_OFFSET):
@@ -206,9 +217,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine's loopback; asking is in nobody's way who is
-    about to.
-    """
+    """Whether a port on the loopback interface is free; does not disturb a server that starts."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
