@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xpscale.runtime.executors.dask import DaskExecutor as DaskExecutor
     from xpscale.runtime.executors.serial import SerialExecutor as SerialExecutor
     from xpscale.runtime.progress import TerminalProgress as TerminalProgress
+    from xpscale.sampling.draw import draw_sample as draw_sample
     from xpscale.store.check import check_store as check_store
     from xpscale.store.open import open_spectra as open_spectra
     from xpscale.store.reader import open_store as open_store
@@ -38,6 +39,7 @@ _HOMES = {
     "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
+    "draw_sample": "sampling.draw",
     "infer": "inference.infer",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",

@@ -7,8 +7,6 @@ import pytest
 from tests.conftest import data_path
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.ingest.build import build_store
-from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells, colour_and_magnitude
 from xpscale.sampling.draw import draw_from_sketch, draw_sample
 from xpscale.sampling.sample import METADATA, load_sample, save_sample
@@ -22,16 +20,17 @@ CELLS = {"colour_magnitude": ColourMagnitudeCells(), "position": SkyCells(2)}
 RULES = {"uniform": {}, "density": {}, "flattened": {}, "cut": {"min_quantile": 0.4}}
 
 
+def colours(batch):
+    return colour_and_magnitude(batch.coefficients, batch.phot_g_mean_flux, batch.bands)
+
+
+def numbers(cells, batch):
+    columns = {name: getattr(batch, name) for name in cells.columns}
+    return cells.numbers(None, columns, batch.bands)
+
+
 def drawn_ids(sample):
     return set(sample.source_id.tolist())
-
-
-@pytest.fixture(scope="module")
-def universe_store(tmp_path_factory):
-    """20,000 sources in a dozen partitions."""
-    pieces = ((f"part {i}", batch) for i, batch in enumerate(Universe(20_000, seed=2).batches()))
-    where = str(tmp_path_factory.mktemp("sample") / "store")
-    return build_store(pieces, where, attributes={"release": "synthetic"}, max_rows=4096)
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +68,6 @@ def test_a_draw_is_reproducible_from_any_partitioning(reader, by, rule):
     assert drawn_ids(other) == drawn_ids(sample)
     assert (other.plan.available, other.plan.drawn) == (sample.plan.available, sample.plan.drawn)
     assert drawn_ids(draw_sample(reader, 300, rule, seed=4, **options)) != drawn_ids(sample)
-
-
-def test_a_draw_is_the_same_on_a_cluster_with_one_read_of_every_partition(universe_store):
-    here = draw_sample(universe_store, 1_000, "density", seed=5, oversampling=2)
-    events = []
-    with local_cluster(2) as client:
-        there = draw_sample(
-            universe_store,
-            1_000,
-            "density",
-            5,
-            oversampling=2,
-            executor=DaskExecutor(client),
-            callbacks=[events.append],
-        )
-    assert there.digest == here.digest
-    assert np.array_equal(there.weight, here.weight)
-    n_read = sum(event.report.n_in for event in events if hasattr(event, "report"))
-    assert n_read == universe_store.n_rows
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -143,8 +123,8 @@ def test_weights_undo_the_selection(universe_reader):
     """
     cells, split, reader = ColourMagnitudeCells(), HeldOutSplit(), universe_reader
     batch = SpectraBatch.concatenate(reader.batches.values())
-    magnitude = dict(zip(batch.source_id.tolist(), colour_and_magnitude(batch)[1], strict=True))
-    wanted = colour_and_magnitude(batch)[1][~split.held_out(batch)].sum()
+    magnitude = dict(zip(batch.source_id.tolist(), colours(batch)[1], strict=True))
+    wanted = colours(batch)[1][~split.held_out(batch)].sum()
     rules = ("uniform", "density", "flattened")
     estimates, plain = {rule: [] for rule in rules}, {rule: [] for rule in rules}
     for seed in range(12):
@@ -174,7 +154,7 @@ def test_colours_are_those_of_real_stars():
     batch = SpectraBatch(
         table["source_id"].to_numpy(), flux, flux, flux, array("coefficients"), None, Bands(55, 55)
     )
-    colour, magnitude = colour_and_magnitude(batch)
+    colour, magnitude = colours(batch)
     published = np.array(table["phot_bp_mean_mag"]) - np.array(table["phot_rp_mean_mag"])
     off = np.abs(colour - published)
     assert np.quantile(off, 0.5) < 0.005
@@ -186,12 +166,10 @@ def test_colours_are_those_of_real_stars():
 @pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)
 def test_colours_and_cells_are_those_of_the_same_stars_with_more_coefficients(bands):
     whole, narrow = (Universe(2_000, 3, bands=each).spectra() for each in (Bands(55, 55), bands))
-    for expected, found in zip(
-        colour_and_magnitude(whole), colour_and_magnitude(narrow), strict=True
-    ):
+    for expected, found in zip(colours(whole), colours(narrow), strict=True):
         np.testing.assert_array_equal(found, expected)
     cells = ColourMagnitudeCells()
-    np.testing.assert_array_equal(cells.of(None, narrow), cells.of(None, whole))
+    np.testing.assert_array_equal(numbers(cells, narrow), numbers(cells, whole))
     samples = [draw_sample(MemoryReader(batch), 300, "density") for batch in (whole, narrow)]
     assert drawn_ids(samples[0]) == drawn_ids(samples[1])
 
@@ -201,10 +179,10 @@ def test_every_usable_object_has_a_cell():
     spectra.coefficients[0, :6], spectra.coefficients[1, 6:] = -1, -1  # no light in BP, none in RP
     spectra.phot_g_mean_flux[2:4] = 1e12, 1e-12
     cells = ColourMagnitudeCells(0.5, 1.0)
-    colour, magnitude = np.divmod(cells.of(None, spectra), cells.shape[1])
+    colour, magnitude = np.divmod(numbers(cells, spectra), cells.shape[1])
     assert (colour[0], colour[1]) == (cells.shape[0] - 1, 0)
     assert (magnitude[2], magnitude[3]) == (0, cells.shape[1] - 1)
-    assert (cells.of(None, spectra) < cells.n_cells).all()
+    assert (numbers(cells, spectra) < cells.n_cells).all()
     with pytest.raises(InvalidInputError, match="HEALPix order 13"):
         SkyCells(13)
 

@@ -126,8 +126,8 @@ def test_a_quantile_leaves_out_the_sparsest_cells():
 
 
 def test_too_little_kept_is_said_and_never_drawn():
-    counts, at_hand = np.array([1000, 1000]), np.array([1000, 10])
+    counts, kept = np.array([1000, 1000]), np.array([1000, 10])
     with pytest.raises(InvalidInputError, match="only 10 of the 1,000"):
         allot(np.array([0, 1000]), np.array([0, 10]), 20, "uniform")
-    expected = allot(counts, at_hand, 100, "uniform")
+    expected = allot(counts, kept, 100, "uniform")
     assert expected.tolist() == [90, 10]

@@ -158,14 +158,20 @@ def score(
     )
 
 
+def _colour_and_magnitude(
+    batch: SpectraBatch,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return colour_and_magnitude(batch.coefficients, batch.phot_g_mean_flux, batch.bands)
+
+
 def by_magnitude(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
     """Width of the residuals in bins of G."""
-    return calibration(residuals, colour_and_magnitude(batch)[1], MAGNITUDES)
+    return calibration(residuals, _colour_and_magnitude(batch)[1], MAGNITUDES)
 
 
 def by_colour(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
     """Width of the residuals in eight bins of BP - RP that hold equal numbers of stars."""
-    colour = colour_and_magnitude(batch)[0]
+    colour = _colour_and_magnitude(batch)[0]
     edges = np.quantile(colour[np.isfinite(colour)], np.linspace(0, 1, N_COLOURS + 1))
     edges[-1] = np.nextafter(edges[-1], np.inf)
     return calibration(residuals, colour, edges)

@@ -1,12 +1,12 @@
-"""Cells in latent space: cubes of equal size, thrown into a fixed number of bins by a hash.
+"""Cells in latent space: cubes of equal size, assigned to a fixed number of bins by a hash.
 
 Six latents have too many cubes to count each, and few are occupied.  A cube goes to one of K = 2^20
 bins, so memory is bounded whatever the number of latents.  Two cubes that share a bin count as one
 cell: with m occupied cubes this happens to a share 1 - (1 - 1/K)^(m-1) of them, 5 % for m = 50,000.
 The draw and its weights are exact for the bins.
 
-A cube's sides are a prior standard deviation wide and centred on 0, so that a collapsed latent,
-whose mean is near 0 for every source, splits nothing.
+The sides of a cube are one standard deviation of the prior, and a cube is centred on 0, so that a
+collapsed latent, whose mean is near 0 for every source, splits nothing.
 """
 
 from __future__ import annotations
@@ -23,19 +23,32 @@ from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
 from xpscale.sampling.split import hash_64
 from xpscale.storage import Storage
+from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from xpscale.bands import Bands
     from xpscale.catalog.manifest import RunIdentity
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.scatter_vae import NetworkModule
-    from xpscale.types import Partition, SpectraBatch, SpectraReader
+    from xpscale.types import Partition, SpectraReader
 
 __all__ = ["CatalogLatents", "LatentCells", "ModelLatents"]
 
 LOG2_BINS = 20
-ROWS_AT_ONCE = 2_048  # the network's activations stay in the cache
+SPECTRA = (
+    "source_id",
+    "ra",
+    "dec",
+    "phot_g_mean_flux",
+    "coefficients",
+    "coefficient_errors",
+)
+"""The arrays of a `SpectraBatch`, the errors last."""
+BATCH_ROWS = 2_048  # small enough for the network's activations to stay in the cache
 
 
 class Latents(Protocol):
@@ -43,11 +56,24 @@ class Latents(Protocol):
 
     @property
     def model_id(self) -> str:
-        """Of the model that made them."""
+        """Content hash of the model that made them."""
         ...
 
-    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.float32]:
-        """Posterior means with shape (N, L); NaN where there is none."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The arrays of `SpectraBatch` that `means` needs."""
+        ...
+
+    def means(
+        self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
+    ) -> NDArray[np.float32]:
+        """Posterior means with shape (N, L); NaN where there is none.
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `xpscale.sampling.cells.Cells.numbers`.
+        """
         ...
 
 
@@ -68,18 +94,24 @@ class LatentCells:
     by: ClassVar[str] = "latents"
     n_cells: ClassVar[int] = 2**LOG2_BINS
 
-    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.int64]:
-        """The bin of every object, with shape (N,)."""
-        cubes = np.floor(
-            np.nan_to_num(self.latents.of(partition, batch)) / self.width + 0.5
-        ).astype(np.int64)
-        key = np.zeros(len(batch), np.uint64)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The arrays that the latents need."""
+        return self.latents.columns
+
+    def numbers(
+        self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
+    ) -> NDArray[np.int64]:
+        """The bin of every object; see `xpscale.sampling.cells.Cells.numbers`."""
+        means = np.nan_to_num(self.latents.means(partition, columns, bands))
+        cubes = np.floor(means / self.width + 0.5).astype(np.int64)
+        key = np.zeros(len(cubes), np.uint64)
         for i, steps in enumerate(cubes.T):
             key = hash_64(key.view(np.int64) + steps, i)
         return (key >> np.uint64(64 - LOG2_BINS)).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """The model and the width."""
+        """What defines the cells, as JSON can hold it."""
         return {"by": self.by, "model_id": self.latents.model_id, "width": self.width}
 
 
@@ -100,19 +132,26 @@ class ModelLatents:
         """Content hash of the model."""
         return _model(self.model)[0].model_id
 
-    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.float32]:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The spectra; their errors only if the network looks at them."""
+        return SPECTRA if _model(self.model)[1].needs_errors else SPECTRA[:-1]
+
+    def means(
+        self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
+    ) -> NDArray[np.float32]:
         """Posterior means with shape (N, L); NaN where a spectrum is not usable."""
         import torch
 
         model, network = _model(self.model)
+        arrays: dict[str, Any] = {name: columns.get(name) for name in SPECTRA}
+        batch = SpectraBatch(**arrays, bands=bands)
         means = np.full((len(batch), model.n_latents), np.nan, np.float32)
         with torch.inference_mode():
-            for start in range(0, len(batch), ROWS_AT_ONCE):
-                rows = slice(start, start + ROWS_AT_ONCE)
+            for start in range(0, len(batch), BATCH_ROWS):
+                rows = slice(start, start + BATCH_ROWS)
                 x, x_err = model.scaling.standardize(batch, rows)
-                errors = (
-                    torch.from_numpy(x_err) if x_err is not None and network.needs_errors else None
-                )
+                errors = None if x_err is None else torch.from_numpy(x_err)
                 means[rows] = network.encode(torch.from_numpy(x), errors).mean.numpy()
         return means
 
@@ -131,10 +170,18 @@ class CatalogLatents:
 
     catalog: Storage
     identity: RunIdentity
+    columns: ClassVar[tuple[str, ...]] = ("source_id",)
 
     @staticmethod
     def open(url: str, reader: SpectraReader) -> CatalogLatents:
         """The latents of a published catalogue.
+
+        Parameters
+        ----------
+        url
+            Address of the catalogue.
+        reader
+            The spectra it must have been made from.
 
         Raises
         ------
@@ -157,19 +204,21 @@ class CatalogLatents:
         """Content hash of the model that made the catalogue."""
         return self.identity.model_id
 
-    def of(self, partition: Partition, batch: SpectraBatch) -> NDArray[np.float32]:
+    def means(
+        self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
+    ) -> NDArray[np.float32]:
         """Posterior means with shape (N, L); NaN for sources that the catalogue leaves out."""
         import pyarrow.parquet as pq
 
         names = [f"latent_mean_{i}" for i in range(self.identity.n_latents)]
         with self.catalog.open(part_key("latents", partition.pixel)) as file:
             table = pq.read_table(file, columns=["source_id", *names])
-        there = table["source_id"].to_numpy()
-        order = np.argsort(there)
-        place = np.minimum(np.searchsorted(there, batch.source_id, sorter=order), len(there) - 1)
-        row = order[place]
-        means = np.stack([table[name].to_numpy() for name in names], axis=1)[row]
-        means[there[row] != batch.source_id] = np.nan
+        found, wanted = table["source_id"].to_numpy(), columns["source_id"]
+        order = np.argsort(found)
+        place = np.searchsorted(found, wanted, sorter=order)
+        rows = order[np.minimum(place, len(found) - 1)]
+        means = np.stack([table[name].to_numpy() for name in names], axis=1)[rows]
+        means[found[rows] != wanted] = np.nan
         return np.asarray(means, np.float32)
 
 

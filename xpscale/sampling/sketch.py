@@ -1,24 +1,25 @@
 """One pass over a store that keeps enough of it to draw any sample from: a `Sketch`.
 
 Letters: N available objects (usable, and not held out), K cells, N_c objects in cell c, n the
-objects to be drawn.
+number of objects to draw.
 
 Every object has a key, a 64-bit hash of ``source_id`` and seed; the objects of a cell with the
 smallest keys are a simple random sample of it, of any size.  A sketch has all N_c, and of every
 cell the objects with the smallest keys:
 
-* all with a key below a share 8 n / N_store of the range of keys (the oversampling, 8, can be chosen), and
+* all with a key below a share 8 n / N_store of the range of keys (the 8 is the oversampling, which
+  can be chosen), and
 * the ``depth`` smallest of the cell, with depth = ceil(t) and  sum_c min(N_c, t) = n.
 
 The first are enough for a rule that takes at most 8 times as much of a cell as a uniform draw
-would, the second for one that takes equally many of every cell.  Both only shrink as more is read:
-keys are compared with a constant, and t falls as N_c grow.  So what was dropped early is never
-missed, and a sketch is the same whatever the order of partitions and whoever read them: sketches of
-parts add up to that of the whole.  (Bottom-k sketches: Cohen & Kaplan 2007,
-doi:10.1145/1281100.1281133.)
+would, the second for one that takes equally many of every cell.  Both sets only lose members as
+more is read: keys are compared with a constant, and t falls as the N_c grow.  So an object that was
+dropped early is never needed later, and a sketch is the same whatever the order of partitions and
+whoever read them: sketches of parts add up to that of the whole.  (Bottom-k sketches: Cohen & Kaplan
+2007, doi:10.1145/1281100.1281133.)
 
 Memory: 8 K bytes of counts and as many of bounds, and 28 bytes for each of at most  8 n + n + K
-objects on average, twice that while new ones come in; N does not matter.
+objects on average, twice that while new ones arrive; it does not depend on N.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Sketch:
 
     @property
     def n_available(self) -> int:
-        """N."""
+        """N, the available objects of all cells."""
         return int(self.counts.sum())
 
     @property
@@ -70,8 +71,17 @@ class Sketch:
         return np.bincount(self.kept["cell"], minlength=len(self.counts))
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        """So many objects of every cell, those with the smallest keys, as `KEPT`, sorted by cell,
-        then key.
+        """Of every cell c the ``numbers[c]`` objects with the smallest keys.
+
+        Parameters
+        ----------
+        numbers
+            Objects to take of every cell, with shape (K,).
+
+        Returns
+        -------
+        array
+            Objects as `KEPT`, sorted by cell, then key.
         """
         kept = self.kept[np.lexsort((self.kept["key"], self.kept["cell"]))]
         first = np.concatenate([[0], np.cumsum(self.n_kept)])
@@ -80,29 +90,28 @@ class Sketch:
 
 
 class SketchBuilder:
-    """A sketch while it is made.
+    """A sketch in the making.
 
     Parameters
     ----------
     n_cells
-        K.
+        K, the number of cells.
     n
-        How many objects are to be drawn.
+        Number of objects to draw.
     share
-        Share of the range of keys below which objects are kept whatever their cell.
+        Share of the range of keys below which objects are kept, whatever their cell.
     seed
-        Of the keys.
+        Seed of the keys.
     """
 
     def __init__(self, n_cells: int, n: int, share: float, seed: int) -> None:
         self.n, self.seed = n, seed
         self.limit = np.uint64(min(int(share * KEY_RANGE), KEY_RANGE - 1))
         self.counts = np.zeros(n_cells, np.int64)
-        self._bound = np.full(
-            n_cells, KEY_RANGE - 1, np.uint64
-        )  # no smaller key can be kept any more
-        self._pieces: list[NDArray[Any]] = []
-        self._n_pending, self._room = 0, n
+        # largest key that may still be kept, by cell
+        self._bound = np.full(n_cells, KEY_RANGE - 1, np.uint64)
+        self._kept: list[NDArray[Any]] = []
+        self._n_untrimmed, self._trim_at = 0, n
 
     def add(
         self,
@@ -111,54 +120,61 @@ class SketchBuilder:
         partition: int,
         rows: NDArray[np.int64],
     ) -> None:
-        """Count available objects of a partition, given by cell and row, and keep what may be
-        needed of them.
+        """Count available objects of a partition, and keep those that may be needed.
+
+        Parameters
+        ----------
+        cells
+            Their cells, with shape (N,).
+        source_id
+            Their identifiers, with shape (N,).
+        partition
+            Number of the partition.
+        rows
+            Their rows inside the partition, with shape (N,).
         """
         self.counts += np.bincount(cells, minlength=len(self.counts))
         key = hash_64(source_id, self.seed)
         chosen = np.flatnonzero(key <= self._bound[cells])
-        piece = np.empty(len(chosen), KEPT)
-        piece["cell"], piece["key"], piece["source_id"] = (
-            cells[chosen],
-            key[chosen],
-            source_id[chosen],
-        )
-        piece["partition"], piece["row"] = partition, rows[chosen]
-        self._take(piece)
+        new = np.empty(len(chosen), KEPT)
+        new["cell"], new["key"], new["source_id"] = cells[chosen], key[chosen], source_id[chosen]
+        new["partition"], new["row"] = partition, rows[chosen]
+        self._append(new)
 
     def merge(self, sketch: Sketch) -> None:
         """Add the sketch of another part of the store, made with the same settings."""
         self.counts += sketch.counts
-        self._take(sketch.kept[sketch.kept["key"] <= self._bound[sketch.kept["cell"]]])
+        self._append(sketch.kept[sketch.kept["key"] <= self._bound[sketch.kept["cell"]]])
 
     def sketch(self) -> Sketch:
-        """All of it so far."""
+        """The sketch of everything that was added so far."""
         self._trim()
-        return Sketch(self.counts.copy(), np.concatenate([np.empty(0, KEPT), *self._pieces]))
+        return Sketch(self.counts.copy(), np.concatenate([np.empty(0, KEPT), *self._kept]))
 
-    def _take(self, piece: NDArray[Any]) -> None:
-        self._pieces.append(piece)
-        self._n_pending += len(piece)
-        if self._n_pending > self._room:
+    def _append(self, new: NDArray[Any]) -> None:
+        self._kept.append(new)
+        self._n_untrimmed += len(new)
+        if self._n_untrimmed > self._trim_at:
             self._trim()
 
     def _trim(self) -> None:
-        """Drop what no draw can need, and remember up to which key a cell's objects are kept."""
-        kept = np.concatenate([np.empty(0, KEPT), *self._pieces])
+        """Drop what no draw can need, and note up to which key the objects of a cell are kept."""
+        kept = np.concatenate([np.empty(0, KEPT), *self._kept])
         depth = self._depth()
         below = kept["key"] < self.limit
-        full = np.bincount(kept["cell"][below], minlength=len(self.counts)) >= depth
+        n_below = np.bincount(kept["cell"][below], minlength=len(self.counts))
+        full = n_below >= depth
         self._bound[full] = self.limit
         rest = kept[~below & ~full[kept["cell"]]]
         rest = rest[np.lexsort((rest["key"], rest["cell"]))]
-        # ranks inside the cell count what lies below the limit, too
-        ahead = np.bincount(kept["cell"][below], minlength=len(self.counts))[rest["cell"]]
-        rank = np.arange(len(rest)) - np.searchsorted(rest["cell"], rest["cell"]) + ahead
+        # the rank of an object in its cell counts those below the limit, too
+        n_before = n_below[rest["cell"]]
+        rank = np.arange(len(rest)) - np.searchsorted(rest["cell"], rest["cell"]) + n_before
         last = rank == depth - 1
         self._bound[rest["cell"][last]] = rest["key"][last]
-        self._pieces = [kept[below], rest[rank < depth]]
-        self._n_pending = 0
-        self._room = max(self.n, sum(map(len, self._pieces)))
+        self._kept = [kept[below], rest[rank < depth]]
+        self._n_untrimmed = 0
+        self._trim_at = max(self.n, sum(map(len, self._kept)))
 
     def _depth(self) -> int:
         occupied = self.counts[self.counts > 0]
@@ -167,26 +183,25 @@ class SketchBuilder:
 
 
 def water_level(targets: NDArray[Any], caps: NDArray[Any], total: float) -> float:
-    """The t for which sum_c min(caps_c, t targets_c) = total; infinite if the caps allow no more
-    than that.
+    """The t for which sum_c min(caps_c, t targets_c) = total; infinite if the caps do not exceed
+    the total.
 
     Parameters
     ----------
     targets
-        Positive, with shape (K,).
+        Wanted of every cell, positive, with shape (K,).
     caps
-        At least 0, with shape (K,).
+        The most of every cell, at least 0, with shape (K,).
     total
-        Above 0.
+        The sum, above 0.
     """
     if caps.sum() <= total:
         return math.inf
     full_at = caps / targets
     order = np.argsort(full_at, kind="stable")
     caps, targets, full_at = caps[order], targets[order], full_at[order]
-    filled = np.concatenate(
-        [[0.0], np.cumsum(caps, dtype=np.float64)[:-1]]
-    )  # cells before this one, at their caps
+    # what the cells before this one contribute, at their caps
+    filled = np.concatenate([[0.0], np.cumsum(caps, dtype=np.float64)[:-1]])
     slope = np.cumsum(targets[::-1], dtype=np.float64)[::-1]
     first = int(np.argmax(filled + full_at * slope >= total))
     return float((total - filled[first]) / slope[first])

@@ -1,7 +1,7 @@
-"""Which stars are never trained on: whole HEALPix pixels, chosen by a hash.
+"""The stars that are never trained on: those of whole HEALPix pixels, chosen by a hash.
 
-Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on one
-side.  The choice depends on the pixel and a seed alone, so it is the same for every sample, model
+Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on the
+same side.  The choice depends on the pixel and a seed alone, so it is the same for every sample, model
 and order of reading.
 """
 
@@ -55,23 +55,46 @@ class HeldOutSplit:
 
     def held_out(self, batch: SpectraBatch) -> NDArray[np.bool_]:
         """Rows in held-out pixels, with shape (N,)."""
-        pixels = healpix_29(batch.ra, batch.dec) >> 2 * (INDEX_ORDER - self.order)
+        return self.is_held_out(batch.ra, batch.dec)
+
+    def is_held_out(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether positions lie in held-out pixels, with shape (N,).
+
+        Parameters
+        ----------
+        ra, dec
+            ICRS positions in degrees, with shape (N,).
+        """
+        pixels = healpix_29(ra, dec) >> 2 * (INDEX_ORDER - self.order)
         return uniform_hash(pixels, self.seed) < self.fraction
 
 
 def uniform_hash(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Reproducible random numbers in (0, 1) that depend on a key and a seed alone, with shape
-    (N,).
+    """Reproducible random numbers in (0, 1), with shape (N,).
+
+    Parameters
+    ----------
+    keys
+        What each number depends on, with shape (N,).
+    seed
+        Another seed makes other numbers.
     """
     return ((hash_64(keys, seed) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 
 
 def hash_64(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Reproducible random 64-bit numbers, with shape (N,); for one seed, different keys have
-    different ones.
+    """Reproducible random 64-bit numbers, with shape (N,); with one seed, different keys have
+    different numbers.
 
     The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to
     the seed, then to seed and key.
+
+    Parameters
+    ----------
+    keys
+        What each number depends on, with shape (N,).
+    seed
+        Another seed makes other numbers.
     """
     with np.errstate(over="ignore"):
         start = _mix(np.array([seed], np.int64).astype(np.uint64) + GOLDEN_GAMMA)
