@@ -12,7 +12,6 @@ import sys
 import xpscale as xps
 from pipelines.settings import load
 from xpscale.errors import NotFoundError
-from xpscale.sampling.draw import draw_sample
 from xpscale.sampling.sample import load_sample, save_sample
 from xpscale.training.metrics import EpochMetrics
 from xpscale.training.settings import TrainingSettings
@@ -28,7 +27,7 @@ def main(settings_file: str) -> None:
     try:
         sample = load_sample(settings.sample)
     except NotFoundError:
-        sample = draw_sample(
+        sample = xps.draw_sample(
             store, settings.sample_size, settings.sample_rule, training.seed, training.split
         )
         save_sample(sample, settings.sample)

@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.inference_scale import POSITION_ORDER, moved, positions
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
+from xpscale.bands import Bands
 from xpscale.formatting import format_bytes
+from xpscale.release import DR3, Release
 from xpscale.runtime.attempt import peak_memory
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sampling.cells import Cells, ColourMagnitudeCells, SkyCells
@@ -34,8 +36,9 @@ from xpscale.sampling.sketch import KEPT
 from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
 from xpscale.sampling.split import HeldOutSplit, uniform_hash
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
+from xpscale.testing.starlight import BANDS
 from xpscale.testing.universe import Universe
-from xpscale.types import Partition, SpectraBatch
+from xpscale.types import Partition, SpectraBatch, SpectraReader
 
 N_ROWS = int(os.environ.get("XPSCALE_BENCH_SOURCES", N_SOURCES))
 DRAWS: tuple[tuple[Cells, int], ...] = (
@@ -47,11 +50,12 @@ SPLIT = HeldOutSplit(0.1)
 
 
 @dataclass(frozen=True)
-class Tiles:
+class Tiles(SpectraReader):
     """Partitions of DR3 whose rows are made when they are asked for."""
 
     partitions: tuple[Partition, ...]
-    n_coefficients: int = 110
+    bands: Bands = BANDS
+    release: Release = DR3
     digest: str = "tiles of a universe"
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:

@@ -5,8 +5,12 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done, xpscale
+from xpscale.bands import Bands
+from xpscale.release import find_release
+from xpscale.sampling.latent_cells import ModelLatents
 from xpscale.sampling.sample import load_sample
 from xpscale.testing.archive_files import write_archive
+from xpscale.testing.memory_reader import MemoryReader
 from xpscale.testing.universe import Universe
 
 
@@ -73,6 +77,17 @@ def test_a_catalogue_of_another_store_is_refused(world, tmp_path):
     assert result.code == xps.errors.InvalidInputError.exit_code
     assert "catalog was made from another store" in result.err
     assert not (tmp_path / "s").exists()
+
+
+def test_a_model_of_other_bands_or_of_another_release_is_refused(world):
+    class FromDR4(MemoryReader):
+        release = find_release("dr4")
+
+    model = str(world / "model")
+    with pytest.raises(xps.errors.InvalidInputError, match="51 BP"):
+        ModelLatents.open(model, MemoryReader(Universe(99, bands=Bands(51, 55)).spectra()))
+    with pytest.raises(xps.errors.ConflictError, match=r"Gaia DR3.*Gaia DR4"):
+        ModelLatents.open(model, FromDR4(Universe(99).spectra()))
 
 
 @pytest.mark.parametrize(

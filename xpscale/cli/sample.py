@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import N_CPUS, Output, Scheduler, Workers, executor, say
-from xpscale.cli.store import Spectra, open_input
+from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
+    from xpscale.sampling.split import HeldOutSplit
     from xpscale.types import SpectraReader
 
 __all__ = ["register"]
 
-FEW = 1_000_000  # rows that are read sooner than worker processes start
+N_ROWS_WORTH_WORKERS = 1_000_000  # fewer are read sooner than worker processes start
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +33,7 @@ def sample(
         typer.Option(
             help=(
                 "uniform; density: an object is as likely as its cell is dense; flattened: equally"
-                " many of every cell; "
-                "cut: of dense cells only."
+                " many of every cell; cut: of dense cells only."
             )
         ),
     ] = "density",
@@ -65,6 +65,8 @@ def sample(
             help="Objects kept in memory for each one drawn, for rules that favour few cells."
         ),
     ] = 8.0,
+    release: ReleaseName = "",
+    bands: BandWidths = "",
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
 ) -> None:
@@ -74,23 +76,16 @@ def sample(
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.sampling.draw import draw_sample
     from xpscale.sampling.sample import save_sample
-    from xpscale.sampling.split import HeldOutSplit
 
-    if settings:
-        from xpscale.training.settings import TrainingSettings
-
-        split = TrainingSettings.from_toml(settings).split
-    else:
-        split = HeldOutSplit()
-    spectra = open_input(store)
+    spectra = open_input(store, release=release, bands=bands)
     cells = _cells(by, model, catalog, spectra)
-    with executor(scheduler, workers if spectra.n_rows > FEW else 0) as where:
+    with executor(scheduler, workers if spectra.n_rows > N_ROWS_WORTH_WORKERS else 0) as where:
         drawn = draw_sample(
             spectra,
             n,
             rule,
             seed,
-            split,
+            _split(settings),
             cells=cells,
             min_count=min_count,
             min_quantile=min_quantile,
@@ -99,17 +94,26 @@ def sample(
             callbacks=[TerminalProgress()],
         )
     save_sample(drawn, output)
-    plan = drawn.plan
-    print(plan)
-    if plan.n_limited:
+    print(drawn.plan)
+    if drawn.plan.n_limited:
         say(
-            f"note: {plan.n_limited:,} of {len(plan.cell):,} cells gave all that was kept of them,"
-            " less than the rule wanted; weights say so; raise --oversampling to follow the rule"
+            f"note: {drawn.plan.n_limited:,} of {len(drawn.plan.cell):,} cells gave all that was"
+            " kept of them, less than the rule wanted; the weights account for it; raise"
+            " --oversampling to follow the rule"
         )
     say(
-        f"{len(drawn):,} of {plan.n_available:,} objects, {plan.name}, seed {seed}, digest"
-        f" {drawn.digest[:12]}: {output}"
+        f"{len(drawn):,} of {drawn.plan.n_available:,} objects, {drawn.plan.name}, seed {seed},"
+        f" digest {drawn.digest[:12]}: {output}"
     )
+
+
+def _split(settings: str) -> HeldOutSplit | None:
+    """The held-out part of the sky of a settings file, or ``None`` for the default."""
+    if not settings:
+        return None
+    from xpscale.training.settings import TrainingSettings
+
+    return TrainingSettings.from_toml(settings).split
 
 
 def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
@@ -124,10 +128,9 @@ def _cells(by: str, model: str, catalog: str, spectra: SpectraReader) -> Cells:
         )
     if by == "latents":
         from xpscale.sampling.latent_cells import CatalogLatents, LatentCells, ModelLatents
-        from xpscale.storage import Storage
 
         return LatentCells(
-            ModelLatents(Storage(model)) if model else CatalogLatents.open(catalog, spectra)
+            ModelLatents.open(model, spectra) if model else CatalogLatents.open(catalog, spectra)
         )
     if by not in ("colour_magnitude", "position"):
         raise InvalidInputError(

@@ -21,6 +21,7 @@ from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import part_key
 from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
+from xpscale.release import require_same_release
 from xpscale.sampling.split import hash_64
 from xpscale.storage import Storage
 from xpscale.types import SpectraBatch
@@ -126,6 +127,32 @@ class ModelLatents:
     """
 
     model: Storage
+
+    @staticmethod
+    def open(url: str, reader: SpectraReader) -> ModelLatents:
+        """The latents of a model that takes the spectra of a store.
+
+        Parameters
+        ----------
+        url
+            Address of the model's folder.
+        reader
+            The spectra it will be given.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no model.
+        InvalidInputError
+            If it takes spectra of other bands, or cannot be applied to spectra.
+        ConflictError
+            If it was trained on spectra of another release.
+        """
+        latents = ModelLatents(Storage(url))
+        model, _ = _model(latents.model)
+        model.scaling.require(reader.bands)
+        require_same_release(url, model.release, "the input", reader.release)
+        return latents
 
     @property
     def model_id(self) -> str:
