@@ -1,3 +1,1 @@
-"""Recipes: each chooses and combines the public API, and defines nothing of its own.  Copy one and
-change it.
-"""
+"""Recipes that combine the public API and define nothing themselves: copy one and change it."""

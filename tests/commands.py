@@ -1,6 +1,4 @@
-"""Run ``xpscale`` commands in the test's process: the entry point itself, with its exit code and
-both streams.
-"""
+"""Run ``xpscale`` commands in the process of the test, with exit code, output and errors."""
 
 import contextlib
 import io
@@ -14,7 +12,7 @@ from xpscale.cli.main import SIGNALS, main
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -31,7 +29,7 @@ class _Stream(io.TextIOWrapper):
 
 
 def xpscale(*arguments: object) -> Result:
-    """``xpscale ARGUMENTS...``."""
+    """Run ``xpscale ARGUMENTS...``."""
     out, err, code = _Stream(), _Stream(), 0
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with (
@@ -50,7 +48,7 @@ def xpscale(*arguments: object) -> Result:
 
 
 def done(*arguments: object) -> Result:
-    """``xpscale ARGUMENTS...``, which must succeed."""
+    """Run ``xpscale ARGUMENTS...``, which must succeed."""
     result = xpscale(*arguments)
     assert result.code == 0, f"xpscale {' '.join(map(str, arguments))}: {result}"
     return result

@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: where real data are, and hypothesis profiles."""
+"""Fixtures for all tests: where real data are, and hypothesis profiles."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def data_path(name: str) -> Path:
-    """A file or folder of the shared real data, or a skip that says what is missing."""
+    """A file or folder of the shared real data; skips the test if it is missing."""
     path = Path(os.environ.get("XPSCALE_DATA", ROOT.parent / "shared" / "data")) / name
     if not path.exists():
         pytest.skip(f"no {name} in ../shared/data or $XPSCALE_DATA")
@@ -37,7 +37,7 @@ def published_weights():
 
 @pytest.fixture
 def gpu():
-    """The name of the GPU as a device, or a skip."""
+    """The name of the GPU as a device; skips the test if there is none."""
     import torch
 
     if not torch.cuda.is_available():
@@ -47,5 +47,5 @@ def gpu():
 
 @pytest.fixture(params=["cpu", "cuda"])
 def device(request):
-    """Every kind of device that is there."""
+    """Each kind of device that this machine has."""
     return request.param if request.param == "cpu" else request.getfixturevalue("gpu")

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers of bytes and seconds as text for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["format_bytes", "format_duration"]
 
 
 def format_bytes(n_bytes: float) -> str:
-    """Bytes in the unit that gives two or three digits before the point.
+    """A number of bytes in the unit that gives one to three digits before the point.
 
     >>> format_bytes(5_802_489), format_bytes(880), format_bytes(3.61e12), format_bytes(999_700_000)
     ('5.8 MB', '880 B', '3.6 TB', '1 GB')
@@ -19,7 +19,7 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the unit that suits them.
+    """A time in seconds, minutes or hours, whichever is easiest to read.
 
     >>> format_duration(0.4), format_duration(95), format_duration(600), format_duration(20_000)
     ('1 s', '95 s', '10 min', '5.6 h')

@@ -1,6 +1,4 @@
-"""What differs between places: addresses, sizes, resources.  One TOML file a place, read into one
-frozen value.
-"""
+"""Settings that differ between machines: addresses, sizes, resources. One TOML file for each."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ __all__ = ["Settings", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of a place.
+    """Settings of one machine or cluster.
 
     Parameters
     ----------
@@ -26,17 +24,17 @@ class Settings:
     scheduler
         Address of a running Dask scheduler; empty for worker processes on this machine.
     workers
-        How many of those; 0 runs everything in this process.
+        Number of these processes; 0 runs everything in this process.
     resources
-        What a task needs of a worker, as the workers declare it: ``{GPU = 1}``.
+        Resources of a worker that a task needs, as the workers declare them: ``{GPU = 1}``.
     device
         Where workers compute: ``auto``, ``cpu`` or ``cuda``.
     max_rows
-        Rows of a partition at most.
+        Most rows of a partition.
     outputs
-        What is computed: latents, reconstruction, scatter.
+        Which outputs to compute: latents, reconstruction, scatter.
     sample_size, sample_rule
-        Training objects to draw, and how: ``density``, ``flattened`` or ``uniform``.
+        Number of training objects to draw, and the rule: ``density``, ``flattened``, ``uniform``.
     training
         Path of a TOML file with a ``[training]`` table; empty for the defaults.
     """
@@ -58,7 +56,7 @@ class Settings:
 
     @contextlib.contextmanager
     def executor(self) -> Iterator[Executor]:
-        """Where tasks run."""
+        """The executor that runs the tasks."""
         from xpscale import DaskExecutor, SerialExecutor
         from xpscale.runtime.executors.dask import connect, local_cluster
 

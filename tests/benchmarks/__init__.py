@@ -1,1 +1,1 @@
-"""Measurements that print tables: ratios within one run, medians of several."""
+"""Benchmarks that print tables: ratios within one run, medians of several runs."""

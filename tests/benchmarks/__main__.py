@@ -1,6 +1,4 @@
-"""``python -m tests.benchmarks [NAME...]``: run benchmarks by name; all of them if none is
-given.
-"""
+"""``python -m tests.benchmarks [NAME...]``: run the named benchmarks, or all of them."""
 
 import importlib
 import pkgutil
@@ -10,7 +8,7 @@ import tests.benchmarks
 
 
 def run() -> None:
-    """Run what the command line names."""
+    """Run the benchmarks that the command line names."""
     known = sorted(
         m.name
         for m in pkgutil.iter_modules(tests.benchmarks.__path__)
@@ -24,5 +22,5 @@ def run() -> None:
         importlib.import_module(f"tests.benchmarks.{name}").main()
 
 
-if __name__ == "__main__":  # worker processes import this module, too
+if __name__ == "__main__":  # worker processes import this module too
     run()

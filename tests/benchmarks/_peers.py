@@ -1,12 +1,13 @@
-"""Other engines at the same work: Parquet or HATS in, the catalogue's columns out, each as its
-manual says to do it.
+"""Other engines with the same work: Parquet or HATS in, the catalogue's columns out, each used as
+its manual says.
 
-All of them call xpscale's own encoder (folded network, compiled kernels, micro-batches of 4,096,
-one torch thread), kept in the process; what differs is how rows are read, handed on, spread and
-written.  "As its users have it" LSDB and Ray Data run the network as it was trained and write with
-their own options.  They read what `write_rows` wrote and write the columns of both products into
-one table, in the encodings of `xpscale.catalog.sink` where the engine's writer takes them (Daft's
-takes a codec only).  The allocator is as each engine leaves it."""
+All call xpscale's own encoder (folded network, compiled kernels, micro-batches of 4,096, one torch
+thread), kept in the process; they differ in how rows are read, distributed and written. In the
+variants "as its users have it" LSDB and Ray Data run the network as trained and write with their
+own options. The engines read what `write_rows` wrote, and write the columns of both products into
+one table, in the encodings of `xpscale.catalog.sink` where their writers accept them (Daft's accepts
+a codec only). The allocator is as each engine leaves it.
+"""
 
 from __future__ import annotations
 
@@ -42,28 +43,26 @@ COLUMNS = (*SCALARS, *ARRAYS)
 LISTS = (*ARRAYS, "reconstruction", "scatter")
 
 Variants = dict[str, Callable[[Path], None]]
-"""What runs, by its name in the table, into a folder that is not there yet."""
+"""What to run, by its name in the table; each writes into a new folder."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every engine is given: Parquet files, the folder of a model, the columns to write, room
-    for files of its own.
-    """
+    """The input of every engine: Parquet files, a model, columns to write, a scratch folder."""
 
     files: list[Path]
     model: str
     schema: pa.Schema
-    room: Path
+    scratch: Path
 
     @property
     def options(self) -> dict[str, Any]:
-        """For writers that hand them to pyarrow."""
+        """Options for writers that pass them to pyarrow."""
         return _write_options(self.schema, "spectra")
 
 
 def write_rows(store: SpectraStore, folder: Path) -> list[Path]:
-    """The rows of a store as Parquet, a file a partition."""
+    """Write the rows of a store as Parquet, one file for each partition."""
     folder.mkdir()
     files = [folder / f"{number:04}.parquet" for number in range(len(store.partitions))]
     for file, partition in zip(files, store.partitions, strict=True):
@@ -88,7 +87,7 @@ def _encoder(model: str, is_folded: bool) -> ScatterVAEEncoder:
 
 
 def encode(table: pa.Table, model: str, is_folded: bool = True) -> pa.Table:
-    """From Arrow to Arrow."""
+    """Encode an Arrow table."""
     columns = {name: table[name].to_numpy() for name in SCALARS}
     for name in ARRAYS:
         column = table[name].combine_chunks()
@@ -99,16 +98,14 @@ def encode(table: pa.Table, model: str, is_folded: bool = True) -> pa.Table:
 def encode_frame(
     frame: pd.DataFrame, model: str, index: str | None = None, is_folded: bool = True
 ) -> pd.DataFrame:
-    """From a pandas frame of Arrow columns to another, one of them as index."""
+    """Encode a pandas frame of Arrow columns, and set one of the new columns as index."""
     return _frame(
         encode(pa.Table.from_pandas(frame, preserve_index=False), model, is_folded), index
     )
 
 
 def _frame(table: pa.Table, index: str | None = None) -> pd.DataFrame:
-    """The frame of a table; its lists may hold nulls, as LSDB takes no others for the same on both
-    sides of a call.
-    """
+    """A table as a frame; its lists may hold nulls, because LSDB expects this type of a result."""
     lists = {
         field.name: pa.list_(pa.float32(), field.type.list_size)
         for field in table.schema
@@ -132,7 +129,7 @@ def map_files(work: Work, client: Client, out: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _plain_cluster(stack: ExitStack) -> Client:
-    """Dask as it comes, two workers of one thread."""
+    """Dask with its defaults, two workers of one thread."""
     from distributed import Client, LocalCluster
 
     settings = {
@@ -172,9 +169,7 @@ def dask(work: Work, stack: ExitStack) -> Variants:
 
 
 def lsdb(work: Work, stack: ExitStack) -> Variants:
-    """``map_partitions`` and ``write_catalog``, with zstd at level 1; and with its own 15, as it
-    comes.
-    """
+    """``map_partitions`` and ``write_catalog``, with zstd at level 1 and at its default of 15."""
     import lsdb
 
     client, index = _plain_cluster(stack), "_healpix_29"
@@ -185,12 +180,12 @@ def lsdb(work: Work, stack: ExitStack) -> Variants:
     )
     codec = {"compression": "zstd", "compression_level": 1}
     catalog.write_catalog(
-        work.room / "hats", catalog_name="rows", write_table_kwargs=codec, **saved
+        work.scratch / "hats", catalog_name="rows", write_table_kwargs=codec, **saved
     )
 
     def run(out: Path, is_ours: bool) -> None:
         with client.as_current():
-            rows = lsdb.open_catalog(work.room / "hats")
+            rows = lsdb.open_catalog(work.scratch / "hats")
             meta = _frame(work.schema.empty_table(), index)
             done = rows.map_partitions(encode_frame, work.model, index, is_ours, meta=meta)
             options = {"write_table_kwargs": work.options} if is_ours else {}
@@ -225,10 +220,11 @@ def daft(work: Work, _: ExitStack) -> Variants:
 
 
 def ray(work: Work, stack: ExitStack) -> Variants:
-    """``map_batches`` with tasks: actors would hold the two CPUs that reading and writing need.
+    """``map_batches`` with tasks; actors would hold the two CPUs that reading and writing need.
 
-    Ray's newer reader, its default, puts all of these files into one task, which leaves a CPU idle:
-    the older one is used."""
+    Ray's default reader puts all of these files into one task, which leaves a CPU idle, so the
+    older reader is used.
+    """
     import ray
 
     ray.init(

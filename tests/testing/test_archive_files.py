@@ -1,5 +1,5 @@
-"""The universe as archive files: read back by independent readers, with every defect where it is
-said to be.
+"""The universe as archive files: other readers read it back, and every defect is where it is said
+to be.
 """
 
 import csv
@@ -113,10 +113,11 @@ def test_head_is_what_astropy_reads_as_ecsv(plain):
     assert str(table["ra"].unit) == "deg"
 
 
-def test_every_row_defect_is_planted_where_it_says(tmp_path):
+def test_every_row_defect_is_where_it_is_said_to_be(tmp_path):
     wanted = {
-        "missing_bp": 2, "missing_source": 3, "missing_flux": 4, "not_finite": 5, "not_positive": 6, "duplicate": 7,
-        "duplicate_across": 3, "missing_rp": 2, "missing_position": 3, "bad_coefficient": 4,
+        "missing_bp": 2, "missing_source": 3, "missing_flux": 4, "not_finite": 5,
+        "not_positive": 6, "duplicate": 7, "duplicate_across": 3, "missing_rp": 2,
+        "missing_position": 3, "bad_coefficient": 4,
     }  # fmt: skip
     written = write_archive(
         UNIVERSE, str(tmp_path), n_files=3, defects=Defects(**wanted), extra_sources=0.0
@@ -139,14 +140,14 @@ def test_every_row_defect_is_planted_where_it_says(tmp_path):
     assert {i for i, r in by_id.items() if r[0]["rp_coefficients"] == "null"} == set(
         written.planted["missing_rp"]
     )
-    spoilt = {
+    bad = {
         i
         for i, r in by_id.items()
         if "nan" in (r[0]["bp_coefficients"] + r[0]["rp_coefficients"]).lower()
     }
-    assert spoilt == set(written.planted["bad_coefficient"])
-    no_place = {int(row["source_id"]) for row in sources if row["ra"] == "null"}
-    assert no_place == set(written.planted["missing_position"])
+    assert bad == set(written.planted["bad_coefficient"])
+    no_position = {int(row["source_id"]) for row in sources if row["ra"] == "null"}
+    assert no_position == set(written.planted["missing_position"])
     errors = {
         i: np.concatenate(
             [
