@@ -62,7 +62,7 @@ def test_another_model_is_refused(example, tmp_path, latents_only, model):
     shutil.copytree(latents_only, copy)
     shutil.rmtree(copy / "_xpscale/model")
     torch.manual_seed(2)
-    other = type(model.network)()
+    other = type(model.network)(model.network.architecture)
     type(model).create(other, model.scaling, model.density, replace(model.card)).save(
         str(copy / "_xpscale/model")
     )
