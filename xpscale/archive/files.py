@@ -30,7 +30,6 @@ __all__ = [
     "tables_of",
 ]
 
-BLOCK_BYTES = 1 << 24
 SUMS = "_MD5SUM.txt"
 RANGE = re.compile(r"_(\d{6})-(\d{6})\.csv\.gz")
 
@@ -248,10 +247,10 @@ def _list_table(
 ) -> list[ArchiveFile]:
     sums = md5_sums(storage, table.folder)
     sizes = dict.fromkeys(sums, 0)
-    if not storage.url.startswith("http"):
+    if storage.can_list:
         listed = storage.list(table.folder)
         sizes = {key.rsplit("/", 1)[-1]: n_bytes for key, n_bytes in listed.items()}
-    verified = verified_sums(storage.url) if storage.is_local else {}
+    verified = verified_sums(storage)
     files = []
     for name, n_bytes in sizes.items():
         pixels = table.pixels(name)

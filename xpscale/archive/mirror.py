@@ -1,6 +1,4 @@
-"""The local side of a fetch: a folder laid out as the archive, and which of its files are known to
-be right.
-"""
+"""The local side of a fetch: a folder laid out as the archive, and which of its files are right."""
 
 from __future__ import annotations
 
@@ -28,21 +26,21 @@ class Mirror:
     Parameters
     ----------
     directory
-        A path; it need not be there yet.
+        A path; it need not exist yet.
     """
 
     directory: str
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        storage = Storage(self.directory)
-        if not storage.is_local:
+        folder = Storage(self.directory).folder
+        if folder is None:
             raise InvalidInputError(
                 f"{self.directory} is not a local folder", "Fetch into a local folder"
             )
-        if Path(storage.url).exists() and not Path(storage.url).is_dir():
+        if folder.exists() and not folder.is_dir():
             raise InvalidInputError(f"{self.directory} is a file", "Give a folder")
-        object.__setattr__(self, "directory", storage.url)
+        object.__setattr__(self, "directory", str(folder))
 
     @property
     def free_bytes(self) -> int:
@@ -57,21 +55,26 @@ class Mirror:
         return Path(self.directory, file.name)
 
     def part_bytes(self, file: ArchiveFile) -> int:
-        """Bytes that an earlier fetch left of an unfinished file."""
+        """Bytes that an earlier fetch left of an unfinished file; 0 if they are too many."""
         part = self.path(file).with_name(f"{self.path(file).name}.part")
-        return part.stat().st_size if part.is_file() else 0
+        n_bytes = part.stat().st_size if part.is_file() else 0
+        return n_bytes if n_bytes <= file.n_bytes else 0
 
     def size(self, file: ArchiveFile) -> int | None:
         """Bytes of a file that is there, ``None`` if it is not."""
         path = self.path(file)
         return path.stat().st_size if path.is_file() else None
 
+    def has_size(self, file: ArchiveFile) -> bool:
+        """Whether a file is there with the size it should have, as far as that is known."""
+        n_bytes = self.size(file)
+        return n_bytes is not None and file.n_bytes in (0, n_bytes)
+
     def is_right(self, file: ArchiveFile) -> bool:
         """Whether a file is there whole, by reading it; by its size alone where the archive has no
         MD5 sum.
         """
-        n_bytes = self.size(file)
-        if n_bytes is None or (file.n_bytes and n_bytes != file.n_bytes):
+        if not self.has_size(file):
             return False
         if not file.md5:
             return True
@@ -84,7 +87,7 @@ class Mirror:
         """Remember that a file was verified."""
         path = Path(self.directory, FETCHED)
         with self._lock, writing(path), path.open("a") as notes:
-            notes.write(note_line(self.directory, file.name, file.md5))
+            notes.write(note_line(Path(self.directory), file.name, file.md5))
 
     def write_sums(self, files: Iterable[ArchiveFile]) -> None:
         """Add the files' MD5 sums to each folder's ``_MD5SUM.txt``, which lists what belongs here,

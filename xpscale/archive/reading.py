@@ -10,30 +10,36 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from xpscale.archive.files import BLOCK_BYTES, ArchiveFile
+from xpscale.archive.files import ArchiveFile
 from xpscale.errors import InvalidInputError, NotFoundError
-
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
+from xpscale.storage import BLOCK_BYTES, Storage
 
 __all__ = ["open_file", "verified_stream"]
 
 MAX_PENDING = 8
-"""Blocks read and not yet hashed, of half a megabyte each: neither thread waits for the other where
-cores are busy.
-"""
+"""Blocks of half a megabyte that are read and not yet hashed: no thread waits for the other."""
 
 
 def open_file(storage: Storage, file: ArchiveFile) -> BinaryIO:
-    """A file, open for reading its compressed bytes from the start, block by block."""
+    """A file, open for reading its compressed bytes from the start, block by block.
+
+    Parameters
+    ----------
+    storage
+        The archive.
+    file
+        One of its files.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is not there.
+    """
     try:
-        if storage.is_local:
-            return (Path(storage.url) / file.name).open("rb")
-        return cast(BinaryIO, _Blocks(storage, file.name))
-    except FileNotFoundError as error:
+        return storage.open(file.name, buffer_bytes=BLOCK_BYTES)
+    except NotFoundError as error:
         raise InvalidInputError(
             f"{storage.url}/{file.name} does not exist", "Fetch it from the archive"
         ) from error
@@ -46,6 +52,13 @@ def verified_stream(storage: Storage, file: ArchiveFile) -> Iterator[BinaryIO]:
     It is not taken of a file that ``fetch`` or ``verify`` has found right, or that no
     ``_MD5SUM.txt`` lists: MD5 costs a third of what decompressing does, and against damage each
     gzip member carries its own CRC-32 (see ``design/002-ingest.md``).
+
+    Parameters
+    ----------
+    storage
+        The archive.
+    file
+        One of its files.
 
     Raises
     ------
@@ -66,34 +79,8 @@ def verified_stream(storage: Storage, file: ArchiveFile) -> Iterator[BinaryIO]:
         )
 
 
-class _Blocks(io.RawIOBase):
-    """A remote object, read in order with one range request a block, each tried again where it
-    fails.
-    """
-
-    def __init__(self, storage: Storage, key: str) -> None:
-        self._storage, self._key = storage, key
-        self._size = storage.size(key)
-        if self._size is None:
-            raise NotFoundError(f"{storage.url}/{key} does not exist", "Check the address")
-        self._offset, self._block = 0, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._block and self._offset < (self._size or 0):
-            self._block = self._storage.read_range(self._key, self._offset, BLOCK_BYTES)
-            self._offset += len(self._block)
-        taken = len(self._block) if size < 0 else size
-        data, self._block = self._block[:taken], self._block[taken:]
-        return data
-
-
 class _HashingReader(io.RawIOBase):
-    """A stream that takes the MD5 of all that is read through it, in a thread beside the
-    decompression.
-    """
+    """A stream whose bytes are hashed in a thread of its own while they are decompressed."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream

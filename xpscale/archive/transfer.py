@@ -1,4 +1,5 @@
-"""Getting one file whole: from any offset, again where a connection drops, right by its MD5 sum.
+"""Receive one file: from where an earlier run ended, again where a connection drops, until its MD5
+sum is right.
 
 What has come is kept in ``NAME.part``; a later call, of this process or another, hashes it and goes
 on behind it.
@@ -13,59 +14,25 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from xpscale.archive.doors import Busy, Door
 from xpscale.archive.files import ArchiveFile
 from xpscale.errors import InvalidInputError, PermanentError, TryAgainError
+from xpscale.storage import Storage
+from xpscale.storage.failures import Busy
 
-__all__ = ["Part", "Stopped", "md5_of", "patiently", "receive", "writing"]
+__all__ = ["Part", "Stopped", "md5_of", "receive", "writing"]
 
 N_TRIES = 8
-"""Faults in a row, none of them bringing a new byte, after which a file is given up."""
+"""Faults in a row without a new byte, after which a file is given up."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
-"""Waits between tries: doubled from the first to the longest, less up to a half at random."""
+"""Seconds between tries: doubled from the first to the longest, less up to a half at random."""
 LONGEST_RETRY_AFTER_S = 900.0
-"""A server that asks for a longer rest is left alone."""
-
-Result = TypeVar("Result")
+"""Seconds; a server that asks for a longer wait is not asked again."""
 
 
 class Stopped(Exception):
-    """The run is over; what this file has so far is kept."""
-
-
-# -- trying again
-
-
-def patiently(ask: Callable[[], Result], stop: threading.Event) -> Result:
-    """Ask until there is an answer, or `N_TRIES` passing faults."""
-    n_faults = 0
-    while True:
-        try:
-            return ask()
-        except TryAgainError as error:
-            n_faults += 1
-            _rest(error, n_faults, stop)
-
-
-def _rest(error: TryAgainError, n_faults: int, stop: threading.Event) -> None:
-    """Wait after the n-th fault in a row, or raise it if it was one too many."""
-    asked_s = error.wait_s if isinstance(error, Busy) else 0.0
-    if n_faults >= N_TRIES or asked_s > LONGEST_RETRY_AFTER_S:
-        after = (
-            f", asking to come back in {asked_s:,.0f} s" if asked_s > LONGEST_RETRY_AFTER_S else ""
-        )
-        tries = f" ({n_faults} tries in a row)" if n_faults > 1 else ""
-        raise TryAgainError(
-            f"{error.message}{after}{tries}", "Run the same command again later"
-        ) from error
-    backoff_s = min(FIRST_WAIT_S * 2 ** (n_faults - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)
-    if stop.wait(max(backoff_s, asked_s)):
-        raise Stopped
-
-
-# -- one file
+    """The run is over; what has come of the file is kept."""
 
 
 class Part:
@@ -74,27 +41,27 @@ class Part:
     Parameters
     ----------
     path
-        Of the whole file; its folder is there.
-    heard
-        Called with the change in the number of bytes at hand, at once with those of an earlier run.
+        Of the whole file; its folder exists.
+    count
+        Called with every change of the number of bytes; first with those of an earlier run.
 
     Attributes
     ----------
     n_bytes
-        Bytes at hand.
+        Bytes that are here.
     n_received
-        Bytes that were appended, whatever became of them.
+        Bytes that were appended, those that were thrown away later included.
     """
 
-    def __init__(self, path: Path, heard: Callable[[int], object]) -> None:
-        self._path, self._heard = path, heard
+    def __init__(self, path: Path, count: Callable[[int], object]) -> None:
+        self._path, self._count = path, count
         self._part = path.with_name(f"{path.name}.part")
         with writing(self._part):
             # unbuffered: whatever was appended outlives this process
             self._out = self._part.open("ab", buffering=0)
             self._md5, self.n_bytes = md5_of(self._part)
         self.n_received = 0
-        heard(self.n_bytes)
+        count(self.n_bytes)
 
     @property
     def md5(self) -> str:
@@ -114,12 +81,12 @@ class Part:
         self._md5.update(block)
         self.n_bytes += len(block)
         self.n_received += len(block)
-        self._heard(len(block))
+        self._count(len(block))
 
     def restart(self) -> None:
         """Forget the bytes so far."""
         self._out.truncate(0)
-        self._heard(-self.n_bytes)
+        self._count(-self.n_bytes)
         self._md5, self.n_bytes = hashlib.md5(usedforsecurity=False), 0
 
     def publish(self) -> None:
@@ -138,13 +105,13 @@ class Part:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the place that cannot be written, and why."""
+    """Raise an error that names the place if it cannot be written."""
     try:
         yield
     except OSError as error:
         raise PermanentError(
             f"{path} cannot be written: {error.strerror or error}",
-            "Mend that, then run the same command again",
+            "Repair that, then run the same command again",
         ) from error
 
 
@@ -158,12 +125,28 @@ def md5_of(path: Path) -> tuple[Any, int]:
     return digest, n_bytes
 
 
-def receive(door: Door, file: ArchiveFile, part: Part, stop: threading.Event) -> int:
-    """Make a part whole and right, and return the number of faults on the way.
+def receive(storage: Storage, file: ArchiveFile, part: Part, stop: threading.Event) -> int:
+    """Make a part whole and right.
 
     A dropped connection is tried again, behind what has come, as long as tries bring new bytes and
     at most `N_TRIES` times in a row when they do not.  The MD5 sum alone says what is whole:
     servers are wrong about lengths.
+
+    Parameters
+    ----------
+    storage
+        The archive.
+    file
+        One of its files.
+    part
+        What is here of it; bytes are appended.
+    stop
+        Set to end the run.
+
+    Returns
+    -------
+    int
+        Faults on the way.
 
     Raises
     ------
@@ -182,14 +165,14 @@ def receive(door: Door, file: ArchiveFile, part: Part, stop: threading.Event) ->
     furthest = part.n_bytes
     while not part.holds(file):
         try:
-            _receive_once(door, file, part, stop)
+            _receive_once(storage, file, part, stop)
         except TryAgainError as error:
             if part.holds(file):
                 break  # the server had promised more than there is
             n_faults += 1
             n_in_a_row = 1 if part.n_bytes > furthest else n_in_a_row + 1
             furthest = max(furthest, part.n_bytes)
-            _rest(error, n_in_a_row, stop)
+            _back_off(error, n_in_a_row, stop)
             continue
         if not part.holds(file):
             n_wrong, wrong, furthest = n_wrong + 1, part.md5, 0
@@ -202,22 +185,35 @@ def receive(door: Door, file: ArchiveFile, part: Part, stop: threading.Event) ->
     return n_faults
 
 
-def _receive_once(door: Door, file: ArchiveFile, part: Part, stop: threading.Event) -> None:
+def _receive_once(storage: Storage, file: ArchiveFile, part: Part, stop: threading.Event) -> None:
     """Append what one connection brings; `TryAgainError` if that ends before the file does."""
-    with door.open(file.name, part.n_bytes) as reply:
-        if reply.start != part.n_bytes:
+    with storage.stream(file.name, part.n_bytes) as stream:
+        if stream.start != part.n_bytes:
             part.restart()
-        if reply.start != part.n_bytes:
-            raise TryAgainError(
-                f"{file.name}: the server sent bytes from {reply.start:,}, which nobody asked for"
-            )
-        for block in reply.blocks:
+        if stream.start != part.n_bytes:
+            raise TryAgainError(f"{file.name}: the server sent bytes from {stream.start:,} instead")
+        for block in stream.blocks:
             part.append(block)
             if stop.is_set():
                 raise Stopped
-        n_bytes = max(reply.n_bytes, file.n_bytes)
+        n_bytes = max(stream.n_bytes, file.n_bytes)
     if part.n_bytes < n_bytes:
         raise TryAgainError(
             f"{file.name}: connection dropped after {part.n_bytes:,} of {n_bytes:,} bytes",
             "Try again",
         )
+
+
+def _back_off(error: TryAgainError, n_faults: int, stop: threading.Event) -> None:
+    """Wait after the n-th fault in a row, or raise it if it was one too many."""
+    asked_s = error.wait_s if isinstance(error, Busy) else 0.0
+    if n_faults >= N_TRIES or asked_s > LONGEST_RETRY_AFTER_S:
+        too_long = asked_s > LONGEST_RETRY_AFTER_S
+        after = f", asking to come back in {asked_s:,.0f} s" if too_long else ""
+        tries = f" ({n_faults} tries in a row)" if n_faults > 1 else ""
+        raise TryAgainError(
+            f"{error.message}{after}{tries}", "Run the same command again later"
+        ) from error
+    wait_s = min(FIRST_WAIT_S * 2 ** (n_faults - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1)
+    if stop.wait(max(wait_s, asked_s)):
+        raise Stopped

@@ -12,39 +12,63 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from xpscale.storage import Storage
+
 __all__ = ["FETCHED", "note_line", "note_verified", "verified_sums"]
 
 FETCHED = ".fetched"
 
 
-def verified_sums(directory: str) -> dict[str, str]:
-    """MD5 sums by name (folder included) of the files that were verified and not touched since."""
-    path, found = Path(directory, FETCHED), {}
-    for line in path.read_text().splitlines() if path.is_file() else ():
+def verified_sums(storage: Storage) -> dict[str, str]:
+    """MD5 sums by name (folder included) of the files that were verified and not touched since;
+    none but in a local folder.
+    """
+    found: dict[str, str] = {}
+    if storage.folder is None or not (storage.folder / FETCHED).is_file():
+        return found
+    for line in (storage.folder / FETCHED).read_text().splitlines():
         words = line.split(" ", 3)
-        if len(words) == 4 and _stamp(directory, words[3]) == " ".join(words[1:3]):
+        if len(words) == 4 and _stamp(storage.folder, words[3]) == " ".join(words[1:3]):
             found[words[3]] = words[0]
     return found
 
 
-def note_line(directory: str, name: str, md5: str) -> str:
-    """The line that says that a file, as it lies there now, has this MD5 sum."""
-    return f"{md5} {_stamp(directory, name)} {name}\n"
+def note_line(folder: Path, name: str, md5: str) -> str:
+    """The line that says that a file, as it lies there now, has this MD5 sum.
 
-
-def note_verified(directory: str, files: Iterable[tuple[str, str]]) -> None:
-    """Note names and MD5 sums of files that are right; a folder that cannot be written is left as
-    it is.
+    Parameters
+    ----------
+    folder
+        The archive.
+    name
+        The file's, folder included.
+    md5
+        Hex digest.
     """
-    known = verified_sums(directory)
-    lines = [note_line(directory, name, md5) for name, md5 in files if known.get(name) != md5]
-    with contextlib.suppress(OSError), Path(directory, FETCHED).open("a") as notes:
+    return f"{md5} {_stamp(folder, name)} {name}\n"
+
+
+def note_verified(storage: Storage, files: Iterable[tuple[str, str]]) -> None:
+    """Note files that are right, if this is a local folder that can be written.
+
+    Parameters
+    ----------
+    storage
+        The archive.
+    files
+        Names (folder included) and MD5 sums.
+    """
+    if storage.folder is None:
+        return
+    known, folder = verified_sums(storage), storage.folder
+    lines = [note_line(folder, name, md5) for name, md5 in files if known.get(name) != md5]
+    with contextlib.suppress(OSError), (folder / FETCHED).open("a") as notes:
         notes.writelines(lines)
 
 
-def _stamp(directory: str, name: str) -> str:
+def _stamp(folder: Path, name: str) -> str:
     try:
-        stat = os.stat(Path(directory, name))
+        stat = os.stat(folder / name)
     except OSError:
         return ""
     return f"{stat.st_size} {stat.st_mtime_ns}"

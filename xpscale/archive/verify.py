@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from xpscale.archive.download import Progress
-from xpscale.archive.files import BLOCK_BYTES, SUMS, TableFiles, md5_sums, tables_of
+from xpscale.archive.fetch import Progress
+from xpscale.archive.files import SUMS, TableFiles, md5_sums, tables_of
 from xpscale.archive.verified import note_verified
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.release import DR3, Release
 from xpscale.sky import ARCHIVE_ORDER
-from xpscale.storage import Storage
+from xpscale.storage import BLOCK_BYTES, Storage
 
 __all__ = ["ArchiveCheck", "verify_archive"]
 
@@ -76,7 +76,7 @@ def verify_archive(
         The address is one of a web server, which cannot be listed.
     """
     storage = Storage(url)
-    if storage.url.startswith("http"):
+    if not storage.can_list:
         raise InvalidInputError(f"{url} cannot be listed", "Fetch it; that verifies every file")
     tables = tables_of(release).values()
     found = {table.folder: _names(storage, table.folder) for table in tables}
@@ -215,5 +215,4 @@ def _wrong_sums(
     finally:  # an interruption ends the threads at their next block
         stop.set()
         threads.shutdown(cancel_futures=True)
-        if storage.is_local:
-            note_verified(storage.url, right)
+        note_verified(storage, right)

@@ -15,7 +15,7 @@ from xpscale.cli.common import Json, conclude, say
 from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
-    from xpscale.archive.download import Progress
+    from xpscale.archive.fetch import Progress
 
 __all__ = ["register"]
 
@@ -51,7 +51,7 @@ def fetch(
     connections: Annotated[int, typer.Option(help="Files at a time.", min=1, max=32)] = 4,
 ) -> None:
     """Fetch archive files, each verified by its MD5 sum; run again to resume."""
-    from xpscale.archive.download import plan_fetch, run_fetch
+    from xpscale.archive.fetch import plan_fetch, run_fetch
 
     names = [name.strip() for name in tables.split(",") if name.strip()]
     plan = plan_fetch(

@@ -10,14 +10,11 @@ older than an hour.
 
 from __future__ import annotations
 
-import contextlib
 import random
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.clean import MINIMUM_AGE_S
@@ -143,7 +140,7 @@ def probe(
             reports.append(report)
             arrived.append(time.perf_counter() - clock)
     finally:
-        _remove(scratch)
+        scratch.remove()
     if failed := [report for report in reports if not report.status.is_done]:
         raise IncompleteError(
             f"the probe's task {failed[0].task} {failed[0].status}: {failed[0].error}"
@@ -215,14 +212,6 @@ def _rate(own: list[list[TaskTime]]) -> tuple[float, float]:
     return sum(task.n_in for task in tasks) / max(spent, 1e-9), spent / len(own)
 
 
-def _remove(scratch: Storage) -> None:
-    scratch.delete(*scratch.list())
-    if scratch.is_local:
-        shutil.rmtree(scratch.url, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another probe's is there, too
-            Path(scratch.url).parent.rmdir()
-
-
 def _remove_left_behind(scratches: Storage) -> None:
     """Remove the scratch places in which nothing was written for `MINIMUM_AGE_S`."""
     latest: dict[str, float] = {}
@@ -231,4 +220,4 @@ def _remove_left_behind(scratches: Storage) -> None:
         latest[name] = max(written, latest.get(name, 0.0))
     for name, written in latest.items():
         if time.time() - written > MINIMUM_AGE_S:
-            _remove(scratches / name)
+            (scratches / name).remove()

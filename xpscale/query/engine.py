@@ -62,8 +62,7 @@ def connected(
 
     storage, allowed = version.storage, {f"{version.storage.url}/{part.key}" for part in parts}
     with duckdb.connect(":memory:") as connection:
-        if not storage.is_local:
-            connection.register_filesystem(storage.filesystem)
+        storage.open_to(connection)
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, sorted(allowed)))}]")
         connection.execute("SET enable_external_access = false")

@@ -16,7 +16,7 @@ class RangeFile(io.RawIOBase):
     Parameters
     ----------
     read_range
-        The bytes from an offset on, so many of them.
+        The bytes of an offset and a number of bytes.
     n_bytes
         Size of the whole.
     """
@@ -25,11 +25,11 @@ class RangeFile(io.RawIOBase):
         self._read_range, self._n_bytes, self._offset = read_range, n_bytes, 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
@@ -37,13 +37,21 @@ class RangeFile(io.RawIOBase):
         return self._offset
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to an offset; it is returned."""
+        """Go to an offset, and return it.
+
+        Parameters
+        ----------
+        offset
+            Bytes from the place that ``whence`` says.
+        whence
+            Start, current offset or end, as `io.IOBase.seek` has it.
+        """
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._n_bytes}[whence]
         self._offset = start + offset
         return self._offset
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as there are bytes; how many they were."""
+        """Fill a buffer as far as there are bytes, and return their number."""
         wanted = max(0, min(len(buffer), self._n_bytes - self._offset))
         data = self._read_range(self._offset, wanted)
         buffer[: len(data)] = data

@@ -39,7 +39,6 @@ BATCH_ROWS = 32_768
 """Rows decoded at once: 0.3 GB of memory for 110 coefficients and errors, however long row groups
 are.
 """
-STREAM_BYTES = 1 << 20
 _HATS = re.compile(
     r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)"
 )
@@ -147,11 +146,8 @@ def read_file(
         raise ConflictError(
             f"{storage.url}/{key} has changed while it was in use", "Start the run again"
         )
-    # a remote file is fetched in few large ranges; a local one is streamed, for a row group may
-    # have a million rows
-    options = {"buffer_size": STREAM_BYTES} if storage.is_local else {"pre_buffer": True}
     try:
-        with storage.open(key) as stream, pq.ParquetFile(stream, **options) as file:
+        with storage.open(key) as stream, pq.ParquetFile(stream, **storage.parquet_options) as file:
             for number in row_groups:
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[number], columns=list(columns)

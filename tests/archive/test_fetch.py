@@ -14,7 +14,7 @@ import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
 from xpscale.archive import transfer
-from xpscale.archive.download import plan_fetch, run_fetch
+from xpscale.archive.fetch import plan_fetch, run_fetch
 from xpscale.archive.verify import verify_archive
 from xpscale.errors import (
     IncompleteError,

@@ -13,11 +13,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from xpscale.archive.doors import Door, open_door
-from xpscale.archive.download_plan import FetchPlan, plan_fetch
+from xpscale.archive.fetch_plan import FetchPlan, plan_fetch
 from xpscale.archive.files import ArchiveFile
 from xpscale.archive.transfer import Part, Stopped, receive
 from xpscale.errors import (
@@ -31,16 +30,24 @@ from xpscale.errors import (
 __all__ = ["FetchPlan", "FetchReport", "Progress", "plan_fetch", "run_fetch"]
 
 KINDS = (InvalidInputError, NotFoundError, TryAgainError)
-"""Failures of a file that leave hope for the others."""
+"""Failures of one file; the others may still come."""
 N_FAILURES = 8
-"""Files in a row given up for passing faults after which the server is left alone."""
+"""Files in a row given up for passing faults, after which no more are tried."""
 N_SHOWN = 5
 """Failures named in the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fetch or a check is."""
+    """How far a fetch or a check is.
+
+    Parameters
+    ----------
+    n_files, n_files_done
+        All files, and those that have ended.
+    n_bytes, n_bytes_done
+        Bytes of all files, and those that are here or were read.
+    """
 
     n_files: int
     n_files_done: int
@@ -59,7 +66,7 @@ class FetchReport:
     n_bytes
         Bytes that came over the wire.
     n_faults
-        Connections that dropped, and answers to try again.
+        Connections that dropped, and answers of a busy server.
     wall_s
         Seconds.
     """
@@ -76,7 +83,6 @@ class _Run:
     """State that the threads of one fetch share."""
 
     plan: FetchPlan
-    doors: Mapping[str, Door]
     waiting: queue.SimpleQueue[ArchiveFile]
     ended: queue.SimpleQueue[tuple[bool, Exception | None]] = field(
         default_factory=queue.SimpleQueue
@@ -101,14 +107,14 @@ class _Run:
                 self.ended.put((has_come, failure))
 
     def _get(self, file: ArchiveFile) -> bool:
-        """Make sure of one file; whether any of it had to be fetched."""
+        """Fetch one file if it is not here and right; whether any of it had to come."""
         mirror = self.plan.mirror
         if file.name in self.plan.verified or mirror.is_right(file):
             self._count(mirror.size(file) or 0)
             return False
         part, n_faults = Part(mirror.path(file), self._count), 0
         try:
-            n_faults = receive(self.doors[file.name.split("/")[0]], file, part, self.stop)
+            n_faults = receive(self.plan.origin(file), file, part, self.stop)
             part.publish()
         finally:
             part.close()
@@ -149,9 +155,7 @@ def run_fetch(
         The disk is full or cannot be written.
     """
     started = time.monotonic()
-    run = _Run(
-        plan, {folder: open_door(url) for folder, url in plan.origins.items()}, queue.SimpleQueue()
-    )
+    run = _Run(plan, queue.SimpleQueue())
     for file in plan.files:
         run.waiting.put(file)
     with plan.mirror.locked():
@@ -191,7 +195,7 @@ def _collect(
             elif failure is not None:  # the disk, or a bug: the other files would meet it too
                 raise failure
             if n_in_a_row == N_FAILURES:
-                break  # nobody is there any more
+                break  # the server is gone
         if progress is not None:
             progress(Progress(n_files, n_done, n_bytes, run.n_bytes_here))
     return n_fetched, failures

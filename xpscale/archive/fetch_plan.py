@@ -4,15 +4,12 @@ disk.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from xpscale.archive.doors import open_door
 from xpscale.archive.files import ArchiveFile, find_table, tables_of
 from xpscale.archive.mirror import Mirror
-from xpscale.archive.transfer import patiently
 from xpscale.archive.verified import verified_sums
 from xpscale.errors import InvalidInputError, NotFoundError, PlanError
 from xpscale.formatting import format_bytes
@@ -33,13 +30,13 @@ class FetchPlan:
     mirror
         The local folder.
     origins
-        URL that holds each table's folder.
+        The place that holds each table's folder.
     files
         All files that were asked for, sorted by range, pairs side by side; sizes are 0 where the
         server says none.
     verified, found
-        Names of the files that were verified before, and of those besides that are there with the
-        right size.
+        Names of the files that were verified before, and of others that are there with the right
+        size.
     part_bytes
         Bytes of the others that an earlier fetch left in ``.part`` files.
     free_bytes
@@ -48,12 +45,16 @@ class FetchPlan:
 
     url: str
     mirror: Mirror
-    origins: Mapping[str, str]
+    origins: Mapping[str, Storage]
     files: tuple[ArchiveFile, ...]
     verified: frozenset[str]
     found: frozenset[str]
     part_bytes: int
     free_bytes: int
+
+    def origin(self, file: ArchiveFile) -> Storage:
+        """The place that a file comes from."""
+        return self.origins[file.name.split("/")[0]]
 
     @property
     def missing(self) -> tuple[ArchiveFile, ...]:
@@ -120,27 +121,15 @@ def plan_fetch(
     PlanError
         The disk is too small.
     """
-    mirror = Mirror(directory)
-    storage = Storage(url or release.archive.url)
+    storage, mirror = Storage(url or release.archive.url), Mirror(directory)
     origins, files = _list(storage, release, tables, pixels)
-    done = verified_sums(mirror.directory)
+    done = verified_sums(Storage(mirror.directory))
     verified = frozenset(
         file.name for file in files if file.md5 and done.get(file.name) == file.md5
     )
     files = _with_sizes(files, origins, verified, mirror, n_connections)
-    found = frozenset(
-        file.name
-        for file in files
-        if file.name not in verified
-        and (n_bytes := mirror.size(file)) is not None
-        and file.n_bytes in (0, n_bytes)
-    )
-    parts = [
-        (mirror.part_bytes(file), file.n_bytes)
-        for file in files
-        if file.name not in verified | found
-    ]
-    part_bytes = sum(here for here, whole in parts if here <= whole)
+    rest = [file for file in files if file.name not in verified]
+    found = frozenset(file.name for file in rest if mirror.has_size(file))
     plan = FetchPlan(
         storage.url,
         mirror,
@@ -148,7 +137,7 @@ def plan_fetch(
         tuple(files),
         verified,
         found,
-        part_bytes,
+        sum(mirror.part_bytes(file) for file in rest if file.name not in found),
         mirror.free_bytes,
     )
     if plan.needed_bytes > plan.free_bytes:
@@ -162,9 +151,9 @@ def plan_fetch(
 
 def _list(
     storage: Storage, release: Release, tables: Iterable[str], pixels: tuple[int, int] | None
-) -> tuple[dict[str, str], list[ArchiveFile]]:
+) -> tuple[dict[str, Storage], list[ArchiveFile]]:
     known = tables_of(release)
-    origins: dict[str, str] = {}
+    origins: dict[str, Storage] = {}
     files: list[ArchiveFile] = []
     for table in tables:
         if table not in known:
@@ -172,7 +161,7 @@ def _list(
                 f"there is no table {table!r}", f"Choose from {', '.join(known)}"
             )
         origin, listed = find_table(storage, table, release)
-        origins[known[table].folder] = origin.url
+        origins[known[table].folder] = origin
         files += listed
     if pixels is not None:
         files = [
@@ -187,24 +176,24 @@ def _list(
 
 def _with_sizes(
     files: list[ArchiveFile],
-    origins: Mapping[str, str],
+    origins: Mapping[str, Storage],
     verified: frozenset[str],
     mirror: Mirror,
     n_connections: int,
 ) -> list[ArchiveFile]:
-    """The files with their sizes: those that a listing does not give are asked for, but not of
-    verified files.
+    """The files with their sizes: the server is asked for those that a listing does not give, but
+    not for those of verified files.
     """
-    doors = {folder: open_door(url) for folder, url in origins.items()}
-    never = threading.Event()
 
     def sized(file: ArchiveFile) -> ArchiveFile:
         if file.n_bytes:
             return file
         if file.name in verified:
             return replace(file, n_bytes=mirror.size(file) or 0)
-        door = doors[file.name.split("/")[0]]
-        return replace(file, n_bytes=patiently(lambda: door.size(file.name), never))
+        try:
+            return replace(file, n_bytes=origins[file.name.split("/")[0]].size(file.name) or 0)
+        except InvalidInputError:  # the server does not answer such questions
+            return file
 
     threads = ThreadPoolExecutor(n_connections)
     try:
