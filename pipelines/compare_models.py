@@ -23,11 +23,10 @@ import numpy as np
 
 import xpscale as xps
 from xpscale.demo import library as apogee
-from xpscale.evaluate.held_out import split_spectra
 from xpscale.evaluate.labels import alpha_mcc, principal_components
 from xpscale.evaluate.latents import ALIVE_NATS
 from xpscale.evaluate.reconstruction import evidence, predict
-from xpscale.evaluate.report import (
+from xpscale.evaluate.scores import (
     Scores,
     as_records,
     by_colour,
@@ -40,6 +39,7 @@ from xpscale.evaluate.variants import register_variants
 from xpscale.model.scaling import normalized
 from xpscale.plots.models import calibration_by, held_out_curves, kl_per_latent
 from xpscale.plots.style import save
+from xpscale.sampling.held_out import split_spectra
 from xpscale.testing.universe import Universe
 from xpscale.training.settings import TrainingSettings
 

@@ -31,10 +31,11 @@ from xpscale.runtime.attempt import peak_memory
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sampling.cells import Cells, ColourMagnitudeCells, SkyCells
 from xpscale.sampling.draw import draw_from_sketch
+from xpscale.sampling.hashing import uniform_hash
+from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.rules import RULES
 from xpscale.sampling.sketch import KEPT
 from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
-from xpscale.sampling.split import HeldOutSplit, uniform_hash
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.testing.starlight import BANDS
 from xpscale.testing.universe import Universe

@@ -9,9 +9,10 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells, colour_and_magnitude
 from xpscale.sampling.draw import draw_from_sketch, draw_sample
+from xpscale.sampling.hashing import uniform_hash
+from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.sample import METADATA, load_sample, save_sample
 from xpscale.sampling.sketch_pass import sketch_store
-from xpscale.sampling.split import HeldOutSplit, uniform_hash
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
 from xpscale.types import SpectraBatch

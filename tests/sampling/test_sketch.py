@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpscale.errors import InvalidInputError
+from xpscale.sampling.hashing import hash_64
 from xpscale.sampling.rules import allot, quantile_count, rounded
 from xpscale.sampling.sketch import KEPT, SketchBuilder, water_level
-from xpscale.sampling.split import hash_64
 
 counts_of_cells = st.lists(st.integers(0, 60), min_size=1, max_size=30).filter(any).map(np.array)
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import xpscale.demo.stars as real
 from xpscale.catalog.check import check as check_catalog
 from xpscale.demo.figures import draw_figures
-from xpscale.demo.probe import probe_labels
+from xpscale.demo.neighbours import score_neighbours
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import format_bytes
 from xpscale.inference.infer import InferenceResult, infer
@@ -114,7 +114,7 @@ def run_demo(out: str) -> None:
         _query(catalog, folder, story)
     with story.stage("labels and figures", 30):
         labels = pq.read_table(folder / "labels.parquet")
-        story.say(fill(str(probe_labels(catalog.select().to_table(), labels)), 100))
+        story.say(fill(str(score_neighbours(catalog.select().to_table(), labels)), 100))
         figures = draw_figures(catalog, store, labels, folder)
     _finish(folder, catalog, figures, story, result)
 

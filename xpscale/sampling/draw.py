@@ -17,10 +17,11 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.sampling.cells import ColourMagnitudeCells
+from xpscale.sampling.hashing import uniform_hash
+from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.rules import allot, quantile_count, require_known, rounded
 from xpscale.sampling.sample import Sample, SamplePlan
 from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
-from xpscale.sampling.split import HeldOutSplit, uniform_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

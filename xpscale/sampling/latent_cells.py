@@ -22,7 +22,7 @@ from xpscale.catalog.layout import part_key
 from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
 from xpscale.release import require_same_release
-from xpscale.sampling.split import hash_64
+from xpscale.sampling.hashing import hash_64
 from xpscale.storage import Storage
 from xpscale.types import SpectraBatch
 

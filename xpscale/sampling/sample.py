@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.errors import InvalidInputError
-from xpscale.sampling.split import HeldOutSplit
+from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:

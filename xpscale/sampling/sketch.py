@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.sampling.split import hash_64
+from xpscale.sampling.hashing import hash_64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

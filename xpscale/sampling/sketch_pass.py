@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from xpscale.runtime.events import Callback
     from xpscale.sampling.cells import Cells
+    from xpscale.sampling.held_out import HeldOutSplit
     from xpscale.sampling.sketch import Sketch
-    from xpscale.sampling.split import HeldOutSplit
     from xpscale.types import Executor, Partition, SpectraReader
 
 __all__ = ["OVERSAMPLING", "PartitionRange", "SketchPartitions", "sketch_store"]

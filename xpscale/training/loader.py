@@ -20,7 +20,7 @@ import torch
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling, errors_usable, normalized, rejected_rows
-from xpscale.sampling.split import uniform_hash
+from xpscale.sampling.hashing import uniform_hash
 from xpscale.training.batches import Order, Rows, TrainingRows, standardized
 from xpscale.training.stream import StreamedRows, design_effect, read_ahead
 

@@ -14,7 +14,7 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.scatter_vae import Architecture
-from xpscale.sampling.split import HeldOutSplit
+from xpscale.sampling.held_out import HeldOutSplit
 
 __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
 

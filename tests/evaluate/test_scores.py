@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from xpscale.bands import Bands
-from xpscale.evaluate.report import score
+from xpscale.evaluate.scores import score
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity

@@ -1,8 +1,8 @@
 """The stars that are never trained on: those of whole HEALPix pixels, chosen by a hash.
 
 Splitting by pixel keeps neighbours on the sky, which share extinction and scanning history, on the
-same side.  The choice depends on the pixel and a seed alone, so it is the same for every sample, model
-and order of reading.
+same side.  The choice depends on the pixel and a seed alone: it is the same for every sample, every
+model and every order of reading.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from xpscale.errors import InvalidInputError
+from xpscale.model.scaling import trainable_rows
+from xpscale.sampling.hashing import uniform_hash
 from xpscale.sky import INDEX_ORDER, healpix_29
+from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.types import SpectraReader
 
-__all__ = ["HeldOutSplit", "hash_64", "uniform_hash"]
+__all__ = ["HeldOutSplit", "split_spectra"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +71,20 @@ class HeldOutSplit:
         return uniform_hash(pixels, self.seed) < self.fraction
 
 
-def uniform_hash(keys: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """Reproducible random numbers in (0, 1), with shape (N,).
+def split_spectra(reader: SpectraReader, split: HeldOutSplit) -> tuple[SpectraBatch, SpectraBatch]:
+    """Usable spectra of a store outside the held-out pixels, and inside; all in memory.
 
     Parameters
     ----------
-    keys
-        What each number depends on, with shape (N,).
-    seed
-        Another seed makes other numbers.
+    reader
+        The store.
+    split
+        Which pixels are held out.
     """
-    return ((hash_64(keys, seed) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
-
-
-def hash_64(keys: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """Reproducible random 64-bit numbers, with shape (N,); with one seed, different keys have
-    different numbers.
-
-    The finalizer of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195), applied to
-    the seed, then to seed and key.
-
-    Parameters
-    ----------
-    keys
-        What each number depends on, with shape (N,).
-    seed
-        Another seed makes other numbers.
-    """
-    with np.errstate(over="ignore"):
-        start = _mix(np.array([seed], np.int64).astype(np.uint64) + GOLDEN_GAMMA)
-        return _mix(keys.astype(np.uint64) * GOLDEN_GAMMA + start)
-
-
-GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    training, held_out = [], []
+    for partition in reader.partitions:
+        batch = reader.read(partition)
+        usable, out = trainable_rows(batch), split.held_out(batch)
+        training.append(batch.take(usable & ~out))
+        held_out.append(batch.take(usable & out))
+    return SpectraBatch.concatenate(training), SpectraBatch.concatenate(held_out)

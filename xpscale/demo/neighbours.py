@@ -1,4 +1,4 @@
-"""Do the latents know what stars are?  Labels the model never saw, guessed from the nearest
+"""Whether latents tell what stars are: labels that the model never saw, guessed from the nearest
 neighbours in latent space.
 """
 
@@ -12,16 +12,15 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Probe", "probe_labels"]
+__all__ = ["NeighbourScores", "score_neighbours"]
 
 N_NEIGHBOURS = 15
-DWARF_LOGG = (
-    3.8  # dex; the giant branch lies below, the main sequence above, subgiants on either side
-)
+DWARF_LOGG = 3.8
+"""In dex: the giant branch lies below, the main sequence above, subgiants on either side."""
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class NeighbourScores:
     """How well labels follow from latents.
 
     Parameters
@@ -50,7 +49,7 @@ class Probe:
         )
 
 
-def probe_labels(table: pa.Table, labels: pa.Table) -> Probe:
+def score_neighbours(table: pa.Table, labels: pa.Table) -> NeighbourScores:
     """Guess Teff and logg of a fifth of the stars from the labels of their neighbours among the
     others.
 
@@ -82,7 +81,7 @@ def probe_labels(table: pa.Table, labels: pa.Table) -> Probe:
     is_dwarf = logg > DWARF_LOGG
     guess = is_dwarf[~judged][neighbours].mean(1) > 0.5
     share = float(is_dwarf[judged].mean())
-    return Probe(
+    return NeighbourScores(
         int(judged.sum()),
         float(spearmanr(np.median(teff[~judged][neighbours], axis=1), teff[judged]).statistic),
         float((guess == is_dwarf[judged]).mean()),
