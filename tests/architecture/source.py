@@ -229,6 +229,16 @@ def all_assumed_widths() -> list[str]:
     return [line for path in paths for line in assumed_widths(path)]
 
 
+def private_reads() -> list[str]:
+    """Where tests on a GPU, which run seldom, read attributes that may change without notice."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*on_gpu.py")):
+        reads = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)]
+        names = {node.attr for node in reads if re.match("_[a-z]", node.attr)}
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(names)]
+    return found
+
+
 SHIPPED = ("xpscale", "pipelines")
 NAMED_AFTER_OTHERS = ("cli", "plots", "testing")
 """Rooms whose files carry the name of what they command, draw or imitate."""
@@ -249,6 +259,7 @@ RULES = {
     "undocumented parameters": undocumented_parameters,
     "assumed widths": all_assumed_widths,
     "one name for different things": shared_names,
+    "private attributes in GPU tests": private_reads,
 }
 
 

@@ -100,3 +100,49 @@ def test_examples_in_docstrings_hold():
             runner.run(example)
     assert runner.tries > 0
     assert runner.failures == 0, "printed above"
+
+
+BAD = '''
+def documented(a, b):
+    """Do.
+
+    Parameters
+    ----------
+    a
+        One.
+    """
+    n_bp = n_coefficients // 2
+    return 55, n * (n - 1) // 2
+
+
+def long(a):
+    """Do not count me
+    or me."""
+'''
+
+
+def test_the_rules_find_what_they_name(tmp_path, monkeypatch):
+    for name, text in (
+        ("archive/parts.py", BAD + "    pass\n" * 39),
+        ("store/parts.py", BAD + "    pass\n" * 300),
+    ):
+        path = tmp_path / "xpscale" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    gpu_test = tmp_path / "tests/inference/test_on_gpu.py"
+    gpu_test.parent.mkdir(parents=True)
+    gpu_test.write_text("trainer._records, trainer.__class__")
+    monkeypatch.setattr(source, "ROOT", tmp_path)
+    archive, store = "xpscale/archive/parts.py", "xpscale/store/parts.py"
+    assert {rule: find() for rule, find in source.RULES.items()} == {
+        "files over 300 lines": [f"{store}: long: {len(BAD.splitlines()) + 300} lines"],
+        "functions over 40 lines": [f"{store}: long: 301 lines"],
+        "undocumented parameters": [f"{path}: documented: b" for path in (archive, store)],
+        "assumed widths": [
+            line
+            for path in (archive, store)
+            for line in (f"{path}: n_coefficients // 2: line 10", f"{path}: 55: line 11")
+        ],
+        "one name for different things": ["parts: archive, store"],
+        "private attributes in GPU tests": ["tests/inference/test_on_gpu.py: _records"],
+    }
