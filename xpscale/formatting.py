@@ -1,8 +1,8 @@
-"""Numbers of bytes and seconds as text for people."""
+"""Numbers and errors as people read them."""
 
 from __future__ import annotations
 
-__all__ = ["format_bytes", "format_duration"]
+__all__ = ["first_line", "format_bytes", "format_duration"]
 
 
 def format_bytes(n_bytes: float) -> str:
@@ -27,3 +27,12 @@ def format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def first_line(error: Exception) -> str:
+    r"""The first line of what an error says; its type, if it says nothing.
+
+    >>> first_line(ValueError("no such row\nat line 7")), first_line(ValueError())
+    ('no such row', 'ValueError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

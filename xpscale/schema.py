@@ -249,8 +249,19 @@ def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
 
 
 def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
-    """The table's columns of ``target``, in its order and types; refuses missing columns and
-    nulls.
+    """The table's columns of ``target``, in its order and types.
+
+    Parameters
+    ----------
+    table
+        The columns of ``target``, and perhaps others.
+    target
+        From `xpscale.catalog.votable.product_schema`.
+
+    Raises
+    ------
+    InvalidInputError
+        A column is missing or has nulls.
     """
     missing = [name for name in target.names if name not in table.column_names]
     if missing:

@@ -103,7 +103,20 @@ class Pixel:
 
 
 def source_id_pixel(source_id: NDArray[np.int64], order: int) -> NDArray[np.int64]:
-    """Pixel numbers that ``source_id`` carries, with shape (N,), at an order up to 12."""
+    """Pixel numbers that identifiers carry, with shape (N,).
+
+    Parameters
+    ----------
+    source_id
+        Gaia identifiers, int64, with shape (N,).
+    order
+        HEALPix order, 0 to 12.
+
+    Raises
+    ------
+    InvalidInputError
+        The order is another one.
+    """
     if not 0 <= order <= MAX_ORDER:
         raise InvalidInputError(f"source_id carries HEALPix orders 0 to {MAX_ORDER}, not {order}")
     return source_id >> (SOURCE_ID_SHIFT + 2 * (MAX_ORDER - order))
@@ -127,7 +140,17 @@ def healpix_29(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.
 
 
 def cone_pixels(ra: float, dec: float, radius_deg: float, order: int) -> set[int]:
-    """Numbers of the pixels of one order that a cone may touch (a superset: never one too few)."""
+    """Numbers of the pixels of one order that a cone may touch (a superset: never one too few).
+
+    Parameters
+    ----------
+    ra, dec
+        Centre of the cone, ICRS, in degrees.
+    radius_deg
+        Its radius in degrees.
+    order
+        HEALPix order, 0 to 29.
+    """
     from astropy.coordinates import Latitude, Longitude
     from cdshealpix.nested import cone_search
 
@@ -152,7 +175,17 @@ def _descendants(cells: Iterable[tuple[int, int]], order: int) -> set[int]:
 def separation_deg(
     ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
 ) -> NDArray[np.float64]:
-    """Great-circle distance in degrees of positions (N,) from one point (haversine formula)."""
+    """Great-circle distance in degrees of positions from one point, with shape (N,).
+
+    The haversine formula (Sinnott 1984, Sky & Telescope 68, 159).
+
+    Parameters
+    ----------
+    ra, dec
+        The positions, in degrees, with shape (N,).
+    ra0, dec0
+        The point, in degrees.
+    """
     a, d = np.radians(ra), np.radians(dec)
     a0, d0 = np.radians(ra0), np.radians(dec0)
     h = np.sin((d - d0) / 2) ** 2 + np.cos(d) * np.cos(d0) * np.sin((a - a0) / 2) ** 2

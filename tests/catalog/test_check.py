@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from random_catalog import LAYOUT, PIXELS, ROWS, fill, identity, random_table
 
-from xpscale.catalog.check import check, info
+from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
+from xpscale.catalog.info import catalog_info
 from xpscale.catalog.layout import COLLECTION, RUN, part_key
 from xpscale.catalog.sink import encode
 from xpscale.catalog.votable import product_schema
@@ -154,7 +155,7 @@ def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
 
 
 def test_info(published: Storage, tmp_path):
-    found = info(published)
+    found = catalog_info(published)
     assert (found.n_rows, found.n_in, found.n_rejected) == (
         len(PIXELS) * ROWS,
         len(PIXELS) * ROWS + 1,
@@ -165,4 +166,4 @@ def test_info(published: Storage, tmp_path):
     assert sum(found.n_bytes.values()) == check(published, deep=False).n_bytes
     assert json.loads(found.to_json())["message"] == "to be damaged"
     with pytest.raises(NotFoundError, match="not an xpscale catalogue"):
-        info(Storage(str(tmp_path / "nowhere")))
+        catalog_info(Storage(str(tmp_path / "nowhere")))

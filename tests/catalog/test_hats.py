@@ -12,8 +12,9 @@ from hats.io.validation import is_valid_catalog, is_valid_collection
 from random_catalog import PIXELS, ROWS, C, L, fill, identity, random_table
 
 from xpscale.catalog import hats
-from xpscale.catalog.check import check, info
+from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
+from xpscale.catalog.info import catalog_info
 from xpscale.catalog.votable import CONTENT_KEY
 from xpscale.release import DR3
 from xpscale.schema import TableLayout
@@ -69,7 +70,7 @@ def test_properties_and_titles_say_release_and_bands(storage: Storage, release, 
     for path in storage.list(""):
         if path.endswith((".properties", "_common_metadata")):
             assert b"DR3" not in storage.read(path)
-    assert info(storage).release == release
+    assert catalog_info(storage).release == release
 
 
 def test_the_skymap_counts_every_source(published: Storage):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from random_catalog import PIXELS, identity, random_table
 
-from xpscale.catalog import hats
+from xpscale.catalog import hats, hats_properties
 from xpscale.catalog.check import check
 from xpscale.catalog.clean import MINIMUM_AGE_S, clean
 from xpscale.catalog.commit import build_manifest, commit
@@ -102,9 +102,9 @@ def accesses_of_actors_wait():
 
     for name, original in originals.items():
         setattr(Storage, name, waiting(original))
-    hats.SKYMAP_ORDER = 1
+    hats.SKYMAP_ORDER = hats_properties.SKYMAP_ORDER = 1
     yield
-    hats.SKYMAP_ORDER = order
+    hats.SKYMAP_ORDER = hats_properties.SKYMAP_ORDER = order
     for name, original in originals.items():
         setattr(Storage, name, original)
 

@@ -1,11 +1,10 @@
-"""Is the catalogue what its manifest says, and what is in it?"""
+"""Is the catalogue what its manifest says?"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -21,6 +20,7 @@ from xpscale.catalog.layout import product_of
 from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
+from xpscale.formatting import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
     from xpscale.types import Part
 
-__all__ = ["CatalogInfo", "CheckReport", "check", "info"]
+__all__ = ["CheckReport", "check"]
 
 IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
 """Columns all products share, row by row."""
@@ -38,11 +38,23 @@ IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` looked at and what it found; each problem names its object.
+    """What `check` looked at and what it found.
 
-    ``strays`` are objects that nobody needs and no reader sees: no problem, and
-    `xpscale.catalog.clean` removes them. ``quarantined`` are the tasks that this version was
-    published without.
+    Parameters
+    ----------
+    catalog, snapshot
+        Which version.
+    deep
+        Whether every byte was read.
+    n_parts, n_rows, n_bytes
+        What the manifest names.
+    problems
+        What is wrong; each names its object.
+    strays
+        Objects that nobody needs and no reader sees: no problem, and `xpscale.catalog.clean`
+        removes them.
+    quarantined
+        The tasks that this version was published without.
     """
 
     catalog: str
@@ -65,75 +77,10 @@ class CheckReport:
         return json.dumps({"ok": self.ok, **asdict(self)}, indent=1)
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogInfo:
-    """The current version in numbers: rows, parts by HEALPix order, bytes by product, area in
-    square degrees.
-    """
-
-    catalog: str
-    snapshot: int
-    created: str
-    message: str
-    model_id: str
-    input_digest: str
-    software: str
-    release: str
-    n_bp: int
-    n_rp: int
-    n_latents: int
-    n_coefficients: int
-    n_rows: int
-    n_in: int
-    n_rejected: Mapping[str, int]
-    quarantined: tuple[Quarantined, ...]
-    n_partitions: int
-    partitions_by_order: Mapping[int, int]
-    n_bytes: Mapping[str, int]
-    area_sq_deg: float
-
-    def to_json(self) -> str:
-        """The same as JSON."""
-        return json.dumps(asdict(self), indent=1)
-
-
-def info(storage: Storage) -> CatalogInfo:
-    """The current version of a catalogue in numbers, from its manifest alone."""
-    snapshot = current(storage)
-    manifest = read_manifest(storage, snapshot)
-    identity = manifest.identity
-    pixels = [part.pixel for part in manifest.of(identity.products[0])]
-    return CatalogInfo(
-        catalog=str(storage),
-        snapshot=snapshot.number,
-        created=snapshot.created,
-        message=snapshot.message,
-        model_id=identity.model_id,
-        input_digest=identity.input_digest,
-        software=identity.software,
-        release=identity.release,
-        n_bp=identity.n_bp,
-        n_rp=identity.n_rp,
-        n_latents=identity.n_latents,
-        n_coefficients=identity.n_coefficients,
-        n_rows=manifest.n_out,
-        n_in=manifest.n_in,
-        n_rejected=manifest.n_rejected,
-        quarantined=manifest.quarantined,
-        n_partitions=len(pixels),
-        partitions_by_order=dict(sorted(Counter(pixel.order for pixel in pixels).items())),
-        n_bytes={
-            product: sum(part.n_bytes for part in manifest.of(product))
-            for product in identity.products
-        },
-        area_sq_deg=round(sum(pixel.area_sq_deg for pixel in pixels), 3),
-    )
-
-
 def check(storage: Storage, deep: bool = True) -> CheckReport:
     """Compare the current version with its manifest.
 
-    Always: every part is there, with its size, rows and schema; nothing else lies beside the parts;
+    Always: every part is there, with its size, rows and schema; nothing else lies among the parts;
     products share pixels, none overlaps another; the HATS metadata describe this manifest and pass
     hats' strict validation.
 
@@ -154,32 +101,20 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     """
     snapshot = current(storage)
     manifest = read_manifest(storage, snapshot)
+    products = manifest.identity.products
     by_pixel: dict[Pixel, list[Part]] = {}
     for part in manifest.parts:
         by_pixel.setdefault(part.pixel, []).append(part)
-    there = {
-        key: size
-        for product in manifest.identity.products
-        for key, size in storage.list(product).items()
-    }
+    sizes = {key: n for product in products for key, n in storage.list(product).items()}
+    strays = find_strays(storage)
     problems = [
         *_identity_problems(storage, manifest),
-        *_pixel_problems(by_pixel, manifest.identity.products),
+        *_pixel_problems(by_pixel, products),
+        *_listing_problems(manifest.parts, sizes),
+        *_content_problems(storage, manifest, by_pixel.values(), sizes, deep=deep),
+        *_hats_problems(storage, manifest),
+        *(str(stray) for stray in strays if stray.is_visible),
     ]
-    problems += _listing_problems(manifest.parts, there)
-    sound = {
-        pixel: [p for p in parts if there.get(p.key) == p.n_bytes]
-        for pixel, parts in by_pixel.items()
-    }
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if deep else 16) as threads:
-        look = _deep_problems if deep else _shallow_problems
-        for found in threads.map(
-            lambda parts: list(look(storage, manifest, parts)), sound.values()
-        ):
-            problems += found
-    problems += _hats_problems(storage, manifest)
-    strays = find_strays(storage)
-    problems += [str(stray) for stray in strays if stray.is_visible]
     return CheckReport(
         str(storage),
         snapshot.number,
@@ -214,13 +149,28 @@ def _pixel_problems(
             yield f"{left} and {right} overlap"
 
 
-def _listing_problems(parts: Iterable[Part], there: Mapping[str, int]) -> Iterator[str]:
-    listed = {part.key: part for part in parts}
-    for key, part in listed.items():
-        if key not in there:
-            yield f"{key} is missing"
-        elif there[key] != part.n_bytes:
-            yield f"{key} has {there[key]} bytes, the manifest says {part.n_bytes}"
+def _listing_problems(parts: Iterable[Part], sizes: Mapping[str, int]) -> Iterator[str]:
+    for part in parts:
+        if part.key not in sizes:
+            yield f"{part.key} is missing"
+        elif sizes[part.key] != part.n_bytes:
+            yield f"{part.key} has {sizes[part.key]} bytes, the manifest says {part.n_bytes}"
+
+
+def _content_problems(
+    storage: Storage,
+    manifest: Manifest,
+    pixels: Iterable[Iterable[Part]],
+    sizes: Mapping[str, int],
+    *,
+    deep: bool,
+) -> Iterator[str]:
+    """What is wrong inside the parts that have their size, pixel by pixel."""
+    whole = [[part for part in parts if sizes.get(part.key) == part.n_bytes] for parts in pixels]
+    look = _deep_problems if deep else _shallow_problems
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if deep else 16) as threads:
+        for found in threads.map(lambda parts: list(look(storage, manifest, parts)), whole):
+            yield from found
 
 
 def _shallow_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:
@@ -230,7 +180,7 @@ def _shallow_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -
             with pq.ParquetFile(path, filesystem=storage.filesystem) as file:
                 yield from _footer_problems(manifest, part, file)
         except (pa.ArrowException, OSError) as error:
-            yield _unreadable(part, error)
+            yield f"{part.key} cannot be read: {first_line(error)}"
 
 
 def _deep_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:
@@ -244,7 +194,7 @@ def _deep_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> I
                 yield from _footer_problems(manifest, part, file)
                 rows = file.read(columns=list(IDENTITY_COLUMNS))
         except (pa.ArrowException, OSError) as error:
-            yield _unreadable(part, error)
+            yield f"{part.key} cannot be read: {first_line(error)}"
             continue
         yield from _row_problems(part, rows)
         identities[part.key] = rows
@@ -285,21 +235,11 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
     described = hats_manifest(storage, manifest.identity.products)
     if described is None:
-        yield (
-            "the HATS metadata are not those of one version, or damaged: commit again to mend them"
-        )
+        yield "the HATS metadata are damaged, or of several versions: commit again to repair them"
     elif described != manifest.digest:
         yield (
             f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again"
-            " to mend them"
+            " to repair them"
         )
     for problem in hats_problems(storage, manifest.identity.products):
         yield f"HATS: {problem}"
-
-
-def _unreadable(part: Part, error: Exception) -> str:
-    return f"{part.key} cannot be read: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -48,7 +48,7 @@ class Stray:
         What it is, for a person.
     is_visible
         Whether readers of a product's folder see it: they would take its rows for the catalogue's,
-        or stumble over it.
+        or fail on it.
     is_finished
         Whether a finished task wrote it and the next commit publishes it: it is kept.
     """

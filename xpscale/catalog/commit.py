@@ -86,6 +86,15 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
 
     Committing what is current already changes nothing and returns the snapshot that is there.
 
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        From `build_manifest`.
+    message
+        What to say about the version.
+
     Raises
     ------
     IncompleteError
@@ -99,7 +108,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     published = numbers(storage)
     newest = read_snapshot(storage, published[-1]) if published else None
     if newest and newest.manifest_key == key:
-        _mend_hats(storage)
+        _repair_hats(storage)
         return newest
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
@@ -109,9 +118,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         raise ConflictError(
             f"{storage}/{key} is there and is not what its name says", "Delete it and commit again"
         )
-    storage.replace(
-        key, text
-    )  # the same bytes: what an earlier commit left is young again, and 'clean' keeps it
+    storage.replace(key, text)  # the same bytes, but young again, so that 'clean' keeps them
     parent = newest.number if newest else 0
     snapshot = Snapshot(
         parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message
@@ -119,7 +126,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     write_hats(storage, manifest, snapshot)
     is_ours = storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode())
     winner = snapshot if is_ours else read_snapshot(storage, snapshot.number)
-    _mend_hats(storage)
+    _repair_hats(storage)
     if winner.manifest_key == key:
         return winner
     raise ConflictError(
@@ -129,12 +136,11 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     )
 
 
-def _mend_hats(storage: Storage) -> None:
-    """See to it that the HATS files are those of the newest version, whatever other commits have
-    written meanwhile.
+def _repair_hats(storage: Storage) -> None:
+    """Write the HATS files of the newest version, if another commit has written others meanwhile.
 
-    Every commit ends with this look, after its last write; so the commit that ends last has seen
-    them right.
+    Every commit ends with this, after its last write; so the commit that ends last has seen them
+    right.
     """
     from xpscale.catalog.hats import hats_manifest, write_hats
 

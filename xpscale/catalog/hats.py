@@ -1,4 +1,4 @@
-"""What HATS readers need beside the parts: a HATS 1.0 collection that lsdb opens.
+"""What HATS readers need in addition to the parts: a HATS 1.0 collection that lsdb opens.
 
 ::
 
@@ -20,15 +20,11 @@ import logging
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-from hats.catalog.dataset.collection_properties import CollectionProperties
-from hats.catalog.dataset.extension_properties import ExtensionProperties
-from hats.catalog.dataset.table_properties import TableProperties
 from hats.catalog.partition_info import PartitionInfo
 from hats.io import paths
 from hats.io.file_io.file_io import write_parquet_metadata
@@ -36,10 +32,18 @@ from hats.io.skymap import write_skymap
 from hats.io.validation import is_valid_catalog, is_valid_collection
 from hats.pixel_math.healpix_pixel import HealpixPixel
 
+from xpscale.catalog.hats_properties import (
+    MANIFEST_FIELD,
+    SKYMAP_ORDER,
+    collection_properties,
+    extension_properties,
+    table_properties,
+)
 from xpscale.catalog.layout import COLLECTION
-from xpscale.catalog.votable import describe, product_schema
+from xpscale.catalog.votable import product_schema
 from xpscale.errors import NotFoundError, PermanentError
-from xpscale.sky import INDEX_ORDER, Pixel
+from xpscale.formatting import first_line
+from xpscale.sky import INDEX_ORDER
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -47,20 +51,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
-    from xpscale.release import Release
+    from xpscale.catalog.manifest import Manifest, Snapshot
     from xpscale.types import Part
 
-__all__ = ["SKYMAP_ORDER", "hats_manifest", "hats_problems", "write_hats"]
-
-SKYMAP_ORDER = 8
-"""Order of skymap.fits: 786,432 cells of 0.05 square degrees."""
+__all__ = ["hats_manifest", "hats_problems", "write_hats"]
 
 THREADS = 16
 
-SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
-
-MANIFEST_FIELD = "xpscale_manifest"
 FILES_FIELD = "xpscale_files_sha256"
 
 FILES = (
@@ -71,11 +68,18 @@ FILES = (
     "properties",
     "skymap.fits",
 )
-"""Beside the parts of each product."""
+"""The files of each product that are not its parts."""
 
 
 def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None:
     """Write the HATS metadata of one version; it may be written again at any time.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest, snapshot
+        The version.
 
     Raises
     ------
@@ -90,18 +94,10 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
             _write_product(root, storage, manifest, snapshot, product, histogram)
             _send(root, storage, product)
         for product in products[1:]:
-            _extension(name, product, manifest.identity).to_properties_file(root)
+            extension_properties(name, product, manifest.identity).to_properties_file(root)
             _send(root, storage, f"{product}.properties")
-        collection = {
-            "name": name,
-            "hats_primary_table_url": products[0],
-            "all_extensions": (
-                {product: f"{product}.properties" for product in products[1:]} or None
-            ),
-            **_provenance(manifest, snapshot),
-            FILES_FIELD: _files_digest(Storage(folder), products),
-        }
-        CollectionProperties.model_validate(collection).to_properties_file(root)
+        digest = {FILES_FIELD: _files_digest(Storage(folder), products)}
+        collection_properties(name, manifest, snapshot, digest).to_properties_file(root)
         _send(root, storage, COLLECTION)
 
 
@@ -110,6 +106,13 @@ def hats_manifest(storage: Storage, products: tuple[str, ...]) -> str | None:
 
     ``None`` if they are not written wholly, or are a mixture of what two commits wrote at once:
     ``collection.properties``, which each writes last, has the digest of all other files.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    products
+        Its products.
     """
     try:
         text = storage.read(COLLECTION).decode()
@@ -130,17 +133,23 @@ def _files_digest(storage: Storage, products: tuple[str, ...]) -> str:
 
 
 def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:
-    """What hats' own strict validation finds; empty if the collection is valid."""
+    """What hats' own strict validation finds; empty if the collection is valid.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    products
+        Its products.
+    """
     storage.filesystem.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
         try:
             valid = is_valid_collection(storage.upath, strict=True)
             for product in products[1:]:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
-        except (
-            Exception
-        ) as error:  # the validator lets through whatever the damage makes its libraries raise
-            return (*said, f"{type(error).__name__}: {_first_line(error)}")
+        except Exception as error:  # whatever the damage makes hats' libraries raise
+            return (*said, f"{type(error).__name__}: {first_line(error)}")
     return () if valid else tuple(said) or ("not a valid HATS collection",)
 
 
@@ -182,7 +191,7 @@ def _write_product(
     write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
     PartitionInfo(pixels).write_to_file(catalog_path=folder)
     write_skymap(histogram, folder)
-    _properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
+    table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
 
 
 def _open(storage: Storage, key: str) -> pq.ParquetFile:
@@ -201,90 +210,6 @@ def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
     return metadata
 
 
-def _properties(name: str, product: str, manifest: Manifest, snapshot: Snapshot) -> TableProperties:
-    parts, identity = manifest.of(product), manifest.identity
-    fields = {
-        "catalog_name": f"{name}_{product}",
-        "catalog_type": "object",
-        "total_rows": manifest.n_out,
-        "ra_column": "ra",
-        "dec_column": "dec",
-        "default_columns": _default_columns(product, identity),
-        "healpix_column": "_healpix_29",
-        "healpix_order": INDEX_ORDER,
-        "skymap_order": SKYMAP_ORDER,
-        "hats_max_rows": max((part.n_rows for part in parts), default=0),
-        "hats_estsize": sum(part.n_bytes for part in parts) // 1024,
-        "moc_sky_fraction": round(sum(part.pixel.area_sq_deg for part in parts) / SKY_SQ_DEG, 6),
-        "obs_description": describe(product, identity.gaia_release),
-        **_provenance(manifest, snapshot),
-    }
-    return TableProperties.model_validate(fields)
-
-
-def _default_columns(product: str, identity: RunIdentity) -> list[str]:
-    """What a reader loads who names no columns; log variances and fit terms are there for the
-    asking.
-    """
-    names = [column.name for column in identity.columns(product)]
-    hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
-    return [name for name in names if not name.startswith(hidden)]
-
-
-def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
-    identity = manifest.identity
-    return {
-        "hats_version": "v1.0",
-        "hats_release_date": "2025-08-22",  # of that version of HATS
-        "hats_builder": f"{identity.software}, hats v{version('hats')}",
-        "hats_creation_date": snapshot.created,
-        "hats_creator": "xpscale",
-        **_credits(identity.gaia_release),
-        "xpscale_release": identity.release,
-        "xpscale_n_bp": identity.n_bp,
-        "xpscale_n_rp": identity.n_rp,
-        "xpscale_model_id": identity.model_id,
-        "xpscale_input_digest": identity.input_digest,
-        "xpscale_schema_version": identity.schema_version,
-        "xpscale_outputs": " ".join(identity.outputs),
-        "xpscale_precision": identity.precision,
-        "xpscale_snapshot": snapshot.number,
-        MANIFEST_FIELD: manifest.digest,
-    }
-
-
-def _credits(release: Release) -> dict[str, str]:
-    """Whom and what to name where the catalogue is used."""
-    credits = {
-        "obs_ack": release.credit,
-        "obs_copyright": f"Derived from {release}; credit ESA/Gaia/DPAC",
-        "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
-        "bib_reference": "; ".join(("Laroche & Speagle 2025", *release.citation)),
-        "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
-        "prov_progenitor": f"{release} {release.archive.spectra_folder}",
-    }
-    if release.reference_epoch is not None:
-        credits["hats_coordinate_epoch"] = f"J{release.reference_epoch}"
-    return credits
-
-
-def _extension(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:
-    shared = {column.name for column in identity.columns("latents")}
-    own = [column.name for column in identity.columns(product)]
-    fields = {
-        "name": product,
-        "primary_catalog": name,
-        "primary_column": "source_id",
-        "join_catalog": product,
-        "join_column": "source_id",
-        "extension_columns": [column for column in own if column not in shared],
-        "extension_join_style": "inner",
-        "shares_primary_coordinates": True,
-        "extension_product_type": "spectrum",
-    }
-    return ExtensionProperties.model_validate(fields)
-
-
 def _send(root: Path, storage: Storage, below: str) -> None:
     """Send a file, or all of a folder, each object whole; what readers look at first goes last."""
     source = root / below
@@ -295,7 +220,7 @@ def _send(root: Path, storage: Storage, below: str) -> None:
 
 @contextmanager
 def _warnings_of_root_logger() -> Iterator[list[str]]:
-    """The hats validator says what wrong through the root logger only."""
+    """The hats validator says what is wrong through the root logger only."""
     said: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -306,7 +231,3 @@ def _warnings_of_root_logger() -> Iterator[list[str]]:
         yield said
     finally:
         root.handlers[:] = others
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

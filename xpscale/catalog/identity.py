@@ -1,6 +1,4 @@
-"""Whose catalogue is this?  The first object of a run says what it is made of; a different run is
-kept out.
-"""
+"""The first object of a run says what the catalogue is made of; a different run is refused."""
 
 from __future__ import annotations
 
@@ -20,6 +18,13 @@ __all__ = ["claim", "read_identity"]
 
 def claim(storage: Storage, identity: RunIdentity) -> bool:
     """Take a place for one run by writing its identity, before anything else is written there.
+
+    Parameters
+    ----------
+    storage
+        The place.
+    identity
+        What the run is made of.
 
     Returns
     -------

@@ -52,7 +52,15 @@ DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand
 
 
 def part_key(product: str, pixel: Pixel) -> str:
-    """``latents/dataset/Norder=5/Dir=10000/Npix=12345.parquet``."""
+    """``latents/dataset/Norder=5/Dir=10000/Npix=12345.parquet``.
+
+    Parameters
+    ----------
+    product
+        ``"latents"`` or ``"spectra"``.
+    pixel
+        The pixel of the part's rows.
+    """
     directory = pixel.number // DIRECTORY_SIZE * DIRECTORY_SIZE
     return f"{product}/dataset/Norder={pixel.order}/Dir={directory}/Npix={pixel.number}.parquet"
 

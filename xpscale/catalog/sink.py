@@ -40,6 +40,7 @@ import pyarrow.parquet as pq
 from xpscale.catalog.layout import part_key
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.formatting import first_line
 from xpscale.schema import TableLayout, conform
 from xpscale.types import Part, Pixel
 
@@ -73,7 +74,15 @@ class ParquetSink:
     layout: TableLayout
 
     def put(self, pixel: Pixel, table: pa.Table) -> tuple[Part, ...]:
-        """Write the rows of one pixel, a part a product; see `open` and `PixelParts`."""
+        """Write the rows of one pixel, a part a product; see `PixelParts`.
+
+        Parameters
+        ----------
+        pixel
+            The pixel that holds all rows.
+        table
+            The columns of all outputs, sorted by ``_healpix_29``.
+        """
         parts = self.open(pixel)
         parts.append(table)
         return parts.finish()
@@ -156,7 +165,7 @@ class PixelParts:
             winner = pq.read_table(pa.BufferReader(data), columns=["source_id"])
             schema = pq.read_schema(pa.BufferReader(data))
         except (pa.ArrowException, OSError) as error:
-            problem = f"which cannot be read ({_first_line(error)})"
+            problem = f"which cannot be read ({first_line(error)})"
         else:
             if schema.equals(expected) and winner.column(0).equals(source_id.column(0)):
                 return
@@ -171,7 +180,7 @@ class PixelParts:
 
 
 class _File:
-    """The bytes of one part in the making."""
+    """The bytes of one part, while rows are added to it."""
 
     def __init__(self, product: str, schema: pa.Schema) -> None:
         self.schema = schema
@@ -192,7 +201,15 @@ class _File:
 
 
 def encode(table: pa.Table, product: str) -> bytes:
-    """The bytes of one part: the same for equal tables, however they are chunked or sliced."""
+    """The bytes of one part: the same for equal tables, however they are chunked or sliced.
+
+    Parameters
+    ----------
+    table
+        Its rows and columns.
+    product
+        ``"latents"`` or ``"spectra"``.
+    """
     file = _File(product, table.schema)
     file.write(table)
     return file.finish()
@@ -234,7 +251,3 @@ def _check_positions(pixel: Pixel, table: pa.Table, after: int) -> int:
             f"the table for {pixel} is not sorted by _healpix_29: row {falls[0]} comes too late"
         )
     return int(index[-1])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -41,7 +41,20 @@ def current(storage: Storage) -> Snapshot:
 
 
 def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
-    """What a version consists of; its text must have the sha256 in its name."""
+    """What a version consists of.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    snapshot
+        The version.
+
+    Raises
+    ------
+    PermanentError
+        The manifest does not have the sha256 in its name.
+    """
     text = storage.read(snapshot.manifest_key)
     found, expected = hashlib.sha256(text).hexdigest(), PurePosixPath(snapshot.manifest_key).stem
     if found != expected:
@@ -63,5 +76,18 @@ def numbers(storage: Storage) -> list[int]:
 
 
 def read_snapshot(storage: Storage, number: int) -> Snapshot:
-    """The version with a number."""
+    """The version with a number.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    number
+        1, 2, 3, ...
+
+    Raises
+    ------
+    NotFoundError
+        There is no such version.
+    """
     return Snapshot.from_json(storage.read(snapshot_key(number)))

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def info(catalog: Catalog, json: Json = False) -> None:
     """The current version in numbers."""
     from xpscale.bands import Bands
-    from xpscale.catalog.check import info as catalog_info
+    from xpscale.catalog.info import catalog_info
     from xpscale.storage import Storage
 
     found = catalog_info(Storage(catalog))

@@ -29,7 +29,15 @@ class Catalog(CatalogVersion):
         return Selection(self)
 
     def cone(self, ra: float, dec: float, radius_deg: float) -> Selection:
-        """Sources within ``radius_deg`` of a point; see `Selection.cone`."""
+        """Sources within a distance of a point; see `Selection.cone`.
+
+        Parameters
+        ----------
+        ra, dec
+            The point, ICRS, in degrees.
+        radius_deg
+            The largest distance, in degrees.
+        """
         return self.select().cone(ra, dec, radius_deg)
 
     def at(self, source_ids: int | Iterable[int]) -> Selection:

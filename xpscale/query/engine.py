@@ -96,7 +96,15 @@ def scan(
 
 
 def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:
-    """A table expression with some columns and no rows; see `scan`."""
+    """A table expression with some columns and no rows.
+
+    Parameters
+    ----------
+    known
+        The columns.
+    filename
+        Add the column ``filename``.
+    """
     nulls = [f'NULL::{_duckdb_type(column)} AS "{column.name}"' for column in known]
     return f"(SELECT {', '.join(nulls + ['NULL::VARCHAR AS filename'] * filename)} WHERE false)"
 

@@ -43,9 +43,8 @@ class Cone:
         ):
             value = getattr(self, name)
             if not low <= value <= high or (name == "radius_deg" and value == 0):
-                bounds = (
-                    f"{'more than' if name == 'radius_deg' else 'from'} {low:g} to {high:g} degrees"
-                )
+                start = "more than" if name == "radius_deg" else "from"
+                bounds = f"{start} {low:g} to {high:g} degrees"
                 raise InvalidInputError(
                     f"{name} is {value:g}, outside the allowed range",
                     f"Give {name} in degrees, {bounds}",
@@ -53,10 +52,8 @@ class Cone:
 
     def index_ranges(self) -> list[tuple[int, int]]:
         """Half-open ranges of ``_healpix_29`` that hold the cone: a few, and never one too few."""
-        order = (
-            math.ceil(math.log2(PIXEL_SIZE_DEG / self.radius_deg)) + 1
-        )  # pixels half the radius wide
-        order = min(max(order, 0), MAX_ORDER)
+        half_as_wide = math.ceil(math.log2(PIXEL_SIZE_DEG / self.radius_deg)) + 1
+        order = min(max(half_as_wide, 0), MAX_ORDER)
         ranges: list[tuple[int, int]] = []
         for number in sorted(cone_pixels(self.ra, self.dec, self.radius_deg, order)):
             start, stop = Pixel(order, number).index_range
@@ -83,7 +80,15 @@ class Cone:
 
 
 def within(parts: Sequence[Part], ranges: Sequence[tuple[int, int]]) -> tuple[Part, ...]:
-    """The parts whose pixel overlaps any of some ``_healpix_29`` ranges."""
+    """The parts whose pixel overlaps any of some ``_healpix_29`` ranges.
+
+    Parameters
+    ----------
+    parts
+        Parts of a product.
+    ranges
+        First and end of each range, half-open.
+    """
 
     def overlaps(part: Part) -> bool:
         first, last = part.pixel.index_range

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.query.version import CatalogVersion
-    from xpscale.schema import Column
+    from xpscale.sky import Pixel
     from xpscale.types import Part
 
 __all__ = ["Selection"]
@@ -101,7 +101,7 @@ class Selection:
 
         what = f"in the condition {condition!r}"
         remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"'
-        nothing = no_rows(self._known.values())
+        nothing = no_rows(self.catalog.known_columns.values())
         with connected(self.catalog, (), what, remedy) as connection:
             parsed = str(duckdb.SQLExpression(condition))  # one expression; comments are gone
             connection.sql(f"SELECT 1 FROM {nothing} WHERE {parsed}").fetchall()
@@ -124,7 +124,9 @@ class Selection:
     @property
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns that `to_table` returns."""
-        return self.names or tuple(name for name in self._known if name not in ARRAYS)
+        return self.names or tuple(
+            name for name in self.catalog.known_columns if name not in ARRAYS
+        )
 
     @property
     def schema(self) -> pa.Schema:
@@ -134,14 +136,15 @@ class Selection:
         import pyarrow as pa
 
         origin = {f"{PREFIX}{name}": word for name, word in self.catalog.origin.items()}
-        return pa.schema([self._known[name].field for name in self.column_names], origin)
+        return pa.schema(
+            [self.catalog.known_columns[name].field for name in self.column_names], origin
+        )
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The latents parts that can hold rows of the selection, sorted by position."""
-        parts = (
-            self.catalog.manifest.of("latents") if self.source_ids is None else self._location.parts
-        )
+        is_any = self.source_ids is None
+        parts = self.catalog.manifest.of("latents") if is_any else self._location.parts
         for ranges in self._ranges:
             parts = within(parts, ranges)
         return parts
@@ -156,11 +159,8 @@ class Selection:
     def count(self) -> int:
         """Number of rows."""
         if not self.cones and not self.conditions:
-            return (
-                self.catalog.n_rows
-                if self.source_ids is None
-                else len(self.source_ids) - len(self.missing)
-            )
+            ids = self.source_ids
+            return self.catalog.n_rows if ids is None else len(ids) - len(self.missing)
         with self._run("count(*)") as rows:
             return int(rows.fetchall()[0][0])
 
@@ -237,12 +237,8 @@ class Selection:
     # -- running
 
     @property
-    def _known(self) -> dict[str, Column]:
-        return self.catalog.known_columns
-
-    @property
     def _arrays(self) -> tuple[str, ...]:
-        return tuple(name for name in ARRAYS if name in self._known)
+        return tuple(name for name in ARRAYS if name in self.catalog.known_columns)
 
     @cached_property
     def _location(self) -> Location:
@@ -255,13 +251,13 @@ class Selection:
 
     def _check(self, names: Iterable[str]) -> None:
         for name in names:
-            if name in ARRAYS and name not in self._known:
+            if name in ARRAYS and name not in self.catalog.known_columns:
                 raise InvalidInputError(
                     f"{self.catalog.storage.url} was made without {name!r}",
                     "Decode them from the latents with xpscale.reconstruct(selection)",
                 )
-            if name not in self._known:
-                raise unknown_column(name, self._known)
+            if name not in self.catalog.known_columns:
+                raise unknown_column(name, self.catalog.known_columns)
 
     @contextlib.contextmanager
     def _run(self, expressions: str, tail: str = "", *, ordered: bool = False) -> Iterator[Any]:
@@ -272,9 +268,9 @@ class Selection:
         tables, opened = [scan(self.catalog, parts, "latents")], [*parts]
         wanted = (expressions, *self.conditions)
         if any(name in text for name in self._arrays for text in wanted):
-            spectra = self._spectra_parts(parts)
+            arrays, spectra = self._spectra({part.pixel for part in parts})
             opened += spectra
-            tables.append(f"({self._spectra(spectra)}) USING (source_id)")
+            tables.append(f"({arrays}) USING (source_id)")
         if self.source_ids is not None:
             tables.append("_wanted USING (source_id)")
         conditions = (*self._bounds(), *(cone.sql() for cone in self.cones), *self.conditions)
@@ -287,15 +283,11 @@ class Selection:
                 put_ids(connection, self.source_ids)
             yield connection.sql(query)
 
-    def _spectra_parts(self, latents: Iterable[Part]) -> list[Part]:
-        """The spectra parts of the pixels of some latents parts."""
-        pixels = {part.pixel for part in latents}
-        return [part for part in self.catalog.manifest.of("spectra") if part.pixel in pixels]
-
-    def _spectra(self, parts: list[Part]) -> str:
-        """A SELECT of the arrays from some spectra parts."""
+    def _spectra(self, pixels: set[Pixel]) -> tuple[str, list[Part]]:
+        """A SELECT of the arrays of some pixels, and the parts that it opens."""
+        parts = [part for part in self.catalog.manifest.of("spectra") if part.pixel in pixels]
         names, table = ", ".join(self._arrays), scan(self.catalog, parts, "spectra")
-        return f"SELECT source_id, {names} FROM {table} WHERE {_all(self._bounds())}"
+        return f"SELECT source_id, {names} FROM {table} WHERE {_all(self._bounds())}", parts
 
     def _bounds(self) -> list[str]:
         """Conditions on ``_healpix_29`` that the cones imply: they skip whole row groups."""

@@ -1,0 +1,169 @@
+"""What the HATS metadata of a catalogue say: its columns, its size, whom to credit, where it is from.
+
+Beyond the keys of HATS, those that begin with ``xpscale_`` name the release, the bands, the model
+and the version.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from hats.catalog.dataset.collection_properties import CollectionProperties
+from hats.catalog.dataset.extension_properties import ExtensionProperties
+from hats.catalog.dataset.table_properties import TableProperties
+
+from xpscale.catalog.votable import describe
+from xpscale.sky import INDEX_ORDER, Pixel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+    from xpscale.release import Release
+
+__all__ = [
+    "MANIFEST_FIELD",
+    "SKYMAP_ORDER",
+    "collection_properties",
+    "extension_properties",
+    "table_properties",
+]
+
+SKYMAP_ORDER = 8
+"""Order of skymap.fits: 786,432 cells of 0.05 square degrees."""
+
+SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
+
+MANIFEST_FIELD = "xpscale_manifest"
+
+
+def collection_properties(
+    name: str, manifest: Manifest, snapshot: Snapshot, more: Mapping[str, str]
+) -> CollectionProperties:
+    """``collection.properties``: the main catalogue and its extensions.
+
+    Parameters
+    ----------
+    name
+        The catalogue's name.
+    manifest, snapshot
+        The version.
+    more
+        Further entries.
+    """
+    primary, *extensions = manifest.identity.products
+    fields = {
+        "name": name,
+        "hats_primary_table_url": primary,
+        "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
+        **_provenance(manifest, snapshot),
+        **more,
+    }
+    return CollectionProperties.model_validate(fields)
+
+
+def table_properties(
+    name: str, product: str, manifest: Manifest, snapshot: Snapshot
+) -> TableProperties:
+    """``hats.properties`` of a product.
+
+    Parameters
+    ----------
+    name
+        The catalogue's name.
+    product
+        ``"latents"`` or ``"spectra"``.
+    manifest, snapshot
+        The version.
+    """
+    parts, identity = manifest.of(product), manifest.identity
+    fields = {
+        "catalog_name": f"{name}_{product}",
+        "catalog_type": "object",
+        "total_rows": manifest.n_out,
+        "ra_column": "ra",
+        "dec_column": "dec",
+        "default_columns": _default_columns(product, identity),
+        "healpix_column": "_healpix_29",
+        "healpix_order": INDEX_ORDER,
+        "skymap_order": SKYMAP_ORDER,
+        "hats_max_rows": max((part.n_rows for part in parts), default=0),
+        "hats_estsize": sum(part.n_bytes for part in parts) // 1024,
+        "moc_sky_fraction": round(sum(part.pixel.area_sq_deg for part in parts) / SKY_SQ_DEG, 6),
+        "obs_description": describe(product, identity.gaia_release),
+        **_provenance(manifest, snapshot),
+    }
+    return TableProperties.model_validate(fields)
+
+
+def _default_columns(product: str, identity: RunIdentity) -> list[str]:
+    """What a reader loads who names no columns: not the log variances and terms of the fit."""
+    names = [column.name for column in identity.columns(product)]
+    hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
+    return [name for name in names if not name.startswith(hidden)]
+
+
+def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
+    identity = manifest.identity
+    return {
+        "hats_version": "v1.0",
+        "hats_release_date": "2025-08-22",  # of that version of HATS
+        "hats_builder": f"{identity.software}, hats v{version('hats')}",
+        "hats_creation_date": snapshot.created,
+        "hats_creator": "xpscale",
+        **_credits(identity.gaia_release),
+        "xpscale_release": identity.release,
+        "xpscale_n_bp": identity.n_bp,
+        "xpscale_n_rp": identity.n_rp,
+        "xpscale_model_id": identity.model_id,
+        "xpscale_input_digest": identity.input_digest,
+        "xpscale_schema_version": identity.schema_version,
+        "xpscale_outputs": " ".join(identity.outputs),
+        "xpscale_precision": identity.precision,
+        "xpscale_snapshot": snapshot.number,
+        MANIFEST_FIELD: manifest.digest,
+    }
+
+
+def _credits(release: Release) -> dict[str, str]:
+    """Whom and what to name where the catalogue is used."""
+    credits = {
+        "obs_ack": release.credit,
+        "obs_copyright": f"Derived from {release}; credit ESA/Gaia/DPAC",
+        "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
+        "bib_reference": "; ".join(("Laroche & Speagle 2025", *release.citation)),
+        "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
+        "prov_progenitor": f"{release} {release.archive.spectra_folder}",
+    }
+    if release.reference_epoch is not None:
+        credits["hats_coordinate_epoch"] = f"J{release.reference_epoch}"
+    return credits
+
+
+def extension_properties(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:
+    """``spectra.properties``: how an extension joins the main catalogue.
+
+    Parameters
+    ----------
+    name
+        The catalogue's name.
+    product
+        The extension.
+    identity
+        What the catalogue is made of.
+    """
+    shared = {column.name for column in identity.columns("latents")}
+    own = [column.name for column in identity.columns(product)]
+    fields = {
+        "name": product,
+        "primary_catalog": name,
+        "primary_column": "source_id",
+        "join_catalog": product,
+        "join_column": "source_id",
+        "extension_columns": [column for column in own if column not in shared],
+        "extension_join_style": "inner",
+        "shares_primary_coordinates": True,
+        "extension_product_type": "spectrum",
+    }
+    return ExtensionProperties.model_validate(fields)
