@@ -113,9 +113,7 @@ class Selection:
         return replace(self, names=tuple(dict.fromkeys(names)))
 
     def with_spectra(self) -> Selection:
-        """With the arrays ``reconstruction`` and ``scatter`` too, or the one of them that the
-        catalogue holds.
-        """
+        """With those of the arrays ``reconstruction`` and ``scatter`` that the catalogue holds."""
         self._check(self._arrays or ARRAYS)
         return replace(self, names=tuple(dict.fromkeys((*self.column_names, *self._arrays))))
 
