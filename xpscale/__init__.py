@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from xpscale.inference.plan import plan_inference as plan_inference
     from xpscale.inference.run import run_inference as run_inference
     from xpscale.ingest.build import build_store as build_store
-    from xpscale.ingest.doors import plan_ingest as plan_ingest
-    from xpscale.ingest.doors import run_ingest as run_ingest
+    from xpscale.ingest.plan import plan_ingest as plan_ingest
+    from xpscale.ingest.run import run_ingest as run_ingest
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
     from xpscale.query.reconstruct import reconstruct as reconstruct
@@ -46,10 +46,10 @@ _HOMES = {
     "open_spectra": "store.open",
     "open_store": "store.reader",
     "plan_inference": "inference.plan",
-    "plan_ingest": "ingest.doors",
+    "plan_ingest": "ingest.plan",
     "reconstruct": "query.reconstruct",
     "run_inference": "inference.run",
-    "run_ingest": "ingest.doors",
+    "run_ingest": "ingest.run",
     "sql": "query.sql",
     "train": "training.run",
 }

@@ -1,23 +1,23 @@
-"""Which column of somebody else's table is what: the names under which XP coefficients are found in
-the wild.
+"""Which column of somebody else's table is what: names of XP coefficients as they occur.
 
-==============================================================  ======================================================
-``bp_coefficients``, ``bp_coefficient_errors`` (and ``rp_``)    Gaia archive, DataLink; Flatiron's
-and MyGaiaDB's HDF5 ``coefficients``, ``coefficient_errors``                        both bands side
-by side: spectra stores ``coeff``, ``coeff_error``                                      the same:
-MultimodalUniverse ``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...                        one scalar column
-a coefficient, from 0 ``bp_coefficients_1`` ..., ``bp_coefficient_errors_1`` ...      one scalar
-column a coefficient, from 1 ``bp_1`` ..., ``bpe_1`` ...                                     the
-same, short
-==============================================================  ======================================================
+===============================================  ================================================
+``bp_coefficients``, ``bp_coefficient_errors``   Gaia archive, DataLink; Flatiron's and
+(and ``rp_``)                                    MyGaiaDB's HDF5
+``coefficients``, ``coefficient_errors``         both bands in one array: spectra stores
+``coeff``, ``coeff_error``                       the same: MultimodalUniverse
+``bp_coeff_0`` ..., ``e_bp_coeff_0`` ...         one scalar column a coefficient, from 0
+``bp_coefficients_1`` ...,                       one scalar column a coefficient, from 1
+``bp_coefficient_errors_1`` ...
+``bp_1`` ..., ``bpe_1`` ...                      the same, short
+===============================================  ================================================
 
-Names are compared without regard to case (archive FITS tables shout).
+Names are compared without regard to case (FITS tables of the archive are in capitals).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 __all__ = [
     "G_ZERO_POINT",
     "SourceColumns",
+    "StatedBands",
     "XpColumns",
     "bands_of",
+    "bands_of_numbers",
     "find_source_columns",
     "find_xp_columns",
     "flux_of_magnitude",
@@ -43,6 +46,8 @@ G_ZERO_POINT = 25.6873668671
 """Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al.
 2021, A&A 649, A3).
 """
+
+N_PARAMETERS = ("bp_n_parameters", "rp_n_parameters")
 
 _LONG = re.compile(
     r"(?P<e>e_)?(?:(?P<band>bp|rp|xp)_)?(?:coefficient|coeff|coef)s?(?P<error>_errors?|_err)?(?:_(?P<index>\d+))?"
@@ -59,8 +64,14 @@ def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class SourceColumns:
-    """The columns of position and brightness; ``g_is_magnitude`` if there is only
-    ``phot_g_mean_mag``.
+    """The columns of position and brightness.
+
+    Parameters
+    ----------
+    source_id, ra, dec, g
+        Their names.
+    g_is_magnitude
+        Whether ``g`` is ``phot_g_mean_mag``: there is no ``phot_g_mean_flux``.
     """
 
     source_id: str
@@ -93,12 +104,16 @@ class XpColumns:
         none.
     is_scalar
         Whether groups are of scalar columns.
+    n_parameters
+        The columns ``bp_n_parameters`` and ``rp_n_parameters``, which hold the numbers of
+        coefficients; empty if the table has none.
     """
 
     source_id: str
     coefficients: tuple[tuple[str, ...], ...]
     errors: tuple[tuple[str, ...], ...]
     is_scalar: bool
+    n_parameters: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,7 +132,12 @@ class XpColumns:
 
 
 def find_source_columns(
-    names: Iterable[str], where: str, ra: str = "ra", dec: str = "dec"
+    names: Iterable[str],
+    where: str,
+    release: Release = DR3,
+    *,
+    ra: str = "ra",
+    dec: str = "dec",
 ) -> SourceColumns | None:
     """The position and brightness columns among ``names``; ``None`` if the table lacks any of them.
 
@@ -127,10 +147,12 @@ def find_source_columns(
         The table's columns.
     where
         What to call the table in errors.
+    release
+        The release that may have other names for columns.
     ra, dec
         What the table calls its position.
     """
-    known = _by_lower(names, where)
+    known = _by_lower(names, where, release)
     g = known.get("phot_g_mean_flux") or known.get("phot_g_mean_mag")
     source_id, ra, dec = _source_id(known), known.get(ra.lower(), ""), known.get(dec.lower(), "")
     if not (source_id and ra and dec and g):
@@ -138,32 +160,25 @@ def find_source_columns(
     return SourceColumns(source_id, ra, dec, g, "phot_g_mean_flux" not in known)
 
 
-def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
+def find_xp_columns(names: Iterable[str], where: str, release: Release = DR3) -> XpColumns:
     """The columns of identifier, coefficients and errors among ``names``.
+
+    Parameters
+    ----------
+    names
+        The table's columns.
+    where
+        What to call the table in errors.
+    release
+        The release that may have other names for columns.
 
     Raises
     ------
     InvalidInputError
         There are none, or they cannot be told apart; the message says which columns there are.
     """
-    known = _by_lower(names, where)
-    arrays: dict[tuple[bool, str], list[str]] = {}
-    scalars: dict[tuple[bool, str], dict[int, str]] = {}
-    for lower, name in known.items():
-        match = _LONG.fullmatch(lower) or _SHORT.fullmatch(lower)
-        if match is None:
-            continue
-        kind = (bool(match["e"] or match["error"]), (match["band"] or "").replace("xp", ""))
-        if match["index"] is None:
-            arrays.setdefault(kind, []).append(name)
-        else:
-            scalars.setdefault(kind, {})[int(match["index"])] = name
-    groups: dict[tuple[bool, str], tuple[str, ...]] = {
-        kind: _one(found, where) for kind, found in arrays.items()
-    }
-    groups.update(
-        {kind: _in_order(found, where) for kind, found in scalars.items() if kind not in groups}
-    )
+    known = _by_lower(names, where, release)
+    groups = _groups(known, where)
     bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
     coefficients = [groups.get((False, band)) for band in bands]
     source_id = _source_id(known)
@@ -182,13 +197,65 @@ def find_xp_columns(names: Iterable[str], where: str) -> XpColumns:
         raise InvalidInputError(
             f"{where} has {len(chosen)} groups of coefficients, and errors for some of them only"
         )
-    return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1)
+    numbers = tuple(known[name] for name in N_PARAMETERS if name in known)
+    both = numbers if len(numbers) == len(N_PARAMETERS) else ()
+    return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1, both)
+
+
+def _groups(known: Mapping[str, str], where: str) -> dict[tuple[bool, str], tuple[str, ...]]:
+    """Columns of coefficients, by whether they are errors and by band, which is empty for both
+    together.
+    """
+    arrays: dict[tuple[bool, str], list[str]] = {}
+    scalars: dict[tuple[bool, str], dict[int, str]] = {}
+    for lower, name in known.items():
+        match = _LONG.fullmatch(lower) or _SHORT.fullmatch(lower)
+        if match is None:
+            continue
+        kind = (bool(match["e"] or match["error"]), (match["band"] or "").replace("xp", ""))
+        if match["index"] is None:
+            arrays.setdefault(kind, []).append(name)
+        else:
+            scalars.setdefault(kind, {})[int(match["index"])] = name
+    groups: dict[tuple[bool, str], tuple[str, ...]] = {
+        kind: _one(found, where) for kind, found in arrays.items()
+    }
+    for kind, found in scalars.items():
+        if kind not in groups:
+            groups[kind] = _in_order(found, where)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class StatedBands:
+    """What is said about the bands of a table besides the widths of its columns.
+
+    Parameters
+    ----------
+    by_user
+        What the user says.
+    by_columns
+        What its columns ``bp_n_parameters`` and ``rp_n_parameters`` say.
+    n_bp
+        What its metadata say of BP.
+    release
+        Its release, as far as it is known.
+    """
+
+    by_user: Bands | None = None
+    by_columns: Bands | None = None
+    n_bp: int | None = None
+    release: Release | None = None
 
 
 def bands_of(
-    columns: XpColumns, widths: tuple[int, ...], where: str, stated: Bands | None = None
+    columns: XpColumns, widths: tuple[int, ...], where: str, stated: StatedBands | None = None
 ) -> Bands:
     """How many of a table's coefficients are BP, and how many RP.
+
+    Two groups of columns say it themselves.  Of one group the first of these decides: the user,
+    columns of numbers of parameters, metadata, and the fixed bands of the release (DR3, if none is
+    known) where they fit.
 
     Parameters
     ----------
@@ -199,36 +266,59 @@ def bands_of(
     where
         What to call the table in errors.
     stated
-        What the user or the table's release says; needed where both bands lie in one array.
+        What else is said about them.
 
     Raises
     ------
     InvalidInputError
         The table does not tell, or says something else than was stated.
     """
-    found = Bands(*widths) if len(widths) == 2 else stated
+    stated, total = stated or StatedBands(), sum(widths)
+    if len(widths) == 2:
+        found: Bands | None = Bands(*widths)
+    else:
+        metadata = None if stated.n_bp is None else Bands(stated.n_bp, total - stated.n_bp)
+        fixed = (stated.release or DR3).bands
+        fits = fixed is not None and fixed.n_coefficients == total
+        found = stated.by_user or stated.by_columns or metadata or (fixed if fits else None)
     if found is None:
         raise InvalidInputError(
-            f"{where} does not tell how many of its {widths[0]} coefficients in"
+            f"{where} does not tell how many of its {total} coefficients in"
             f" {columns.coefficients[0][0]} are BP",
             "Say so: --bands N_BP,N_RP; or give bp_ and rp_coefficients apart",
         )
-    if found.n_coefficients != sum(widths) or stated not in (None, found):
+    if found.n_coefficients != total or stated.by_user not in (None, found):
         raise InvalidInputError(
-            f"{where} has {' + '.join(map(str, widths))} coefficients, not {stated}",
+            f"{where} has {' + '.join(map(str, widths))} coefficients, not"
+            f" {stated.by_user or found}",
             "Correct --bands, or say which release it is: --release",
         )
     return found
 
 
-def _by_lower(names: Iterable[str], where: str) -> dict[str, str]:
+def bands_of_numbers(columns: Sequence[NDArray[np.float64]]) -> Bands | None:
+    """The bands that columns of numbers of parameters tell; ``None`` if no row has both.
+
+    Parameters
+    ----------
+    columns
+        ``bp_n_parameters`` and ``rp_n_parameters``, each with shape (N,), NaN where missing.
+    """
+    largest = [int(np.nanmax(column, initial=0)) for column in columns]
+    return Bands(*largest) if all(largest) else None
+
+
+def _by_lower(names: Iterable[str], where: str, release: Release) -> dict[str, str]:
+    """Columns by what DR3 calls them, in small letters."""
+    dr3_names = {its.lower(): name.lower() for name, its in release.columns.items()}
     found: dict[str, str] = {}
     for name in names:
-        if name.lower() in found:
+        known = dr3_names.get(name.lower(), name.lower())
+        if known in found:
             raise InvalidInputError(
-                f"{where} has the columns {found[name.lower()]} and {name}", "Remove one of them"
+                f"{where} has the columns {found[known]} and {name}", "Remove one of them"
             )
-        found[name.lower()] = name
+        found[known] = name
     return found
 
 

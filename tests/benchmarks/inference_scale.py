@@ -22,6 +22,7 @@ import xpscale as xps
 from tests.benchmarks.inference import LATENTS, infer, random_model, timed
 from xpscale.inference.run import RunReport
 from xpscale.inference.task import TASKS_PER_WORKER
+from xpscale.release import DR3
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.storage import Storage
@@ -80,18 +81,14 @@ def tiled_store(storage: Storage, n_partitions: int) -> SpectraStore:
 
     def write(number: int) -> list[Part]:
         pixel = Pixel(ORDER, number)
-        return list(write_partition(storage, pixel, moved(batch, pixel)))
+        return list(write_partition(storage, pixel, moved(batch, pixel), DR3))
 
     with ThreadPoolExecutor() as threads:
         parts = [
             part for written in threads.map(write, range(max(n_partitions, 1))) for part in written
         ]
-    seal_store(
-        storage,
-        parts,
-        {},
-        {"origin": "tiles of a universe", "n_bp": 55, "n_coefficients": batch.n_coefficients},
-    )
+    origin = {"origin": "tiles of a universe"}
+    seal_store(storage, parts, {}, origin, bands=batch.bands, release=DR3)
     return xps.open_store(storage)
 
 

@@ -29,7 +29,10 @@ from isal import igzip
 
 from xpscale.archive.files import ArchiveFile, FilePair, open_archive
 from xpscale.archive.verify import verify_archive
-from xpscale.ingest.task import StageFile
+from xpscale.ingest.parsers import Fragment
+from xpscale.ingest.parsers.archive import ArchiveParser
+from xpscale.ingest.stage import StageFragment
+from xpscale.release import DR3
 from xpscale.storage import Storage
 from xpscale.testing.archive_bulk import write_bulk_archive
 
@@ -64,8 +67,10 @@ class Bench:
             for file in (self.pair.spectra, self.pair.sources)
         )
         store = self.folder / "store"
-        task = StageFile(Storage(str(store)), Storage(str(self.folder / "archive")), correlations)
-        if task(FilePair(*files)).n_in != N_SOURCES:
+        parser = ArchiveParser(Storage(str(self.folder / "archive")), DR3, correlations)
+        pair = FilePair(*files)
+        fragment = Fragment(pair.name, pair.key, N_SOURCES, pair)
+        if StageFragment(Storage(str(store)), parser)(fragment).n_in != N_SOURCES:
             raise ValueError("rows are missing")
         shutil.rmtree(store)
 

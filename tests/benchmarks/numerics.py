@@ -19,7 +19,8 @@ import torch
 
 from xpscale.bands import Bands
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviations
 from xpscale.model.published import import_published

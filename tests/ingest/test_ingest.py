@@ -17,7 +17,8 @@ import pytest
 from tests.archive.test_files import serving
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.ingest.build import build_store
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.runtime.events import RunStarted
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
@@ -150,7 +151,8 @@ def test_from_s3_to_s3(spoilt, reference, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.storage import Storage
 n_left = int(sys.argv[3])
 def dying(method):

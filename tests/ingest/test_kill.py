@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.ingest.test_ingest import contents
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
@@ -29,7 +30,8 @@ MAX_ROWS = 120
 CLIENT = """
 import sys
 from xpscale.cli.common import executor
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 if __name__ == "__main__":
     plan = plan_ingest(sys.argv[1], sys.argv[2], max_rows=int(sys.argv[3]))
     with executor("", int(sys.argv[4])) as where:

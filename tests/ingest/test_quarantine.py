@@ -11,7 +11,8 @@ import pytest
 from tests.commands import xpscale
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest import build as module
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.store.check import check_store
 from xpscale.store.reader import open_store
 from xpscale.testing.archive_files import Defects, write_archive

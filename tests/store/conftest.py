@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xpscale.release import DR3
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
@@ -27,7 +28,7 @@ def make_store(url, batch, max_rows=60, change=lambda partitions: None):
     parts = [
         part
         for pixel, part_rows in partitions.items()
-        for part in write_partition(storage, pixel, part_rows)
+        for part in write_partition(storage, pixel, part_rows, DR3)
     ]
     n = sum(map(len, partitions.values()))
     file = {
@@ -38,12 +39,7 @@ def make_store(url, batch, max_rows=60, change=lambda partitions: None):
         "n_movers": 0,
     }
     report = {**{k: v for k, v in file.items() if k != "name"}, "files": [file]}
-    seal_store(
-        storage,
-        parts,
-        report,
-        {"release": "test", "origin": "test", "n_bp": 55, "n_coefficients": 110},
-    )
+    seal_store(storage, parts, report, {"origin": "test"}, bands=batch.bands, release=DR3)
     return open_store(storage)
 
 

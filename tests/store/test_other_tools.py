@@ -6,7 +6,8 @@ import numpy as np
 import xarray
 import zarr
 
-from xpscale.ingest.plan import plan_ingest, run_ingest
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.store import layout
 from xpscale.store.layout import ARRAYS, CORRELATIONS
 from xpscale.store.reader import open_store
@@ -39,7 +40,8 @@ def test_plain_zarr_and_xarray_read_what_we_read(tmp_path):
             assert array.metadata.dimension_names == variable.dims == spec.dimensions
             assert array.dtype == variable.dtype == spec.dtype
             for found in (array.attrs, variable.attrs):
-                assert (found["units"], found["description"]) == (spec.unit, spec.description)
+                described = spec.description.format(position="ICRS, epoch J2016.0")
+                assert (found["units"], found["description"]) == (spec.unit, described)
             assert np.array_equal(array[:], values[spec.name])
             assert np.array_equal(variable.values, values[spec.name])
         assert (seen.attrs["order"], seen.attrs["pixel"]) == (

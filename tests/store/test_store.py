@@ -9,6 +9,7 @@ import zarr
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.release import DR3
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 from xpscale.store import writer
@@ -96,13 +97,13 @@ def test_writing_again_changes_nothing_and_other_rows_conflict(store, universe_r
     partition = store.partitions[0]
     rows = store.read(partition)
     before = store.storage.list()
-    first, second = (write_partition(store.storage, partition.pixel, rows) for _ in range(2))
+    first, second = (write_partition(store.storage, partition.pixel, rows, DR3) for _ in range(2))
     assert first == second
     assert store.storage.list() == before
     changed = SpectraBatch(*(getattr(rows, spec.name).copy() for spec in ARRAYS), bands=rows.bands)
     changed.coefficients[0, 0] += 1
     with pytest.raises(ConflictError, match="other content"):
-        write_partition(store.storage, partition.pixel, changed)
+        write_partition(store.storage, partition.pixel, changed, DR3)
 
 
 def test_rows_that_do_not_belong_are_not_written(store):
@@ -114,7 +115,7 @@ def test_rows_that_do_not_belong_are_not_written(store):
         (rows.take(slice(0)), pixel),
     ]:
         with pytest.raises(InvalidInputError, match="empty, unsorted or reach outside"):
-            write_partition(store.storage, where, bad)
+            write_partition(store.storage, where, bad, DR3)
 
 
 def test_a_store_travels_as_its_address_and_notices_when_it_is_replaced(

@@ -1,5 +1,4 @@
-"""Spectra from DataLink products and other tables: CSV, ECSV, FITS, VOTable, HDF5, and the zip of a
-bulk request.
+"""Spectra from DataLink products and other tables, and from the zip of a bulk request.
 
 A DataLink product holds the columns of ``xp_continuous_mean_spectrum`` for one or several sources,
 and neither position nor G flux.  Those come from the same table where it has them (people join
@@ -12,14 +11,24 @@ import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
 from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
-from xpscale.columns import SourceColumns, XpColumns, bands_of, find_source_columns, find_xp_columns
-from xpscale.errors import InvalidInputError
+from xpscale.bands import Bands
+from xpscale.columns import (
+    SourceColumns,
+    StatedBands,
+    XpColumns,
+    bands_of,
+    bands_of_numbers,
+    find_source_columns,
+    find_xp_columns,
+)
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.release import DR3, Release, release_in_name
 from xpscale.storage import Storage
 from xpscale.types import SpectraBatch
 
@@ -72,10 +81,13 @@ class TableSpectra:
         The rows, with errors; position and flux NaN where they are not known.
     found
         Whether position and flux were looked up successfully, with shape (N,).
+    release
+        Name of the data release in the designations of the sources; empty if there are none.
     """
 
     batch: SpectraBatch
     found: NDArray[np.bool_]
+    release: str = ""
 
     @property
     def faults(self) -> dict[str, NDArray[np.bool_]]:
@@ -86,6 +98,11 @@ class TableSpectra:
 def member_names(storage: Storage, key: str) -> list[str]:
     """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file;
     ``[""]`` if it has none.
+
+    Parameters
+    ----------
+    storage, key
+        The file.
 
     Raises
     ------
@@ -107,7 +124,13 @@ def member_names(storage: Storage, key: str) -> list[str]:
 
 
 def read_spectra(
-    storage: Storage, key: str, member: str = "", sources: SourceTable | None = None
+    storage: Storage,
+    key: str,
+    member: str = "",
+    sources: SourceTable | None = None,
+    *,
+    release: Release | None = None,
+    bands: Bands | None = None,
 ) -> TableSpectra:
     """All spectra of a file.
 
@@ -119,29 +142,45 @@ def read_spectra(
         Member of a zip file, or group of an HDF5 file.
     sources
         Position and G flux, for tables that have none.
+    release, bands
+        What the user says of the file, if anything.
 
     Raises
     ------
     InvalidInputError
         The file is damaged, has no spectra, or no errors; or it has no positions and none are
         given.
+    ConflictError
+        Its tables are of different releases.
     """
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
     found = []
     with _opened(storage, key, member) as stream:
         for table in open_tables(stream, name, member):
             with explained(name):
-                found.append(_spectra(table, name, sources))
+                found.append(_spectra(table, name, sources, StatedBands(bands, release=release)))
     if len({part.batch.bands for part in found}) != 1:
         raise InvalidInputError(
             f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
         )
     batch = SpectraBatch.concatenate(part.batch for part in found)
-    return TableSpectra(batch, np.concatenate([part.found for part in found]))
+    named = _one_release({part.release for part in found}, name)
+    return TableSpectra(batch, np.concatenate([part.found for part in found]), named)
 
 
 def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...]:
-    """The columns of a file's first table."""
+    """The columns of a file's first table.
+
+    Parameters
+    ----------
+    storage, key, member
+        As of `read_spectra`.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged, or has no table.
+    """
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
     with _opened(storage, key, member) as stream:
         for table in open_tables(stream, name, member):
@@ -176,45 +215,73 @@ def read_source_table(url: str) -> SourceTable:
     return SourceTable(source_id[order], ra[order], dec[order], flux[order])
 
 
-def _sources(table: Table, columns: SourceColumns) -> tuple[NDArray[np.float64], ...]:
-    return (
-        table.floats(columns.ra),
-        table.floats(columns.dec),
-        columns.flux(table.floats(columns.g)),
-    )
+def _sources(table: Table, columns: SourceColumns) -> list[NDArray[np.float64]]:
+    ra, dec, g = (table.floats(name) for name in (columns.ra, columns.dec, columns.g))
+    return [ra, dec, columns.flux(g)]
 
 
-def _spectra(table: Table, name: str, sources: SourceTable | None) -> TableSpectra:
-    columns = find_xp_columns(table.names, name)
+def _spectra(
+    table: Table, name: str, sources: SourceTable | None, stated: StatedBands
+) -> TableSpectra:
+    layout = stated.release or DR3
+    columns = find_xp_columns(table.names, name, layout)
     if not columns.errors:
         raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
     source_id = table.integers(columns.source_id)
-    own = find_source_columns(table.names, name)
+    found, (ra, dec, flux) = _positions(table, name, source_id, sources, layout)
+    values = [_group(table, group) for group in columns.coefficients]
+    errors = [_group(table, group) for group in columns.errors]
+    widths = _widths(values, errors, columns, name)
+    coefficients, deviations = (
+        np.hstack([_widened(part, width) for part, width in zip(groups, widths, strict=True)])
+        for groups in (values, errors)
+    )
+    if len(widths) == 1 and columns.n_parameters:
+        numbers = [table.floats(column) for column in columns.n_parameters]
+        stated = replace(stated, by_columns=bands_of_numbers(numbers))
+    bands = bands_of(columns, widths, name, stated)
+    batch = SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, bands)
+    return TableSpectra(batch, found, _release(table, name))
+
+
+def _positions(
+    table: Table,
+    name: str,
+    source_id: NDArray[np.int64],
+    sources: SourceTable | None,
+    layout: Release,
+) -> tuple[NDArray[np.bool_], list[NDArray[np.float64]]]:
+    """Whether each row has a source; ra, dec and G flux of the rows."""
+    own = find_source_columns(table.names, name, layout)
     if own is not None:
-        found, (ra, dec, flux) = np.ones(len(source_id), bool), _sources(table, own)
-    elif sources is not None:
-        rows, found = sources.rows(source_id)
-        values = (sources.ra, sources.dec, sources.phot_g_mean_flux)
-        ra, dec, flux = (
-            np.where(found, v[rows], np.nan) if len(v) else np.full(len(rows), np.nan)
-            for v in values
-        )
-    else:
+        return np.ones(len(source_id), bool), _sources(table, own)
+    if sources is None:
         raise InvalidInputError(
             f"{name} has no ra, dec and phot_g_mean_flux",
             "Give a table that has them: --sources FILE",
         )
-    bands = [_group(table, group) for group in columns.coefficients]
-    errors = [_group(table, group) for group in columns.errors]
-    widths = _widths(bands, errors, columns, name)
-    coefficients, deviations = (
-        np.hstack([_widened(values, width) for values, width in zip(groups, widths, strict=True)])
-        for groups in (bands, errors)
-    )
-    its_bands = bands_of(columns, widths, name)
-    return TableSpectra(
-        SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, its_bands), found
-    )
+    rows, found = sources.rows(source_id)
+    columns = (sources.ra, sources.dec, sources.phot_g_mean_flux)
+    if len(sources.source_id) == 0:
+        return found, [np.full(len(rows), np.nan) for _ in columns]
+    return found, [np.where(found, column[rows], np.nan) for column in columns]
+
+
+def _release(table: Table, name: str) -> str:
+    """The release that the designations of the sources name; empty if the table has none."""
+    column = next((each for each in table.names if each.lower() == "designation"), "")
+    if not column:
+        return ""
+    return _one_release({release_in_name(text) for text in table.texts(column)}, name)
+
+
+def _one_release(names: set[str], where: str) -> str:
+    found = sorted(names - {""})
+    if len(found) > 1:
+        raise ConflictError(
+            f"{where} is of {' and '.join(found)}", "Ingest releases into different stores"
+        )
+    return found[0] if found else ""
 
 
 def _group(table: Table, group: tuple[str, ...]) -> NDArray[np.float32]:

@@ -45,6 +45,10 @@ class Table(Protocol):
         """A scalar column, with shape (N,); NaN where missing."""
         ...
 
+    def texts(self, name: str) -> list[str]:
+        """A column of text."""
+        ...
+
     def vectors(self, name: str) -> NDArray[np.float32]:
         """An array column, with shape (N, W); NaN where missing, W = 0 if no row has any."""
         ...
@@ -127,6 +131,9 @@ class _TextTable:
         return np.array(
             [self._value(float, name, i, _number(text)) for i, text in texts], np.float64
         )
+
+    def texts(self, name: str) -> list[str]:
+        return self.columns[name]
 
     def vectors(self, name: str) -> NDArray[np.float32]:
         return stack(
@@ -224,6 +231,10 @@ class _ArrayTable:
 
     def floats(self, name: str) -> NDArray[np.float64]:
         return np.asarray(np.ma.filled(np.ma.asarray(self.get(name), np.float64), np.nan))
+
+    def texts(self, name: str) -> list[str]:
+        values = np.asarray(self.get(name)).tolist()
+        return [v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in values]
 
     def vectors(self, name: str) -> NDArray[np.float32]:
         values = self.get(name)

@@ -102,8 +102,7 @@ def ingest(
             metavar="SOURCE",
             help=(
                 "Folder or URL holding xp_continuous_mean_spectrum/ and gaia_source/; or DataLink"
-                " products, HDF5 copies, "
-                "Parquet files, a HATS catalogue."
+                " products, HDF5 copies, Parquet files, a HATS catalogue."
             ),
         ),
     ],
@@ -135,6 +134,8 @@ def ingest(
             help="Set files aside that cannot be read; exit code 20 if there are any.",
         ),
     ] = False,
+    release: ReleaseName = "",
+    bands: BandWidths = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")
     ] = False,
@@ -146,9 +147,8 @@ def ingest(
     """Make a spectra store from archive files, or from what others have made of them; run again to
     resume.
     """
-    from xpscale.errors import IncompleteError
-    from xpscale.ingest.doors import plan_ingest, run_ingest
-    from xpscale.ingest.plan import IngestPlan
+    from xpscale.ingest.plan import plan_ingest
+    from xpscale.ingest.run import run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
     plan = plan_ingest(
@@ -158,19 +158,25 @@ def ingest(
         max_rows=max_rows,
         skip_damaged=skip_damaged,
         correlations=correlations,
+        release=release,
+        bands=bands,
     )
     if dry_run:
-        projection = plan.project() if isinstance(plan, IngestPlan) else None
-        if json:
-            numbers = projection.to_dict() if projection else {"n_tasks": plan.n_tasks}
-            print_json({"store": plan.store.url, "max_rows": plan.max_rows, **numbers})
-        else:
-            print(plan, *([projection] if projection else []), sep="\n")
+        projection = plan.project()
+        numbers = {"store": plan.store.url, "max_rows": plan.max_rows, **projection.to_dict()}
+        print_json(numbers) if json else print(plan, projection, sep="\n")
         return
     say(str(plan))
-    few = not scheduler and plan.n_tasks == 1
-    with executor(scheduler, 0 if few else workers, resources) as where:
+    in_process = not scheduler and plan.n_tasks == 1
+    with executor(scheduler, 0 if in_process else workers, resources) as where:
         made, is_new = run_ingest(plan, executor=where, callbacks=[TerminalProgress()])
+    _report_ingest(made, is_new, json=json)
+
+
+def _report_ingest(made: SpectraStore, is_new: bool, *, json: bool) -> None:
+    """Say what became of the rows; an error if files were set aside."""
+    from xpscale.errors import IncompleteError
+
     report = made.report
     rejected = ", ".join(f"{n:,} {reason}" for reason, n in report["n_rejected"].items()) or "none"
     say("" if is_new else "nothing to do: the store was finished before")
@@ -180,9 +186,9 @@ def ingest(
     if report["quarantined"]:
         say(_set_aside(report["quarantined"]))
         raise IncompleteError(
-            f"{store} is finished without {len(report['quarantined']):,} files that could not be"
+            f"{made.url} is finished without {len(report['quarantined']):,} files that could not be"
             " read",
-            "Mend them and ingest into a new store, or go on without them",
+            "Repair them and ingest into a new store, or go on without them",
         )
 
 

@@ -1,1 +1,10 @@
-"""Archive files to a spectra store, as a plan of tasks like any other."""
+"""Spectra of any format to a spectra store, in two stages.
+
+::
+
+    parsers/   input -> fragments -> rows     one file a format; nothing else knows formats
+    plan       what an ingest will do: fragments, partitions, bytes, memory, time
+    stage      fragment -> rows sorted by position (first stage)
+    partition  rows -> partitions of the store (second stage)
+    run        both stages, then the seal
+"""

@@ -1,31 +1,20 @@
-"""What an ingest will do, said before it does it; and doing it."""
+"""What an ingest will do, said before it does it."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from xpscale.archive.files import Archive, open_archive
-from xpscale.forecast.ingest import (
-    XP_BYTES_PER_ROW,
-    IngestProjection,
-    pixel_counts,
-    project_ingest,
-)
-from xpscale.formatting import format_bytes
-from xpscale.ingest.build import Pieces, ingest_pieces
-from xpscale.ingest.task import StageFile
-from xpscale.runtime.events import Callback
-from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.bands import Bands
+from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
+from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
+from xpscale.release import Release, agreed_release, find_release
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
-from xpscale.store.reader import SpectraStore
-from xpscale.types import Executor
 
-__all__ = ["IngestPlan", "plan_ingest", "run_ingest"]
+__all__ = ["IngestPlan", "plan_ingest"]
 
 CORRELATIONS_MAX_ROWS = 32_768
 """Rows of a partition with correlations, 14 times as long: 0.4 GB."""
@@ -33,126 +22,139 @@ CORRELATIONS_MAX_ROWS = 32_768
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """An ingest, described: which files, how many rows about, how long about.
+    """An ingest, described: which fragments, how many rows about, how long about.
 
     Parameters
     ----------
-    archive
-        The files.
+    contents
+        What the input holds.
     store
         Where the spectra store will be.
     max_rows
         Rows of a partition at most.
     skip_damaged
         Whether files that cannot be read are set aside and named in the store's report; otherwise
-        no store is made until they are mended.
-    correlations
-        Whether the store keeps the correlations of coefficients.
+        no store is made until they are repaired.
+    release
+        The data release, as far as it is known before reading.
+    bands
+        Coefficients of each band, if the user says how many.
     """
 
-    archive: Archive
+    contents: Contents
     store: Storage
     max_rows: int
     skip_damaged: bool = False
-    correlations: bool = False
+    release: Release | None = None
+    bands: Bands | None = None
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """What the tasks of the first stage read."""
+        return self.contents.fragments
 
     @property
     def n_tasks(self) -> int:
-        """File pairs to read."""
-        return len(self.archive.pairs)
+        """Fragments to read."""
+        return len(self.fragments)
 
     @property
     def n_rows_estimated(self) -> int:
-        """Spectra expected, from the files' sizes."""
-        return sum(self._rows())
+        """Spectra expected, from the sizes of files or from their footers."""
+        return sum(fragment.n_rows for fragment in self.fragments)
+
+    @property
+    def correlations(self) -> bool:
+        """Whether the store keeps the correlations of coefficients."""
+        return self.contents.has_correlations
 
     def __str__(self) -> str:
-        n_rows = self.n_rows_estimated
+        release = f" of {self.release}" if self.release else ""
         return (
-            f"ingest {len(self.archive.pairs):,} file pairs, {format_bytes(self.archive.n_bytes)}"
-            f" compressed, about {n_rows:,} spectra\n  to {self.store.url}, partitions of at most"
-            f" {self.max_rows:,} rows"
+            f"ingest {self.contents.description}\n  in {self.n_tasks:,} fragment"
+            f"{'s' * (self.n_tasks != 1)}, about {self.n_rows_estimated:,} spectra{release}\n"
+            f"  to {self.store.url}, partitions of at most {self.max_rows:,} rows"
         )
 
     def project(self) -> IngestProjection:
-        """Partitions, bytes, memory and time, from the files' ranges and sizes; rows are spread
-        evenly inside a file.
+        """Partitions, bytes, memory and time.  The rows of a fragment are spread evenly over the
+        pixels that it may have rows in.
         """
-        ranges = [
-            (pair.spectra.first_pixel, pair.spectra.last_pixel) for pair in self.archive.pairs
-        ]
-        rows = np.array(self._rows(), np.int64)
+        by_range: Counter[tuple[int, int]] = Counter()
+        for fragment in self.fragments:
+            by_range[fragment.pixels] += fragment.n_rows
+        counts = pixel_counts(list(by_range), np.array(list(by_range.values()), np.int64))
+        rows = np.array([fragment.n_rows for fragment in self.fragments], np.int64)
         return project_ingest(
-            rows, pixel_counts(ranges, rows), self.max_rows,
-            bytes_read=self.archive.n_bytes, correlations=self.correlations,
-        )  # fmt: skip
-
-    def _rows(self) -> list[int]:
-        return [pair.spectra.n_bytes // XP_BYTES_PER_ROW for pair in self.archive.pairs]
+            rows,
+            counts,
+            self.max_rows,
+            bytes_read=self.contents.n_bytes,
+            correlations=self.correlations,
+        )
 
 
 def plan_ingest(
-    archive_url: str,
+    source_url: str,
     store_url: str,
     *,
+    sources: str = "",
     max_rows: int | None = None,
     skip_damaged: bool = False,
     correlations: bool = False,
+    release: Release | str | None = None,
+    bands: Bands | str | None = None,
 ) -> IngestPlan:
-    """Look at an archive and say what ingesting it will take.  Reads names and sizes only; writes
-    nothing.
-
-    ``max_rows`` is 262,144, or 32,768 with correlations, if not given.
-    """
-    archive = open_archive(archive_url, allow_unpaired=skip_damaged)
-    max_rows = max_rows or (CORRELATIONS_MAX_ROWS if correlations else DEFAULT_MAX_ROWS)
-    return IngestPlan(archive, Storage(store_url), max_rows, skip_damaged, correlations)
-
-
-def run_ingest(
-    plan: IngestPlan, *, executor: Executor | None = None, callbacks: Iterable[Callback] = ()
-) -> tuple[SpectraStore, bool]:
-    """Make the spectra store of a plan, or finish making it.
+    """Recognise what lies at an address and say what ingesting it will take.  Writes nothing.
 
     Parameters
     ----------
-    plan
-        From `plan_ingest`.
-    executor
-        Where tasks run; serially in this process if not given.
-    callbacks
-        Listeners for progress.
-
-    Returns
-    -------
-    store, is_new
-        The finished store, and False if it was finished before and nothing was done.
+    source_url
+        A folder, a file, ``s3://``; the bulk archive also over ``https://``.
+    store_url
+        Where the spectra store will be.
+    sources
+        A table (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with ``source_id``, ``ra``, ``dec`` and
+        ``phot_g_mean_flux`` for spectra that come without.
+    max_rows
+        Rows of a partition at most; 262,144 if not given, or 32,768 with correlations.
+    skip_damaged
+        Whether files that cannot be read are set aside and named in the store's report.
+    correlations
+        Whether to keep the correlations of coefficients; only from the bulk archive.
+    release
+        The data release, or its name, or a TOML file that describes it; if not given, what the
+        input says, or the release that has its bands.
+    bands
+        Coefficients of each band, or ``N_BP,N_RP``, for tables that hold both in one array.
 
     Raises
     ------
+    NotFoundError
+        Nothing that can be ingested is there.
     InvalidInputError
-        A file is damaged, not what its name says, or has another MD5, and the plan does not skip
-        those.  All other files are staged: mend it and run again.
+        It cannot be ingested as it is; the message says what is missing.
     ConflictError
-        The store's place holds something else; or it holds the store of files that have changed
-        since, such as one that was set aside and mended.
+        It is of two releases, or of another one than was given; the message names both.
     """
-    pairs = plan.archive.pairs
-    names = hashlib.sha256("\n".join(pair.spectra.name for pair in pairs).encode()).hexdigest()
-    pieces = Pieces(
-        pairs,
-        StageFile(plan.store, plan.archive.storage, plan.correlations),
-        identity={"kind": "archive", "files": names, "n_files": len(pairs)},
-        digest=plan.archive.digest,
-        attributes={
-            "release": "Gaia DR3",
-            "origin": "xp_continuous_mean_spectrum and gaia_source bulk files",
-            "archive_digest": plan.archive.digest,
-        },
-        rows=lambda pair: pair.spectra.n_bytes // XP_BYTES_PER_ROW,
-        correlations=plan.correlations,
+    stated = find_release(release) if isinstance(release, str) and release else release or None
+    widths = Bands.parse(bands) if isinstance(bands, str) and bands else bands or None
+    contents = recognise(
+        Input.at(
+            source_url,
+            sources=sources,
+            correlations=correlations,
+            allow_unpaired=skip_damaged,
+            release=stated,
+            bands=widths,
+        )
     )
-    where = executor or SerialExecutor()
-    return ingest_pieces(
-        pieces, plan.store, plan.max_rows, where, list(callbacks), skip_damaged=plan.skip_damaged
+    named = ((fragment.name, fragment.release) for fragment in contents.fragments)
+    return IngestPlan(
+        contents,
+        Storage(store_url),
+        max_rows or (CORRELATIONS_MAX_ROWS if correlations else DEFAULT_MAX_ROWS),
+        skip_damaged,
+        agreed_release(stated, named),
+        widths,
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.columns import G_ZERO_POINT
 from xpscale.storage import Storage
 from xpscale.store.reader import open_store
@@ -18,16 +19,36 @@ __all__ = ["StoreInfo", "store_info"]
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """Numbers of a store; ``magnitudes`` counts sources by G rounded down, ``quarantined`` names
-    files left out.
+    """Numbers of a store.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    release, origin
+        Name of the data release, and what files the rows come from.
+    n_rows, n_partitions
+        Sources and partitions.
+    bands
+        The numbers of BP and RP coefficients of a source.
+    partitions_by_order
+        Partitions of each HEALPix order.
+    magnitudes
+        Sources by G magnitude, rounded down.
+    n_read, n_rejected, n_movers
+        Rows that its ingest read; rejected, by reason; written, but in another pixel of order 8
+        than their identifier says.
+    digest
+        Content hash of the store.
+    quarantined
+        Names and reasons of the files that could not be read.
     """
 
     url: str
     release: str
     origin: str
     n_rows: int
-    n_coefficients: int
-    n_bp: int
+    bands: Bands
     n_partitions: int
     partitions_by_order: Mapping[str, int]
     magnitudes: Mapping[str, int]
@@ -39,13 +60,15 @@ class StoreInfo:
 
     def to_json(self) -> str:
         """All of it as one JSON object."""
-        return json.dumps(asdict(self), indent=1)
+        values = asdict(self)
+        bands = {"n_coefficients": self.bands.n_coefficients, **values.pop("bands")}
+        return json.dumps({**values, **bands}, indent=1)
 
     def __str__(self) -> str:
         n_rejected = sum(self.n_rejected.values())
         return "\n".join(
             [
-                f"{self.n_rows:,} sources, {self.n_coefficients} coefficients ({self.n_bp} BP)",
+                f"{self.n_rows:,} sources, {self.bands} coefficients",
                 f"{self.release}: {self.origin}",
                 f"digest {self.digest}",
                 (
@@ -62,7 +85,7 @@ class StoreInfo:
 
 
 def _bars(title: str, counts: Mapping[str, int], prefix: str = "") -> list[str]:
-    """A title and a line for each number, the largest with a bar of 40 blocks; nothing if there are
+    """A title and a line for each number, the largest with a bar of 40 blocks; empty if there are
     no numbers.
     """
     if not counts:
@@ -78,7 +101,7 @@ def _bars(title: str, counts: Mapping[str, int], prefix: str = "") -> list[str]:
 
 
 def store_info(url: str | Storage) -> StoreInfo:
-    """Look at a store: its attributes, its report, and the G flux of every source."""
+    """What a store's attributes, its report, and the G flux of every source say."""
     store = open_store(url)
     report = store.report
     magnitudes: Counter[int] = Counter()
@@ -89,11 +112,10 @@ def store_info(url: str | Storage) -> StoreInfo:
     orders = Counter(partition.pixel.order for partition in store.partitions)
     return StoreInfo(
         url=store.url,
-        release=str(store.attributes.get("release", "")),
+        release=store.release.name,
         origin=str(store.attributes.get("origin", "")),
         n_rows=store.n_rows,
-        n_coefficients=store.n_coefficients,
-        n_bp=store.bands.n_bp,
+        bands=store.bands,
         n_partitions=len(store.partitions),
         partitions_by_order={str(order): n for order, n in sorted(orders.items())},
         magnitudes={str(g): n for g, n in sorted(magnitudes.items())},

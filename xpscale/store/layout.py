@@ -28,7 +28,7 @@ Attributes of the root group:
 ``n_quarantined``
     Files that could not be read and were left out; 0 in a whole store.  The report names them.
 ``release``, ``origin``, ``archive_digest`` (or ``input_digest``)
-    Which data release, from which files, and the hash over the names, sizes and MD5 sums of these.
+    Name of the data release, from which files, and the hash over the content of these.
 ``coefficient_unit``, ``position``, ``partitioning``
     Units, frame and epoch, and how rows are distributed and sorted.
 ``digest``
@@ -70,17 +70,23 @@ PARTITIONS = "_xpscale/partitions.json"
 INGEST = "_xpscale/ingest.json"
 REPORT = "_xpscale/report.json"
 
-CREDIT = (
-    "This work has made use of data from the European Space Agency (ESA) mission Gaia"
-    " (https://www.cosmos.esa.int/gaia), processed by the Gaia Data Processing and Analysis"
-    " Consortium (DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array of a partition: name (as in `xpscale.types.SpectraBatch`), dtype, unit, meaning and
-    dimensions.
+    """One array of a partition.
+
+    Parameters
+    ----------
+    name
+        As in `xpscale.types.SpectraBatch`.
+    dtype
+        Type of its values, in numpy's words.
+    unit
+        As the Gaia archive writes it; empty for none.
+    description
+        Its meaning; ``{position}`` stands for the frame and epoch of the release.
+    dimensions
+        Names of its dimensions.
     """
 
     name: str
@@ -97,8 +103,8 @@ class ArraySpec:
 
 ARRAYS = (
     ArraySpec("source_id", "int64", "", "Gaia source identifier"),
-    ArraySpec("ra", "float64", "deg", "Right ascension, ICRS, epoch J2016.0"),
-    ArraySpec("dec", "float64", "deg", "Declination, ICRS, epoch J2016.0"),
+    ArraySpec("ra", "float64", "deg", "Right ascension, {position}"),
+    ArraySpec("dec", "float64", "deg", "Declination, {position}"),
     ArraySpec("phot_g_mean_flux", "float64", "electron.s**-1", "Mean flux in the G band"),
     ArraySpec(
         "coefficients",

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
 from xpscale.bands import Bands
-from xpscale.columns import bands_of, find_source_columns, find_xp_columns
+from xpscale.columns import (
+    SourceColumns,
+    StatedBands,
+    XpColumns,
+    bands_of,
+    bands_of_numbers,
+    find_source_columns,
+    find_xp_columns,
+)
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.release import DR3, Release, release_of, require_same_release
+from xpscale.release import (
+    DR3,
+    Release,
+    agreed_release,
+    release_in_name,
+    release_of,
+    require_same_release,
+)
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.parquet_files import (
+    ParquetFile,
     content_digest,
+    first_rows,
     footers,
     hats_pixel,
     is_parquet,
@@ -82,7 +104,7 @@ def open_parquet(
         The numbers of BP and RP coefficients, for tables that hold both in one array and are of a
         release without fixed bands.
     release
-        The data release; that of the bands, if not given.
+        The data release; if not given, what the files say, else that of their bands.
 
     Raises
     ------
@@ -91,26 +113,53 @@ def open_parquet(
     InvalidInputError
         A file is damaged, differs from the others, or has no spectra.
     """
-    storage, root = url if isinstance(url, Storage) else Storage(url), ""
-    if is_parquet(storage.name):
-        folder, _, root = storage.url.rpartition("/")
-        storage = Storage(folder)
-    table, properties = ("", {}) if root else _hats_properties(storage)
-    root = root or (f"{table}/dataset".lstrip("/") if properties else "")
+    storage, root, properties = _dataset(url)
     sizes = list_files(storage, root)
     if not sizes:
         raise NotFoundError(
             f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address"
         )
     files = footers(storage, sizes)
+    spectra, sources = _columns(storage, files, properties, release or DR3)
+    release = agreed_release(release, _named_releases(storage, files, properties))
+    found = _bands(storage, files, spectra, properties, StatedBands(bands, release=release))
+    release = release or release_of("", found)
+    release.require_bands(found, storage.url)
+    return ParquetSpectra(
+        storage,
+        root,
+        spectra,
+        sources,
+        found,
+        release,
+        content_digest(files),
+        all(hats_pixel(file.key) is not None for file in files),
+        max_rows,
+        files,
+    )
+
+
+def _dataset(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:
+    """Where the data files are: a place, and a folder or file below it; and properties of HATS."""
+    storage = url if isinstance(url, Storage) else Storage(url)
+    if is_parquet(storage.name):
+        folder, _, name = storage.url.rpartition("/")
+        return Storage(folder), name, {}
+    table, properties = _hats_properties(storage)
+    return storage, f"{table}/dataset".lstrip("/") if properties else "", properties
+
+
+def _columns(
+    storage: Storage, files: Sequence[ParquetFile], properties: Mapping[str, str], layout: Release
+) -> tuple[XpColumns, SourceColumns]:
+    """The columns of spectra and of sources, which all files must have."""
     where = f"{storage.url}/{files[0].key}"
-    spectra = find_xp_columns(files[0].columns, where)
-    position = (properties.get("hats_col_ra", "ra"), properties.get("hats_col_dec", "dec"))
-    sources = find_source_columns(files[0].columns, where, *position)
+    spectra = find_xp_columns(files[0].columns, where, layout)
+    ra, dec = properties.get("hats_col_ra", "ra"), properties.get("hats_col_dec", "dec")
+    sources = find_source_columns(files[0].columns, where, layout, ra=ra, dec=dec)
     if sources is None:
         raise InvalidInputError(
-            f"{where} lacks one of {position[0]}, {position[1]} and phot_g_mean_flux (or"
-            " phot_g_mean_mag)",
+            f"{where} lacks one of {ra}, {dec} and phot_g_mean_flux (or phot_g_mean_mag)",
             "Join them from gaia_source, or give them to 'xpscale ingest' with --sources",
         )
     for file in files:
@@ -119,32 +168,38 @@ def open_parquet(
             raise InvalidInputError(
                 f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has"
             )
+    return spectra, sources
+
+
+def _named_releases(
+    storage: Storage, files: Sequence[ParquetFile], properties: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """What says of which release it is: metadata of files, properties of HATS, designations."""
+    yield f"{storage.url}/hats.properties", properties.get("xpscale_release", "")
+    for file in files:
+        yield f"{storage.url}/{file.key}", file.release
+    column = next((name for name in files[0].columns if name.lower() == "designation"), "")
+    if column and (table := first_rows(storage, files, [column])):
+        texts = (str(text) for text in table[column].to_pylist() if text)
+        yield f"{storage.url}/{files[0].key}", release_in_name(next(texts, ""))
+
+
+def _bands(
+    storage: Storage,
+    files: Sequence[ParquetFile],
+    spectra: XpColumns,
+    properties: Mapping[str, str],
+    stated: StatedBands,
+) -> Bands:
     widths = vector_widths(storage, files, spectra.coefficients)
-    stated = bands or (release.bands if release else None)
-    if (
-        stated is None
-        and DR3.bands is not None
-        and len(widths) == 1
-        and sum(widths) == DR3.bands.n_coefficients
-    ):
-        stated = DR3.bands
-    found = bands_of(spectra, widths, where, stated)
-    release = release or release_of("", found)
-    release.require_bands(found, where)
-    is_hats = all(hats_pixel(file.key) is not None for file in files)
-    digest = content_digest(files)
-    return ParquetSpectra(
-        storage,
-        root,
-        spectra,
-        sources,
-        found,
-        release,
-        digest,
-        is_hats,
-        max_rows,
-        files,
-    )
+    if len(widths) == 1:
+        by_columns = None
+        if spectra.n_parameters and (table := first_rows(storage, files, spectra.n_parameters)):
+            columns = (table[name].to_numpy() for name in spectra.n_parameters)
+            by_columns = bands_of_numbers([column.astype(np.float64) for column in columns])
+        n_bp = files[0].n_bp or properties.get("xpscale_n_bp", "")
+        stated = replace(stated, by_columns=by_columns, n_bp=int(n_bp) if n_bp else None)
+    return bands_of(spectra, widths, f"{storage.url}/{files[0].key}", stated)
 
 
 def _hats_properties(storage: Storage) -> tuple[str, dict[str, str]]:

@@ -250,15 +250,20 @@ class ParquetSpectra(SpectraReader):
         # one array after the other, so that only one is there twice
         return {name: np.concatenate(found.pop(name))[order] for name in wanted}
 
-    def __str__(self) -> str:
+    @property
+    def form(self) -> str:
+        """What the files are, for people: ``2 Parquet files, arrays coefficients``."""
+        n_files = len(self.files)
         kind = (
-            "HATS catalogue"
-            if self.is_hats
-            else f"{len(self.files):,} Parquet file{'s' * (len(self.files) > 1)}"
+            "HATS catalogue" if self.is_hats else f"{n_files:,} Parquet file{'s' * (n_files > 1)}"
         )
         shape = "scalar columns" if self.spectra.is_scalar else "arrays"
         remark = f"; G flux from {self.sources.g}" if self.sources.g_is_magnitude else ""
-        return f"{self.n_rows:,} sources · {kind}, {shape} {self.spectra}{remark} · {self.url}"
+        return f"{kind}, {shape} {self.spectra}{remark}"
+
+    def __str__(self) -> str:
+        rows = f"{self.n_rows:,} sources of {self.release}, {self.bands} coefficients"
+        return f"{rows} · {self.form} · {self.url}"
 
     # -- rows
 

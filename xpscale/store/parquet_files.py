@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ __all__ = [
     "ParquetFile",
     "arrow_vectors",
     "content_digest",
+    "first_rows",
     "footers",
     "hats_pixel",
     "is_parquet",
@@ -46,8 +47,23 @@ _HATS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
-    """One data file: key below the storage, size, rows of each row group, columns, SHA-256 of its
-    footer.
+    """One data file, as its footer describes it.
+
+    Parameters
+    ----------
+    key
+        Key below the storage.
+    n_bytes
+        Its size.
+    row_group_rows
+        Rows of each row group.
+    columns
+        Names of its columns.
+    footer_sha256
+        SHA-256 of the footer, in hex.
+    release, n_bp
+        Name of the data release and number of BP coefficients that its metadata state; empty if
+        they do not.
     """
 
     key: str
@@ -55,6 +71,8 @@ class ParquetFile:
     row_group_rows: tuple[int, ...]
     columns: tuple[str, ...]
     footer_sha256: str
+    release: str = ""
+    n_bp: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -117,7 +135,14 @@ def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
         raise _damaged(storage, key, error) from error
     rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     columns = tuple(metadata.schema.to_arrow_schema().names)
-    return ParquetFile(key, n_bytes, rows, columns, hashlib.sha256(footer).hexdigest())
+    stated = (_stated(metadata.metadata or {}, name) for name in ("release", "n_bp"))
+    return ParquetFile(key, n_bytes, rows, columns, hashlib.sha256(footer).hexdigest(), *stated)
+
+
+def _stated(metadata: Mapping[bytes, bytes], name: str) -> str:
+    """An entry of a file's metadata, which may begin with ``xpscale_``; else empty."""
+    values = (metadata.get(f"{prefix}{name}".encode(), b"") for prefix in ("xpscale_", ""))
+    return next(filter(None, values), b"").decode("utf-8", "replace")
 
 
 def content_digest(files: Iterable[ParquetFile]) -> str:
@@ -159,11 +184,37 @@ def read_file(
         raise _damaged(storage, key, error) from error
 
 
+def first_rows(
+    storage: Storage, files: Iterable[ParquetFile], columns: Sequence[str]
+) -> pa.Table | None:
+    """The first rows there are, at most `BATCH_ROWS`; ``None`` if there are none.
+
+    Parameters
+    ----------
+    storage, files
+        The files, in order.
+    columns
+        What to read of the rows.
+    """
+    for file in files:
+        groups = range(len(file.row_group_rows))
+        for _, table in read_file(storage, file.key, file.n_bytes, groups, columns):
+            return table
+    return None
+
+
 def vector_widths(
     storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]
 ) -> tuple[int, ...]:
     """How many coefficients each group of columns holds: from names or types, else the first row
     that has any.
+
+    Parameters
+    ----------
+    storage, files
+        The files.
+    groups
+        Names of columns, as in `xpscale.columns.XpColumns`.
 
     Raises
     ------

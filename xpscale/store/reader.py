@@ -75,7 +75,9 @@ class SpectraStore(SpectraReader):
     @property
     def release(self) -> Release:
         """The data release that the spectra are of."""
-        return release_of(str(self.attributes.get("release", "")), self.bands)
+        name = str(self.attributes.get("release", ""))
+        # stores of tables and Parquet said so before they told releases apart
+        return release_of("" if name == "Gaia" else name, self.bands)
 
     @property
     def is_checked(self) -> bool:
@@ -248,7 +250,10 @@ class SpectraStore(SpectraReader):
         return SpectraBatch.concatenate(found)
 
     def __str__(self) -> str:
-        return f"{self.n_rows:,} sources · {len(self.partitions):,} partitions · {self.url}"
+        return (
+            f"{self.n_rows:,} sources of {self.release}, {self.bands} coefficients ·"
+            f" {len(self.partitions):,} partitions · {self.url}"
+        )
 
 
 def _filled(

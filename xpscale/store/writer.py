@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.release import Release
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 from xpscale.store.layout import (
@@ -22,7 +24,6 @@ from xpscale.store.layout import (
     CHUNK_ROWS,
     CORRELATION_CHUNK_ROWS,
     CORRELATIONS,
-    CREDIT,
     FORMAT,
     FORMAT_VERSION,
     PARTITIONS,
@@ -52,6 +53,7 @@ def write_partition(
     store: Storage,
     pixel: Pixel,
     batch: SpectraBatch,
+    release: Release,
     correlations: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> tuple[Part, ...]:
     """Write the rows of one pixel.
@@ -64,6 +66,8 @@ def write_partition(
         The partition's pixel; every row must lie in it.
     batch
         Its rows with errors, sorted by `sort_by_position`.
+    release
+        The data release that they are of: it says the epoch of their positions.
     correlations
         Arrays of `xpscale.store.layout.CORRELATIONS` for the same rows, by name, if they are kept.
 
@@ -71,13 +75,20 @@ def write_partition(
     -------
     tuple of Part
         Every object written, sorted by key.
+
+    Raises
+    ------
+    InvalidInputError
+        Rows are unsorted, lie outside the pixel, or have no errors.
+    ConflictError
+        Another partition is there.
     """
     index = healpix_29(batch.ra, batch.dec)
     low, high = pixel.index_range
     if len(index) == 0 or index[0] < low or index[-1] >= high or np.any(np.diff(index) < 0):
         raise InvalidInputError(f"the rows for {pixel} are empty, unsorted or reach outside it")
     parts = []
-    for key, data in sorted(_zarr_objects(pixel, batch, correlations or {}).items()):
+    for key, data in sorted(_zarr_objects(pixel, batch, release, correlations or {}).items()):
         if not store.create(key, data):
             raise ConflictError(
                 f"{store.url}/{key} is there already with other content",
@@ -88,7 +99,10 @@ def write_partition(
 
 
 def _zarr_objects(
-    pixel: Pixel, batch: SpectraBatch, correlations: Mapping[str, NDArray[np.float32]]
+    pixel: Pixel,
+    batch: SpectraBatch,
+    release: Release,
+    correlations: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, bytes]:
     """Key and bytes of every Zarr object of a partition."""
     import zarr
@@ -116,7 +130,10 @@ def _zarr_objects(
             shards=(shard_rows, *values.shape[1:]),
             compressors=BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle),
             dimension_names=spec.dimensions,
-            attributes={"units": spec.unit, "description": spec.description},
+            attributes={
+                "units": spec.unit,
+                "description": spec.description.format(position=release.position),
+            },
         )
         array[...] = values
     return {
@@ -127,7 +144,13 @@ def _zarr_objects(
 
 
 def seal_store(
-    store: Storage, parts: Iterable[Part], report: Mapping[str, Any], attributes: Mapping[str, Any]
+    store: Storage,
+    parts: Iterable[Part],
+    report: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    *,
+    bands: Bands,
+    release: Release,
 ) -> None:
     """Finish a store: write its table of partitions, its report, and last the root group.
 
@@ -140,7 +163,11 @@ def seal_store(
     report
         Rows read, written and rejected; kept as ``_xpscale/report.json``.
     attributes
-        Provenance added to the root group's attributes (release, sources, digests); JSON values.
+        Provenance added to the root group's attributes (origin, digests); JSON values.
+    bands
+        The numbers of BP and RP coefficients of a source.
+    release
+        The data release that the spectra are of.
     """
     table = partition_table(parts)
     store.replace(PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
@@ -157,10 +184,13 @@ def seal_store(
                 "n_partitions": len(table),
                 "digest": table_digest(table),
                 "coefficient_unit": "electron.s**-1",
-                "position": "ICRS, epoch J2016.0, degrees",
+                "position": f"{release.position}, degrees",
                 "partitioning": "HEALPix NESTED, by position; rows sorted by the order-29 index",
-                "credit": CREDIT,
                 **attributes,
+                "n_bp": bands.n_bp,
+                "n_coefficients": bands.n_coefficients,
+                "release": release.name,
+                "credit": release.credit,
             }
         ),
     )

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["RowRun", "StagedFile", "record_type", "stage", "stage_correlations", "staged_files"]
+__all__ = [
+    "RowRun",
+    "StagedFile",
+    "record_type",
+    "staged_files",
+    "write_correlations",
+    "write_rows",
+]
 
 STAGING = "_xpscale/staging"
 
@@ -120,7 +127,7 @@ def _fields(dtype: np.dtype[np.void]) -> tuple[str, ...]:
     return (dtype.names or ())[1:]
 
 
-def stage(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int64]:
+def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int64]:
     """Write a file's accepted rows for the partitions to fetch.
 
     Equal rows give equal bytes, so staging a file again after a crash changes nothing.
@@ -144,7 +151,7 @@ def stage(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int64]:
     return index
 
 
-def stage_correlations(
+def write_correlations(
     store: Storage, name: str, correlations: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]
 ) -> None:
     """Write the correlations of staged rows, BP then RP side by side.
@@ -152,7 +159,7 @@ def stage_correlations(
     Parameters
     ----------
     store, name
-        As of `stage`.
+        As of `write_rows`.
     correlations
         Of each band, with shape (N, n (n - 1) / 2).
     rows

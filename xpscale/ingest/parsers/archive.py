@@ -1,0 +1,148 @@
+"""The bulk archive: ``xp_continuous_mean_spectrum/*.csv.gz`` with ``gaia_source/*.csv.gz``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xpscale.archive.files import ArchiveFile, FilePair, open_archive, tables_of
+from xpscale.archive.parse import parse_spectra
+from xpscale.archive.reading import verified_stream
+from xpscale.archive.sources import match_sources
+from xpscale.errors import InvalidInputError
+from xpscale.forecast.ingest import XP_BYTES_PER_ROW
+from xpscale.formatting import format_bytes
+from xpscale.ingest.parsers.contents import Contents, Fragment, FragmentRows
+from xpscale.release import Release
+from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
+from xpscale.storage import Storage
+from xpscale.types import SpectraBatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from xpscale.ingest.parsers.input import Input
+
+__all__ = ["ArchiveParser", "recognise"]
+
+
+def recognise(given: Input) -> Contents | None:
+    """The file pairs of an archive; ``None`` if the input is none.
+
+    Raises
+    ------
+    NotFoundError
+        A spectrum file has no source file, and the input does not allow that.
+    InvalidInputError
+        A table of positions was given, too, or a file is in the folder of the other table.
+    """
+    xp = tables_of(given.layout)["xp"]
+    folders = (f"{xp.folder}/", f"{xp.parent}/{xp.folder}/", "")
+    is_archive = given.storage.url.startswith("http") or any(
+        key.startswith(folder) and xp.pixels(key.removeprefix(folder))
+        for key in given.files
+        for folder in folders
+    )
+    if not is_archive:
+        return None
+    if given.sources:
+        raise InvalidInputError(
+            f"{given.url} is a bulk archive with its own gaia_source", "Leave out --sources"
+        )
+    archive = open_archive(given.url, release=given.layout, allow_unpaired=given.allow_unpaired)
+    return Contents(
+        kind="archive",
+        description=f"{len(archive.pairs):,} file pairs, {format_bytes(archive.n_bytes)} compressed",
+        origin=f"{xp.folder} and {tables_of(given.layout)['source'].folder} bulk files",
+        parser=ArchiveParser(archive.storage, given.layout, given.correlations),
+        fragments=tuple(
+            Fragment(
+                pair.name,
+                pair.key,
+                pair.spectra.n_bytes // XP_BYTES_PER_ROW,
+                pair,
+                pair.spectra.pixels,
+            )
+            for pair in archive.pairs
+        ),
+        digest=archive.digest,
+        digest_name="archive_digest",
+        n_bytes=archive.n_bytes,
+        has_correlations=given.correlations,
+    )
+
+
+@dataclass(frozen=True)
+class ArchiveParser:
+    """Reads a spectrum file and joins it with its source file.
+
+    Parameters
+    ----------
+    archive
+        Where the files are.
+    layout
+        The release that says what columns are called.
+    correlations
+        Whether to read the correlations of coefficients, too.
+    """
+
+    archive: Storage
+    layout: Release
+    correlations: bool = False
+
+    def read(self, fragment: Fragment) -> FragmentRows:
+        """The rows of one file pair.
+
+        Raises
+        ------
+        InvalidInputError
+            A file is damaged, or is not what its name says.
+        """
+        pair: FilePair = fragment.source
+        with verified_stream(self.archive, pair.spectra) as stream:
+            spectra = parse_spectra(
+                stream,
+                self._url(pair.spectra),
+                correlations=self.correlations,
+                release=self.layout,
+            )
+        self._check_range(pair.spectra, spectra.source_id)
+        with verified_stream(self.archive, pair.sources) as stream:
+            sources = match_sources(
+                stream, self._url(pair.sources), spectra.source_id, release=self.layout
+            )
+        if not sources.found.any():
+            raise InvalidInputError(
+                f"{self._url(pair.sources)} has none of the {len(sources.found):,} sources of"
+                f" {pair.spectra.name}",
+                "Download it again",
+            )
+        batch = SpectraBatch(
+            spectra.source_id,
+            sources.ra,
+            sources.dec,
+            sources.phot_g_mean_flux,
+            spectra.coefficients,
+            spectra.coefficient_errors,
+            spectra.bands,
+        )
+        faults = {
+            "missing_bp": ~spectra.has_bp,
+            "missing_rp": ~spectra.has_rp,
+            "no_gaia_source": ~sources.found,
+        }
+        return FragmentRows(batch, faults, spectra.correlations)
+
+    def _url(self, file: ArchiveFile) -> str:
+        return f"{self.archive.url}/{file.name}"
+
+    def _check_range(self, file: ArchiveFile, source_id: NDArray[np.int64]) -> None:
+        """A sound file under another's name holds no source of the name's range."""
+        pixels = source_id_pixel(source_id, ARCHIVE_ORDER)
+        if not ((pixels >= file.first_pixel) & (pixels <= file.last_pixel)).any():
+            raise InvalidInputError(
+                f"{self._url(file)} holds sources of level-8 pixels {pixels.min()} to"
+                f" {pixels.max()} and none of its name",
+                "Download it again",
+            )

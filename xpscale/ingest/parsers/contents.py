@@ -1,0 +1,148 @@
+"""What a parser makes of an input: its contents, in fragments; and the rows of a fragment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xpscale.store.partitions import COUNT_ORDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from xpscale.types import SpectraBatch
+
+__all__ = ["Contents", "Fragment", "FragmentRows", "Parser", "content_hash"]
+
+WHOLE_SKY = (0, 12 * 4**COUNT_ORDER - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The part of an input that one task reads.
+
+    Parameters
+    ----------
+    name
+        What reports call it.
+    key
+        Its task key; changes with its content.
+    n_rows
+        Rows, about.
+    source
+        What its parser needs to read it.
+    pixels
+        First and last pixel of order 8 that it has rows in, as far as is known before reading.
+    release
+        Name of the data release that it says it is of; empty if it does not say.
+    """
+
+    name: str
+    key: str
+    n_rows: int
+    source: Any
+    pixels: tuple[int, int] = WHOLE_SKY
+    release: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FragmentRows:
+    """All rows of a fragment.
+
+    Parameters
+    ----------
+    batch
+        The rows, with errors.
+    faults
+        Masks with shape (N,) of rows that are bad for a reason that only the input shows, by the
+        names in `xpscale.ingest.reasons`.
+    correlations
+        BP and RP correlations, each with shape (N, n (n - 1) / 2) for the n coefficients of its
+        band; ``None`` if they are not kept.
+    release
+        Name of the data release that the rows say they are of; empty if they do not.
+    """
+
+    batch: SpectraBatch
+    faults: Mapping[str, NDArray[Any]]
+    correlations: tuple[NDArray[Any], NDArray[Any]] | None = None
+    release: str = ""
+
+
+class Parser(Protocol):
+    """Reads the fragments of one format.  Travels to the workers with every task: small."""
+
+    def read(self, fragment: Fragment) -> FragmentRows:
+        """All rows of a fragment.
+
+        Raises
+        ------
+        InvalidInputError
+            It is damaged, or not what it seemed to be.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an input holds.
+
+    Parameters
+    ----------
+    kind
+        Name of the format, a part of the identity of an ingest.
+    description
+        What lies there, for people.
+    origin
+        Where the rows come from, for the attributes of the store.
+    parser
+        Reads the fragments.
+    fragments
+        All of them.  Of a source in two of them, the row of the first is kept.
+    digest
+        Content hash of the input.
+    digest_name
+        Attribute of the store that keeps it.
+    n_bytes
+        Bytes of all files; 0 if they are not known.
+    has_correlations
+        Whether correlations of coefficients are read, too.
+    """
+
+    kind: str
+    description: str
+    origin: str
+    parser: Parser
+    fragments: tuple[Fragment, ...]
+    digest: str
+    digest_name: str = "input_digest"
+    n_bytes: int = 0
+    has_correlations: bool = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this input from others, whatever its files contain; JSON values."""
+        names = content_hash(fragment.name for fragment in self.fragments)
+        return {"kind": self.kind, "files": names, "n_files": len(self.fragments)}
+
+
+def content_hash(lines: Iterable[str]) -> str:
+    """SHA-256 of some lines of text, in hex."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def fragment_key(number: int, *content: str) -> str:
+    """``00012.1f2e3d4c``: the place of a fragment among the others, and a hash of its content.
+
+    Parameters
+    ----------
+    number
+        Its place.
+    content
+        What tells it from others.
+    """
+    return f"{number:05d}.{content_hash(content)[:8]}"

@@ -1,0 +1,140 @@
+"""An input as the user gives it: an address, the files there, and what the user says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xpscale.bands import Bands
+from xpscale.errors import InvalidInputError
+from xpscale.release import DR3, Release
+from xpscale.storage import Storage
+from xpscale.store.parquet_files import is_parquet
+
+__all__ = ["Input", "format_of"]
+
+FORMATS = {
+    "csv": "CSV",
+    "ecsv": "ECSV",
+    "fits": "FITS",
+    "fit": "FITS",
+    "xml": "VOTable",
+    "vot": "VOTable",
+    "votable": "VOTable",
+    "zip": "zip",
+    "hdf5": "HDF5",
+    "h5": "HDF5",
+    "parquet": "Parquet",
+    "pq": "Parquet",
+}
+"""Formats by a name's ending, ``.gz`` or not."""
+
+
+def format_of(key: str) -> str:
+    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and
+    ``_metadata`` do.
+    """
+    base = key.rsplit("/", 1)[-1]
+    if base.startswith(("_", ".")):
+        return ""
+    return FORMATS.get(base.lower().removesuffix(".gz").rpartition(".")[2], "")
+
+
+@dataclass(frozen=True)
+class Input:
+    """Files to ingest, not yet recognised.
+
+    Parameters
+    ----------
+    url
+        The address that was given.
+    storage
+        The folder of the files.
+    files
+        Bytes by key, of a single file only that one; empty over http, where nothing can be listed.
+    sources
+        Address of a table with positions and G flux; empty if none was given.
+    correlations
+        Whether correlations of coefficients are wanted.
+    allow_unpaired
+        Whether a file that lacks its partner is a damaged file, and not an error.
+    release
+        The data release, if the user says which.
+    bands
+        Coefficients of each band, if the user says how many.
+    """
+
+    url: str
+    storage: Storage
+    files: Mapping[str, int] = field(repr=False)
+    sources: str = ""
+    correlations: bool = False
+    allow_unpaired: bool = False
+    release: Release | None = None
+    bands: Bands | None = None
+
+    @staticmethod
+    def at(
+        url: str,
+        *,
+        sources: str = "",
+        correlations: bool = False,
+        allow_unpaired: bool = False,
+        release: Release | None = None,
+        bands: Bands | None = None,
+    ) -> Input:
+        """List the files at an address.
+
+        Parameters
+        ----------
+        url
+            A folder, a file, ``s3://`` or ``https://``.
+        sources, correlations, allow_unpaired, release, bands
+            As of `Input`.
+
+        Raises
+        ------
+        InvalidInputError
+            A spectra store is there.
+        """
+        storage = Storage(url)
+        files: Mapping[str, int] = {}
+        if not storage.url.startswith("http"):
+            folder = Storage(storage.url.rpartition("/")[0])
+            if format_of(storage.name) and (n_bytes := folder.size(storage.name)) is not None:
+                storage, files = folder, {storage.name: n_bytes}
+            elif storage.exists("zarr.json"):
+                raise InvalidInputError(
+                    f"{url} is a spectra store (or another Zarr group)", "It needs no ingest"
+                )
+            else:
+                files = storage.list()
+        own = Storage(sources).url if sources else ""
+        files = {key: n for key, n in files.items() if f"{storage.url}/{key}" != own}
+        return Input(url, storage, files, sources, correlations, allow_unpaired, release, bands)
+
+    @property
+    def layout(self) -> Release:
+        """The release that says what folders, files and columns are called."""
+        return self.release or DR3
+
+    def require_one_kind(self, tables: Mapping[str, int]) -> None:
+        """Refuse Parquet files among tables of other formats.
+
+        Parameters
+        ----------
+        tables
+            Keys of the tables.
+
+        Raises
+        ------
+        InvalidInputError
+            There are both; the message names one of each.
+        """
+        parquet = [key for key in tables if is_parquet(key)]
+        others = [key for key in tables if not is_parquet(key)]
+        if parquet and others:
+            raise InvalidInputError(
+                f"{self.url} holds Parquet files and others, {parquet[0]} and {others[0]}",
+                "Give one kind of them",
+            )

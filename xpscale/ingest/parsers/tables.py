@@ -1,0 +1,229 @@
+"""Tables as people have them, joined with a table of sources where they lack positions.
+
+===================  ===========================================================================
+DataLink products    CSV, ECSV, FITS, VOTable, or the zip of a bulk request; one or several
+                     sources a file
+HDF5 copies          ``XpContinuousMeanSpectrum_A-B.hdf5`` with ``GaiaSource_A-B.hdf5`` in the
+                     same folder; MyGaiaDB's ``.h5``
+Parquet              without positions; others see `xpscale.ingest.parsers.parquet`
+===================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from xpscale.archive.datalink import (
+    SourceTable,
+    column_names,
+    is_other_product,
+    member_names,
+    read_source_table,
+    read_spectra,
+)
+from xpscale.archive.files import tables_of
+from xpscale.bands import Bands
+from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.errors import InvalidInputError
+from xpscale.forecast.ingest import XP_BYTES_PER_ROW
+from xpscale.formatting import format_bytes
+from xpscale.ingest.parsers.contents import (
+    Contents,
+    Fragment,
+    FragmentRows,
+    content_hash,
+    fragment_key,
+)
+from xpscale.ingest.parsers.input import format_of
+from xpscale.release import Release, release_in_name
+from xpscale.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xpscale.ingest.parsers.input import Input
+
+__all__ = ["TableParser", "TablePart", "recognise", "tables_of_spectra"]
+
+HASHED_BYTES = 1 << 30
+"""Files up to this size are told from others by their content, larger ones by their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class TablePart:
+    """A file, or a member of a zip file, or a group of an HDF5 file; and its table of sources.
+
+    Parameters
+    ----------
+    file, member
+        Key below the input; member or group, if it has any.
+    content
+        What tells its content from another: SHA-256, or the size of a file too large to be read
+        twice.
+    sources
+        URL of the table that has its positions and G flux; empty if it has its own.
+    sources_content
+        What tells the content of that table from another.
+    """
+
+    file: str
+    member: str
+    content: str
+    sources: str
+    sources_content: str
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.file}/{self.member}" if self.member else self.file
+
+
+def tables_of_spectra(given: Input) -> dict[str, int]:
+    """Bytes by key of the files that may hold spectra: neither other products nor source tables."""
+    return {
+        key: n_bytes
+        for key, n_bytes in given.files.items()
+        if format_of(key) and not is_other_product(key) and not _range(given, key, "source")
+    }
+
+
+def recognise(given: Input) -> Contents | None:
+    """The tables of an input; ``None`` if there are none.
+
+    Raises
+    ------
+    InvalidInputError
+        A file is damaged, or has neither positions nor a table of sources.
+    """
+    tables = tables_of_spectra(given)
+    if not tables:
+        return None
+    given.require_one_kind(tables)
+    fragments = _fragments(given, tables)
+    parts: list[TablePart] = [fragment.source for fragment in fragments]
+    _require_positions(given, parts[0])
+    return Contents(
+        kind="tables",
+        description=_describe(given, tables),
+        origin="tables in the form of DataLink products",
+        parser=TableParser(given.storage, given.release, given.bands),
+        fragments=fragments,
+        digest=content_hash(f"{part.name} {part.content} {part.sources_content}" for part in parts),
+        n_bytes=sum(tables.values()),
+    )
+
+
+def _describe(given: Input, tables: Mapping[str, int]) -> str:
+    formats = Counter(format_of(key) for key in tables)
+    kinds = ", ".join(f"{n:,} {name}" for name, n in sorted(formats.items()))
+    n_others = len(given.files) - len(tables)
+    others = f"; {n_others:,} other file{'s' * (n_others != 1)} left aside" if n_others else ""
+    joined = f", positions from {given.sources}" if given.sources else ""
+    n_bytes = format_bytes(sum(tables.values()))
+    return f"tables of spectra: {kinds}, {n_bytes}{joined} · {given.url}{others}"
+
+
+def _range(given: Input, key: str, table: str) -> str:
+    """The range of pixels in the name of an HDF5 copy of a file of ``xp`` or ``source``; else
+    empty.
+    """
+    prefix = re.escape(tables_of(given.layout)[table].prefix)
+    match = re.fullmatch(rf"(?:.*/)?{prefix}_(\d+-\d+)\.(?:hdf5|h5)", key)
+    return match[1] if match else ""
+
+
+def _fragments(given: Input, tables: Mapping[str, int]) -> tuple[Fragment, ...]:
+    sources_content = ""
+    if given.sources:
+        folder, _, key = Storage(given.sources).url.rpartition("/")
+        sources_content = _content(Storage(folder), key)
+    partners = {_range(given, key, "source"): key for key in given.files}
+    fragments: list[Fragment] = []
+    for key, n_bytes in tables.items():
+        sources, its_content = given.sources, sources_content
+        pixels = _range(given, key, "xp")
+        if not sources and pixels and pixels in partners:
+            partner = partners[pixels]
+            sources, its_content = f"{given.storage.url}/{partner}", str(given.files[partner])
+        has_members = format_of(key) in ("zip", "HDF5")
+        members = member_names(given.storage, key) if has_members else [""]
+        content = _content(given.storage, key, n_bytes)
+        n_rows = max(1, n_bytes // XP_BYTES_PER_ROW // len(members))
+        for member in members:
+            part = TablePart(key, member, content, sources, its_content)
+            task = fragment_key(len(fragments), part.name, content, its_content)
+            release = release_in_name(member) or release_in_name(key)
+            fragments.append(Fragment(part.name, task, n_rows, part, release=release))
+    return tuple(fragments)
+
+
+def _require_positions(given: Input, part: TablePart) -> None:
+    """Refuse early what every task would refuse."""
+    where = f"{given.storage.url}/{part.name}"
+    names = column_names(given.storage, part.file, part.member)
+    find_xp_columns(names, where, given.layout)
+    if not part.sources and find_source_columns(names, where, given.layout) is None:
+        raise InvalidInputError(
+            f"{where} has no ra, dec and phot_g_mean_flux, as is usual for DataLink products",
+            "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
+            " source_id, ra, dec, phot_g_mean_flux FROM"
+            f" {given.layout.archive.source_table} WHERE source_id IN (...)' is one",
+        )
+
+
+def _content(storage: Storage, key: str, n_bytes: int = 0) -> str:
+    if n_bytes > HASHED_BYTES:
+        return f"{n_bytes} bytes"
+    with storage.open(key) as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class TableParser:
+    """Reads tables, and joins them with their table of sources.
+
+    Parameters
+    ----------
+    storage
+        Where the tables are.
+    release, bands
+        What the user says of them, if anything.
+    """
+
+    storage: Storage
+    release: Release | None = None
+    bands: Bands | None = None
+
+    def read(self, fragment: Fragment) -> FragmentRows:
+        """The rows of one table.
+
+        Raises
+        ------
+        InvalidInputError
+            It is damaged, or has no spectra, no errors, or no positions.
+        """
+        part: TablePart = fragment.source
+        sources = _source_table(part.sources, part.sources_content) if part.sources else None
+        found = read_spectra(
+            self.storage,
+            part.file,
+            part.member,
+            sources,
+            release=self.release,
+            bands=self.bands,
+        )
+        return FragmentRows(found.batch, found.faults, release=found.release)
+
+
+@lru_cache(maxsize=2)
+def _source_table(url: str, content: str) -> SourceTable:
+    """A table of sources, read once in a worker process."""
+    return read_source_table(url)

@@ -1,0 +1,92 @@
+"""The first stage of an ingest: a fragment is read, its rows are checked, and the good ones staged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xpscale.bands import Bands
+from xpscale.errors import InvalidInputError
+from xpscale.ingest.parsers import Fragment, FragmentRows, Parser
+from xpscale.ingest.reasons import first_reasons, row_faults
+from xpscale.ingest.staged import write_correlations, write_rows
+from xpscale.release import Release
+from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
+from xpscale.storage import Storage
+from xpscale.types import TaskReport, TaskStatus
+
+__all__ = ["StageFragment", "stage_rows"]
+
+
+@dataclass(frozen=True)
+class StageFragment:
+    """Reads a fragment and stages its rows.
+
+    Parameters
+    ----------
+    store
+        The store being made.
+    parser
+        Reads the fragment.
+    release, bands
+        What the rows must be of, as far as it is known.
+    """
+
+    store: Storage
+    parser: Parser
+    release: Release | None = None
+    bands: Bands | None = None
+
+    def __call__(self, fragment: Fragment) -> TaskReport:
+        """Stage one fragment; a damaged one is refused before anything is written."""
+        clock = time.perf_counter()
+        rows = self.parser.read(fragment)
+        read_s = time.perf_counter() - clock
+        bands = rows.batch.bands
+        if self.bands not in (None, bands):
+            raise InvalidInputError(
+                f"{fragment.name} has {bands} coefficients, not {self.bands}", "Correct --bands"
+            )
+        if self.release is not None:
+            self.release.require_bands(bands, fragment.name)
+        report = stage_rows(self.store, fragment.key, fragment.name, rows)
+        details = {**report.details, **({"release": rows.release} if rows.release else {})}
+        write_s = time.perf_counter() - clock - read_s
+        return replace(report, read_s=read_s, write_s=write_s, details=details)
+
+
+def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskReport:
+    """Sort out rows and stage the good ones.
+
+    Parameters
+    ----------
+    store
+        The store being made.
+    key, name
+        Task key, and what to call the rows' origin in reports.
+    rows
+        The rows as read.
+    """
+    batch, correlations = rows.batch, rows.correlations
+    faults = {**row_faults(batch), **rows.faults}
+    if correlations is not None:
+        faults["bad_correlations"] = ~np.logical_and.reduce(
+            [np.isfinite(band).all(1) for band in correlations]
+        )
+    keep, rejected = first_reasons(faults, len(batch))
+    accepted = batch if keep.all() else batch.take(keep)
+    details = {"name": name, "n_movers": 0}
+    if len(accepted):
+        index = write_rows(store, key, accepted)
+        if correlations is not None:
+            order = np.lexsort((accepted.source_id, index))
+            write_correlations(store, key, correlations, np.flatnonzero(keep)[order])
+        position_pixel = index >> 2 * (INDEX_ORDER - ARCHIVE_ORDER)
+        id_pixel = source_id_pixel(accepted.source_id, ARCHIVE_ORDER)
+        details["n_movers"] = int((position_pixel != id_pixel).sum())
+    status = TaskStatus.WRITTEN if len(accepted) else TaskStatus.EMPTY
+    return TaskReport(
+        key, status, n_in=len(batch), n_out=len(accepted), n_rejected=rejected, details=details
+    )
