@@ -22,6 +22,8 @@ from xpscale.formatting import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from xpscale.bands import Bands
+    from xpscale.release import Release
     from xpscale.store.parquet import ParquetSpectra
     from xpscale.store.reader import SpectraStore
 
@@ -79,20 +81,23 @@ def open_input(
     silently
         Say nothing: another process does.
     """
-    from xpscale.bands import Bands
-    from xpscale.release import find_release
     from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(
-        url,
-        release=find_release(release) if release else None,
-        bands=Bands.parse(bands) if bands else None,
-    )
+    its_release, its_bands = _stated(release, bands)
+    spectra = open_spectra(url, release=its_release, bands=its_bands)
     if not silently:
         say(str(spectra))
         for warning in spectra.warnings():
             say(f"note: {warning}")
     return spectra
+
+
+def _stated(release: str, bands: str) -> tuple[Release | None, Bands | None]:
+    """What ``--release`` and ``--bands`` say; ``None`` where they say nothing."""
+    from xpscale.bands import Bands
+    from xpscale.release import find_release
+
+    return find_release(release) if release else None, Bands.parse(bands) if bands else None
 
 
 def ingest(
@@ -151,6 +156,7 @@ def ingest(
     from xpscale.ingest.run import run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
+    its_release, its_bands = _stated(release, bands)
     plan = plan_ingest(
         source,
         store,
@@ -158,8 +164,8 @@ def ingest(
         max_rows=max_rows,
         skip_damaged=skip_damaged,
         correlations=correlations,
-        release=release,
-        bands=bands,
+        release=its_release,
+        bands=its_bands,
     )
     if dry_run:
         projection = plan.project()

@@ -10,7 +10,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
 from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
-from xpscale.release import Release, agreed_release, find_release
+from xpscale.release import Release, agreed_release
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 
@@ -102,8 +102,8 @@ def plan_ingest(
     max_rows: int | None = None,
     skip_damaged: bool = False,
     correlations: bool = False,
-    release: Release | str | None = None,
-    bands: Bands | str | None = None,
+    release: Release | None = None,
+    bands: Bands | None = None,
 ) -> IngestPlan:
     """Recognise what lies at an address and say what ingesting it will take.  Writes nothing.
 
@@ -123,10 +123,9 @@ def plan_ingest(
     correlations
         Whether to keep the correlations of coefficients; only from the bulk archive.
     release
-        The data release, or its name, or a TOML file that describes it; if not given, what the
-        input says, or the release that has its bands.
+        The data release; if not given, what the input says, or the release that has its bands.
     bands
-        Coefficients of each band, or ``N_BP,N_RP``, for tables that hold both in one array.
+        Coefficients of each band, for tables that hold both in one array.
 
     Raises
     ------
@@ -137,16 +136,14 @@ def plan_ingest(
     ConflictError
         It is of two releases, or of another one than was given; the message names both.
     """
-    stated = find_release(release) if isinstance(release, str) and release else release or None
-    widths = Bands.parse(bands) if isinstance(bands, str) and bands else bands or None
     contents = recognise(
         Input.at(
             source_url,
             sources=sources,
             correlations=correlations,
             allow_unpaired=skip_damaged,
-            release=stated,
-            bands=widths,
+            release=release,
+            bands=bands,
         )
     )
     named = ((fragment.name, fragment.release) for fragment in contents.fragments)
@@ -155,6 +152,6 @@ def plan_ingest(
         Storage(store_url),
         max_rows or (CORRELATIONS_MAX_ROWS if correlations else DEFAULT_MAX_ROWS),
         skip_damaged,
-        agreed_release(stated, named),
-        widths,
+        agreed_release(release, named),
+        bands,
     )

@@ -16,7 +16,7 @@ from xpscale.storage import Storage
 if TYPE_CHECKING:
     from xpscale.types import SpectraBatch
 
-__all__ = ["TableFormat", "source_table_bytes", "spectra_bytes", "write_hdf5_copies"]
+__all__ = ["TableFormat", "source_table_bytes", "spectra_bytes", "table_bytes", "write_hdf5_copies"]
 
 TableFormat = Literal["csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet"]
 
@@ -32,7 +32,20 @@ def spectra_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
         own way.
     form
         ``csv`` has arrays in parentheses and empty fields, ``ecsv`` brackets and ``nan``; ``zip``
-        holds a CSV beside another product.
+        holds a CSV and another product.
+    """
+    return table_bytes({}, batch, form)
+
+
+def table_bytes(more: Mapping[str, Any], batch: SpectraBatch, form: TableFormat) -> bytes:
+    """The bytes that `spectra_bytes` makes, with more columns.
+
+    Parameters
+    ----------
+    more
+        Arrays with shape (N,) by name; text as bytes.
+    batch, form
+        As of `spectra_bytes`.
     """
     errors = batch.coefficient_errors
     if errors is None:
@@ -44,6 +57,7 @@ def spectra_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
         "bp_coefficient_errors": errors[:, batch.bands.bp],
         "rp_coefficients": batch.coefficients[:, batch.bands.rp].astype(np.float64),
         "rp_coefficient_errors": errors[:, batch.bands.rp],
+        **more,
     }
     if form in ("csv", "zip"):
         text = _csv(columns, "({})", ", ", "")
@@ -107,6 +121,8 @@ def write_hdf5_copies(
 
 def _csv(columns: Mapping[str, Any], array: str, separator: str, missing: str) -> bytes:
     def text(value: Any) -> str:
+        if isinstance(value, bytes):
+            return value.decode()
         if np.ndim(value) == 0:
             return missing if np.isnan(value) else str(value)
         if np.isnan(value).all():
