@@ -35,7 +35,7 @@ def test_partitions_take_every_staged_row_once(files, max_rows, tmp_path_factory
     store = Storage(str(tmp_path_factory.mktemp("staging")))
     batches = [batch(positions, 1000 * (i + 1)) for i, positions in enumerate(files)]
     for i, rows in enumerate(batches):
-        write_rows(store, f"{i}", rows, 2)
+        write_rows(store, f"{i}", rows)
     staged = staged_files(store, [f"{i}" for i in range(len(batches))])
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
     for file in staged:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.ingest.parsers import archive, parquet, tables
+from xpscale.ingest.parsers import archive, row_groups, tabular
 from xpscale.ingest.parsers.contents import Contents, Fragment, FragmentRows, Parser
 from xpscale.ingest.parsers.input import Input
 
 __all__ = ["Contents", "Fragment", "FragmentRows", "Input", "Parser", "recognise"]
 
-FORMATS = (archive, parquet, tables)
+FORMATS = (archive, row_groups, tabular)
 """In the order in which they are tried."""
 
 

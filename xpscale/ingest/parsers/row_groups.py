@@ -14,7 +14,7 @@ from xpscale.ingest.parsers.contents import (
     FragmentRows,
     fragment_key,
 )
-from xpscale.ingest.parsers.tables import tables_of_spectra
+from xpscale.ingest.parsers.tabular import tables_of_spectra
 from xpscale.store.open import open_parquet
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import ParquetFile, hats_pixel, is_parquet

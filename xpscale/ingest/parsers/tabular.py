@@ -5,7 +5,7 @@ DataLink products    CSV, ECSV, FITS, VOTable, or the zip of a bulk request; one
                      sources a file
 HDF5 copies          ``XpContinuousMeanSpectrum_A-B.hdf5`` with ``GaiaSource_A-B.hdf5`` in the
                      same folder; MyGaiaDB's ``.h5``
-Parquet              without positions; others see `xpscale.ingest.parsers.parquet`
+Parquet              without positions; others see `xpscale.ingest.parsers.row_groups`
 ===================  ===========================================================================
 """
 
