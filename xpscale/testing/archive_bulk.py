@@ -1,11 +1,10 @@
-"""Archives of the real files' weight, written fast: for measuring, not for telling right from
-wrong.
+"""Archive files as large as the real ones, written fast, for benchmarks.
 
-A row of the real spectrum file is 39 kB of text, 16 kB compressed, and has eight rows of GaiaSource
-beside it, 1.3 kB each. Here some hundred such rows are made once and every source takes one of them
-in turn, with an identifier and a position of its own.  The compressed text of a spectrum's row
-behind its identifier is made once, too: a gzip stream may be put together from pieces that end at
-whole bytes (RFC 1951, section 3.2.4).  A million sources take about 20 s on one core.
+A row of the real spectrum file is 39 kB of text, 16 kB compressed, and comes with eight rows of
+GaiaSource of 1.3 kB each. Here 512 such rows are made once, and every source takes one of them in
+turn, with its own identifier and position. The compressed text of a row after its identifier is
+made once, too: a gzip stream may be joined from blocks that end at whole bytes (RFC 1951, section
+3.2.4). A million sources take about 20 s on one core.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ _SHARE_MISSING = {
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """What stands behind a spectrum's identifier: its text, and the same as pieces of a deflate
-    stream.
-    """
+    """The part of a spectrum's row after its identifier: as text, and as deflate blocks."""
 
     text: bytes
     deflated: bytes
@@ -153,24 +150,22 @@ def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
 
 
 def _spectrum_file(source_id: NDArray[np.int64], tails: list[_Tail]) -> bytes:
-    """A gzip file with the head and every identifier in stored blocks, and the templates' pieces
-    between them.
-    """
+    """A gzip file: the head and every identifier in stored blocks, the templates between them."""
     from isal import isal_zlib
 
     crc = n_bytes = 0
     head = ecsv_head("xp_continuous_mean_spectrum", XP_COLUMNS)
-    pieces = [_GZIP_HEAD]
+    blocks = [_GZIP_HEAD]
     for i, number in enumerate([b"", *(str(n).encode() for n in source_id.tolist())]):
         text = number or head
-        pieces += [struct.pack("<BHH", 0, len(text), len(text) ^ 0xFFFF), text]
+        blocks += [struct.pack("<BHH", 0, len(text), len(text) ^ 0xFFFF), text]
         crc, n_bytes = isal_zlib.crc32(text, crc), n_bytes + len(text)
         if number:
             tail = tails[(i - 1) % len(tails)]
-            pieces.append(tail.deflated)
+            blocks.append(tail.deflated)
             crc, n_bytes = isal_zlib.crc32(tail.text, crc), n_bytes + len(tail.text)
-    pieces += [_LAST_BLOCK, struct.pack("<II", crc, n_bytes & 0xFFFFFFFF)]
-    return b"".join(pieces)
+    blocks += [_LAST_BLOCK, struct.pack("<II", crc, n_bytes & 0xFFFFFFFF)]
+    return b"".join(blocks)
 
 
 # -- sources
@@ -237,17 +232,17 @@ def _source_file(
     """The spectra's sources, each followed by others of nearly its identifier and place."""
     from isal import igzip
 
-    pieces = [ecsv_head("gaia_source", GAIA_SOURCE_COLUMNS)]
+    blocks = [ecsv_head("gaia_source", GAIA_SOURCE_COLUMNS)]
     columns = [source_id.tolist(), _text(ra), _text(dec)]
     for i, (number, alpha, delta) in enumerate(zip(*columns, strict=True)):
         for k in range(rows_a_spectrum):
-            pieces += [
+            blocks += [
                 f'{SOLUTION_ID["source"]},"Gaia DR3'
                 f' {number + k}",{number + k},{(number + k) % 1_811_709_771},2016.0,'
                 f"{alpha},0.1016{i % 9973:04d},{delta}".encode(),
                 tails[k > 0][(i + 89 * k) % N_TEMPLATES if k else i % N_TEMPLATES],
             ]
-    return igzip.compress(b"".join(pieces), compresslevel=2, mtime=0)
+    return igzip.compress(b"".join(blocks), compresslevel=2, mtime=0)
 
 
 def _text(values: NDArray[np.float64]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Defects planted in a synthetic archive: what there is, and how sources are spoilt."""
+"""Defects of a synthetic archive: which there are, and how sources are damaged."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ REJECTED_AS = {
 
 @dataclass(frozen=True, slots=True)
 class Defects:
-    """What to spoil.  Numbers count sources, each spoilt in one way only; booleans each spoil one
-    whole file.
+    """What to damage. Numbers count sources, each damaged in one way; booleans damage a whole file.
 
     Parameters
     ----------
@@ -54,9 +53,9 @@ class Defects:
     not_positive
         One coefficient error is zero or negative.
     duplicate
-        The spectrum stands twice in its file.
+        The spectrum is twice in its file.
     duplicate_across
-        The spectrum and its source row stand in the next file, too.
+        The spectrum and its source row are in the next file, too.
     truncated_file
         A spectrum file ends after two thirds of its bytes.
     wrong_md5

@@ -55,7 +55,7 @@ class WrittenArchive:
     damaged
         Range of the damaged file by defect.
     planted
-        ``source_id`` of the spoilt sources by defect; none of them is in a damaged file.
+        ``source_id`` of the damaged sources by defect; none of them is in a damaged file.
     """
 
     url: str
@@ -70,9 +70,7 @@ class WrittenArchive:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of planted sources by defect; a source counts once, however often it stands
-        there.
-        """
+        """Number of damaged sources by defect; a repeated source counts once."""
         return {name: len(ids) for name, ids in self.planted.items()}
 
     @property
@@ -143,7 +141,8 @@ def write_archive(
         spectra = spectrum_text(file.spectra, file.no_band, correlations=correlations)
         texts = {XP_FOLDER: spectra, SOURCE_FOLDER: source_text(file.sources)}
         for folder, data in _damaged(texts, defect).items():
-            name = f"{'XpContinuousMeanSpectrum' if folder == XP_FOLDER else 'GaiaSource'}_{file.range}.csv.gz"
+            table = "XpContinuousMeanSpectrum" if folder == XP_FOLDER else "GaiaSource"
+            name = f"{table}_{file.range}.csv.gz"
             digest = hashlib.md5(data.published, usedforsecurity=False).hexdigest()
             sums[folder].append(f"{digest[::-1] if data.wrong_md5 else digest}  {name}\n")
             storage.replace(f"{folder}/{name}", data.stored)
@@ -157,8 +156,19 @@ def write_archive(
 
 
 def file_ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
-    """Inclusive level-8 ranges that cover the sky and hold about equally many sources, none of them
-    empty.
+    """Inclusive level-8 ranges that cover the sky, with about equal numbers of sources, none empty.
+
+    Parameters
+    ----------
+    counts
+        Number of sources in every pixel of order `DENSITY_ORDER`.
+    n_files
+        Number of ranges.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``n_files`` is less than 1.
     """
     if n_files < 1:
         raise InvalidInputError(

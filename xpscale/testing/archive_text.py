@@ -75,8 +75,16 @@ class SourceRows:
 
 
 def spectrum_text(batch: SpectraBatch, no_band: NDArray[np.bool_], *, correlations: bool) -> bytes:
-    """An ``xp_continuous_mean_spectrum`` file, uncompressed; ``no_band`` (N, 2) marks rows without
-    BP, without RP columns.
+    """An ``xp_continuous_mean_spectrum`` file, uncompressed.
+
+    Parameters
+    ----------
+    batch
+        The rows.
+    no_band
+        Which rows have no BP and which no RP columns, with shape (N, 2).
+    correlations
+        Whether to write the correlations of the coefficients.
     """
     blocks = [ecsv_head("xp_continuous_mean_spectrum", XP_COLUMNS)]
     for start in range(0, len(batch), BLOCK_ROWS):

@@ -139,7 +139,7 @@ class StorageContract:
         assert storage.read("another") == b"1"
 
     def test_other_libraries_open_the_same_objects(self, storage: Storage) -> None:
-        """The doors for fsspec and UPath lead to the same bytes."""
+        """Other libraries (fsspec, UPath) read the same bytes."""
         storage.create("a/key", b"value")
         with storage.filesystem.open(f"{storage.path}/a/key", "rb") as stream:
             assert stream.read() == b"value"

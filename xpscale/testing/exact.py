@@ -1,8 +1,7 @@
-"""The catalogue's numbers in float64, straight from the equations: what every backend and every
-engine is held against.
+"""The catalogue's numbers in float64, directly from the equations: the reference for inference.
 
-Nothing is folded, batched or rounded here; it is the unfolded network of the model in double
-precision, applied to the archive's numbers.
+Nothing is folded or rounded here: the model's own network in double precision, applied to the
+archive's numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["column_arrays", "exact_columns", "hostile_rows", "rounded_products"]
 
-ROWS_AT_ONCE = 8_192
+BLOCK_ROWS = 8_192
 
 
 def exact_columns(model: TrainedModel, batch: SpectraBatch) -> dict[str, NDArray[np.float64]]:
@@ -50,8 +49,8 @@ def exact_columns(model: TrainedModel, batch: SpectraBatch) -> dict[str, NDArray
     network = copy.deepcopy(model.network).double().eval()
     m, d = model.scaling.mean, model.scaling.std
     pieces: list[dict[str, NDArray[np.float64]]] = []
-    for start in range(0, max(len(batch), 1), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, max(len(batch), 1), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
         flux = np.asarray(batch.phot_g_mean_flux[rows], np.float64)[:, None]
         x = (np.asarray(batch.coefficients[rows], np.float64) / flux - m) / d
         sigma = np.asarray(batch.coefficient_errors[rows], np.float64) / flux / d  # type: ignore[index]
@@ -77,11 +76,20 @@ def exact_columns(model: TrainedModel, batch: SpectraBatch) -> dict[str, NDArray
 
 
 def hostile_rows(batch: SpectraBatch, n: int, seed: int = 0) -> SpectraBatch:
-    """Rows drawn from a batch and spoilt, each in one of five ways; all of them are still usable.
+    """Rows drawn from a batch and made wrong, each in one of five ways; all are still usable.
 
-    One coefficient off by up to a factor 1,000 and of any sign; noise of 30 standard deviations on
-    all; errors up to 10,000 times too small; up to 10,000 times too large; a G flux wrong by up to
-    a factor 1,000 either way.
+    One coefficient wrong by up to a factor of 1,000, with any sign; noise of 30 standard deviations
+    on all; errors up to 10,000 times too small; up to 10,000 times too large; a G flux wrong by up
+    to a factor of 1,000.
+
+    Parameters
+    ----------
+    batch
+        Usable rows, with errors.
+    n
+        Number of rows to draw.
+    seed
+        Of the random numbers.
     """
     rng = np.random.default_rng(seed)
     rows = batch.take(rng.integers(0, len(batch), n))

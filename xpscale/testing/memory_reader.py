@@ -1,4 +1,4 @@
-"""Spectra in memory behind the reader protocol."""
+"""Spectra in memory that are read like a store."""
 
 import hashlib
 
@@ -68,8 +68,18 @@ def positions(source_id: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArra
 def planted(
     n: int, bands: Bands = SIX_EACH, seed: int = 0, n_base_pixels: int = 12
 ) -> SpectraBatch:
-    """Spectra of two latents with known scatter, in the archive's units, in some of the 12 base
-    pixels of the sky.
+    """Spectra made from two latents with known scatter, in the archive's units.
+
+    Parameters
+    ----------
+    n
+        Number of spectra.
+    bands
+        Numbers of BP and RP coefficients.
+    seed
+        Of the random numbers.
+    n_base_pixels
+        In how many of the 12 base pixels of the sky they are.
     """
     n_coefficients = bands.n_coefficients
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""A reader's rows written as Parquet, in the shapes that other people's catalogues have."""
+"""Spectra written as Parquet and HATS, with columns as in catalogues that others have made."""
 
 from __future__ import annotations
 
@@ -89,8 +89,22 @@ def write_parquet_files(
     row_group_rows: int = 1_000,
     magnitude: bool = False,
 ) -> None:
-    """Write a plain folder: the rows in their order, shared out over ``part-000.parquet`` and so
-    on.
+    """Write rows in their order to ``part-000.parquet`` and so on.
+
+    Parameters
+    ----------
+    batch
+        The rows.
+    url
+        Folder or ``s3://`` address.
+    shape
+        How the coefficients are stored.
+    n_files
+        Number of files.
+    row_group_rows
+        Most rows of a row group.
+    magnitude
+        Whether to write ``phot_g_mean_mag`` instead of ``phot_g_mean_flux``.
     """
     storage = Storage(url)
     table = spectra_table(batch, shape, magnitude=magnitude)
@@ -108,13 +122,25 @@ def write_hats_spectra(
     *,
     row_group_rows: int = 1_000,
 ) -> None:
-    """Write a HATS catalogue with the reader's partitions, rows sorted by ``_healpix_29`` and then
-    backwards by identifier.
+    """Write a HATS catalogue with the reader's partitions.
+
+    Rows are sorted by ``_healpix_29``, then by decreasing identifier.
 
     ::
 
         URL/hats.properties
         URL/dataset/Norder=5/Dir=0/Npix=1234.parquet
+
+    Parameters
+    ----------
+    reader
+        The spectra.
+    url
+        Folder or ``s3://`` address.
+    shape
+        How the coefficients are stored.
+    row_group_rows
+        Most rows of a row group.
     """
     storage = Storage(url)
     for partition in reader.partitions:
@@ -139,7 +165,8 @@ def write_hats_spectra(
 
 
 def _leaf(pixel: Pixel) -> str:
-    return f"dataset/Norder={pixel.order}/Dir={pixel.number // 10_000 * 10_000}/Npix={pixel.number}.parquet"
+    folder = f"dataset/Norder={pixel.order}/Dir={pixel.number // 10_000 * 10_000}"
+    return f"{folder}/Npix={pixel.number}.parquet"
 
 
 def _encode(table: pa.Table, row_group_rows: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How many sources lie where: a disc along the Galactic plane, a bulge, and a few clusters.
+"""A sky with realistic densities of sources: a Galactic disc, a bulge, and some clusters.
 
 The density is piecewise constant on HEALPix pixels of order 7 (about 0.46 degrees across), NESTED.
 """
@@ -35,8 +35,14 @@ TO_GALACTIC = np.array(
 def pixel_centers_deg(
     numbers: NDArray[np.int64], order: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right ascension and declination in degrees of the centres of NESTED pixels, each with shape
-    (N,).
+    """Right ascension and declination in degrees of the centres of pixels, each with shape (N,).
+
+    Parameters
+    ----------
+    numbers
+        NESTED numbers of the pixels, with shape (N,).
+    order
+        HEALPix order.
     """
     from cdshealpix.nested import healpix_to_lonlat
 
@@ -47,7 +53,13 @@ def pixel_centers_deg(
 
 
 def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ICRS unit vectors, with shape (N, 3), of positions in degrees."""
+    """Unit vectors of positions, with shape (N, 3).
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS positions in degrees, with shape (N,).
+    """
     a, d = np.radians(ra), np.radians(dec)
     return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
 
@@ -55,8 +67,12 @@ def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[n
 def galactic_deg(
     ra: NDArray[np.float64], dec: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Galactic longitude (0 to 360) and latitude in degrees, each with shape (N,), of ICRS
-    positions in degrees.
+    """Galactic longitude (0 to 360) and latitude in degrees, each with shape (N,).
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS positions in degrees, with shape (N,).
     """
     x, y, z = (unit_vectors(ra, dec) @ TO_GALACTIC.T).T
     return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
@@ -83,8 +99,14 @@ def density(seed: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def source_counts(n_sources: int, seed: int) -> NDArray[np.int64]:
-    """Number of sources in every pixel of order 7, with shape (196608,); they sum to
-    ``n_sources``.
+    """Number of sources in every pixel of order 7, with shape (196608,).
+
+    Parameters
+    ----------
+    n_sources
+        The sum of the numbers.
+    seed
+        Of the random numbers.
     """
     weights = density(seed)
     counts = np.random.default_rng([seed, 2]).multinomial(n_sources, weights / weights.sum())

@@ -178,8 +178,14 @@ def intrinsic_scatter(labels: Labels) -> NDArray[np.float32]:
 def coefficient_errors(
     rng: np.random.Generator, magnitude: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Realistic sigma / G flux: errors of the normalised coefficients, with shape (N, C), given G
-    with shape (N,).
+    """Realistic errors of the normalized coefficients, with shape (N, C).
+
+    Parameters
+    ----------
+    rng
+        Source of random numbers.
+    magnitude
+        G magnitudes, with shape (N,).
     """
     n = len(magnitude)
     photons = 10 ** (np.float32(0.2) * (magnitude - 15))
