@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History, RunRecord, read_records
-from xpscale.runtime.metrics import MetricsServer, exposition
+from xpscale.runtime.metrics import MetricsServer
 from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
 from xpscale.runtime.split_text import as_table, bounds, describe_split
@@ -144,7 +145,12 @@ def test_busy_and_idle_make_up_the_worker_s_time(rows):
 
 def test_a_record_says_what_is_left_and_survives_its_json(tmp_path):
     found = record()
-    assert (len(found.tasks), found.n_failed, found.n_done_else, found.is_over) == (3, 1, 3, True)
+    assert (len(found.tasks), found.n_failed, found.n_done_elsewhere, found.is_over) == (
+        3,
+        1,
+        3,
+        True,
+    )
     assert found.n_rows_left == 800 - 300 - 300
     assert found.sources_per_s == pytest.approx(
         150 / 6
@@ -252,32 +258,50 @@ def scrape(port, path="/metrics"):
 
 
 def samples(text):
-    """Prometheus samples by metric and labels; every line must be a comment or a sample."""
-    found = {}
-    for line in text.splitlines():
-        if not line.startswith("# "):
-            name, labels, value = re.fullmatch(r"(\w+)\{([^}]*)\} (\S+)", line).groups()
-            found[name, labels] = float(value)
-    return found
+    """Samples of metrics in Prometheus' text format, by name and labels."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_metrics_are_scraped_while_it_runs():
     with MetricsServer(0) as metrics:
-        assert samples(scrape(metrics.port)[1])["xpscale_tasks", 'run=""'] == 0
+        assert samples(scrape(metrics.port)[1])["xpscale_tasks", ("run", "")] == 0
         for event in (*events(),)[:4]:
             metrics(event)
         kind, text = scrape(metrics.port)
         assert kind.startswith("text/plain; version=0.0.4")
         found = samples(text)
-        assert found["xpscale_tasks", 'run="infer"'] == 8
-        assert found["xpscale_tasks_ended_total", 'run="infer",status="finished"'] == 3
-        assert found["xpscale_stage_seconds_total", 'run="infer",worker="a",stage="forward"'] == 5
-        assert found["xpscale_idle_seconds", 'run="infer",worker="b"'] == 4
-        assert found["xpscale_sources_rejected_total", 'run="infer",reason="no_g_flux"'] == 30
-        assert found["xpscale_written_bytes_total", 'run="infer",worker="a"'] == 1_000
+        assert found["xpscale_tasks", ("run", "infer")] == 8
+        assert found["xpscale_tasks_ended_total", ("run", "infer"), ("status", "finished")] == 3
+        assert (
+            found[
+                "xpscale_stage_seconds_total",
+                ("run", "infer"),
+                ("stage", "forward"),
+                ("worker", "a"),
+            ]
+            == 5
+        )
+        assert found["xpscale_idle_seconds", ("run", "infer"), ("worker", "b")] == 4
+        assert (
+            found["xpscale_sources_rejected_total", ("reason", "no_g_flux"), ("run", "infer")] == 30
+        )
+        assert found["xpscale_written_bytes_total", ("run", "infer"), ("worker", "a")] == 1_000
         with pytest.raises(urllib.error.HTTPError, match="404"):
             scrape(metrics.port, "/")
         with pytest.raises(ConflictError, match=f"port {metrics.port}"):
             MetricsServer(metrics.port)
-    odd = replace(record().tasks[0], worker='a"b\\c')
-    assert 'worker="a\\"b\\\\c"' in exposition(replace(record(), tasks=(odd,)))
+    kinds = dict(re.findall(r"# TYPE (\w+) (\w+)", text))
+    assert kinds["xpscale_read_bytes_total"] == "counter"
+    assert kinds["xpscale_left_seconds"] == "gauge"
+
+
+def test_a_worker_of_any_name_is_a_label():
+    with MetricsServer(0) as metrics:
+        metrics(RunStarted("infer", 8, 800))
+        metrics(TaskEnded(replace(REPORTS[0], worker='a"b\\c')))
+        found = samples(scrape(metrics.port)[1])
+    assert found["xpscale_read_bytes_total", ("run", "infer"), ("worker", 'a"b\\c')] == 1_000

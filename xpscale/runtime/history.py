@@ -48,7 +48,7 @@ class RunRecord:
         killed.
     n_tasks, n_rows
         Of the whole plan.
-    n_done_else, n_rows_done_else
+    n_done_elsewhere, n_rows_done_elsewhere
         What other runs finished: before this one, or meanwhile.
     n_workers
         Worker processes at the start.
@@ -65,8 +65,8 @@ class RunRecord:
     is_over: bool
     n_tasks: int
     n_rows: int
-    n_done_else: int
-    n_rows_done_else: int
+    n_done_elsewhere: int
+    n_rows_done_elsewhere: int
     n_workers: int
     n_failed: int
     tasks: tuple[TaskTime, ...]
@@ -99,7 +99,9 @@ class RunRecord:
     @property
     def n_rows_left(self) -> int:
         """Sources of tasks that have not ended."""
-        return max(0, self.n_rows - self.n_rows_done_else - sum(task.n_in for task in self.tasks))
+        return max(
+            0, self.n_rows - self.n_rows_done_elsewhere - sum(task.n_in for task in self.tasks)
+        )
 
     @property
     def sources_per_s(self) -> float:
@@ -170,7 +172,11 @@ class History:
         self._start, self._started, self._saved = event, time.time(), time.time()
         self._ended: float | None = None
         self._tasks: list[TaskTime] = []
-        self._n_failed, self._n_else, self._n_rows_else = 0, event.n_done, event.n_rows_done
+        self._n_failed, self._n_elsewhere, self._n_rows_elsewhere = (
+            0,
+            event.n_done,
+            event.n_rows_done,
+        )
 
     def __call__(self, event: Event) -> None:
         """Take note of what happened."""
@@ -189,8 +195,8 @@ class History:
         if report.status in (TaskStatus.WRITTEN, TaskStatus.EMPTY):
             self._tasks.append(TaskTime.of(report))
         elif report.status.is_done:
-            self._n_else += 1
-            self._n_rows_else += report.n_in
+            self._n_elsewhere += 1
+            self._n_rows_elsewhere += report.n_in
         else:
             self._n_failed += 1
 
@@ -214,8 +220,8 @@ class History:
             is_over=self._ended is not None,
             n_tasks=self._start.n_tasks,
             n_rows=self._start.n_rows,
-            n_done_else=self._n_else,
-            n_rows_done_else=self._n_rows_else,
+            n_done_elsewhere=self._n_elsewhere,
+            n_rows_done_elsewhere=self._n_rows_elsewhere,
             n_workers=self._start.n_workers,
             n_failed=self._n_failed,
             tasks=tuple(self._tasks),

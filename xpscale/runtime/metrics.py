@@ -1,30 +1,41 @@
 """A run's numbers for Prometheus, served on loopback while it goes on.
 
     with MetricsServer(9464) as metrics:
-        run(plan, callbacks=[metrics])
+        run_inference(plan, callbacks=[metrics])
 
-``GET http://127.0.0.1:9464/metrics`` answers in the text format, version 0.0.4
-(https://prometheus.io/docs/instrumenting/exposition_formats/).  Nothing is pushed and nothing is
-computed between scrapes.
+``GET http://127.0.0.1:9464/metrics`` answers.  Nothing is pushed, and nothing is computed between
+scrapes.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable, Iterator, Mapping
+from http.server import ThreadingHTTPServer
 from types import TracebackType
+
+from prometheus_client import CollectorRegistry, MetricsHandler
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from xpscale.errors import ConflictError
 from xpscale.runtime.events import Event
 from xpscale.runtime.history import History, RunRecord
 
-__all__ = ["MetricsServer", "exposition"]
+__all__ = ["MetricsServer", "metrics_of"]
 
 HOST = "127.0.0.1"
 
-Labels = Mapping[str, str]
+_Values = Mapping[tuple[str, ...], float]
+
+_Row = tuple[
+    type[GaugeMetricFamily] | type[CounterMetricFamily],
+    str,
+    str,
+    tuple[str, ...],
+    _Values,
+]
 
 
 class MetricsServer:
@@ -43,8 +54,10 @@ class MetricsServer:
 
     def __init__(self, port: int) -> None:
         self._history = History()
+        registry = CollectorRegistry()
+        registry.register(_Run(self._history))
         try:
-            self._server = ThreadingHTTPServer((HOST, port), _handler(self._history))
+            self._server = ThreadingHTTPServer((HOST, port), _Handler.factory(registry))
         except OSError as error:
             raise ConflictError(
                 f"port {port} cannot serve metrics: {error.strerror}", "Choose another port"
@@ -73,98 +86,72 @@ class MetricsServer:
         self._server.server_close()
 
 
-def _handler(history: History) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path.split("?")[0] == "/metrics"
-            body = (
-                exposition(history.record).encode() if found else b"the metrics are at /metrics\n"
-            )
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    return Handler
+class _Handler(MetricsHandler):
+    def do_GET(self) -> None:
+        if self.path.split("?")[0] == "/metrics":
+            super().do_GET()
+        else:
+            self.send_error(404, "the metrics are at /metrics")
 
 
-def exposition(record: RunRecord) -> str:
-    """A run as Prometheus text: one block a metric, each with its help and type."""
-    lines = []
-    for name, kind, text, samples in _metrics(record):
-        lines += [f"# HELP xpscale_{name} {text}", f"# TYPE xpscale_{name} {kind}"]
-        for labels, value in samples:
-            inside = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
-            lines.append(f"xpscale_{name}{{{inside}}} {value:.10g}")
-    return "\n".join(lines) + "\n"
+class _Run(Collector):
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def collect(self) -> Iterable[Metric]:
+        return metrics_of(self._history.record)
 
 
-def _metrics(record: RunRecord) -> Iterator[tuple[str, str, str, list[tuple[Labels, float]]]]:
-    split = record.split
-    own: Labels = {"run": record.stage}
+def metrics_of(record: RunRecord) -> Iterator[Metric]:
+    """The metrics of a run, as ``prometheus_client`` exposes them."""
+    for kind, name, text, labels, values in _rows(record):
+        metric = kind(f"xpscale_{name}", text, labels=("run", *labels))
+        for own, value in values.items():
+            metric.add_metric((record.stage, *own), value)
+        yield metric
+
+
+def _rows(record: RunRecord) -> list[_Row]:
+    """Kind, name, help, names of the labels, values by label values."""
+    workers = record.split.workers
     rejected: Counter[str] = Counter()
     for task in record.tasks:
         rejected.update(task.n_rejected)
-    ended = {
-        "finished": len(record.tasks),
-        "finished_elsewhere": record.n_done_else,
-        "failed": record.n_failed,
+    ended: _Values = {
+        ("finished",): len(record.tasks),
+        ("finished_elsewhere",): record.n_done_elsewhere,
+        ("failed",): record.n_failed,
+    }
+    busy: _Values = {
+        (worker.worker, stage): seconds
+        for worker in workers
+        for stage, seconds in worker.spent.items()
+        if stage != "idle"
     }
 
-    def each(value: str) -> list[tuple[Labels, float]]:
-        return [
-            ({**own, "worker": worker.worker}, getattr(worker, value)) for worker in split.workers
-        ]
+    def each(name: str) -> _Values:
+        return {(worker.worker,): getattr(worker, name) for worker in workers}
 
-    seconds: list[tuple[Labels, float]] = [
-        ({**own, "worker": worker.worker, "stage": stage}, spent)
-        for worker in split.workers
-        for stage, spent in worker.spent.items()
-        if stage != "idle"
+    gauge, counter, by_worker = GaugeMetricFamily, CounterMetricFamily, ("worker",)
+    reasons: _Values = {(reason,): n for reason, n in rejected.items()}
+    left: _Values = {} if record.left_s is None else {(): record.left_s}
+    return [
+        (gauge, "tasks", "Tasks of the plan.", (), {(): record.n_tasks}),
+        (gauge, "sources", "Sources of the plan.", (), {(): record.n_rows}),
+        (counter, "tasks_ended", "Tasks by how they ended.", ("status",), ended),
+        (counter, "sources_read", "Sources read in this run.", by_worker, each("n_in")),
+        (counter, "sources_rejected", "Sources left out, by reason.", ("reason",), reasons),
+        (counter, "read_bytes", "Bytes read.", by_worker, each("bytes_in")),
+        (counter, "written_bytes", "Bytes written.", by_worker, each("bytes_out")),
+        (counter, "stage_seconds", "Busy seconds; stages overlap.", ("worker", "stage"), busy),
+        (gauge, "idle_seconds", "Seconds without a task.", by_worker, each("idle_s")),
+        (
+            gauge,
+            "worker_peak_memory_bytes",
+            "Largest resident set so far.",
+            by_worker,
+            each("peak_memory"),
+        ),
+        (gauge, "sources_per_second", "Of all workers, lately.", (), {(): record.sources_per_s}),
+        (gauge, "left_seconds", "What the rest will take at that rate.", (), left),
     ]
-    yield "tasks", "gauge", "Tasks of the plan.", [(own, record.n_tasks)]
-    yield "sources", "gauge", "Sources of the plan.", [(own, record.n_rows)]
-    yield (
-        "tasks_ended_total",
-        "counter",
-        "Tasks by how they ended.",
-        [({**own, "status": status}, n) for status, n in ended.items()],
-    )
-    yield "sources_read_total", "counter", "Sources read in this run.", each("n_in")
-    yield (
-        "sources_rejected_total",
-        "counter",
-        "Sources left out, by reason.",
-        [({**own, "reason": reason}, n) for reason, n in rejected.items()],
-    )
-    yield "read_bytes_total", "counter", "Bytes read.", each("bytes_in")
-    yield "written_bytes_total", "counter", "Bytes written.", each("bytes_out")
-    yield (
-        "stage_seconds_total",
-        "counter",
-        "Busy seconds of each stage (side by side) of the tasks that ended.",
-        seconds,
-    )
-    yield (
-        "idle_seconds",
-        "gauge",
-        "Seconds without a task since the worker's first.",
-        each("idle_s"),
-    )
-    yield "worker_peak_memory_bytes", "gauge", "Largest resident set so far.", each("peak_memory")
-    yield (
-        "sources_per_second",
-        "gauge",
-        "Sources a second through all workers, lately.",
-        [(own, record.sources_per_s)],
-    )
-    if (left_s := record.left_s) is not None:
-        yield "left_seconds", "gauge", "Seconds the rest will take at that rate.", [(own, left_s)]
-
-
-def _escaped(label: str) -> str:
-    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

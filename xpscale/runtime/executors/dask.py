@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
 from xpscale.runtime.attempt import CatchErrors, failure_report
-from xpscale.runtime.executors.window import StalledError, Turnaround, Window, connected
+from xpscale.runtime.executors.window import StalledError, Window, connected
+from xpscale.runtime.stall import Turnaround
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:

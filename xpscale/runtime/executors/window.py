@@ -1,16 +1,10 @@
 """A window of tasks in flight on a Dask cluster: it follows the number of workers, and issues again
 what does not come back.
 
-A task's turnaround is the time from its submission to its report, queueing included.  One that has
-been with the same workers for more than `FACTOR` times the median turnaround, and for longer than
-the patience, is issued once more, to a worker that does not hold it; whichever copy reports first
-counts, and a worker that still holds the slow one is restarted: whatever holds it up would hold up
-what is queued behind it.  If the second copy is out for as long again, its workers are restarted
-and the task is given up.  The time a task waited for a worker, or was with one that is gone, is not
-held against it.
-
-What the cluster loses (a result on a worker that is gone, all of it when the scheduler was started
-again) is issued again, too.
+When a task counts as stalled is the rule of `xpscale.runtime.stall`.  Whichever copy of a task
+reports first counts, and a worker that still holds a stalled copy is restarted: whatever holds it up
+would hold up what is queued behind it.  What the cluster loses (a result on a worker that is gone,
+all of it when the scheduler was started again) is issued again, too.
 """
 
 from __future__ import annotations
@@ -20,32 +14,25 @@ import concurrent.futures
 import contextlib
 import logging
 import queue
-import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import TryAgainError
+from xpscale.runtime.stall import Cluster, GiveUp, InFlight, Reissue, Turnaround, decide
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["StalledError", "Turnaround", "Window", "connected"]
+__all__ = ["StalledError", "Window", "connected"]
 
-FACTOR = 5
-"""A task that is out this many times as long as its peers has stalled."""
-
-MIN_PEERS = 3  # that must have come back before their median says anything
-FIRST_FACTOR = 15  # of the patience, for tasks that have no peers yet
-MOST_ISSUES = 2
-MOST_LOSSES = 5  # of one task by the cluster: more is no accident
+MAX_LOSSES = 5  # of one task by the cluster: more is no accident
 POLL_S = 1.0
-ANSWER_S = 60.0  # a scheduler that says nothing for so long is gone
+ANSWER_S = 60.0  # a scheduler that says nothing for this long is gone
 FETCH_S = 10.0  # for a report, which is small; a worker that cannot send it is stopped or gone
-NO_WORKERS_S = 60.0  # between reminders that nobody works
+NO_WORKERS_S = 60.0  # between reminders that there are no workers
 
 LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError, TimeoutError)
 """What a result raises that the cluster has lost.  What a task raises is in its report."""
@@ -59,45 +46,15 @@ class StalledError(Exception):
     """
 
 
-@dataclass
-class Turnaround:
-    """How long tasks are out, and what is too long.
-
-    Parameters
-    ----------
-    patience_s
-        No task is overdue before this, in seconds.
-    """
-
-    patience_s: float
-    _ended: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-
-    def add(self, seconds: float) -> None:
-        """A task came back."""
-        self._ended.append(seconds)
-
-    @property
-    def limit_s(self) -> float:
-        """Seconds after which a task is overdue."""
-        if len(self._ended) < MIN_PEERS:
-            return FIRST_FACTOR * self.patience_s
-        return max(self.patience_s, FACTOR * statistics.median(self._ended))
-
-
 @dataclass(eq=False)
-class _InFlight:
+class _Entry:
     """One task and the copies of it that are out."""
 
     task: Any
     since: float
+    state: InFlight
     futures: set[Any] = field(default_factory=set)
-    n_issues: int = 0
     n_losses: int = 0
-    holders: frozenset[str] = frozenset()
-    """Workers with which it was when they were last asked."""
-    held_since: float = 0.0
-    suspects: set[str] = field(default_factory=set)
-    """Workers that held it when it was overdue."""
 
 
 @dataclass
@@ -120,7 +77,7 @@ class Window:
     submit: Callable[[Any, list[str] | None], Any]
     per_worker: int
     turnaround: Turnaround
-    _out: dict[str, _InFlight] = field(default_factory=dict)
+    _out: dict[str, _Entry] = field(default_factory=dict)
     _back: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _idle_since: float = field(default_factory=time.monotonic)
 
@@ -138,7 +95,7 @@ class Window:
         try:
             while True:
                 while len(self._in_flight()) < size and (task := next(waiting, None)) is not None:
-                    self._issue(_InFlight(task, time.monotonic()))
+                    self._issue(_Entry(task, time.monotonic(), InFlight(task.key)))
                 if not self._out:
                     return
                 if ended := self._receive():
@@ -147,17 +104,13 @@ class Window:
                     yield entry.task, outcome
                 if time.monotonic() - polled >= POLL_S:
                     polled, size = time.monotonic(), self._size()
-                    for lost in self._hurry(self.turnaround.limit_s):
-                        yield (
-                            lost.task,
-                            StalledError(
-                                "it did not come back from two workers, long after others had"
-                            ),
-                        )
+                    for entry in self._reissue_overdue():
+                        reason = "it did not come back from two workers, long after others had"
+                        yield entry.task, StalledError(reason)
         finally:
             self._cancel([future for entry in self._in_flight() for future in entry.futures])
 
-    def _in_flight(self) -> list[_InFlight]:
+    def _in_flight(self) -> list[_Entry]:
         return list({id(entry): entry for entry in self._out.values()}.values())
 
     def _size(self) -> int:
@@ -170,15 +123,14 @@ class Window:
             log.warning("no workers are connected to the scheduler: tasks wait until some are")
         return max(self.per_worker * max(n_workers, 1), 1)
 
-    def _issue(self, entry: _InFlight, workers: list[str] | None = None) -> None:
-        future = self.submit(entry.task, workers)
+    def _issue(self, entry: _Entry, workers: Collection[str] = ()) -> None:
+        future = self.submit(entry.task, sorted(workers) or None)
         entry.futures.add(future)
-        entry.n_issues += 1
-        entry.held_since = time.monotonic()
+        entry.state = entry.state.issued(time.monotonic())
         self._out[future.key] = entry
         future.add_done_callback(self._back.put)
 
-    def _receive(self) -> tuple[_InFlight, TaskReport | BaseException] | None:
+    def _receive(self) -> tuple[_Entry, TaskReport | BaseException] | None:
         """Wait a little for a copy to come back: its task and the outcome, if that is the end of
         it.
         """
@@ -195,21 +147,24 @@ class Window:
         is_done = isinstance(outcome, TaskReport) and outcome.status.is_done
         if entry.futures and not is_done:
             return None  # the other copy may do better
-        if isinstance(outcome, LOST) and entry.n_losses < MOST_LOSSES:
-            self._require_scheduler()
-            log.warning(
-                "the cluster lost %s (%s): issued again", entry.task.key, type(outcome).__name__
-            )
-            entry.n_losses += 1
-            entry.n_issues -= 1
-            self._issue(entry)
+        if isinstance(outcome, LOST) and entry.n_losses < MAX_LOSSES:
+            self._issue_lost(entry, outcome)
             return None
         if entry.futures:
-            self._restart(_holders(entry, self._processing()) & entry.suspects)
+            self._restart(_holders(entry, self._processing()) & entry.state.suspects)
         self._forget(entry)
         return entry, outcome
 
-    def _forget(self, entry: _InFlight) -> None:
+    def _issue_lost(self, entry: _Entry, outcome: BaseException) -> None:
+        self._require_scheduler()
+        log.warning(
+            "the cluster lost %s (%s): issued again", entry.task.key, type(outcome).__name__
+        )
+        entry.n_losses += 1
+        entry.state = replace(entry.state, n_issues=entry.state.n_issues - 1)
+        self._issue(entry)
+
+    def _forget(self, entry: _Entry) -> None:
         for copy in entry.futures:
             self._out.pop(copy.key, None)
         self._cancel(list(entry.futures))
@@ -224,39 +179,31 @@ class Window:
         found: dict[str, list[str]] = self._ask(self.client.scheduler.processing, workers=None)  # type: ignore[union-attr]
         return found
 
-    def _hurry(self, limit_s: float) -> Iterator[_InFlight]:
-        """Issue overdue tasks again; those that were issued often enough are given up."""
+    def _reissue_overdue(self) -> Iterator[_Entry]:
+        """Do what the stall rule decides; the tasks that are given up."""
         processing, now = self._processing(), time.monotonic()
-        restarted: set[str] = set()
-        for entry in self._in_flight():
-            holders = _holders(entry, processing)
-            if holders != entry.holders:
-                entry.holders, entry.held_since = holders, now
-            if not holders or holders & restarted or now - entry.held_since <= limit_s:
-                # those with a worker that was restarted just now were perhaps only queued there
-                continue
-            others = sorted(processing.keys() - holders - entry.suspects - restarted)
-            entry.suspects |= holders
-            where = ", ".join(sorted(holders))
-            if entry.n_issues < MOST_ISSUES and others:
-                log.warning(
-                    "%s is out for more than %.0f s on %s: issued again",
-                    entry.task.key,
-                    limit_s,
-                    where,
-                )
-                self._issue(entry, others)
-                continue
+        entries = {entry.task.key: entry for entry in self._in_flight()}
+        for entry in entries.values():
+            entry.state = entry.state.seen_on(_holders(entry, processing), now)
+        states = tuple(entry.state for entry in entries.values())
+        limit_s = self.turnaround.limit_s
+        for action in decide(Cluster(states, frozenset(processing), limit_s), now):
+            entry = entries[action.task]
             log.warning(
-                "%s is out for more than %.0f s on %s: restarted", entry.task.key, limit_s, where
+                "%s is out for more than %.0f s on %s: %s",
+                action.task,
+                limit_s,
+                ", ".join(sorted(entry.state.holders)),
+                "issued again" if isinstance(action, Reissue) else "restarted",
             )
-            if entry.n_issues < MOST_ISSUES:
-                entry.n_issues += 1  # the scheduler gives it to the worker that comes back
-            else:
+            entry.state = entry.state.after(action)
+            if isinstance(action, Reissue):
+                self._issue(entry, action.workers)
+                continue
+            if isinstance(action, GiveUp):
                 self._forget(entry)
                 yield entry
-            self._restart(holders)
-            restarted |= holders
+            self._restart(action.workers)
 
     def _restart(self, workers: Collection[str]) -> None:
         """Kill workers through their nannies, which start others; without nannies the scheduler
@@ -309,7 +256,7 @@ def connected(client: Client) -> Iterator[None]:
         raise gone from error
 
 
-def _holders(entry: _InFlight, processing: Mapping[str, Collection[str]]) -> frozenset[str]:
+def _holders(entry: _Entry, processing: Mapping[str, Collection[str]]) -> frozenset[str]:
     """Workers on which copies of a task run or wait."""
     keys = {future.key for future in entry.futures}
     return frozenset(worker for worker, held in processing.items() if not keys.isdisjoint(held))
