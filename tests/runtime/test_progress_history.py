@@ -17,8 +17,8 @@ from rich.console import Console
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History, RunRecord, read_records
-from xpscale.runtime.metrics import MetricsServer
 from xpscale.runtime.progress import TerminalProgress
+from xpscale.runtime.prometheus import MetricsServer
 from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
 from xpscale.runtime.split_text import as_table, bounds, describe_split
 from xpscale.sky import Pixel

@@ -8,9 +8,9 @@ from xpscale.runtime.stall import (
     MIN_PEERS,
     Cluster,
     GiveUp,
-    InFlight,
     Reissue,
     Restart,
+    TaskInFlight,
     Turnaround,
     decide,
 )
@@ -20,7 +20,7 @@ LATE, IN_TIME = NOW - LIMIT_S - 1, NOW - LIMIT_S + 1
 
 
 def task(key="t", *holders, since=LATE, n_issues=1, suspects=()):
-    return InFlight(key, n_issues, frozenset(holders), since, frozenset(suspects))
+    return TaskInFlight(key, n_issues, frozenset(holders), since, frozenset(suspects))
 
 
 def decided(*tasks, workers="abc"):
@@ -66,7 +66,7 @@ def test_what_is_decided(tasks, actions):
 
 
 def test_with_a_single_worker_it_is_restarted_and_then_the_task_is_given_up():
-    alone = InFlight("t").issued(0.0).seen_on(frozenset("a"), 1.0)
+    alone = TaskInFlight("t").issued(0.0).seen_on(frozenset("a"), 1.0)
     (action,) = decide(Cluster((alone,), frozenset("a"), LIMIT_S), 20.0)
     assert action == Restart("t", frozenset("a"))
     restarted = alone.after(action)
@@ -77,7 +77,7 @@ def test_with_a_single_worker_it_is_restarted_and_then_the_task_is_given_up():
 
 
 def test_a_second_copy_has_its_own_time():
-    first = InFlight("t").issued(0.0).seen_on(frozenset("a"), 0.5)
+    first = TaskInFlight("t").issued(0.0).seen_on(frozenset("a"), 0.5)
     (action,) = decide(Cluster((first,), frozenset("ab"), LIMIT_S), 11.0)
     both = first.after(action).issued(11.0).seen_on(frozenset("ab"), 12.0)
     assert (both.n_issues, both.held_since, both.suspects) == (2, 12.0, frozenset("a"))

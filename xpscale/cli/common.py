@@ -47,7 +47,7 @@ Patience = Annotated[
     float,
     typer.Option(
         metavar="SECONDS",
-        help="A task that is out for this long, and five times as long as others, is issued again.",
+        help="Run a task again that takes longer than this and five times as long as the others.",
         min=0,
     ),
 ]
@@ -62,13 +62,24 @@ def executor(
     scheduler: str,
     workers: int,
     resources: str = "",
-    at_once: int = 1,
+    tasks_per_worker: int = 1,
     patience_s: float = PATIENCE_S,
 ) -> Iterator[Executor]:
-    """The executor that the options ask for: a cluster somewhere, processes here, or this process.
+    """The executor that the options ask for: a cluster, processes on this machine, or this process.
 
-    ``at_once`` tasks overlap in each process on this machine; on a cluster that is for its workers
-    to say.
+    Parameters
+    ----------
+    scheduler
+        Address of a running Dask scheduler; empty for this machine.
+    workers
+        Processes on this machine; 0 for this process.
+    resources
+        What a task needs of a cluster's worker: ``NAME=NUMBER``, separated by commas.
+    tasks_per_worker
+        Tasks that a process on this machine does at the same time; a cluster's workers have as many
+        threads as they were started with.
+    patience_s
+        Seconds before a task can have stalled; see `xpscale.runtime.stall`.
     """
     if scheduler:
         from xpscale.runtime.executors.dask import DaskExecutor, connect
@@ -81,12 +92,12 @@ def executor(
     elif workers:
         from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 
-        with local_cluster(workers, at_once) as client:
+        with local_cluster(workers, tasks_per_worker) as client:
             yield DaskExecutor(client, patience_s=patience_s)
-    elif at_once > 1:
+    elif tasks_per_worker > 1:
         from xpscale.runtime.executors.threads import ThreadsExecutor
 
-        yield ThreadsExecutor(at_once)
+        yield ThreadsExecutor(tasks_per_worker)
     else:
         from xpscale.runtime.executors.serial import SerialExecutor
 
@@ -107,7 +118,7 @@ def _parse_resources(text: str) -> dict[str, float]:
 
 
 def say(text: str) -> None:
-    """Talk to the person, not to the program behind the pipe."""
+    """Print a line on standard error; standard output is for data."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -130,7 +141,26 @@ class Check(Protocol):
 
 
 def conclude(found: Check, place: str, numbers: str, *, json: bool, remedy: str) -> None:
-    """Print what a verification found, and fail if it found something."""
+    """Print what a verification found, and fail if it found something.
+
+    Parameters
+    ----------
+    found
+        What it found.
+    place
+        What was verified.
+    numbers
+        What was looked at, in one line.
+    json
+        Print one JSON object instead.
+    remedy
+        What to do about problems.
+
+    Raises
+    ------
+    PermanentError
+        There are problems.
+    """
     if json:
         print_json(found.to_json())
     else:

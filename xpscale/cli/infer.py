@@ -172,8 +172,8 @@ def _names(outputs: str) -> list[str]:
 
 @contextlib.contextmanager
 def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
-    from xpscale.runtime.metrics import MetricsServer
     from xpscale.runtime.progress import TerminalProgress
+    from xpscale.runtime.prometheus import MetricsServer
 
     if metrics_port:
         with MetricsServer(metrics_port) as metrics:
@@ -183,7 +183,7 @@ def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
 
 
 def _workers(scheduler: str, n_workers: int, resources: str, patience_s: float) -> StartExecutor:
-    """Starts what the options ask for, no more processes than a plan has tasks, and says the plan."""
+    """What starts the workers that the options ask for, at most one a task, and prints the plan."""
     from xpscale.inference.plan import available_memory
     from xpscale.inference.task import TASKS_PER_WORKER
 

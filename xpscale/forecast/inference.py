@@ -1,7 +1,7 @@
 """What an inference run costs before it is begun: bytes, requests, memory of a worker, wall time.
 
 The constants were measured on two CPU cores; a probe (`xpscale.forecast.probe`) replaces those of
-time by what the workers at hand do.
+time by what the workers of the run do.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ WORKER_BASE_BYTES = 750_000_000
 """A process with torch, numba, pyarrow and astropy loaded, before the first task."""
 
 BUFFERS = 7
-"""Copies of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row group
-and its pages.
+"""Arrays of C float32 a row of a block: coefficients, errors, reconstruction, scatter, the row
+group and its pages.
 """
 
 BYTES_OF_SCALARS = 800  # the other columns of a row of a block

@@ -83,7 +83,19 @@ class Cost:
         n_put: float,
         n_get: float,
     ) -> Cost:
-        """The cost of so many seconds of one worker, bytes and requests."""
+        """The cost of a run.
+
+        Parameters
+        ----------
+        prices
+            The price table.
+        worker_s
+            Seconds, summed over all worker processes.
+        bytes_in, bytes_out
+            Bytes read and written.
+        n_put, n_get
+            Requests that write, and that read.
+        """
         return Cost(
             prices.currency,
             workers=worker_s / HOUR_S * prices.worker_hour,

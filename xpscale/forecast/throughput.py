@@ -5,12 +5,14 @@ source::
 
     T = T0 + max(N / R, n_max / r', K t_s) + T_p
 
-    R    = min(W r,                                   what the workers do, measured with all of them busy
-               nodes B_in / b_in, nodes B_out / b_out,      what each node's disk or network gives and takes
-               S_in / b_in, S_out / b_out)                  what the storage gives and takes, shared by all nodes
-    r'   = R / W                                      a worker's share of it; n_max sources in the largest task
-    t_s  = 2 ms                                       of client and scheduler a task, one after the other
-    T0, T_p                                           until all workers compute; from the last task to the snapshot
+    R = min(W r, nodes B_in / b_in, nodes B_out / b_out, S_in / b_in, S_out / b_out)
+
+    r            sources/s of a worker, measured with all of them busy
+    B_in, B_out  what each node's disk or network gives and takes, bytes/s
+    S_in, S_out  what the storage gives and takes, shared by all nodes, bytes/s
+    r' = R / W   a worker's share; n_max sources in the largest task
+    t_s = 2 ms   of client and scheduler a task, one after the other
+    T0, T_p      until all workers compute; from the last task to the snapshot
 
 The largest tasks are done first, so that workers run out of tasks together: with ten tasks a worker
 and more, exact schedules of `adaptive_partitions` lose less than 1 % at the end (in order of
@@ -33,7 +35,7 @@ from xpscale.errors import InvalidInputError
 __all__ = ["SCHEDULING_S", "Cluster", "Forecast", "Load", "forecast"]
 
 SCHEDULING_S = 0.002
-"""Of client and scheduler a task, measured on two cores with `python -m tests.benchmarks scale`."""
+"""Of client and scheduler a task; two cores, `python -m tests.benchmarks scale`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Who does it.  Rates that are not given do not limit.
+    """What does it.  Rates that are not given do not limit.
 
     Parameters
     ----------
@@ -131,7 +133,15 @@ class Forecast:
 
 
 def forecast(load: Load, cluster: Cluster) -> Forecast:
-    """T for a load on a cluster, and what bounds it."""
+    """T for a load on a cluster, and what bounds it.
+
+    Parameters
+    ----------
+    load
+        What there is to do.
+    cluster
+        What does it.
+    """
     rates = {
         "workers": cluster.n_workers * cluster.worker_sources_per_s,
         "node reads": _rate(cluster.n_nodes * cluster.node_read_bytes_per_s, load.bytes_in),

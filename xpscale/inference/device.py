@@ -78,7 +78,13 @@ class OnDevice:
             return self.results(x, x_err)
 
     def results(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The same, in whatever mode the caller has set."""
+        """The same, in whatever mode the caller has set.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized rows and their errors, with shape (B, C).
+        """
         posterior = self.network.encode(x, x_err)
         rows = (posterior.mean.T, posterior.log_var.T, posterior.kl()[None])
         results = {"latents": torch.cat(rows)}
@@ -126,8 +132,12 @@ class Lane:
         return SLOTS - 1 if self._is_cuda else 0
 
     def submit(self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None) -> InFlight:
-        """Start a micro-batch: standardized rows with shape (B, C), and their errors if the network
-        takes them.
+        """Start a micro-batch.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized rows, with shape (B, C), and their errors if the network takes them.
 
         Raises
         ------

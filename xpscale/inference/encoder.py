@@ -1,4 +1,4 @@
-"""A trained scatter VAE as an `Encoder`: spectra in, the catalogue's columns out.
+"""A trained scatter VAE at work: spectra in, the catalogue's columns out.
 
 For each micro-batch::
 
@@ -43,16 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ScatterVAEEncoder"]
 
-CPU_MICRO_BATCH = 4_096
-"""Rows through the network at once on a CPU: fewer cost the interpreter more, more leave the cache
-(design/006).
-"""
-
-GPU_MICRO_BATCH = 65_536
-"""The same on a GPU: a block at once, so that launching kernels costs the host nothing (design/006
-has the measurements).
-"""
-
+# rows through the network together; measured in design/006
+CPU_MICRO_BATCH = 4_096  # fewer cost the interpreter more, more leave the cache
+GPU_MICRO_BATCH = 65_536  # a block, so that launching kernels costs the host nothing
 LEAST_MICRO_BATCH = 256
 
 POOR_FIT = 10.0  # reduced chi squared above which Flag.POOR_FIT is set
@@ -276,15 +269,22 @@ class ScatterVAEEncoder:
         unscale_rows(*decoded, batch.phot_g_mean_flux, scaling.mean, scaling.std, *arrays.values())
         if self.precision != FULL_PRECISION:
             known = _zero if batch.coefficient_errors is None else batch.coefficient_errors
-            errors = np.where(errors_ok[:, None], known, _zero)
-            widths = {
-                "reconstruction": np.hypot(errors, arrays["scatter"]),
-                "scatter": arrays["scatter"],
-            }
-            for name in self.outputs[1:]:
-                columns[name][rows] = round_within(
-                    arrays[name], widths[name], float(self.precision)
-                )
+            self._round(arrays, np.where(errors_ok[:, None], known, _zero), rows, columns)
+
+    def _round(
+        self,
+        arrays: dict[str, NDArray[np.float32]],
+        errors: NDArray[np.float32],
+        rows: slice,
+        columns: dict[str, NDArray[Any]],
+    ) -> None:
+        """Round what is written to a fraction of the total error."""
+        widths = {
+            "reconstruction": np.hypot(errors, arrays["scatter"]),
+            "scatter": arrays["scatter"],
+        }
+        for name in self.outputs[1:]:
+            columns[name][rows] = round_within(arrays[name], widths[name], float(self.precision))
 
 
 def _arrow(values: NDArray[Any]) -> pa.Array:

@@ -1,7 +1,7 @@
 """The complete workflow: plan, run what is left of it, publish, say what is missing.
 
-It is safe to call again at any time: what is done is not done twice, and a run or a publication that
-was interrupted is finished.
+It is safe to call again at any time: what is done is not done twice, and a run or a publication
+that was interrupted is finished.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def infer(
     Parameters
     ----------
     spectra
-        A spectra store, Parquet folder or HATS catalogue: its address, or what `xpscale.open_spectra`
-        returned.
+        A spectra store, Parquet folder or HATS catalogue: its address, or what
+        `xpscale.open_spectra` returned.
     model
         Its address, or what `xpscale.load_model` returned.
     catalog

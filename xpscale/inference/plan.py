@@ -104,7 +104,7 @@ class InferencePlan:
         seconds: float = PROBE_S,
         since: float | None = None,
     ) -> Calibration:
-        """Measure the rate of this plan's tasks on an executor; nothing is written to its catalogue.
+        """Measure the rate of this plan's tasks on an executor; its catalogue is not touched.
 
         Parameters
         ----------

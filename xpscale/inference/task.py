@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TASKS_PER_WORKER", "EncodePartition", "InferenceTask"]
 
 TASKS_PER_WORKER = 2
-"""Tasks that a worker process does at the same time: one computes while the other reads or writes."""
+"""Tasks of a worker process at the same time: one computes while the other reads or writes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,16 +62,9 @@ def run_stage(
     left = [task for task in tasks if task.key not in reports]
     left.sort(key=lambda task: -sizes[task.key])
 
-    def tell(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    n_rows_done = sum(sizes[key] for key in reports)
-    tell(
-        RunStarted(
-            stage, len(tasks), sum(sizes.values()), len(reports), n_rows_done, executor.n_workers
-        )
-    )
+    n_rows, n_rows_done = sum(sizes.values()), sum(sizes[key] for key in reports)
+    n_workers = executor.n_workers
+    _tell(listeners, RunStarted(stage, len(tasks), n_rows, len(reports), n_rows_done, n_workers))
     try:
         for report in executor.run(Attempt(function, ledger), left):
             report = receive(report)
@@ -80,10 +73,16 @@ def run_stage(
                 if ledger:
                     ledger.record(report)
             reports[report.task] = report
-            tell(TaskEnded(report))
+            _tell(listeners, TaskEnded(report))
         if ledger:
             ledger.forget_failures()
     finally:
         failed = sum(not report.status.is_done for report in reports.values())
-        tell(RunEnded(stage, failed, len(tasks) - len(reports), time.perf_counter() - clock))
+        wall_s = time.perf_counter() - clock
+        _tell(listeners, RunEnded(stage, failed, len(tasks) - len(reports), wall_s))
     return reports
+
+
+def _tell(listeners: Iterable[Callback], event: Event) -> None:
+    for listener in listeners:
+        listener(event)

@@ -2,12 +2,12 @@
 
 A task's turnaround is the time from its submission to its report, queueing included.  A task is
 overdue when it has been with the same workers for longer than the patience and for longer than
-`FACTOR` times the median turnaround.  An overdue task is issued once more, to a worker that does not
-hold it; if that copy is overdue as well, its workers are restarted and the task is given up.  The
-time in which a task waited for a worker, or was with one that is gone, does not count.
+`FACTOR` times the median turnaround.  An overdue task is issued once more, to a worker that does
+not hold it; if that copy is overdue as well, its workers are restarted and the task is given up.
+The time in which a task waited for a worker, or was with one that is gone, does not count.
 
-`decide` is a pure function: what it knows is `InFlight` and `Cluster`, what it wants is an `Action`.
-`xpscale.runtime.executors.window` carries it out.
+`decide` is a pure function from what is known (`Cluster`) to what is to be done (`Action`);
+`xpscale.runtime.executors.window` does it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Action", "Cluster", "GiveUp", "InFlight", "Reissue", "Restart", "Turnaround", "decide"]
+__all__ = [
+    "Action",
+    "Cluster",
+    "GiveUp",
+    "Reissue",
+    "Restart",
+    "TaskInFlight",
+    "Turnaround",
+    "decide",
+]
 
 FACTOR = 5
 """A task that is out this many times as long as its peers has stalled."""
@@ -52,7 +61,7 @@ class Turnaround:
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
+class TaskInFlight:
     """What is known of a task that is out.
 
     Parameters
@@ -75,7 +84,7 @@ class InFlight:
     held_since: float = 0.0
     suspects: frozenset[str] = frozenset()
 
-    def seen_on(self, holders: frozenset[str], now: float) -> InFlight:
+    def seen_on(self, holders: frozenset[str], now: float) -> TaskInFlight:
         """The same task after its workers were looked up.
 
         Parameters
@@ -89,11 +98,11 @@ class InFlight:
             return self
         return replace(self, holders=holders, held_since=now)
 
-    def issued(self, now: float) -> InFlight:
+    def issued(self, now: float) -> TaskInFlight:
         """The same task with one more copy out."""
         return replace(self, n_issues=self.n_issues + 1, held_since=now)
 
-    def after(self, action: Action) -> InFlight:
+    def after(self, action: Action) -> TaskInFlight:
         """The same task after it was found overdue; a copy is counted by `issued`."""
         n_issues = self.n_issues + isinstance(action, Restart)
         return replace(self, n_issues=n_issues, suspects=self.suspects | self.holders)
@@ -113,7 +122,7 @@ class Cluster:
         Seconds after which a task is overdue: `Turnaround.limit_s`.
     """
 
-    tasks: tuple[InFlight, ...]
+    tasks: tuple[TaskInFlight, ...]
     workers: frozenset[str]
     limit_s: float
 

@@ -70,10 +70,10 @@ class DaskExecutor:
             return len(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def remarks(self) -> list[str]:
-        """What is likely to disappoint about this cluster, in sentences; empty if all is well."""
+        """Sentences about what will make this cluster slow; empty if nothing will."""
         if not self.n_workers:
             return ["the scheduler has no workers yet: tasks wait until some connect"]
-        with connected(self.client):  # a worker that dies meanwhile has nothing to say
+        with connected(self.client):  # a worker may die meanwhile
             environments = self.client.run(_environment, on_error="ignore")
         lacking = [values for values in environments.values() if values != worker_environment]
         if not lacking:
@@ -94,10 +94,14 @@ class DaskExecutor:
     ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end.
 
-        A process that dies, or hangs, takes the blame to all tasks that were queued on it, so
-        innocent ones are given up with the one that killed or held it.  Those that are given up are
-        run again at the end, one at a time: only a task that kills or holds up its worker alone has
-        failed.
+        When a process dies or hangs, all tasks that were queued on it are given up, with the one
+        that caused it.  They are run again at the end, one at a time: only a task that kills or
+        holds up its worker alone has failed.
+
+        Parameters
+        ----------
+        function, tasks
+            As in `xpscale.types.Executor`.
         """
         from distributed.scheduler import KilledWorker
 
@@ -141,7 +145,7 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
 
     if isinstance(outcome, KilledWorker):
         error = (
-            "the worker process died under it, again and again (out of memory, or a crash in"
+            "the worker process died again and again while it ran (out of memory, or a crash in"
             " compiled code)"
         )
         return TaskReport(task.key, TaskStatus.QUARANTINED, error=error)

@@ -19,5 +19,11 @@ class SerialExecutor:
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
     ) -> Iterator[TaskReport]:
-        """Reports in the order of the tasks."""
+        """Reports in the order of the tasks.
+
+        Parameters
+        ----------
+        function, tasks
+            As in `xpscale.types.Executor`.
+        """
         yield from map(CatchErrors(function), tasks)

@@ -1,5 +1,5 @@
-"""Some tasks at once in this process: while one is computed another is read, and a third compressed
-and written.
+"""Several tasks at a time in this process: one is read while another is computed and a third is
+compressed and written.
 
 What takes time in a task (storage, decompression, torch, Parquet) releases the interpreter's lock,
 so threads overlap it; how many tasks are in flight is what bounds memory.  Dask workers with
@@ -27,7 +27,7 @@ class ThreadsExecutor:
     Parameters
     ----------
     n_threads
-        Tasks at once.
+        Tasks at a time.
     """
 
     n_threads: int = 2
@@ -39,6 +39,11 @@ class ThreadsExecutor:
     ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end; a consumer that stops early waits for those in
         flight.
+
+        Parameters
+        ----------
+        function, tasks
+            As in `xpscale.types.Executor`.
         """
         waiting, safe = iter(tasks), CatchErrors(function)
         with ThreadPoolExecutor(self.n_threads) as threads:

@@ -2,9 +2,9 @@
 what does not come back.
 
 When a task counts as stalled is the rule of `xpscale.runtime.stall`.  Whichever copy of a task
-reports first counts, and a worker that still holds a stalled copy is restarted: whatever holds it up
-would hold up what is queued behind it.  What the cluster loses (a result on a worker that is gone,
-all of it when the scheduler was started again) is issued again, too.
+reports first counts, and a worker that still holds a stalled copy is restarted: the tasks that are
+queued behind it wait for the same.  What the cluster loses (a result on a worker that is gone, all
+of it when the scheduler was started again) is issued again, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import TryAgainError
-from xpscale.runtime.stall import Cluster, GiveUp, InFlight, Reissue, Turnaround, decide
+from xpscale.runtime.stall import Cluster, GiveUp, Reissue, TaskInFlight, Turnaround, decide
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Entry:
 
     task: Any
     since: float
-    state: InFlight
+    state: TaskInFlight
     futures: set[Any] = field(default_factory=set)
     n_losses: int = 0
 
@@ -95,7 +95,7 @@ class Window:
         try:
             while True:
                 while len(self._in_flight()) < size and (task := next(waiting, None)) is not None:
-                    self._issue(_Entry(task, time.monotonic(), InFlight(task.key)))
+                    self._issue(_Entry(task, time.monotonic(), TaskInFlight(task.key)))
                 if not self._out:
                     return
                 if ended := self._receive():

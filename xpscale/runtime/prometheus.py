@@ -114,9 +114,6 @@ def metrics_of(record: RunRecord) -> Iterator[Metric]:
 def _rows(record: RunRecord) -> list[_Row]:
     """Kind, name, help, names of the labels, values by label values."""
     workers = record.split.workers
-    rejected: Counter[str] = Counter()
-    for task in record.tasks:
-        rejected.update(task.n_rejected)
     ended: _Values = {
         ("finished",): len(record.tasks),
         ("finished_elsewhere",): record.n_done_elsewhere,
@@ -133,25 +130,21 @@ def _rows(record: RunRecord) -> list[_Row]:
         return {(worker.worker,): getattr(worker, name) for worker in workers}
 
     gauge, counter, by_worker = GaugeMetricFamily, CounterMetricFamily, ("worker",)
-    reasons: _Values = {(reason,): n for reason, n in rejected.items()}
+    rejected: Counter[tuple[str, ...]] = Counter()
+    for task in record.tasks:
+        rejected.update({(reason,): n for reason, n in task.n_rejected.items()})
     left: _Values = {} if record.left_s is None else {(): record.left_s}
     return [
         (gauge, "tasks", "Tasks of the plan.", (), {(): record.n_tasks}),
         (gauge, "sources", "Sources of the plan.", (), {(): record.n_rows}),
         (counter, "tasks_ended", "Tasks by how they ended.", ("status",), ended),
         (counter, "sources_read", "Sources read in this run.", by_worker, each("n_in")),
-        (counter, "sources_rejected", "Sources left out, by reason.", ("reason",), reasons),
+        (counter, "sources_rejected", "Sources left out, by reason.", ("reason",), rejected),
         (counter, "read_bytes", "Bytes read.", by_worker, each("bytes_in")),
         (counter, "written_bytes", "Bytes written.", by_worker, each("bytes_out")),
         (counter, "stage_seconds", "Busy seconds; stages overlap.", ("worker", "stage"), busy),
         (gauge, "idle_seconds", "Seconds without a task.", by_worker, each("idle_s")),
-        (
-            gauge,
-            "worker_peak_memory_bytes",
-            "Largest resident set so far.",
-            by_worker,
-            each("peak_memory"),
-        ),
+        (gauge, "worker_peak_memory_bytes", "Peak so far.", by_worker, each("peak_memory")),
         (gauge, "sources_per_second", "Of all workers, lately.", (), {(): record.sources_per_s}),
         (gauge, "left_seconds", "What the rest will take at that rate.", (), left),
     ]
