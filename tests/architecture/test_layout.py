@@ -3,6 +3,7 @@ light.
 """
 
 import doctest
+import pkgutil
 import re
 import subprocess
 import sys
@@ -48,6 +49,31 @@ def test_glossary_names_exist():
         name for name in names if name not in columns and not re.search(rf"\b{name}\b", code)
     ]
     assert missing == []
+
+
+def test_documents_name_files_and_objects_that_exist():
+    documents = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("deploy/*.md"),
+        *ROOT.glob("xpscale/*.md"),
+        *ROOT.glob("xpscale/design/*.md"),
+    ]
+    missing = []
+    for document in documents:
+        text, homes = document.read_text(), (ROOT, ROOT / "xpscale", document.parent)
+        files = set(re.findall(r"[\w./]*\w/\w+\.(?:py|toml|md|png)", text))
+        missing += [name for name in files if not any((home / name).exists() for home in homes)]
+        names = set(re.findall(r"`(xpscale(?:\.\w+)+)`", text))
+        missing += [name for name in names if not can_resolve(name)]
+    assert missing == []
+
+
+def can_resolve(name):
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def _column_names(product):
