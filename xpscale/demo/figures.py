@@ -37,7 +37,19 @@ KINDS = {
 def draw_figures(
     catalog: Catalog, store: SpectraStore, labels: pa.Table, folder: Path
 ) -> list[Path]:
-    """Write the four figures (latents twice) below ``folder/figures``; returns their paths."""
+    """Write four figures below ``folder/figures``; returns their paths.
+
+    Parameters
+    ----------
+    catalog
+        The derived catalogue.
+    store
+        The spectra store that it was made from.
+    labels
+        ``source_id``, ``teff`` in K, ``logg`` and ``fe_h`` in dex; NaN where unknown.
+    folder
+        The demo's folder, with the model in ``model``.
+    """
     (folder / "figures").mkdir(exist_ok=True)
     provenance = catalog.provenance("")
     drawn: dict[str, Any] = {
@@ -82,10 +94,8 @@ def _spectra(
             labels=words,
             provenance=provenance,
         )[0]
-    except (
-        PermanentError,
-        InvalidInputError,
-    ):  # no GaiaXPy, or no calibration for these bases: draw the coefficients
+    except (PermanentError, InvalidInputError):
+        # no GaiaXPy, or no calibration for these bases: draw the coefficients
         return spectra(found, observed, labels=words, provenance=provenance)[0]
 
 

