@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from xpscale.errors import InvalidInputError
-from xpscale.plots.latents import Colour, latents
+from xpscale.plots.colour import Colour
+from xpscale.plots.latents import latents
 from xpscale.plots.style import CREDIT
 
 

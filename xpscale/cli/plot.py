@@ -84,7 +84,7 @@ def latents(
     import pyarrow.parquet as pq
 
     from xpscale.errors import InvalidInputError
-    from xpscale.plots.latents import Colour
+    from xpscale.plots.colour import Colour
     from xpscale.plots.latents import latents as draw
     from xpscale.query.catalog import open_catalog
 

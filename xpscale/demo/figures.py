@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError, PermanentError
-from xpscale.plots.latents import Colour, latents
+from xpscale.plots.colour import Colour
+from xpscale.plots.latents import latents
 from xpscale.plots.sky import sky
 from xpscale.plots.spectra import spectra
 from xpscale.plots.style import save

@@ -74,9 +74,9 @@ class DemoStars:
     batch
         Their spectra, sorted by ``source_id``; see `RECOVERY_NOTE`.
     labels
-        One row for each star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m (dex),
-        their ``_err``, snr of the APOGEE spectrum, g_mag, bp_mag, rp_mag; NaN where APOGEE has no
-        label.
+        One row for each star in the order of ``batch``: source_id, teff (K), logg, fe_h, alpha_m
+        (dex), their ``_err``, snr of the APOGEE spectrum, g_mag, bp_mag, rp_mag; NaN where APOGEE
+        has no label.
     n_read
         Rows in the library.
     n_rejected

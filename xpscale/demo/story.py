@@ -34,7 +34,7 @@ class Story:
             print(f"    {line}", file=sys.stderr, flush=True)
 
     def progress(self) -> Callable[[str, float], None]:
-        """A listener of (what is done, fraction done): prints what is new, and every ten seconds."""
+        """A listener that prints what is being done when that changes, and every ten seconds."""
         said, when = "", 0.0
 
         def tell(what: str, fraction: float) -> None:

@@ -1,3 +1,3 @@
-"""Science figures of merit: how well a trained model predicts spectra, what its latents hold, what
-they tell of stars.
+"""Science figures of merit: how well a trained model predicts spectra, what its latents hold, and
+what they say about stars.
 """

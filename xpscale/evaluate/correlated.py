@@ -1,5 +1,6 @@
-"""The likelihood of a spectrum with the correlations of its measurement errors, where a store has
-them.
+"""The likelihood of a spectrum with the correlations of its measurement errors.
+
+For stores that were ingested with correlations.
 
 The archive gives correlations R of the coefficients within each band.  With D = diag(sigma), S =
 diag(s), and r = x - x_hat, band by band::
@@ -8,7 +9,7 @@ diag(s), and r = x - x_hat, band by band::
     nll  = [ r^T V^-1 r + ln det V ] / 2              without C/2 ln(2 pi), as everywhere
 
 With R = 1 it is the likelihood that is trained on (`xpscale.model.scatter_vae.Reconstruction.nll`).
-It is for judging, not for training: see design/011.
+It serves to evaluate models and not to train them: see design/011.
 """
 
 from __future__ import annotations
@@ -27,12 +28,21 @@ if TYPE_CHECKING:
 
 __all__ = ["correlated_nll", "correlation_matrices"]
 
-ROWS_AT_ONCE = 1024
+BATCH_ROWS = 1024
 
 
 def correlation_matrices(triangle: NDArray[np.floating]) -> NDArray[np.float64]:
-    """R of each spectrum, with shape (N, n, n), of strict lower triangles by rows, with shape (N, n
-    (n - 1) / 2).
+    """R of each spectrum, with shape (N, n, n).
+
+    Parameters
+    ----------
+    triangle
+        The strict lower triangle of each by rows, with shape (N, n (n - 1) / 2).
+
+    Raises
+    ------
+    InvalidInputError
+        If no n has that many correlations.
     """
     n = round((1 + np.sqrt(1 + 8 * triangle.shape[1])) / 2)
     if n * (n - 1) // 2 != triangle.shape[1]:
@@ -52,7 +62,7 @@ def correlated_nll(prediction: Prediction, *triangles: NDArray[np.floating]) -> 
     Parameters
     ----------
     prediction
-        Of N spectra.
+        What a model predicts of N spectra.
     triangles
         Correlations of BP, then of RP, as `xpscale.store.reader.SpectraStore.read_correlations`
         gives them.
@@ -65,8 +75,8 @@ def correlated_nll(prediction: Prediction, *triangles: NDArray[np.floating]) -> 
     """
     nll, first = np.zeros(len(prediction.x)), 0
     for triangle in triangles:
-        for start in range(0, len(nll), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+        for start in range(0, len(nll), BATCH_ROWS):
+            rows = slice(start, start + BATCH_ROWS)
             matrices = correlation_matrices(triangle[rows])
             columns = slice(first, first + matrices.shape[1])
             nll[rows] += _band_nll(prediction, rows, columns, matrices)
@@ -86,9 +96,8 @@ def _band_nll(
         torch.from_numpy(np.asarray(values[rows, columns], np.float64))
         for values in (prediction.x - prediction.mean, prediction.x_err, prediction.scatter)
     )
-    variance = error[:, :, None] * torch.from_numpy(matrices) * error[
-        :, None, :
-    ] + torch.diag_embed(scatter.square())
+    variance = error[:, :, None] * torch.from_numpy(matrices) * error[:, None, :]
+    variance += torch.diag_embed(scatter.square())
     factor, failed = torch.linalg.cholesky_ex(variance)
     if failed.any():
         row = rows.start + int(failed.nonzero()[0, 0])

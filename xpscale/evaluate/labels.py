@@ -1,8 +1,7 @@
-"""Do features of spectra tell high-alpha from low-alpha giants?  A random forest's answer on stars
-it was not trained on.
+"""How well features of spectra distinguish high-alpha from low-alpha giants: the score of a random
+forest on stars that it was not trained on.
 
-The sample and the line are those of a spectroscopist: giants with 0 < logg < 3.5, Teff < 5200 K and
-[Fe/H] > -1.2 are high-alpha where
+Giants with 0 < logg < 3.5, Teff < 5200 K and [Fe/H] > -1.2 are high-alpha where
 
     [alpha/M] > 0.12 - 0.11 min([Fe/H], 0)
 
@@ -31,8 +30,12 @@ Labels = dict[str, "NDArray[np.float64]"]
 
 
 def is_alpha_giant(labels: Labels) -> NDArray[np.bool_]:
-    """Giants to be told apart, with shape (N,); ``labels`` are teff in K, logg, fe_h and alpha_m in
-    dex, NaN if unknown.
+    """The giants that are classified, with shape (N,).
+
+    Parameters
+    ----------
+    labels
+        ``teff`` in K, ``logg``, ``fe_h`` and ``alpha_m`` in dex, with shape (N,); NaN if unknown.
     """
     logg, teff, fe_h = labels["logg"], labels["teff"], labels["fe_h"]
     known = np.isfinite(labels["alpha_m"])
@@ -40,12 +43,18 @@ def is_alpha_giant(labels: Labels) -> NDArray[np.bool_]:
 
 
 def is_high_alpha(labels: Labels) -> NDArray[np.bool_]:
-    """Which side of the line they are on, with shape (N,)."""
+    """Which stars are high-alpha, with shape (N,)."""
     return np.asarray(labels["alpha_m"] > 0.12 - 0.11 * np.minimum(labels["fe_h"], 0))
 
 
 def mcc(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Matthews' correlation coefficient of a guess; 0 where it is not defined."""
+    """Matthews' correlation coefficient of a guess; 0 where it is not defined.
+
+    Parameters
+    ----------
+    predicted, true
+        The guess and the truth, with shape (N,).
+    """
     tp, tn = float((predicted & true).sum()), float((~predicted & ~true).sum())
     fp, fn = float((predicted & ~true).sum()), float((~predicted & true).sum())
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
@@ -59,17 +68,17 @@ def alpha_mcc(
     held_out_labels: Labels,
     seed: int = 0,
 ) -> float:
-    """MCC on held-out giants of a random forest (200 trees, 3 stars a leaf or more) trained on the
-    others.
+    """MCC on held-out giants of a random forest trained on the others: 200 trees, with at least 3
+    stars in a leaf.
 
     Parameters
     ----------
     features, held_out_features
-        With shapes (N, F) and (M, F).
+        Features of the stars, with shapes (N, F) and (M, F).
     labels, held_out_labels
         As `is_alpha_giant` takes them.
     seed
-        Of the forest.
+        Seed of the forest.
 
     Raises
     ------
@@ -94,8 +103,16 @@ def alpha_mcc(
 def principal_components(
     features: NDArray[np.floating], others: NDArray[np.floating], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The first n principal components of features (N, F), and the same directions of others (M,
-    F).
+    """Projections on the first n principal components, with shapes (N, n) and (M, n).
+
+    Parameters
+    ----------
+    features
+        What the components are computed from, with shape (N, F).
+    others
+        Further rows to project, with shape (M, F).
+    n
+        Number of components.
     """
     values = np.asarray(features, np.float64)
     center = values.mean(0)

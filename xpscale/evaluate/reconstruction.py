@@ -39,7 +39,7 @@ MIN_ROWS = 30
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Spectra and what a model says of them, standardized, float32.
+    """Spectra and what a model predicts of them, standardized, float32.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ class Calibration:
     Parameters
     ----------
     edges
-        Of the bins, with shape (M + 1,).
+        Edges of the bins, with shape (M + 1,).
     n
-        Spectra in each, with shape (M,).
+        Spectra in each bin, with shape (M,).
     std
-        Standard deviation of their residuals, all coefficients together; NaN in bins of fewer than
-        30 spectra.
+        Standard deviation of their residuals, all coefficients together, with shape (M,); NaN in
+        bins of fewer than 30 spectra.
     """
 
     edges: NDArray[np.float64]
@@ -90,7 +90,7 @@ class Calibration:
 
 
 def predict(model: TrainedModel, batch: SpectraBatch, seed: int | None = None) -> Prediction:
-    """What a model says of spectra with usable errors.
+    """What a model predicts of spectra with usable errors.
 
     Parameters
     ----------
@@ -99,7 +99,12 @@ def predict(model: TrainedModel, batch: SpectraBatch, seed: int | None = None) -
     batch
         N spectra in the archive's units.
     seed
-        Of one draw of z a spectrum; without it, z is the posterior mean.
+        Seed of one draw of z for each spectrum; without it, z is the posterior mean.
+
+    Raises
+    ------
+    InvalidInputError
+        If the spectra have no errors.
     """
     x, x_err = _standardized(model, batch)
     with torch.inference_mode():
@@ -116,7 +121,22 @@ def predict(model: TrainedModel, batch: SpectraBatch, seed: int | None = None) -
 
 
 def evidence(model: TrainedModel, batch: SpectraBatch, seed: int = 0) -> HeldOutLoss:
-    """The loss on spectra with usable errors, one draw of z each, without C/2 ln(2 pi)."""
+    """The loss on spectra with usable errors, with one draw of z each, without C/2 ln(2 pi).
+
+    Parameters
+    ----------
+    model
+        The model.
+    batch
+        N spectra in the archive's units.
+    seed
+        Seed of the draws.
+
+    Raises
+    ------
+    InvalidInputError
+        If the spectra have no errors.
+    """
     x, x_err = _standardized(model, batch)
     return held_out_loss(
         model.network, Rows(torch.from_numpy(x), torch.from_numpy(x_err), batch.source_id), seed
@@ -128,7 +148,17 @@ def calibration(
     values: NDArray[np.float64],
     edges: Sequence[float] | NDArray[np.float64],
 ) -> Calibration:
-    """Width of residuals (N, C) in bins of a quantity of their spectra (N,)."""
+    """Width of the standardized residuals in bins of some quantity of their spectra.
+
+    Parameters
+    ----------
+    residuals
+        r, with shape (N, C).
+    values
+        The quantity, with shape (N,).
+    edges
+        Edges of the bins, ascending, with shape (M + 1,).
+    """
     edges = np.asarray(edges, np.float64)
     n, std = [], []
     for low, high in pairwise(edges):
@@ -149,7 +179,7 @@ def scatter_ratio(
     Parameters
     ----------
     prediction
-        Of spectra of a synthetic universe.
+        What a model predicts of spectra of a synthetic universe.
     true_scatter
         Their planted scatter, standardized, with shape (N, C).
 

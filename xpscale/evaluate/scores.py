@@ -48,18 +48,18 @@ class Scores:
     Parameters
     ----------
     name
-        Of the model.
+        What the model is called.
     loss, median_loss
-        Negative evidence lower bound with one draw of z, mean and median, nats a spectrum, without
-        C/2 ln(2 pi).
+        Negative evidence lower bound with one draw of z, mean and median over the spectra, in nats,
+        without C/2 ln(2 pi).
     nll
         The same mean with that constant.
     kl
         Mean KL divergence, nats.
     alive, n_latents
-        Latents of at least half a nat, of how many.
+        Number of latents of at least half a nat, and of all.
     redundancy
-        R^2 with which the other latents tell the most redundant one.
+        R^2 with which the other latents predict the most redundant one.
     residual_std
         Width of the standardized residuals at one draw of z.
     worst_magnitude_bin, worst_colour_bin
@@ -68,15 +68,16 @@ class Scores:
         Predicted over planted scatter: median over coefficients, and the range of nine tenths of
         them; NaN on real stars.
     scatter_within
-        Coefficients of which it is within 10 % of the planted one, of how many.
+        Number of coefficients whose predicted scatter is within 10 % of the planted one, and number
+        of coefficients that were compared.
     scatter_ratios
-        The same ratio of each of them, by name: ``"BP 0"``.
+        The ratio of each of these, by name: ``"BP 0"``.
     alpha_mcc
         See `xpscale.evaluate.labels`; NaN without labels.
     encoded_per_s
-        Spectra encoded a second, latents only, one thread.
+        Spectra encoded per second, latents only, one thread.
     trained_per_s
-        Training spectra a second.
+        Training spectra per second.
     """
 
     name: str
@@ -113,7 +114,7 @@ def score(
     Parameters
     ----------
     name
-        What to call it.
+        What the model is called.
     model
         The model.
     batch
@@ -123,7 +124,7 @@ def score(
     alpha_mcc
         Its score on labels, if there are some.
     seed
-        Of the draws of z.
+        Seed of the draws of z.
     """
     judged = evidence(model, batch, seed)
     drawn, at_mean = predict(model, batch, seed), predict(model, batch)
@@ -165,12 +166,28 @@ def _colour_and_magnitude(
 
 
 def by_magnitude(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
-    """Width of the residuals in bins of G."""
+    """Width of the standardized residuals in bins of G.
+
+    Parameters
+    ----------
+    residuals
+        With shape (N, C).
+    batch
+        The N spectra.
+    """
     return calibration(residuals, _colour_and_magnitude(batch)[1], MAGNITUDES)
 
 
 def by_colour(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibration:
-    """Width of the residuals in eight bins of BP - RP that hold equal numbers of stars."""
+    """Width of the standardized residuals in eight bins of BP - RP with equal numbers of stars.
+
+    Parameters
+    ----------
+    residuals
+        With shape (N, C).
+    batch
+        The N spectra.
+    """
     colour = _colour_and_magnitude(batch)[0]
     edges = np.quantile(colour[np.isfinite(colour)], np.linspace(0, 1, N_COLOURS + 1))
     edges[-1] = np.nextafter(edges[-1], np.inf)
@@ -178,8 +195,16 @@ def by_colour(residuals: NDArray[np.float32], batch: SpectraBatch) -> Calibratio
 
 
 def encoded_per_s(model: TrainedModel, batch: SpectraBatch, repeats: int = 3) -> float:
-    """Spectra encoded a second in the best of some repeats: latents alone, one thread, nothing read
-    or written.
+    """Spectra encoded per second: latents alone, one thread, nothing read or written.
+
+    Parameters
+    ----------
+    model
+        The model.
+    batch
+        The spectra.
+    repeats
+        Number of measurements, of which the best counts.
     """
     encode = ScatterVAEEncoder(model, ("latents",), "cpu")
     seconds = []

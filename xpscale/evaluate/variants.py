@@ -1,6 +1,4 @@
-"""The default network with one of its parts taken out: what ablations train, and nothing else
-should.
-"""
+"""The default network with one of its parts removed, for ablation studies only."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ __all__ = ["VARIANTS", "register_variants"]
 
 
 class Blind(IterativeVAE):
-    """The encoder is told the same error of every element, but for those it does not see."""
+    """The encoder is given the same error for all elements that it sees."""
 
     def errors_shown(self, x_err: Tensor) -> Tensor:
         """exp(-2), the middle of the range, where there is an error."""
@@ -28,7 +26,13 @@ class Uncorrelated(IterativeVAE):
     """The latents are independent of each other, given a spectrum."""
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """Means and variances alone."""
+        """Means and variances alone, without correlations.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).
+        """
         posterior = super().encode(x, x_err)
         return LatentPosterior(posterior.mean, posterior.log_var)
 
@@ -39,7 +43,13 @@ class SigmoidScatter(IterativeVAE):
     scatter_ceiling = 1.0
 
     def distribution(self, m: Tensor, a: Tensor) -> Reconstruction:
-        """x_hat = m, s = sigmoid(a)."""
+        """x_hat = m, s = sigmoid(a).
+
+        Parameters
+        ----------
+        m, a
+            Outputs of the decoder, with shape (B, C).
+        """
         return Reconstruction(m, a.sigmoid())
 
 
@@ -66,5 +76,5 @@ VARIANTS: dict[str, type[NetworkModule]] = {
 
 
 def register_variants() -> None:
-    """Let settings name them, in this process."""
+    """Make the variants known to settings, in this process."""
     ARCHITECTURES.update(VARIANTS)

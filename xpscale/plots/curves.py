@@ -13,6 +13,8 @@ from xpscale.types import SpectraBatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from xpscale.bands import Bands
+
 __all__ = ["Coefficients", "Curves", "Sampled", "curves_of"]
 
 
@@ -22,6 +24,11 @@ class Coefficients(Protocol):
     @property
     def source_id(self) -> NDArray[np.int64]:
         """With shape (N,)."""
+        ...
+
+    @property
+    def bands(self) -> Bands:
+        """The numbers of BP and RP coefficients."""
         ...
 
     @property

@@ -1,79 +1,38 @@
-"""The latent space as a grid of projections, below the diagonal in one colour quantity, above it in
-another.
+"""The latent space as a grid of projections, coloured by one quantity below the diagonal and by
+another above it.
 
 A latent is *active* if its posterior mean varies over the sources; a collapsed one has the prior as
 its posterior for every source and its mean does not move.  The threshold of 0.01 on that variance
 is that of Burda, Grosse & Salakhutdinov 2016 (*Importance Weighted Autoencoders*, ICLR, section 5),
-who find the two kinds well apart.
+who find the two kinds clearly separated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from xpscale.errors import InvalidInputError
 from xpscale.plots.style import BLACK, BLUE, GREY, credit, headline, style
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
     from matplotlib.axes import Axes
     from matplotlib.collections import Collection
     from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
-__all__ = ["ACTIVE_VARIANCE", "Colour", "latents"]
+    from xpscale.plots.colour import Colour
+
+__all__ = ["ACTIVE_VARIANCE", "latents"]
 
 ACTIVE_VARIANCE = 0.01
-TWIN_CORRELATION = 0.9  # of the means, beyond which two latents count as one
-MANY = 100_000  # from here on points would hide one another, and cells show their median
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Colour:
-    """A quantity to colour sources by.
-
-    Parameters
-    ----------
-    values
-        With shape (N,); NaN where unknown.
-    label
-        Name and unit, such as ``"Teff [K]"``.
-    source_id
-        Whose values they are, with shape (N,); without it, those of the table's rows in their
-        order.
-    cmap
-        Colour map.
-    """
-
-    values: NDArray[Any]
-    label: str
-    source_id: NDArray[np.int64] | None = None
-    cmap: str = "viridis"
-
-    def of(self, source_id: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The values of some sources, with shape (M,); NaN where there is none."""
-        values = np.asarray(self.values, np.float64)
-        if self.source_id is None:
-            if len(values) != len(source_id):
-                raise InvalidInputError(
-                    f"{self.label} has {len(values)} values for {len(source_id)} rows",
-                    "Give Colour its source_id",
-                )
-            return values
-        order = np.argsort(self.source_id)
-        place = np.searchsorted(self.source_id, source_id, sorter=order)
-        row = (
-            order[np.minimum(place, len(order) - 1)]
-            if len(order)
-            else np.zeros(len(source_id), int)
-        )
-        found = self.source_id[row] == source_id if len(order) else np.zeros(len(source_id), bool)
-        return np.where(found, values[row] if len(order) else np.nan, np.nan)
+TWIN_CORRELATION = 0.9  # of the means: beyond it two latents carry the same information
+MANY = 100_000  # from here on points would hide each other, and cells show the median
+N_DENSITY_CELLS = 60  # hexagons across a panel that shows density
 
 
 def latents(
@@ -100,25 +59,22 @@ def latents(
     provenance
         May name ``model_id`` and ``snapshot``, for the title.
     figure
-        Where to draw.
+        Where to draw; a new figure if not given.
 
     Returns
     -------
     figure, axes
         Axes with shape (K, K) for K active latents, or (1, P) for P pairs.
+
+    Raises
+    ------
+    InvalidInputError
+        The table has no latents or fewer than two rows, a pair names a latent that is not there,
+        or no row has a value of a colour.
     """
-    names = [name for name in table.column_names if name.startswith("latent_mean_")]
-    if not names or table.num_rows < 2:
-        raise InvalidInputError(
-            f"the table has {table.num_rows} rows and {len(names)} latents",
-            "Select some rows with all latent_mean_*",
-        )
-    means = np.stack([np.asarray(table[name], np.float64) for name in names], 1)  # (N, L)
-    source_id = np.asarray(table["source_id"])
-    index = [int(name.rsplit("_", 1)[1]) for name in names]
-    variance = np.nanvar(np.where(np.isfinite(means), means, np.nan), axis=0)
-    active = [index[j] for j in np.flatnonzero(variance > ACTIVE_VARIANCE)]
-    columns = {i: means[:, j] for j, i in enumerate(index)}
+    columns, source_id = _means(table), np.asarray(table["source_id"])
+    variance = {i: float(np.nanvar(values)) for i, values in columns.items()}
+    active = [i for i in columns if variance[i] > ACTIVE_VARIANCE]
     with style():
         if pairs is not None:
             fig, axes = _figure(figure, (1, len(pairs)), (3.1 * len(pairs) + 0.8, 3.3))
@@ -134,25 +90,35 @@ def latents(
             for ax, x, y, quantity in panels
         ]
         _colour_bars(fig, axes, drawn)
-        fig.suptitle(
-            headline("Latents", table.num_rows, provenance), x=0.01, ha="left", fontsize=10
-        )
-        collapsed = [
-            f"{i} (variance {variance[index.index(i)]:.1g})" for i in index if i not in active
-        ]
-        note = f"{len(active)} of {len(index)} latents are active{_twins(active, columns)}"
-        fig.supxlabel(
-            note + (f"; collapsed and left out: {', '.join(collapsed)}" if collapsed else ""),
-            x=0.01, ha="left", fontsize=7.5, color=GREY,
-        )  # fmt: skip
+        title = headline("Latents", table.num_rows, provenance)
+        fig.suptitle(title, x=0.01, ha="left", fontsize=10)
+        note = _note(active, columns, variance)
+        fig.supxlabel(note, x=0.01, ha="left", fontsize=7.5, color=GREY)
         credit(fig)
     return fig, axes
 
 
+def _means(table: pa.Table) -> dict[int, NDArray[np.float64]]:
+    """Posterior means by number of the latent, each with shape (N,); NaN where not finite."""
+    names = [name for name in table.column_names if name.startswith("latent_mean_")]
+    if not names or table.num_rows < 2:
+        raise InvalidInputError(
+            f"the table has {table.num_rows} rows and {len(names)} latents",
+            "Select some rows with all latent_mean_*",
+        )
+    columns = {int(name.rsplit("_", 1)[1]): np.asarray(table[name], np.float64) for name in names}
+    return {i: np.where(np.isfinite(values), values, np.nan) for i, values in columns.items()}
+
+
+def _note(active: list[int], columns: dict[int, NDArray[Any]], variance: dict[int, float]) -> str:
+    """Which latents are active, which of them agree, which are not shown."""
+    note = f"{len(active)} of {len(columns)} latents are active{_twins(active, columns)}"
+    collapsed = [f"{i} (variance {variance[i]:.1g})" for i in columns if i not in active]
+    return note + (f"; collapsed and left out: {', '.join(collapsed)}" if collapsed else "")
+
+
 def _twins(active: list[int], columns: dict[int, NDArray[Any]]) -> str:
-    """Names the pairs of active latents that tell the same: a latent that copies another is no
-    further dimension.
-    """
+    """The pairs of active latents that carry the same information: a copy adds no dimension."""
     found = []
     for i, x in enumerate(active):
         for y in active[i + 1 :]:
@@ -160,7 +126,7 @@ def _twins(active: list[int], columns: dict[int, NDArray[Any]]) -> str:
             r = np.corrcoef(columns[x][known], columns[y][known])[0, 1]
             if abs(r) > TWIN_CORRELATION:
                 found.append(f"{x} and {y} (r = {r:.2f})")
-    return f"; telling the same: {', '.join(found)}" if found else ""
+    return f"; strongly correlated: {', '.join(found)}" if found else ""
 
 
 def _figure(
@@ -180,7 +146,9 @@ def _grid(
     below: Colour | None,
     above: Colour | None,
 ) -> list[tuple[Axes, int, int, Colour | None]]:
-    """Histograms on the diagonal, labels outside; the panels that remain, with what they show."""
+    """Draw histograms on the diagonal; returns the other panels, with the latents and the colour of
+    each.
+    """
     panels = []
     if not active:
         axes[0, 0].set_axis_off()
@@ -212,8 +180,8 @@ def _grid(
 
 
 def _limits(values: NDArray[Any]) -> tuple[float, float]:
-    """From the 0.1th to the 99.9th percentile, a little widened."""
-    low, high = np.nanpercentile(np.where(np.isfinite(values), values, np.nan), [0.1, 99.9])
+    """From the 0.1th to the 99.9th percentile, with a margin."""
+    low, high = np.nanpercentile(values, [0.1, 99.9])
     margin = 0.06 * (high - low) or 1.0
     return float(low - margin), float(high + margin)
 
@@ -233,16 +201,10 @@ def _panel(
         )
     ax.set(xlim=_limits(columns[x]), ylim=_limits(columns[y]))
     extent = (*ax.get_xlim(), *ax.get_ylim())
+    cells: dict[str, Any] = {"extent": extent, "mincnt": 1, "lw": 0}
     if quantity is None:
         return ax.hexbin(
-            columns[x],
-            columns[y],
-            gridsize=55,
-            extent=extent,
-            mincnt=1,
-            bins="log",
-            cmap="cividis",
-            lw=0,
+            columns[x], columns[y], gridsize=N_DENSITY_CELLS, bins="log", cmap="cividis", **cells
         )
     values = quantity.of(ids)
     known = np.isfinite(values)
@@ -250,34 +212,20 @@ def _panel(
         raise InvalidInputError(
             f"no row has a value of {quantity.label}", "Check that the source_ids are the same"
         )
-    norm = _norm(values[known])
+    look: dict[str, Any] = {"cmap": quantity.cmap, "norm": quantity.norm(values[known])}
     data = columns[x][known], columns[y][known]
     if known.sum() >= MANY:
-        return ax.hexbin(*data, values[known], reduce_C_function=np.median, gridsize=70, extent=extent, mincnt=1,
-                         cmap=quantity.cmap, norm=norm, lw=0)  # fmt: skip
-    ax.plot(
-        columns[x][~known],
-        columns[y][~known],
-        ".",
-        ms=1,
-        color="#D5D5D5",
-        rasterized=True,
-        zorder=0,
-    )
-    shuffled = np.random.default_rng(0).permutation(
-        known.sum()
-    )  # no value is drawn over another by the order of rows
+        median: dict[str, Any] = {"reduce_C_function": np.median, "gridsize": 70}
+        return ax.hexbin(data[0], data[1], values[known], **median, **cells, **look)
+    grey: dict[str, Any] = {"ms": 1, "color": "#D5D5D5", "rasterized": True, "zorder": 0}
+    ax.plot(columns[x][~known], columns[y][~known], ".", **grey)
+    # in random order, so that the order of rows does not decide which value is drawn on top
+    shuffled = np.random.default_rng(0).permutation(known.sum())
     size = float(np.clip(12_000 / known.sum(), 0.8, 12))
-    return ax.scatter(data[0][shuffled], data[1][shuffled], c=values[known][shuffled], s=size, cmap=quantity.cmap, norm=norm,
-                      lw=0, rasterized=True)  # fmt: skip
-
-
-def _norm(values: NDArray[np.float64]) -> Normalize:
-    """From the 2nd to the 98th percentile with the median in the middle, so that a long tail leaves
-    colours to the rest.
-    """
-    low, middle, high = (float(v) for v in np.percentile(values, [2, 50, 98]))
-    return TwoSlopeNorm(middle, low, high) if low < middle < high else Normalize(low, high)
+    points = data[0][shuffled], data[1][shuffled]
+    return ax.scatter(
+        points[0], points[1], c=values[known][shuffled], s=size, lw=0, rasterized=True, **look
+    )
 
 
 def _colour_bars(

@@ -40,15 +40,15 @@ SHOWN = 0.6
 def held_out_curves(
     histories: Mapping[str, str], title: str = "", ax: Axes | None = None
 ) -> tuple[Figure | SubFigure, Axes]:
-    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour a model;
-    lowest losses in words.
+    """The held-out loss (thick) and its median over stars (thin) against epoch, a colour for each
+    model; the legend gives the lowest losses.
 
     Parameters
     ----------
     histories
         ``history.csv`` of each model, as text, path or URL, by its name.
     title
-        Above the axes.
+        Title of the axes.
     ax
         Where to draw; a new figure if not given.
     """
@@ -83,7 +83,7 @@ def held_out_curves(
 def kl_per_latent(
     kl: Mapping[str, Sequence[float]], alive: float, title: str = "", ax: Axes | None = None
 ) -> tuple[Figure | SubFigure, Axes]:
-    """What each latent holds in nats, in descending order, a colour a model.
+    """The information in each latent in nats, in descending order, a colour for each model.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def kl_per_latent(
     alive
         The line above which a latent counts as alive, nats.
     title
-        Above the axes.
+        Title of the axes.
     ax
         Where to draw; a new figure if not given.
     """
@@ -148,7 +148,7 @@ def calibration_by(
         Edges of the bins (M + 1,) and standard deviations in them (M,), NaN where not judged, by
         the model's name.
     title
-        Above the axes.
+        Title of the axes.
     ax
         Where to draw; a new figure if not given.
     """

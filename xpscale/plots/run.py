@@ -1,5 +1,5 @@
-"""Where the time of a run went: the rate, a time line of every worker, and how busy each of its
-stages was.
+"""Where the time of a run went: the rate, a time line of every worker, and the share of its time in
+which each stage was busy.
 """
 
 from __future__ import annotations
@@ -51,27 +51,27 @@ COLOURS = {
 
 DARK = ("read", "forward", "write", "start_up")
 
-MAX_NAMES = 24  # workers whose names are written; more would overlap
-MAX_NUMBERS = 16  # workers whose shares are written
+MAX_NAMES = 24  # most workers whose names are written; more would overlap
+MAX_NUMBERS = 16  # most workers whose shares are written
 N_BINS = 400
-OVERLAP_S = 1e-3  # what clocks are rounded to
-BAND = 0.8  # of a worker's line that is drawn on
+OVERLAP_S = 1e-3  # tasks that overlap by less, the rounding of clocks, share a lane
+BAND = 0.8  # share of a worker's line that is drawn on
 GAP = 0.12  # between the columns of the third panel, in units of a column
 
 
 def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
-    """Sources a second against time; a time line a worker; the share of its time in which each
-    stage was busy.
+    """Sources per second against time; a time line of each worker; the share of its time in which
+    each stage was busy.
 
     In the time line a task is a box, cut across in proportion to the busy seconds of its stages;
     tasks that a worker has at the same time lie one below the other.  In the third panel every
-    stage has a column as wide as the worker's time: the stage whose column is full sets the pace,
-    also where the others run beside it.
+    stage has a column as wide as the worker's time: the stage whose column is full limits the rate,
+    also where other stages run at the same time.
 
     Parameters
     ----------
     record
-        Of `xpscale.runtime.history.read_records`.
+        One of `xpscale.runtime.history.read_records`.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _draw_rate(ax: Axes, record: RunRecord) -> float:
 
 
 def _rates(tasks: tuple[TaskTime, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Edges of equal steps of time in seconds, with shape (B + 1,), and sources a second in each,
+    """Edges of equal steps of time in seconds, with shape (B + 1,), and sources per second in each,
     with shape (B,).
 
     A task's sources are spread evenly over its time.
@@ -167,8 +167,8 @@ def _draw_time_line(ax: Axes, tasks: tuple[TaskTime, ...], names: list[str]) -> 
 
 
 def _lanes(tasks: list[TaskTime]) -> tuple[list[int], int]:
-    """For tasks of one worker, sorted by start: a lane each, so that none overlaps another in its
-    lane; how many lanes.
+    """A lane for each task of one worker, sorted by start, so that tasks of a lane do not overlap;
+    and the number of lanes.
     """
     until: list[float] = []
     lanes = []
@@ -193,7 +193,7 @@ def _fill(
 
 
 def _draw_busy(ax: Axes, split: TimeSplit) -> None:
-    """A column a stage, and in it a bar a worker: from nothing to all of the worker's time."""
+    """A column for each stage, with a bar for each worker: from nothing to all of its time."""
     total = split.total.shares
     shown = [name for name in COLOURS if total[name] >= SHOWN]
     rows = np.arange(len(split.workers))

@@ -1,9 +1,9 @@
 """Object density, cell by cell, and what a sample draws of it.
 
-Where cells have a place, the density and the drawn sample are two maps: in colour and magnitude, or
-on the sky.  Cells in latent space are bins of a hash and have none; there both are shown against
-the rank of the cell.  Beside them is the rule, as it came out: drawn against available objects of
-every cell.
+Where cells have a position, the density and the drawn sample are two maps: in colour and magnitude,
+or on the sky.  Cells in latent space are bins of a hash and have none; there both are shown against
+the rank of the cell.  A further panel shows the effect of the rule: drawn against available objects
+of every cell.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["sample_density"]
 
 NONE_DRAWN = "#D9D9D9"
-BINS_A_DECADE = 5
-PER_PIXEL = 5
-"""Objects of a map's pixel on average, at least."""
+BINS_PER_DECADE = 5
+MIN_PER_PIXEL = 5
+"""Least mean number of objects in a pixel of a map; coarser pixels are used otherwise."""
+
+MAPS = {"available": "Object density", "drawn": "Drawn sample"}
+"""Panels that have a map each, and their titles."""
 
 LAYOUTS: dict[str, tuple[Any, tuple[float, float]]] = {
     ColourMagnitudeCells.by: ([["available", "drawn", "rule"]], (11.5, 4.2)),
@@ -47,14 +50,15 @@ def sample_density(
     Parameters
     ----------
     plan
-        Of the sample, or of the model trained on it (`SamplePlan.from_dict`).
+        Plan of the sample, also from the card of a model trained on it (`SamplePlan.from_dict`).
     figure
         Where to draw; a new figure if not given.
 
     Returns
     -------
-    The figure, and its axes by name: ``"rule"``; ``"available"`` and ``"drawn"`` for the maps, or
-    ``"ranks"``.
+    figure, axes
+        The figure, and its axes by name: ``"rule"``; ``"available"`` and ``"drawn"`` for the maps,
+        or ``"ranks"``.
     """
     cell, available, drawn = (
         np.array(values, np.int64) for values in (plan.cell, plan.available, plan.drawn)
@@ -79,7 +83,7 @@ def sample_density(
             f"Sample, {plan.name}", int(drawn.sum()), noun=f"of {plan.n_available:,} objects"
         )
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        credit(figure, y=0.965)  # above, where no label is in the way
+        credit(figure, y=0.965)  # at the top, where it covers no label
     return figure, axes
 
 
@@ -92,19 +96,12 @@ def _diagrams(
 ) -> None:
     """Two colour-magnitude diagrams, cropped to what is occupied."""
     i, j = np.divmod(cell, cells.shape[1])
-    edges = [
-        start + width * np.arange(n + 1)
-        for start, width, n in zip(
-            (cells.colours[0], cells.magnitudes[0]),
-            (cells.colour_width, cells.magnitude_width),
-            cells.shape,
-            strict=True,
-        )
-    ]
-    for name, counts, title in (
-        ("available", available, "Object density"),
-        ("drawn", drawn, "Drawn sample"),
-    ):
+    n_colours, n_magnitudes = cells.shape
+    edges = (
+        cells.colours[0] + cells.colour_width * np.arange(n_colours + 1),
+        cells.magnitudes[0] + cells.magnitude_width * np.arange(n_magnitudes + 1),
+    )
+    for (name, title), counts in zip(MAPS.items(), (available, drawn), strict=True):
         ax = axes[name]
         grid, known = (np.full(cells.shape, np.nan) for _ in range(2))
         grid[i[counts > 0], j[counts > 0]] = counts[counts > 0]
@@ -115,10 +112,9 @@ def _diagrams(
         ax.figure.colorbar(image, ax=ax, orientation="horizontal", aspect=30, label=label)
         ax.set(title=title, xlabel=r"$G_\mathrm{BP} - G_\mathrm{RP}$ [mag]", ylabel="G [mag]")
         if len(cell):
-            ax.set_xlim(edges[0][max(i.min() - 1, 0)], edges[0][min(i.max() + 2, cells.shape[0])])
-            ax.set_ylim(
-                edges[1][min(j.max() + 2, cells.shape[1])], edges[1][max(j.min() - 1, 0)]
-            )  # bright is up
+            ax.set_xlim(edges[0][max(i.min() - 1, 0)], edges[0][min(i.max() + 2, n_colours)])
+            bright, faint = max(j.min() - 1, 0), min(j.max() + 2, n_magnitudes)
+            ax.set_ylim(edges[1][faint], edges[1][bright])  # bright stars are at the top
 
 
 def _skies(
@@ -132,13 +128,12 @@ def _skies(
     both.
     """
     order = cells.order
-    while order and available.sum() < PER_PIXEL * len(np.unique(cell >> 2 * (cells.order - order))):
+    while order and available.sum() < MIN_PER_PIXEL * len(
+        np.unique(cell >> 2 * (cells.order - order))
+    ):
         order -= 1
     pixels, place = np.unique(cell >> 2 * (cells.order - order), return_inverse=True)
-    for name, counts, title in (
-        ("available", available, "Object density"),
-        ("drawn", drawn, "Drawn sample"),
-    ):
+    for (name, title), counts in zip(MAPS.items(), (available, drawn), strict=True):
         ax, totals = axes[name], np.bincount(place, counts, len(pixels))
         sky(pixels[totals > 0], totals[totals > 0], order, ax=ax)
         ax.set_title(
@@ -180,9 +175,8 @@ def _rule(ax: Axes, available: NDArray[np.int64], drawn: NDArray[np.int64]) -> N
     top = max(int(available.max(initial=1)), 2)
     ax.plot([1, top], [1, top], color=GREY, lw=0.8, ls="--", label="all of the cell")
     ax.set_xscale("log")
-    ax.set_yscale(
-        "symlog", linthresh=1, linscale=0.5
-    )  # cells of which none is drawn lie on the axis
+    # cells of which nothing is drawn lie on the axis
+    ax.set_yscale("symlog", linthresh=1, linscale=0.5)
     ax.set(
         xlim=(0.8, 1.5 * top),
         title="The rule",
@@ -195,7 +189,7 @@ def _rule(ax: Axes, available: NDArray[np.int64], drawn: NDArray[np.int64]) -> N
 
 def _means(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of x and y in logarithmic bins of x, where these are above 0."""
-    numbers = np.floor(BINS_A_DECADE * np.log10(x)).astype(int)
+    numbers = np.floor(BINS_PER_DECADE * np.log10(x)).astype(int)
     size = np.bincount(numbers)
     some = size > 0
     means = [np.bincount(numbers, weights=values)[some] / size[some] for values in (x, y)]

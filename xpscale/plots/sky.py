@@ -1,7 +1,7 @@
-"""The whole sky in Mollweide's projection, one colour a HEALPix pixel.
+"""The whole sky in Mollweide's projection, one colour for each HEALPix pixel.
 
-The map is painted, not drawn: every point of a raster is projected back to the sky and looked up,
-so a map of a million pixels costs no more than one of a hundred, and no pixel is torn at the seam.
+The map is a raster: every point of it is projected back to the sky and looked up, so a map of a
+million pixels costs no more than one of a hundred, and no pixel is cut at the edge of the map.
 Longitude grows to the left, as seen from inside the celestial sphere.
 
 Mollweide's projection (Snyder 1987, USGS Professional Paper 1395, p. 251), for longitude l and
@@ -92,13 +92,7 @@ def sky(
             cmap="cividis" if is_count else "viridis",
             norm=norm,
         )
-        rim = Ellipse(
-            (0, 0), 2 * WIDTH, 2 * HEIGHT, facecolor=EMPTY, edgecolor=BLACK, lw=0.8, zorder=0
-        )
-        ax.add_patch(rim)
-        ax.add_patch(
-            Ellipse((0, 0), 2 * WIDTH, 2 * HEIGHT, fill=False, edgecolor=BLACK, lw=0.8, zorder=4)
-        )
+        _rim(ax)
         _graticule(ax, frame)
         name = "sources per square degree" if label is None else label
         bar = fig.colorbar(
@@ -110,6 +104,13 @@ def sky(
         ax.set_title(f"{title} · HEALPix order {order}", pad=12)
         credit(fig)
     return fig, ax
+
+
+def _rim(ax: Axes) -> None:
+    """The edge of the map, and its ground behind the pixels."""
+    for options in ({"facecolor": EMPTY, "zorder": 0}, {"fill": False, "zorder": 4}):
+        look: dict[str, Any] = {"edgecolor": BLACK, "lw": 0.8, **options}
+        ax.add_patch(Ellipse((0, 0), 2 * WIDTH, 2 * HEIGHT, **look))
 
 
 def _norm(values: NDArray[np.float64], log: bool | None, is_count: bool) -> tuple[Normalize, str]:
@@ -186,9 +187,8 @@ def _project(lon: NDArray[Any], lat: NDArray[Any]) -> tuple[NDArray[Any], NDArra
     radians.
     """
     t = np.array(lat, np.float64)
-    for _ in range(
-        60
-    ):  # Newton; slow only at the poles, where the step's own size bounds the error
+    # Newton's method; slow only at the poles, where the size of the step bounds the error
+    for _ in range(60):
         slope = 2 + 2 * np.cos(2 * t)
         t -= np.where(
             slope > 1e-9, (2 * t + np.sin(2 * t) - np.pi * np.sin(lat)) / np.maximum(slope, 1e-9), 0

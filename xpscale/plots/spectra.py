@@ -36,7 +36,6 @@ def spectra(
     *,
     labels: Sequence[str] | None = None,
     provenance: dict[str, str] | None = None,
-    bands: Bands | None = None,
     max_stars: int = 5,
     figure: Figure | SubFigure | None = None,
 ) -> tuple[Figure | SubFigure, NDArray[Any]]:
@@ -54,13 +53,10 @@ def spectra(
     provenance
         May name ``model_id`` and ``snapshot``, for the title, and the ``release`` whose
         identifiers these are.
-    bands
-        Of spectra as coefficients: the numbers of BP and RP coefficients; by default those of
-        ``model`` or ``observed``, if they know them.  Without them columns are only numbered.
     max_stars
         How many of ``model`` to draw, from the first.
     figure
-        Where to draw.
+        Where to draw; a new figure if not given.
 
     Returns
     -------
@@ -70,85 +66,73 @@ def spectra(
     Raises
     ------
     InvalidInputError
-        There is no star to draw; model and observation are not of one kind or width; or the bands
-        are not those of the coefficients.
+        There is no star to draw, or model and observation are not of one kind or width.
     """
     n = min(len(model.source_id), max_stars)
     if n == 0:
         raise InvalidInputError("there is no spectrum to draw", "Select at least one source")
     with style():
-        if figure is None:
-            from matplotlib.pyplot import figure as new_figure
-
-            figure = new_figure(figsize=(7.2, 2.2 * n + 1.0))
-            figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
-        ratios = [3.0, 1.1] * n
-        rows = figure.subplots(
-            2 * n, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios}
-        )
-        axes: NDArray[Any] = rows.reshape(n, 2)
+        figure, axes = _empty_axes(n, figure)
         release = (provenance or {}).get("release") or "Gaia"
-        for i in range(n):
+        for i, (above, below) in enumerate(axes):
             curves = curves_of(model, observed, i)
-            exponent = _spectrum(axes[i, 0], curves, is_flux=isinstance(model, Sampled))
-            _residuals(axes[i, 1], curves, 10.0**exponent)
-            name = f"{release} {model.source_id[i]}"
-            axes[i, 0].set_title(
-                name if labels is None else f"{name}    {labels[i]}", fontsize=8, pad=3
-            )
+            draw = _flux if isinstance(model, Sampled) else _coefficients
+            _residuals(below, curves, draw(above, curves))
+            label = "" if labels is None else f"    {labels[i]}"
+            above.set_title(f"{release} {model.source_id[i]}{label}", fontsize=8, pad=3)
         if isinstance(model, Sampled):
             _wavelength_axis(axes[-1, 1], model.wavelength_nm)
         else:
-            known = bands or getattr(model, "bands", None) or getattr(observed, "bands", None)
-            _coefficient_axis(axes, model.mean.shape[1], known)
-        legend = max(
-            (ax.get_legend_handles_labels() for ax in axes[:, 0]),
-            key=lambda entries: len(entries[0]),
-        )
-        figure.legend(*legend, loc="outside upper right", ncols=3, fontsize=7.5)
+            _coefficient_axis(axes, model.bands)
+        _legend(figure, axes)
         shown = headline("Spectra", n, provenance, "star" if n == 1 else "stars")
         figure.suptitle(shown, x=0.01, ha="left", fontsize=10)
         credit(figure)
     return figure, axes
 
 
-def _spectrum(ax: Axes, curves: Curves, *, is_flux: bool) -> int:
-    """Observation, reconstruction and band; returns the power of ten that was taken out of the
-    flux.
-    """
-    exponent = int(np.floor(np.log10(np.nanmax(np.abs(curves.mean))))) if is_flux else 0
+def _empty_axes(
+    n: int, figure: Figure | SubFigure | None
+) -> tuple[Figure | SubFigure, NDArray[Any]]:
+    """The figure, and axes with shape (n, 2) one below the other."""
+    if figure is None:
+        from matplotlib.pyplot import figure as new_figure
+
+        figure = new_figure(figsize=(7.2, 2.2 * n + 1.0))
+        figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
+    ratios = {"height_ratios": [3.0, 1.1] * n}
+    rows = figure.subplots(2 * n, 1, sharex=True, squeeze=False, gridspec_kw=ratios)
+    return figure, rows.reshape(n, 2)
+
+
+def _legend(figure: Figure | SubFigure, axes: NDArray[Any]) -> None:
+    """The legend of the star that has most entries: not every one has an observation."""
+    entries = [ax.get_legend_handles_labels() for ax in axes[:, 0]]
+    longest = max(entries, key=lambda handles_and_labels: len(handles_and_labels[0]))
+    figure.legend(*longest, loc="outside upper right", ncols=3, fontsize=7.5)
+
+
+def _flux(ax: Axes, curves: Curves) -> float:
+    """Draw flux against wavelength; returns the unit, a power of ten."""
+    exponent = int(np.floor(np.log10(np.nanmax(np.abs(curves.mean)))))
     unit = 10.0**exponent
-    mean, scatter = curves.mean / unit, curves.scatter / unit
-    kind: dict[str, Any] = {} if is_flux else {"step": "mid"}
-    ax.fill_between(
-        curves.x,
-        mean - scatter,
-        mean + scatter,
-        color=BLUE,
-        alpha=0.28,
-        lw=0,
-        label="intrinsic scatter",
-        **kind,
-    )
-    if curves.observed is not None and curves.error is not None:
-        if is_flux:
-            ax.plot(curves.x, curves.observed / unit, color=BLACK, lw=1.3, label="observed")
-        else:
-            ax.errorbar(
-                curves.x,
-                curves.observed,
-                curves.error,
-                fmt=".",
-                ms=3.2,
-                lw=0.7,
-                color=BLACK,
-                label="observed",
-            )
-    if is_flux:
-        ax.plot(curves.x, mean, color=BLUE, lw=1.1, label="reconstruction")
-        ax.set_ylabel(f"flux [$10^{{{exponent}}}$\nW m$^{{-2}}$ nm$^{{-1}}$]")
-        ax.set_ylim(min(0.0, 1.05 * float(np.nanmin(mean))), None)
-        return exponent
+    mean = curves.mean / unit
+    _scatter_band(ax, curves, unit)
+    if curves.observed is not None:
+        ax.plot(curves.x, curves.observed / unit, color=BLACK, lw=1.3, label="observed")
+    ax.plot(curves.x, mean, color=BLUE, lw=1.1, label="reconstruction")
+    ax.set_ylabel(f"flux [$10^{{{exponent}}}$\nW m$^{{-2}}$ nm$^{{-1}}$]")
+    ax.set_ylim(min(0.0, 1.05 * float(np.nanmin(mean))), None)
+    return unit
+
+
+def _coefficients(ax: Axes, curves: Curves) -> float:
+    """Draw coefficients against their index; returns the unit, 1."""
+    mean = curves.mean
+    _scatter_band(ax, curves, 1.0, step="mid")
+    if curves.observed is not None:
+        points: dict[str, Any] = {"fmt": ".", "ms": 3.2, "lw": 0.7, "color": BLACK}
+        ax.errorbar(curves.x, curves.observed, curves.error, label="observed", **points)
     ax.plot(curves.x, mean, color=BLUE, lw=1.0, drawstyle="steps-mid", label="reconstruction")
     noise = np.hypot(curves.scatter, 0 if curves.error is None else curves.error)
     width = max(3 * float(np.nanmedian(noise)), 1e-12)
@@ -158,7 +142,13 @@ def _spectrum(ax: Axes, curves: Curves, *, is_flux: bool) -> int:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.axhline(0, color=GREY, lw=0.5, zorder=0)
     ax.set_ylabel("coefficient\n[electron s$^{-1}$]")
-    return exponent
+    return 1.0
+
+
+def _scatter_band(ax: Axes, curves: Curves, unit: float, **options: Any) -> None:
+    low, high = (curves.mean - curves.scatter) / unit, (curves.mean + curves.scatter) / unit
+    look: dict[str, Any] = {"color": BLUE, "alpha": 0.28, "lw": 0, **options}
+    ax.fill_between(curves.x, low, high, label="intrinsic scatter", **look)
 
 
 def _decades(width: float, largest: float) -> list[float]:
@@ -201,21 +191,12 @@ def _wavelength_axis(bottom: Axes, wavelength_nm: NDArray[np.float64]) -> None:
     bottom.set_xlim(float(wavelength_nm[0]), float(wavelength_nm[-1]))
 
 
-def _coefficient_axis(axes: NDArray[Any], n_coefficients: int, bands: Bands | None) -> None:
+def _coefficient_axis(axes: NDArray[Any], bands: Bands) -> None:
     """Ticks at every tenth coefficient of a band, and a line between the bands."""
-    bottom = axes[-1, 1]
-    bottom.set_xlim(-1, n_coefficients)
-    if bands is None:
-        bottom.set_xlabel("index of the coefficient")
-        return
-    if bands.n_coefficients != n_coefficients:
-        raise InvalidInputError(
-            f"the spectra have {n_coefficients} coefficients, not {bands}",
-            "Give the bands of these spectra",
-        )
-    columns = np.arange(n_coefficients)
+    bottom, columns = axes[-1, 1], np.arange(bands.n_coefficients)
     ticks = [*columns[bands.bp][::10].tolist(), *columns[bands.rp][::10].tolist()]
     bottom.set_xticks(ticks, [bands.label(tick).split()[1] for tick in ticks])
     bottom.set_xlabel("index of the coefficient: BP, then RP")
+    bottom.set_xlim(-1, bands.n_coefficients)
     for ax in axes.flat:
         ax.axvline(bands.n_bp - 0.5, color=BLACK, lw=0.6, ls=(0, (2, 2)))

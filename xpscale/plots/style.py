@@ -1,8 +1,8 @@
 """How all figures look: type, colours, credit line.
 
 Colour maps are perceptually uniform and readable with any colour vision: sequential *cividis* for
-counts and quality,
-*viridis* and *plasma* for physical quantities; categories take Okabe and Ito's colours.
+counts and quality, *viridis* and *plasma* for physical quantities, the colours of Okabe and Ito for
+categories.
 """
 
 from __future__ import annotations
@@ -77,10 +77,14 @@ def style() -> Iterator[None]:
 
 
 def save(fig: Figure, out: str | Path) -> None:
-    """Write a figure, in our settings, which also hold for what matplotlib only makes while it
-    draws.
+    """Write a figure in our settings, and close it in pyplot, which would keep it otherwise.
 
-    pyplot, which keeps every figure it has made, then forgets this one.
+    Parameters
+    ----------
+    fig
+        The figure.
+    out
+        The file; its ending says the format.
     """
     from matplotlib.pyplot import close
 
@@ -90,8 +94,14 @@ def save(fig: Figure, out: str | Path) -> None:
 
 
 def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]:
-    """The axes to draw on and their figure, new ones (by pyplot, with ``options``) if none are
-    given.
+    """The axes to draw on and their figure.
+
+    Parameters
+    ----------
+    ax
+        The axes; new ones if not given.
+    options
+        Arguments of ``matplotlib.pyplot.subplots`` for new axes.
     """
     if ax is not None:
         return ax.figure, ax
@@ -101,7 +111,15 @@ def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]
 
 
 def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
-    """The credit line that use of Gaia data asks for, once a figure, at its lower right."""
+    """Write the credit line that Gaia asks for, once in each figure, at the lower right.
+
+    Parameters
+    ----------
+    fig
+        The figure.
+    x, y
+        Lower right corner of the text, in fractions of the figure's size.
+    """
     if not any(text.get_text() == CREDIT for text in fig.texts):
         fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
 
@@ -109,7 +127,19 @@ def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
 def headline(
     what: str, n: int, provenance: dict[str, str] | None = None, noun: str = "sources"
 ) -> str:
-    """``what · 219,197,643 sources · model 7f3a12 · snapshot 12``, with what is known of these."""
+    """``what · 219,197,643 sources · model 7f3a12 · snapshot 12``, as far as it is known.
+
+    Parameters
+    ----------
+    what
+        What the figure shows.
+    n
+        Number of sources.
+    provenance
+        May name ``model_id`` and ``snapshot``.
+    noun
+        What is counted.
+    """
     words = [what, f"{n:,} {noun}"]
     if provenance and "model_id" in provenance:
         words.append(f"model {provenance['model_id'][:6]}")

@@ -51,7 +51,7 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
     ax.set(xlabel="epoch", ylabel=r"nats per spectrum, without $\frac{C}{2}\ln 2\pi$")
     ax.legend(
         frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
-    )  # curves may be anywhere inside
+    )  # outside: curves may be anywhere inside
     return ax.figure, ax
 
 

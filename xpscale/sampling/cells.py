@@ -117,7 +117,13 @@ class ColourMagnitudeCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The cell of every object, colour after colour; see `Cells.numbers`."""
+        """The cell of every object, colour after colour, with shape (N,).
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `Cells.numbers`.
+        """
         colour, magnitude = colour_and_magnitude(
             columns["coefficients"], columns["phot_g_mean_flux"], bands
         )
@@ -160,7 +166,13 @@ class SkyCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The pixel of every object; see `Cells.numbers`."""
+        """The pixel of every object, with shape (N,).
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `Cells.numbers`.
+        """
         return healpix_29(columns["ra"], columns["dec"]) >> 2 * (INDEX_ORDER - self.order)
 
     def to_dict(self) -> dict[str, Any]:

@@ -103,7 +103,13 @@ class LatentCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The bin of every object; see `xpscale.sampling.cells.Cells.numbers`."""
+        """The bin of every object, with shape (N,).
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `xpscale.sampling.cells.Cells.numbers`.
+        """
         means = np.nan_to_num(self.latents.means(partition, columns, bands))
         cubes = np.floor(means / self.width + 0.5).astype(np.int64)
         key = np.zeros(len(cubes), np.uint64)
@@ -167,7 +173,13 @@ class ModelLatents:
     def means(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.float32]:
-        """Posterior means with shape (N, L); NaN where a spectrum is not usable."""
+        """Posterior means with shape (N, L); NaN where a spectrum is not usable.
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `xpscale.sampling.cells.Cells.numbers`.
+        """
         import torch
 
         model, network = _model(self.model)
@@ -234,7 +246,13 @@ class CatalogLatents:
     def means(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.float32]:
-        """Posterior means with shape (N, L); NaN for sources that the catalogue leaves out."""
+        """Posterior means with shape (N, L); NaN for sources that the catalogue leaves out.
+
+        Parameters
+        ----------
+        partition, columns, bands
+            As of `xpscale.sampling.cells.Cells.numbers`.
+        """
         import pyarrow.parquet as pq
 
         names = [f"latent_mean_{i}" for i in range(self.identity.n_latents)]

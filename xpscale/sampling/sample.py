@@ -1,6 +1,4 @@
-"""A sample of training objects: which they are, how they were drawn (`xpscale.sampling.draw`), and
-its file.
-"""
+"""A sample of training objects, how it was drawn (`xpscale.sampling.draw`), and its file."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ __all__ = ["Sample", "SamplePlan", "load_sample", "save_sample"]
 METADATA = b"xpscale.sample"
 
 FORMAT_VERSION = 2
-"""Of the file; 1 had neither cells nor counts."""
+"""Version of the file; 1 had neither cells nor counts."""
 
 REMEDY = "Draw a sample from this store"
 
@@ -82,16 +80,14 @@ class SamplePlan:
 
     @property
     def name(self) -> str:
-        """The rule with its threshold, and what density was counted in: ``cut (100 or more) by
-        position``.
+        """The rule with its threshold, and what density is counted in, such as
+        ``cut (100 or more) by position``.
         """
         threshold = f" ({self.min_count:,} or more)" if self.min_count else ""
         return f"{self.rule}{threshold} by {self.cells['by'].replace('_', ' and ')}"
 
     def __str__(self) -> str:
-        """A table: cells by their density, a line a decade, with what is in them and what was
-        drawn.
-        """
+        """A table with a line for each decade of density: cells, available and drawn objects."""
         cell, available, drawn = (
             np.array(values) for values in (self.cell, self.available, self.drawn)
         )
@@ -125,7 +121,7 @@ class Sample:
     partition_keys
         Keys of the store's partitions.
     source_id
-        Gaia DR3 identifiers, int64, with shape (n,).
+        Gaia identifiers, int64, with shape (n,).
     partition
         Positions in ``partition_keys``, sorted, int32, with shape (n,).
     row
@@ -156,7 +152,20 @@ class Sample:
         return digest.hexdigest()
 
     def select(self, partition_key: str, batch: SpectraBatch) -> NDArray[np.bool_]:
-        """Which rows of a partition's batch were drawn, with shape (N,)."""
+        """Which rows of a partition were drawn, with shape (N,).
+
+        Parameters
+        ----------
+        partition_key
+            Key of the partition.
+        batch
+            All N rows of the partition.
+
+        Raises
+        ------
+        InvalidInputError
+            The partition has other rows than the one that the sample was drawn from.
+        """
         chosen = np.zeros(len(batch), bool)
         if partition_key in self._numbers:
             number = self._numbers[partition_key]
@@ -177,7 +186,13 @@ class Sample:
         return {key: number for number, key in enumerate(self.partition_keys)}
 
     def require_store(self, reader: SpectraReader) -> None:
-        """Refuse a store the sample was not drawn from."""
+        """Refuse a store from which the sample was not drawn.
+
+        Raises
+        ------
+        InvalidInputError
+            If the digests differ.
+        """
         if self.plan.store_digest != reader.digest:
             raise InvalidInputError(
                 f"the sample was drawn from another store (digest {self.plan.store_digest[:12]},"
@@ -187,7 +202,15 @@ class Sample:
 
 
 def save_sample(sample: Sample, destination: str) -> None:
-    """Write a sample as one Parquet file; its plan and digest are in the file's metadata."""
+    """Write a sample as one Parquet file, with its plan and digest in the file's metadata.
+
+    Parameters
+    ----------
+    sample
+        The sample.
+    destination
+        Path or URL of the file; an earlier one is replaced.
+    """
     head = {
         "format_version": FORMAT_VERSION,
         "digest": sample.digest,
@@ -210,7 +233,20 @@ def save_sample(sample: Sample, destination: str) -> None:
 
 
 def load_sample(source: str) -> Sample:
-    """The sample that `save_sample` wrote; refuses a file that is something else or was changed."""
+    """The sample that `save_sample` wrote.
+
+    Parameters
+    ----------
+    source
+        Path or URL of the file.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such file.
+    InvalidInputError
+        If it is something else, of another format version, or was changed.
+    """
     folder, name = _folder_and_name(source)
     content = folder.read(name)
     try:

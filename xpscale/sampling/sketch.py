@@ -13,10 +13,10 @@ cell the objects with the smallest keys:
 
 The first are enough for a rule that takes at most 8 times as much of a cell as a uniform draw
 would, the second for one that takes equally many of every cell.  Both sets only lose members as
-more is read: keys are compared with a constant, and t falls as the N_c grow.  So an object that was
+more is read: keys are compared with a constant, and t falls as the N_c grow.  So an object that is
 dropped early is never needed later, and a sketch is the same whatever the order of partitions and
-whoever read them: sketches of parts add up to that of the whole.  (Bottom-k sketches: Cohen & Kaplan
-2007, doi:10.1145/1281100.1281133.)
+whoever read them: sketches of parts add up to that of the whole (bottom-k sketches: Cohen & Kaplan
+2007, doi:10.1145/1281100.1281133).
 
 Memory: 8 K bytes of counts and as many of bounds, and 28 bytes for each of at most  8 n + n + K
 objects on average, twice that while new ones arrive; it does not depend on N.

@@ -1,5 +1,5 @@
-"""A synthetic sky with known truth: as many stars as wanted, in the archive's units, the same for
-the same seed.
+"""A synthetic sky with known truth: any number of stars, in the archive's units, the same for the
+same seed.
 
     >>> universe = Universe(2_000, seed=1)
     >>> batch = next(universe.batches())
@@ -41,13 +41,13 @@ __all__ = ["Chunk", "Truth", "Universe"]
 
 MOVE_DEG = 0.05  # 3.5 times the size of a pixel of order 12: a mover always leaves its pixel
 N_RUNNING = 64  # room for the random step between running numbers
-CELL_ROWS = 1_000  # at least so many rows a cell on average: small arrays waste numpy
+CELL_ROWS = 1_000  # least mean number of rows in a cell: numpy is slow on small arrays
 MAX_CELL_ORDER = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What is known of synthetic sources that no archive tells, row by row.
+    """The truth about synthetic sources, which no archive contains, row by row.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """The sources of one cell, sorted by ``source_id``: what Gaia would tell, and the truth."""
+    """The sources of one cell, sorted by ``source_id``: what Gaia would publish, and the truth."""
 
     batch: SpectraBatch
     truth: Truth
