@@ -25,12 +25,19 @@ from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
 __all__ = ["sky"]
 
 WIDTH, HEIGHT = 2 * np.sqrt(2), np.sqrt(2)  # half axes of the ellipse
 EMPTY = "#ECECEC"
+RASTER: dict[str, Any] = {
+    "extent": (-WIDTH, WIDTH, -HEIGHT, HEIGHT),
+    "origin": "lower",
+    "interpolation": "nearest",
+    "zorder": 1,
+}
 NAMES = {"galactic": ("l", "b"), "icrs": ("RA", "Dec")}
 
 
@@ -75,35 +82,33 @@ def sky(
     """
     if frame not in NAMES:
         raise InvalidInputError(f"no frame is called {frame!r}", "Choose 'galactic' or 'icrs'")
-    values = np.asarray(values, np.float64)
-    is_count = label is None
-    n_rows = int(values.sum()) if n_rows is None and is_count else n_rows
+    values, is_count = np.asarray(values, np.float64), label is None
     if is_count:
+        n_rows = int(values.sum()) if n_rows is None else n_rows
         values = values / Pixel(order, 0).area_sq_deg
+    name = "sources per square degree" if label is None else label
     with style():
         fig, ax = new_axes(ax, figsize=(8.5, 4.9), layout="constrained")
-        norm, extend = _norm(values, log, is_count)
-        image = ax.imshow(
-            _paint(np.asarray(pixels), values, order, frame, raster),
-            extent=(-WIDTH, WIDTH, -HEIGHT, HEIGHT),
-            origin="lower",
-            interpolation="nearest",
-            zorder=1,
-            cmap="cividis" if is_count else "viridis",
-            norm=norm,
-        )
+        norm, pointed = _norm(values, log, is_count)
+        painted = _paint(np.asarray(pixels), values, order, frame, raster)
+        image = ax.imshow(painted, cmap="cividis" if is_count else "viridis", norm=norm, **RASTER)
         _rim(ax)
         _graticule(ax, frame)
-        name = "sources per square degree" if label is None else label
-        bar = fig.colorbar(
-            image, ax=ax, orientation="horizontal", shrink=0.6, aspect=40, pad=0.07, extend=extend
-        )
-        bar.set_label(f"{name}  (grey: no sources)" if len(pixels) < 12 * 4**order else name)
-        what = "Density of sources" if is_count else f"Median of {name}"
-        title = what if n_rows is None else headline(what, n_rows, provenance)
+        is_whole = len(pixels) == 12 * 4**order
+        _colour_bar(ax, image, name if is_whole else f"{name}  (grey: no sources)", pointed)
+        title = "Density of sources" if is_count else f"Median of {name}"
+        if n_rows is not None:
+            title = headline(title, n_rows, provenance)
         ax.set_title(f"{title} · HEALPix order {order}", pad=12)
         credit(fig)
     return fig, ax
+
+
+def _colour_bar(ax: Axes, image: AxesImage, label: str, extend: str) -> None:
+    bar = ax.figure.colorbar(
+        image, ax=ax, orientation="horizontal", shrink=0.6, aspect=40, pad=0.07, extend=extend
+    )
+    bar.set_label(label)
 
 
 def _rim(ax: Axes) -> None:
