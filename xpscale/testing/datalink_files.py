@@ -75,8 +75,14 @@ def table_bytes(more: Mapping[str, Any], batch: SpectraBatch, form: TableFormat)
 
 
 def source_table_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
-    """The bytes of a table with ``source_id, ra, dec, phot_g_mean_flux``; ``ecsv`` as astropy
-    writes it, with blanks.
+    """A file with the columns ``source_id, ra, dec, phot_g_mean_flux``.
+
+    Parameters
+    ----------
+    batch
+        The sources.
+    form
+        Format of the file; ``ecsv`` as astropy writes it, with blanks.
     """
     columns = {
         name: getattr(batch, name) for name in ("source_id", "ra", "dec", "phot_g_mean_flux")
@@ -87,12 +93,23 @@ def source_table_bytes(batch: SpectraBatch, form: TableFormat) -> bytes:
 def write_hdf5_copies(
     batch: SpectraBatch, url: str, *, n_files: int = 2, all_in_one: bool = False
 ) -> None:
-    """Write the archive's tables as HDF5, a dataset a column.
+    """Write the archive's tables as HDF5, one dataset for each column.
 
     ::
 
         URL/XpContinuousMeanSpectrum_AAAAAA-BBBBBB.hdf5    URL/GaiaSource_AAAAAA-BBBBBB.hdf5
-        URL/xp.h5                                          all_in_one: a group a range, no sources
+        URL/xp.h5                                          all_in_one: no sources
+
+    Parameters
+    ----------
+    batch
+        The spectra.
+    url
+        Folder or ``s3://`` address.
+    n_files
+        Number of ranges of the sky, each a file or a group.
+    all_in_one
+        Whether to write one file with a group for each range.
     """
     import h5py
 
