@@ -32,7 +32,7 @@ from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
-from xpscale.runtime.split_text import in_words
+from xpscale.runtime.split_text import describe_split
 from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
 from xpscale.store.reader import SpectraStore
@@ -186,7 +186,10 @@ def _runs(folder: Path, model: TrainedModel, n_workers: int) -> None:
                     device,
                     f"{store.n_rows / seconds / 1e6:.2f}",
                 )
-                memory, spent = f"{report.peak_memory / 1e9:.2f} GB", in_words(report.record.split)
+                memory, spent = (
+                    f"{report.peak_memory / 1e9:.2f} GB",
+                    describe_split(report.record.split),
+                )
                 print("| " + " | ".join(map(str, (*cells, memory, spent))) + " |", flush=True)
 
 

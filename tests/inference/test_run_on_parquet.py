@@ -22,9 +22,8 @@ def parts_of(report):
 @pytest.mark.parametrize("shape", ["list", "fixed", "scalars"])
 def test_a_hats_catalogue_gives_the_same_parts(shape, store, model, reference, tmp_path):
     write_hats_spectra(store, str(tmp_path / "hats"), shape)
-    report = run_inference(
-        plan_inference(open_spectra(tmp_path / "hats"), model, str(tmp_path / "catalog"))
-    )
+    reader = open_spectra(tmp_path / "hats", release=store.release)
+    report = run_inference(plan_inference(reader, model, str(tmp_path / "catalog")))
     assert parts_of(report) == parts_of(reference)
     assert report.manifest.identity.input_digest != reference.manifest.identity.input_digest
 
@@ -32,7 +31,7 @@ def test_a_hats_catalogue_gives_the_same_parts(shape, store, model, reference, t
 def test_a_plain_folder_gives_the_same_parts_on_workers(store, spectra, model, reference, tmp_path):
     shuffled = spectra.take(np.random.default_rng(2).permutation(len(spectra)))
     write_parquet_files(shuffled, str(tmp_path / "plain"), "list", n_files=3, row_group_rows=500)
-    reader = open_parquet(str(tmp_path / "plain"), max_rows=200)
+    reader = open_parquet(str(tmp_path / "plain"), max_rows=200, release=store.release)
     assert reader.read_factor > 3
     with local_cluster(2) as client:
         report = run_inference(

@@ -20,7 +20,7 @@ from xpscale.runtime.history import History, RunRecord, read_records
 from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.prometheus import MetricsServer
 from xpscale.runtime.split import STAGES, TaskTime, TimeSplit
-from xpscale.runtime.split_text import as_table, bounds, describe_split
+from xpscale.runtime.split_text import describe_bound, describe_split, split_table
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport, TaskStatus
@@ -31,9 +31,19 @@ T0 = 1_000_000.0
 def report(i, worker, begin, wall_s, **seconds):
     part = Part(Pixel(5, i), f"part-{i}", 90, 500, "0" * 64)
     return TaskReport(
-        f"t{i}", TaskStatus.WRITTEN, (part,), n_in=100, n_out=90, n_rejected={"no_g_flux": 10}, started=T0 + begin,
-        wall_s=wall_s, worker=worker, peak_memory=10**6 * (i + 1), details={"bytes_in": 1_000}, **seconds,
-    )  # fmt: skip
+        f"t{i}",
+        TaskStatus.WRITTEN,
+        (part,),
+        n_in=100,
+        n_out=90,
+        n_rejected={"no_g_flux": 10},
+        started=T0 + begin,
+        wall_s=wall_s,
+        worker=worker,
+        peak_memory=10**6 * (i + 1),
+        details={"bytes_in": 1_000},
+        **seconds,
+    )
 
 
 REPORTS = (
@@ -98,14 +108,14 @@ def test_stages_side_by_side_count_as_busy_and_the_busiest_bounds_it():
     slow_start = TimeSplit.of(
         map(TaskTime.of, [report(0, "a", 0, 9, read_s=1), report(1, "a", 9, 1, write_s=1.2)])
     )
-    assert bounds(slow_start) == "bound by start up, then by write"
-    head, row = (re.split(r"\s{2,}", line.strip()) for line in as_table(split))
+    assert describe_bound(slow_start) == "bound by start up, then by write"
+    head, row = (re.split(r"\s{2,}", line.strip()) for line in split_table(split))
     assert dict(zip(head, row, strict=True)) == {
         "worker": "a", "tasks": "4", "sources/s": "40", "in": "400 B/s", "out": "200 B/s",
         "read": "55%", "forward": "35%", "write": "67%", "start up": "15%", "memory": "4 MB",
     }  # fmt: skip
     many = TimeSplit.of(TaskTime.of(report(i, f"w{i:02}", 0, 1 + i, read_s=1)) for i in range(20))
-    assert [line.split()[0] for line in as_table(many)] == [
+    assert [line.split()[0] for line in split_table(many)] == [
         "worker",
         *(f"w{i:02}" for i in range(16)),
         "all",

@@ -70,15 +70,14 @@ def main() -> None:
         stopped.append(number)
         raise KeyboardInterrupt
 
-    # a preempted job ends like an interrupted one: what is done is kept, and the same command
-    # resumes
+    # a preempted job ends like an interrupted one: the same command resumes it
     for number in SIGNALS:
         signal.signal(number, stop)
     try:
         code = _run(stopped)
     except KeyboardInterrupt:  # it came when the application had ended
         code = INTERRUPTED
-    for number in SIGNALS:  # nothing is left to keep: from here on they end the process at once
+    for number in SIGNALS:  # nothing is left to save: from here on they end the process
         signal.signal(number, signal.SIG_DFL)
     if stopped or code == INTERRUPTED:
         print(
@@ -90,7 +89,7 @@ def main() -> None:
 
 
 def _run(stopped: list[int]) -> int:
-    """The application's exit code, its errors told."""
+    """Run the application: its exit code, after its errors were printed."""
     try:
         code = app(prog_name="xpscale", standalone_mode=False)
     except XpscaleError as error:
@@ -100,13 +99,11 @@ def _run(stopped: list[int]) -> int:
         if isinstance(error, TryAgainError):
             print(f"  {_command()}", file=sys.stderr)
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         sys.stderr.close()
         code = 0
     except Exception as error:
-        if hasattr(
-            error, "show"
-        ):  # a mistake in the command's words: the command line library explains it
+        if hasattr(error, "show"):  # wrong usage: the command line library explains it
             error.show()
             code = error.exit_code  # type: ignore[attr-defined]
         elif stopped:  # a cluster was stopped while it started

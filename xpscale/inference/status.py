@@ -22,7 +22,7 @@ from xpscale.formatting import format_duration
 from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
-from xpscale.runtime.split_text import as_table, bounds
+from xpscale.runtime.split_text import describe_workers
 from xpscale.storage import Storage
 
 __all__ = ["RunStatus", "run_status"]
@@ -48,7 +48,7 @@ class RunStatus:
         Name of the latest run; empty if no run has left a record.  What follows is of this run
         alone.
     is_over, news_s
-        Whether it ended in an orderly way, and the age of what is known of it in seconds.
+        Whether it ended or was interrupted, and the age of what is known of it in seconds.
     n_workers
         Worker processes: those that finished tasks, or before any has, those that the run began
         with.
@@ -117,7 +117,7 @@ class RunStatus:
                 else "no task has ended yet"
             )
             lines.append(f"run {self.run} ({state}): {rate} on {workers}{left}")
-            lines += [*as_table(self.split), bounds(self.split)] if self.split.bound_by else []
+            lines += describe_workers(self.split)
         return "\n".join(
             [*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())]
         )

@@ -23,7 +23,7 @@ from xpscale.plots.style import (
     headline,
     style,
 )
-from xpscale.runtime.split_text import SHOWN, bounds, plain
+from xpscale.runtime.split_text import SHOWN, describe_bound, stage_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def run_times(record: RunRecord) -> tuple[Figure, tuple[Axes, Axes, Axes]]:
         title = headline(
             f"{record.stage}: {format_duration(record.wall_s)} on {workers}", split.total.n_in
         )
-        rate.set_title(f"{title}, {mean:,.0f} a second · {bounds(split)}")
+        rate.set_title(f"{title}, {mean:,.0f} a second · {describe_bound(split)}")
     return figure, (rate, line, columns)
 
 
@@ -212,7 +212,7 @@ def _draw_busy(ax: Axes, split: TimeSplit) -> None:
             )
     ax.set_xticks(
         [column + (1 - GAP) / 2 for column in range(len(shown))],
-        [f"{plain(name)}\n{total[name]:.0%}" for name in shown],
+        [f"{stage_label(name)}\n{total[name]:.0%}" for name in shown],
     )
     ax.set(xlim=(0, len(shown) - GAP), ylim=(len(rows) - 0.5, -0.5))
     ax.set(

@@ -1,4 +1,4 @@
-"""One attempt at one task: find, do, record.  Whatever happens, a report comes back."""
+"""One attempt at one task: find, do, record.  A report comes back in every case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens during a run, as values; who wants to know listens.
+"""What happens during a run, as values.
 
 Progress bars, histories and metrics are callbacks: functions of one event.  The runtime knows none
 of them.

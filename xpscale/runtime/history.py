@@ -2,8 +2,8 @@
 run` from anywhere.
 
 A thousand ledger entries are a thousand requests; the record of a run is one.  It is a copy of what
-the ledger holds, made for people: nothing depends on it, and a run that was killed leaves the
-record of some seconds before.
+the ledger holds: nothing depends on it, and a run that was killed leaves a record that is some
+seconds old.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ class RunRecord:
     started, updated
         Seconds since 1970 (UTC), on the client's clock.
     is_over
-        Whether it ended, or was interrupted in an orderly way; False for one that goes on or was
-        killed.
+        Whether it ended or was interrupted; False for one that goes on or was killed.
     n_tasks, n_rows
         Of the whole plan.
     n_done_elsewhere, n_rows_done_elsewhere
@@ -79,13 +78,13 @@ class RunRecord:
 
     @property
     def wall_s(self) -> float:
-        """Seconds from its start to its end, or to now as far as the record knows."""
+        """Seconds from its start to ``updated``."""
         return self.updated - self.started
 
     @property
     def start_up_s(self) -> float:
-        """Seconds until the first task began (on a worker's clock): claiming, listing the ledger,
-        waiting for workers.
+        """Seconds until the first task began, on a worker's clock: listing the ledger, waiting for
+        workers.
         """
         return max(
             0.0, min((task.started for task in self.tasks), default=self.updated) - self.started
@@ -105,10 +104,10 @@ class RunRecord:
 
     @property
     def sources_per_s(self) -> float:
-        """Sources a second through all workers lately: `RECENT_S`, or ten tasks of each, before the
-        last task ended.
+        """Recent rate of all workers together: of the last `RECENT_S`, or ten tasks of each worker,
+        before the last task ended.
 
-        Without the time until the first task of all has ended, if there are others: that one waits
+        The time until the very first task ended is left out where there are others: that task waits
         for imports.
         """
         if not self.tasks:
@@ -153,13 +152,12 @@ class RunRecord:
 
 
 class History:
-    """A callback that keeps the record of a run, and saves it every few seconds if it is told
-    where.
+    """A callback that keeps the record of a run, and saves it every few seconds.
 
     Parameters
     ----------
     storage
-        Where to keep it: ``runs/NAME.json`` below; in memory alone if not given.
+        Where to save it: ``runs/NAME.json`` below; it is in memory only if not given.
     every_s
         Seconds between saves.
     """
@@ -204,9 +202,7 @@ class History:
         self._saved = time.time()
         if self._storage is not None and self._start.n_done < self._start.n_tasks:
             record = self.record
-            with contextlib.suppress(
-                XpscaleError
-            ):  # a run does not end for want of a note about it
+            with contextlib.suppress(XpscaleError):  # a run goes on without its record
                 self._storage.replace(f"{RUNS}/{record.name}.json", record.to_json().encode())
 
     @property

@@ -92,7 +92,5 @@ class Ledger:
     def _read(self, key: str) -> TaskReport | None:
         try:
             return TaskReport.from_json(self.storage.read(key))
-        except (
-            NotFoundError
-        ):  # or no longer: another client has removed the failure of a task that is done
+        except NotFoundError:  # or another client has just removed the failure of a finished task
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from xpscale.formatting import format_duration
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.history import History
-from xpscale.runtime.split_text import as_table, bounds, describe_split
+from xpscale.runtime.split_text import describe_split, describe_workers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,8 +24,8 @@ REFRESHES_PER_S = 2
 
 
 class TerminalProgress:
-    """A callback that draws a bar and a table on a terminal, or prints a line now and then
-    elsewhere.
+    """A callback that draws a bar and a table on a terminal; elsewhere it prints a line every few
+    seconds.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class TerminalProgress:
             self._live = None
         else:
             print(
-                *self._split_lines(),
+                *describe_workers(self._history.record.split),
                 sep="\n",
                 end="\n" * bool(self._n_rows),
                 file=self._stream,
@@ -119,18 +119,15 @@ class TerminalProgress:
         from rich.console import Group
         from rich.text import Text
 
-        # here and not at every task: a record of thousands of tasks takes milliseconds to sum up
+        # not at every task: a record of thousands of tasks takes milliseconds to sum up
+        lines = describe_workers(self._history.record.split)
         self._bar.update(
             self._task, completed=self._n_done, rate=f"{self._rate()}, {self._left()} left"
         )
         return Group(
             self._bar,
-            *(Text(line, no_wrap=True, overflow="ellipsis") for line in self._split_lines()),
+            *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines),
         )
-
-    def _split_lines(self) -> list[str]:
-        split = self._history.record.split
-        return [*as_table(split), bounds(split)] if split.bound_by else []
 
     def _rate(self) -> str:
         return f"{self._n_rows / max(time.perf_counter() - self._clock, 1e-9):,.0f} sources/s"

@@ -1,16 +1,14 @@
 """Where the time of a run went: by worker and stage, from the reports of its tasks.
 
-Stages run side by side (the next rows are read while these are encoded and those before are
-written).  A stage's seconds are those in which it was *busy*: not those in which it waited for the
-stage before it or for room behind it.  Its share of the worker's wall time says how near it is to
-setting the pace, and the shares of all stages may add up to more than 1.  What bounds a worker is
-the largest share: a stage that is busy all the time cannot be overtaken, however many others are
-hidden behind it; where stages take turns, the largest is the one that would pay most to make
+Stages overlap: the next rows are read while these are encoded and the previous ones are written.
+A stage's seconds are those in which it was *busy*, without those in which it waited for another
+stage.  Its share of the worker's wall time says how near it is to being the bottleneck; the shares
+of all stages may add up to more than 1.  The largest share bounds the worker: a stage that is busy
+all the time sets the rate, and where stages take turns the largest is the one that is worth making
 faster.
 
 Start-up, other and idle are wall time in which no stage is known to have been busy; they count in
-the same way.  Every number comes from the clocks of the workers themselves: a client whose clock is
-wrong changes nothing.
+the same way.  All times come from the workers' clocks, so the client's clock does not matter.
 """
 
 from __future__ import annotations
@@ -102,9 +100,7 @@ class TaskTime:
 
     @property
     def other_s(self) -> float:
-        """Wall time that no stage accounts for; less than there is where stages were busy side by
-        side.
-        """
+        """Wall time that no stage accounts for; a lower bound where stages overlapped."""
         return max(0.0, self.wall_s - sum(self.seconds.values()))
 
 
@@ -172,9 +168,7 @@ class WorkerSplit:
 
     @property
     def shares(self) -> dict[str, float]:
-        """`spent` as shares of the worker's wall time; they add up to more than 1 where stages run
-        side by side.
-        """
+        """`spent` as shares of the worker's wall time; more than 1 in all where stages overlap."""
         return {
             name: seconds / self.wall_s if self.wall_s else 0.0
             for name, seconds in self.spent.items()
@@ -188,9 +182,7 @@ class WorkerSplit:
 
     @property
     def busiest_stage(self) -> str:
-        """The stage with the largest share: what bounds a run that is long enough to forget its
-        start.
-        """
+        """The stage with the largest share: what bounds a run in which start-up is negligible."""
         return (
             max(STAGES, key=lambda stage: self.seconds[stage]) if any(self.seconds.values()) else ""
         )
@@ -250,7 +242,7 @@ def _worker_split(name: str, tasks: list[TaskTime], end: float) -> WorkerSplit:
     tasks = sorted(tasks, key=lambda task: task.started)
     wall_s = end - tasks[0].started
     busy_s, until = 0.0, tasks[0].started
-    for task in tasks:  # a worker with several threads has several tasks at once
+    for task in tasks:  # a worker with several threads has several tasks at a time
         busy_s += max(0.0, task.ended - max(task.started, until))
         until = max(until, task.ended)
     seconds = {stage: sum(task.seconds[stage] for task in tasks) for stage in STAGES}

@@ -1,19 +1,26 @@
-"""The split of a run's time for people: one line, and a table with a row a worker."""
+"""The split of a run's time for people: one line, or a table with a row for each worker."""
 
 from __future__ import annotations
 
 from xpscale.formatting import format_bytes
 from xpscale.runtime.split import TimeSplit, WorkerSplit
 
-__all__ = ["SHOWN", "as_table", "bounds", "describe_split", "plain"]
+__all__ = [
+    "SHOWN",
+    "describe_bound",
+    "describe_split",
+    "describe_workers",
+    "split_table",
+    "stage_label",
+]
 
 SHOWN = 0.005
-"""Shares below half a per cent are not told."""
+"""Shares below half a per cent are not shown."""
 
 MAX_WORKERS = 16
 
 
-def plain(name: str) -> str:
+def stage_label(name: str) -> str:
     """A stage's name in prose: ``to device``."""
     return name.replace("_", " ")
 
@@ -28,26 +35,31 @@ def describe_split(split: TimeSplit) -> str:
     if not total.bound_by:
         return ""
     spent = ", ".join(
-        f"{plain(name)} {share:.0%}" for name, share in total.shares.items() if share >= SHOWN
+        f"{stage_label(name)} {share:.0%}" for name, share in total.shares.items() if share >= SHOWN
     )
     side_by_side = " (stages side by side)" if sum(total.shares.values()) > 1 + SHOWN else ""
     rates = ", ".join((f"{split.sources_per_s:,.0f} sources/s", *_flows(split)))
-    return f"{spent} of worker time{side_by_side}; {bounds(split)}; {rates}"
+    return f"{spent} of worker time{side_by_side}; {describe_bound(split)}; {rates}"
 
 
-def bounds(split: TimeSplit) -> str:
+def describe_bound(split: TimeSplit) -> str:
     """``bound by write``; ``bound by start up, then by write`` where no stage took most of the
     time.
     """
     total = split.total
-    after = f", then by {plain(total.busiest_stage)}" * (
+    after = f", then by {stage_label(total.busiest_stage)}" * (
         total.busiest_stage not in ("", total.bound_by)
     )
-    return f"bound by {plain(total.bound_by)}{after}"
+    return f"bound by {stage_label(total.bound_by)}{after}"
 
 
-def as_table(split: TimeSplit) -> list[str]:
-    """Lines of a table: a row a worker (of very many the most idle), and one of all.
+def describe_workers(split: TimeSplit) -> list[str]:
+    """Lines: the table, and what bounds the run; none before the first task has ended."""
+    return [*split_table(split), describe_bound(split)] if split.bound_by else []
+
+
+def split_table(split: TimeSplit) -> list[str]:
+    """Lines of a table: a row for each worker (of many workers, the most idle), and one for all.
 
     Tasks; sources, bytes in and bytes out a second of the worker's wall time; shares of it in which
     each stage was busy; peak memory.
@@ -55,7 +67,7 @@ def as_table(split: TimeSplit) -> list[str]:
     total = split.total
     spent = [name for name, share in total.shares.items() if share >= SHOWN]
     idlest = sorted(split.workers, key=lambda worker: worker.idle_s, reverse=True)[:MAX_WORKERS]
-    head = ["worker", "tasks", "sources/s", "in", "out", *map(plain, spent), "memory"]
+    head = ["worker", "tasks", "sources/s", "in", "out", *map(stage_label, spent), "memory"]
     rows = [
         _row(worker, worker, spent) for worker in sorted(idlest, key=lambda worker: worker.worker)
     ]

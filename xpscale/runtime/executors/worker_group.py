@@ -1,9 +1,9 @@
 """One function in several worker processes of a Dask cluster at the same time, for processes that
-talk to each other.
+communicate.
 
-Dask's tasks know nothing of each other; here each gets its rank, the number of all, and one address
-at which the first can listen and the others can find it.  They start together or not at all, and if
-one fails the others are ended with it.
+Dask's tasks know nothing of each other; here each gets its rank, their number, and one address at
+which the first listens and the others connect.  They start together or not at all, and if one fails
+the others are ended.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["Member", "WorkerGroup"]
 
 POLL_S = 1.0
 
-TOGETHER_S = 20.0
+END_S = 20.0
 """How long the others may take to end after one has failed."""
 
 Result = TypeVar("Result")
 Member = Callable[[int, int, str, Callable[[Any], None]], Result]
-"""``function(rank, n, address, tell)``; ``tell`` sends a plain value to the listener."""
+"""``function(rank, n, address, send)``; ``send`` takes a plain value to the listener."""
 
 _numbers = itertools.count()
 
@@ -61,7 +61,7 @@ class WorkerGroup:
         function
             Called once in each of n worker processes.
         listen
-            Called in this process with what the members tell: numbers, words, lists and
+            Called in this process with what the members send: numbers, text, lists and
             dictionaries of them.
 
         Raises
@@ -78,24 +78,16 @@ class WorkerGroup:
                 f"{n} worker processes are needed and {len(workers)} are connected",
                 "Start more workers",
             )
-        topic = f"xpscale-together-{client.id}-{next(_numbers)}"
+        topic = f"xpscale-group-{client.id}-{next(_numbers)}"
         if listen is not None:
             client.subscribe_topic(topic, lambda event: listen(event[1]))
         host = urlsplit(workers[0]).hostname
         address = client.submit(_free_address, host, workers=[workers[0]], pure=False).result()
         futures = [
             client.submit(
-                _member,
-                function,
-                rank,
-                n,
-                address,
-                topic,
-                workers=[workers[rank]],
-                pure=False,
-                retries=0,
+                _member, function, rank, n, address, topic, workers=[worker], pure=False, retries=0
             )
-            for rank in range(n)
+            for rank, worker in enumerate(workers[:n])
         ]
         try:
             result: Result = _first_result(client, futures, workers[:n])
@@ -120,7 +112,7 @@ def _first_result(client: Client, futures: list[Future[Any]], workers: list[str]
             if any(future.status == "error" for future in futures) or set(workers) - set(
                 client.nthreads()
             ):
-                give_up = min(give_up, time.monotonic() + TOGETHER_S)
+                give_up = min(give_up, time.monotonic() + END_S)
         failures = [
             failure
             for future in futures
