@@ -265,7 +265,8 @@ def plan_inference(
 def _require_model_of(reader: SpectraReader, model: TrainedModel) -> None:
     if model.bands != reader.bands:
         raise InvalidInputError(
-            f"the model takes {model.bands} coefficients, the spectra have {reader.bands}",
+            f"the model takes {model.bands} coefficients of {model.release}, the spectra have"
+            f" {reader.bands} of {reader.release}",
             "Use a model trained on spectra of these bands",
         )
     if model.card.release:
