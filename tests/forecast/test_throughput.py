@@ -111,7 +111,7 @@ def test_prices_add_up():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("put_1000", "putt_1000"), "put_1000, putt_1000"),
+        (("put_1000", "putt_1000"), "putt_1000.*Did you mean 'put_1000'"),
         (("worker_hour = 0.05", "worker_hour = -1"), "worker_hour is -1"),
         (("worker_hour = 0.05", "worker_hour = nan"), "worker_hour is nan"),
         (("worker_hour = 0.05", 'worker_hour = "x"'), "worker_hour is 'x'"),

@@ -6,12 +6,12 @@ explained line by line.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError
+from xpscale.toml_files import read_toml, require_keys
 
 __all__ = ["Cost", "Prices", "load_prices"]
 
@@ -120,21 +120,9 @@ def load_prices(path: str | Path) -> Prices:
     InvalidInputError
         It is not TOML, or a field is missing, unknown, negative or no number; the message names it.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise NotFoundError(
-            f"{file} does not exist", "Take pipelines/settings/prices.toml as a start"
-        )
-    try:
-        values = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"{file} is not TOML: {error}", "Mend that line") from error
+    values = read_toml(path, example="pipelines/settings/prices.toml")
     names = {field.name for field in fields(Prices)}
-    if wrong := sorted(names ^ values.keys()):
-        raise InvalidInputError(
-            f"{file} lacks or has too much: {', '.join(wrong)}",
-            f"It must have {', '.join(sorted(names))}",
-        )
+    require_keys(values, names, str(path))
     for name in sorted(names - {"currency"}):
         if (
             isinstance(values[name], bool)
@@ -142,6 +130,6 @@ def load_prices(path: str | Path) -> Prices:
             or not values[name] >= 0
         ):
             raise InvalidInputError(
-                f"{file}: {name} is {values[name]!r}", "Give a number that is not negative"
+                f"{path}: {name} is {values[name]!r}", "Give a number that is not negative"
             )
     return Prices(**values)

@@ -87,6 +87,7 @@ class InferenceResult:
         if self.report and self.report.record.tasks:
             spent = describe_split(self.report.record.split)
             lines.append(f"{spent}; peak memory {format_bytes(self.report.peak_memory)}")
+        lines += [f"left out {each.task}: {each.error}" for each in self.left_out]
         if self.snapshot is None or self.manifest is None:
             lines.append("not published, as asked; run again to publish")
         else:
