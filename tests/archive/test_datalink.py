@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import data_path
-from xpscale.archive.datalink import SourceTable, member_names, read_source_table, read_spectra
+from xpscale.archive.datalink import member_names, read_spectra
+from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes

@@ -44,7 +44,10 @@ def test_partitions_take_every_staged_row_once(files, max_rows, tmp_path_factory
     taken = []
     for partition in adaptive_partitions(counts, max_rows):
         low, high = partition.pixel.index_range
-        found = [run.read(store, Bands(2, 2)) for run in (file.rows_in(partition.pixel) for file in staged)]
+        found = [
+            run.read(store, Bands(2, 2))
+            for run in (file.rows_in(partition.pixel) for file in staged)
+        ]
         assert sum(map(len, found)) == partition.n_rows
         for rows in found:
             index = healpix_29(rows.ra, rows.dec)

@@ -2,7 +2,7 @@
 
 A DataLink product holds the columns of ``xp_continuous_mean_spectrum`` for one or several sources,
 and neither position nor G flux.  Those come from the same table where it has them (people join
-them), else from another one: `SourceTable`.
+them), else from another one: `xpscale.archive.source_table`.
 """
 
 from __future__ import annotations
@@ -16,32 +16,24 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
+from xpscale.archive.source_table import SourceTable, source_values
 from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
 from xpscale.bands import Bands
-from xpscale.columns import (
-    SourceColumns,
-    StatedBands,
-    XpColumns,
-    bands_of,
-    bands_of_numbers,
-    find_source_columns,
-    find_xp_columns,
-)
+from xpscale.columns import XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import DR3, Release, release_in_name
 from xpscale.storage import Storage
+from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "SourceTable",
     "TableSpectra",
     "column_names",
     "is_other_product",
     "member_names",
-    "read_source_table",
     "read_spectra",
 ]
 
@@ -52,23 +44,6 @@ OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", 
 def is_other_product(name: str) -> bool:
     """Whether a file is, by its name, another DataLink product than continuous spectra."""
     return name.rsplit("/", 1)[-1].upper().startswith(OTHER_PRODUCTS)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SourceTable:
-    """Position and G flux of sources, sorted by ``source_id``; arrays with shape (N,)."""
-
-    source_id: NDArray[np.int64]
-    ra: NDArray[np.float64]
-    dec: NDArray[np.float64]
-    phot_g_mean_flux: NDArray[np.float64]
-
-    def rows(self, source_id: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where sources stand in this table (any row where they do not), and whether they do."""
-        if len(self.source_id) == 0:
-            return np.zeros(len(source_id), np.int64), np.zeros(len(source_id), bool)
-        rows = np.minimum(np.searchsorted(self.source_id, source_id), len(self.source_id) - 1)
-        return rows, self.source_id[rows] == source_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,38 +163,6 @@ def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...
     raise InvalidInputError(f"{name} has no table")
 
 
-def read_source_table(url: str) -> SourceTable:
-    """Position and G flux from a Parquet, CSV, ECSV, FITS, VOTable or HDF5 file, whole into memory.
-
-    Raises
-    ------
-    InvalidInputError
-        The file is damaged or lacks a column.
-    """
-    folder, _, key = Storage(url).url.rpartition("/")
-    storage = Storage(folder)
-    parts = []
-    with storage.open(key) as stream:
-        for table in open_tables(stream, url):
-            columns = find_source_columns(table.names, url)
-            if columns is None:
-                raise InvalidInputError(
-                    f"{url} lacks one of source_id, ra, dec and phot_g_mean_flux (or"
-                    " phot_g_mean_mag)",
-                    "Select them from gaia_source",
-                )
-            with explained(url):
-                parts.append((table.integers(columns.source_id), *_sources(table, columns)))
-    source_id, ra, dec, flux = (np.concatenate(values) for values in zip(*parts, strict=True))
-    order = np.argsort(source_id, kind="stable")
-    return SourceTable(source_id[order], ra[order], dec[order], flux[order])
-
-
-def _sources(table: Table, columns: SourceColumns) -> list[NDArray[np.float64]]:
-    ra, dec, g = (table.floats(name) for name in (columns.ra, columns.dec, columns.g))
-    return [ra, dec, columns.flux(g)]
-
-
 def _spectra(
     table: Table, name: str, sources: SourceTable | None, stated: StatedBands
 ) -> TableSpectra:
@@ -254,7 +197,7 @@ def _positions(
     """Whether each row has a source; ra, dec and G flux of the rows."""
     own = find_source_columns(table.names, name, layout)
     if own is not None:
-        return np.ones(len(source_id), bool), _sources(table, own)
+        return np.ones(len(source_id), bool), source_values(table, own)
     if sources is None:
         raise InvalidInputError(
             f"{name} has no ra, dec and phot_g_mean_flux",

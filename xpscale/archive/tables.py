@@ -1,16 +1,13 @@
-"""Tables in the formats that the Gaia archive and people hand around, behind one small face.
+"""Tables of every format that the Gaia archive and people use, with one interface.
 
-CSV and ECSV are read as text: the archive writes ``null`` where ECSV readers expect a number, and
-arrays as ``"(1.0, 2.0)"`` or ``"[1.0,2.0]"``.  FITS and VOTable go through astropy, HDF5 (a dataset
+CSV and ECSV are read by `xpscale.archive.text_table`.  FITS and VOTable go through astropy, HDF5 (a dataset
 a column) through h5py.  What a file is, its first bytes say, not its name; any of them may be
 gzipped.  A missing array is empty, null, masked, or all NaN.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Table", "explained", "hdf5_groups", "open_tables"]
-
-_NOTHING = ("", "null", "nan", "--", "none")
 
 
 class Table(Protocol):
@@ -88,7 +84,7 @@ def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]
         elif head[:4] == b"PAR1":
             yield _parquet_table(stream)
         else:
-            yield _text_table(stream, name)
+            yield text_table(stream, name)
 
 
 @contextmanager
@@ -108,109 +104,6 @@ def explained(name: str) -> Iterator[None]:
             f"{name} is damaged ({type(error).__name__}: {line})",
             "Fetch it again, or take it out of the folder",
         ) from error
-
-
-# -- text
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _TextTable:
-    """Rows of text fields; ``where`` names the file."""
-
-    names: Sequence[str]
-    columns: dict[str, list[str]]
-    where: str
-
-    def integers(self, name: str) -> NDArray[np.int64]:
-        return np.array(
-            [self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64
-        )
-
-    def floats(self, name: str) -> NDArray[np.float64]:
-        texts = enumerate(self.columns[name])
-        return np.array(
-            [self._value(float, name, i, _number(text)) for i, text in texts], np.float64
-        )
-
-    def texts(self, name: str) -> list[str]:
-        return self.columns[name]
-
-    def vectors(self, name: str) -> NDArray[np.float32]:
-        return stack(
-            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])],
-            f"{self.where}: {name}",
-        )
-
-    def _vector(self, name: str, row: int, text: str) -> NDArray[np.float64]:
-        text = text.strip()
-        if text.lower() in _NOTHING:
-            return np.empty(0)
-        if text[0] + text[-1] not in ("()", "[]"):
-            raise InvalidInputError(
-                f"{self.where}: row {row + 1} has an array in {name} that does not end",
-                "Fetch it again",
-            )
-        fields = [_number(field) for field in text[1:-1].split(",")] if text[1:-1].strip() else []
-        return np.array([self._value(float, name, row, field) for field in fields])
-
-    def _value(self, kind: Any, name: str, row: int, text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            raise InvalidInputError(
-                f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number",
-                "Fetch it again",
-            ) from None
-
-
-def _number(text: str) -> str:
-    return "nan" if text.strip().lower() in _NOTHING else text
-
-
-def _text_table(stream: BinaryIO, where: str) -> Table:
-    lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-    try:
-        return _parse_text(lines, where)
-    finally:
-        lines.detach()  # the stream is the caller's to close
-
-
-def _parse_text(lines: io.TextIOWrapper, where: str) -> Table:
-    delimiter, first = ",", ""
-    for first in lines:
-        if not first.startswith("#"):
-            break
-        if first.startswith("# %ECSV"):
-            delimiter = " "  # ECSV's own default
-        elif first.startswith("# delimiter:"):
-            delimiter = first.partition(":")[2].strip().strip("'\"") or " "
-    names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
-    names = [name.strip() for name in names]
-    if "source_id" not in first.lower() or not names:
-        raise InvalidInputError(
-            f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
-        )
-    columns: dict[str, list[str]] = {name: [] for name in names}
-    kept = [
-        (i, columns[name])
-        for i, name in enumerate(names)
-        if not name.lower().endswith("_correlations")
-    ]
-    for number, row in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True)):
-        if not row or row[0].startswith("#"):
-            continue
-        if len(row) != len(names):
-            raise InvalidInputError(
-                f"{where}: row {number + 1} has {len(row)} of {len(names)} fields; the file may be"
-                " cut off",
-                "Fetch it again",
-            )
-        for i, column in kept:
-            column.append(row[i])
-    return _TextTable(names, columns, where)
-
-
-# -- arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,23 +143,6 @@ def _filled(value: Any) -> NDArray[np.float64]:
     if value is None or value is np.ma.masked:
         return np.empty(0)
     return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
-
-
-def stack(rows: Sequence[NDArray[Any]], where: str) -> NDArray[np.float32]:
-    """Arrays of one length as rows of one array, float32, with shape (N, W); empty ones are NaN."""
-    lengths = np.array([len(row) for row in rows], np.int64)
-    width = int(lengths.max(initial=0))
-    wrong = np.flatnonzero((lengths != width) & (lengths > 0))
-    if len(wrong):
-        raise InvalidInputError(
-            f"{where}: row {wrong[0] + 1} has {lengths[wrong[0]]} values, others have {width}",
-            "Fetch it again",
-        )
-    out = np.full((len(rows), width), np.nan, np.float32)
-    with np.errstate(over="ignore"):
-        for i in np.flatnonzero(lengths).tolist():
-            out[i] = rows[i]
-    return out
 
 
 def _fits_tables(stream: BinaryIO) -> Iterator[Table]:

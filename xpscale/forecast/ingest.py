@@ -1,4 +1,6 @@
-"""What an ingest costs before it is begun: partitions, bytes, memory of a task, time on some nodes.
+"""What an ingest costs, before it begins: partitions, bytes, memory of a task, time on some nodes.
+
+Constants are those of the bulk archive, the slowest format: other formats take less.
 
 The formulas and where their constants were measured: ``xpscale/design/003-ingest-at-scale.md``.
 """
@@ -48,9 +50,13 @@ class IngestProjection:
     Parameters
     ----------
     n_files, n_rows, n_partitions
-        File pairs; spectra; partitions.
+        Fragments of the input (file pairs, of the archive); spectra; partitions.
+    partitions_by_order
+        Partitions of each HEALPix order.
+    rows_of_largest_file, rows_of_largest_partition
+        Spectra of the largest fragment and of the largest partition.
     bytes_read, bytes_staged, bytes_written
-        Compressed bytes of the archive; of staging, there for a while; of the store.
+        Bytes of the input; of staging, which is removed at the end; of the store.
     memory_stage, memory_partition
         Peak bytes of a worker process in the first and in the second stage, with the largest file
         and partition.
@@ -97,9 +103,9 @@ def pixel_counts(ranges: Sequence[tuple[int, int]], rows: NDArray[np.int64]) -> 
     Parameters
     ----------
     ranges
-        Inclusive ranges of pixels of order 8, disjoint.
+        Inclusive ranges of pixels of order 8.
     rows
-        Rows of each file, with shape (F,).
+        Rows of each range, with shape (F,).
 
     Returns
     -------
@@ -128,7 +134,7 @@ def project_ingest(
     Parameters
     ----------
     rows
-        Spectra of each file pair, with shape (F,).
+        Spectra of each fragment, with shape (F,).
     counts
         Spectra per pixel of order 8, with shape (786432,).
     max_rows
@@ -147,17 +153,13 @@ def project_ingest(
     staged = n_rows * (STAGED_BYTES_PER_ROW + extra)
     written = n_rows * (STORE_BYTES_PER_ROW + extra)
     read = bytes_read or n_rows * (XP_BYTES_PER_ROW + SOURCE_BYTES_PER_ROW)
-    rate = CORRELATION_ROWS_PER_SECOND if correlations else XP_ROWS_PER_SECOND
+    stage_s = 1 / (CORRELATION_ROWS_PER_SECOND if correlations else XP_ROWS_PER_SECOND)
     slower = (PARTITION_BYTES_PER_ROW + 4 * extra) / PARTITION_BYTES_PER_ROW
-
-    def wall(n_nodes: int) -> float:
-        n_cores = n_nodes * CORES_A_NODE
-        stage = _makespan(n_rows / rate, largest_file / rate, n_cores)
-        partition_s = slower / PARTITION_ROWS_PER_SECOND
-        partition = _makespan(n_rows * partition_s, largest * partition_s, n_cores)
-        network = n_nodes * NODE_BYTES_PER_SECOND
-        return max(stage, (read + staged) / network) + max(partition, (staged + written) / network)
-
+    partition_s = slower / PARTITION_ROWS_PER_SECOND
+    stages = (
+        _Stage(n_rows * stage_s, largest_file * stage_s, read + staged),
+        _Stage(n_rows * partition_s, largest * partition_s, staged + written),
+    )
     return IngestProjection(
         n_files=len(rows),
         n_rows=n_rows,
@@ -170,11 +172,24 @@ def project_ingest(
         bytes_written=written,
         memory_stage=PROCESS_BYTES + largest_file * (STAGE_BYTES_PER_ROW + 2 * extra),
         memory_partition=PROCESS_BYTES + largest * (PARTITION_BYTES_PER_ROW + 4 * extra),
-        core_s=n_rows / rate + n_rows * slower / PARTITION_ROWS_PER_SECOND,
-        seconds={str(n): wall(n) for n in NODES},
+        core_s=sum(stage.total_s for stage in stages),
+        seconds={str(n): sum(stage.wall_s(n) for stage in stages) for n in NODES},
     )
 
 
-def _makespan(total_s: float, longest_s: float, n_cores: int) -> float:
-    """Bound for tasks handed out to whoever is free (Graham 1966): T/m + (1 - 1/m) p_max."""
-    return total_s / n_cores + (1 - 1 / n_cores) * longest_s
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Seconds of one core for all tasks, and for the longest; bytes over the network."""
+
+    total_s: float
+    longest_s: float
+    n_bytes: int
+
+    def wall_s(self, n_nodes: int) -> float:
+        """Wall time: that of the cores or that of the network, whichever is longer.
+
+        For tasks handed to whichever core is free the bound is T/m + (1 - 1/m) p_max (Graham 1966).
+        """
+        n_cores = n_nodes * CORES_A_NODE
+        cores_s = self.total_s / n_cores + (1 - 1 / n_cores) * self.longest_s
+        return max(cores_s, self.n_bytes / (n_nodes * NODE_BYTES_PER_SECOND))

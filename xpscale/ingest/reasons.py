@@ -1,6 +1,4 @@
-"""Why a spectrum is not written to the store.  Every row read is either written or counted under
-exactly one of these.
-"""
+"""Why a spectrum is not written to the store: a row is either written or counted under one reason."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ that holds.
 
 
 def row_faults(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
-    """Reasons that can be told from the rows themselves, as masks with shape (N,)."""
+    """Reasons that the rows themselves show, as masks with shape (N,)."""
     first = np.zeros(len(batch), bool)
     first[np.unique(batch.source_id, return_index=True)[1]] = True
     faults: dict[str, NDArray[np.bool_]] = {
@@ -54,7 +52,20 @@ def row_faults(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
 def first_reasons(
     faults: Mapping[str, NDArray[np.bool_]], n_rows: int
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """Which rows to keep, and how many are rejected for which reason, each row counted once."""
+    """Which rows to keep, and how many are rejected for which reason, each row counted once.
+
+    Parameters
+    ----------
+    faults
+        Masks of bad rows by reason, each with shape (N,).
+    n_rows
+        N.
+
+    Returns
+    -------
+    keep, rejected
+        A mask with shape (N,); and rows by reason.
+    """
     keep = np.ones(n_rows, bool)
     rejected = {}
     for reason in REASONS:

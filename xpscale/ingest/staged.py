@@ -1,7 +1,7 @@
 """Rows on their way from files to partitions: fixed-size records, sorted by position.
 
 A file's sources go to many partitions, and a partition takes from several files.  In between, the
-accepted rows of each file lie in one object of fixed-size records sorted by ``_healpix_29``, beside
+accepted rows of each file lie in one object of fixed-size records sorted by ``_healpix_29``, with
 an index of rows per pixel, so that a partition fetches its run of rows from each file with one
 range read.
 """
@@ -62,7 +62,15 @@ class RowRun:
     stop: int
 
     def read(self, store: Storage, bands: Bands) -> SpectraBatch:
-        """The rows, sorted by position: one range read."""
+        """The rows, sorted by position: one range read.
+
+        Parameters
+        ----------
+        store
+            The store being made.
+        bands
+            The numbers of BP and RP coefficients of a row.
+        """
         dtype = record_type(bands.n_coefficients)
         n_bytes = (self.stop - self.start) * dtype.itemsize
         data = store.read_range(rows_key(self.name), self.start * dtype.itemsize, n_bytes)
@@ -72,7 +80,15 @@ class RowRun:
         return SpectraBatch(source_id, ra, dec, flux, coefficients, errors, bands)
 
     def read_correlations(self, store: Storage, n_pairs: int) -> NDArray[np.float32]:
-        """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read."""
+        """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read.
+
+        Parameters
+        ----------
+        store
+            The store being made.
+        n_pairs
+            Correlations of both bands of a row.
+        """
         n_bytes = 4 * n_pairs
         data = store.read_range(
             correlations_key(self.name), self.start * n_bytes, (self.stop - self.start) * n_bytes
@@ -132,6 +148,15 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
 
     Equal rows give equal bytes, so staging a file again after a crash changes nothing.
 
+    Parameters
+    ----------
+    store
+        The store being made.
+    name
+        Key of the task that read the rows.
+    batch
+        The rows, with errors.
+
     Returns
     -------
     ndarray
@@ -174,7 +199,15 @@ def write_correlations(
 
 
 def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]:
-    """The indexes of staged files."""
+    """The indexes of staged files.
+
+    Parameters
+    ----------
+    store
+        The store being made.
+    names
+        Keys of the tasks that staged them.
+    """
 
     def load(name: str) -> StagedFile:
         with np.load(io.BytesIO(store.read(index_key(name)))) as index:

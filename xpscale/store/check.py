@@ -1,6 +1,4 @@
-"""Is this a sound spectra store?  Every object's bytes, every partition's rows, and the sums of the
-ingest report.
-"""
+"""Whether a spectra store is undamaged: bytes of objects, rows of partitions, sums of the report."""
 
 from __future__ import annotations
 
@@ -28,8 +26,20 @@ __all__ = ["StoreCheck", "check_store"]
 
 @dataclass(frozen=True, slots=True)
 class StoreCheck:
-    """What was found.  ``problems`` names every object or partition that is not as it should be;
-    ``quarantined`` the files that could not be read when it was made.
+    """What was found in a store.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    n_read, n_written, n_rejected
+        Rows that its ingest read, wrote, and rejected by reason.
+    n_partitions, n_objects, n_bytes
+        Partitions, the objects that they are made of, and their bytes.
+    problems
+        Every object or partition that is not as it should be, one sentence each.
+    quarantined
+        Names and reasons of the files that could not be read when it was made.
     """
 
     url: str
@@ -118,11 +128,11 @@ def _reconcile(store: SpectraStore, report: Mapping[str, Any]) -> Iterable[str]:
             f"{len(report.get('quarantined', []))} files are set aside in the report, zarr.json"
             " says otherwise"
         )
-    rows = sum(partition.n_rows for partition in store.partitions)
-    if not rows == store.n_rows == report["n_written"]:
+    sealed = store.attributes["n_rows"]
+    if not store.n_rows == sealed == report["n_written"]:
         yield (
-            f"{rows} rows in partitions, {store.n_rows} in zarr.json, {report['n_written']} in the"
-            " report"
+            f"{store.n_rows} rows in partitions, {sealed} in zarr.json, {report['n_written']} in"
+            " the report"
         )
 
 

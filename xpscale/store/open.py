@@ -8,15 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.columns import (
-    SourceColumns,
-    StatedBands,
-    XpColumns,
-    bands_of,
-    bands_of_numbers,
-    find_source_columns,
-    find_xp_columns,
-)
+from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import (
     DR3,
@@ -41,6 +33,7 @@ from xpscale.store.parquet_files import (
 )
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore, open_store
+from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 
 __all__ = ["open_parquet", "open_spectra"]
 

@@ -8,22 +8,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.sky import Pixel
+from xpscale.store.arrow_arrays import list_width
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from xpscale.storage import Storage
 
 __all__ = [
     "ParquetFile",
-    "arrow_vectors",
     "content_digest",
     "first_rows",
     "footers",
@@ -97,8 +94,12 @@ def hats_pixel(key: str) -> Pixel | None:
 
 
 def list_files(storage: Storage, root: str) -> dict[str, int]:
-    """Data files below a folder (or the one file) and their sizes.  Where some are HATS leaves,
-    only those.
+    """Data files and their sizes.  Where some are HATS leaves, only those.
+
+    Parameters
+    ----------
+    storage, root
+        A place, and a folder or one file below it.
     """
     if is_parquet(root) and (size := storage.size(root)) is not None:
         return {root: size}
@@ -108,6 +109,11 @@ def list_files(storage: Storage, root: str) -> dict[str, int]:
 
 def footers(storage: Storage, sizes: dict[str, int]) -> tuple[ParquetFile, ...]:
     """The files with what their footers say, one or two range requests each.
+
+    Parameters
+    ----------
+    storage, sizes
+        A place, and the bytes of each file below it.
 
     Raises
     ------
@@ -154,8 +160,21 @@ def content_digest(files: Iterable[ParquetFile]) -> str:
 def read_file(
     storage: Storage, key: str, n_bytes: int, row_groups: Sequence[int], columns: Sequence[str]
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Some columns of some row groups of a file, as (number of the row group, at most `BATCH_ROWS`
-    of its rows).
+    """Some columns of some row groups of a file.
+
+    Parameters
+    ----------
+    storage, key, n_bytes
+        The file and the size it should have.
+    row_groups
+        Numbers of row groups.
+    columns
+        Names of columns.
+
+    Yields
+    ------
+    int, pyarrow.Table
+        The number of a row group, and at most `BATCH_ROWS` of its rows.
 
     Raises
     ------
@@ -221,8 +240,6 @@ def vector_widths(
     InvalidInputError
         A column is no array of numbers, or no row has any coefficient.
     """
-    import pyarrow as pa
-
     if len(groups[0]) > 1:
         return tuple(len(group) for group in groups)
     missing = [group[0] for group in groups]
@@ -232,14 +249,8 @@ def vector_widths(
             storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing
         ):
             for name in list(missing):
-                array = table[name].combine_chunks()
-                _require_numbers(array.type, f"{storage.url}/{file.key}", name)
-                width = (
-                    array.type.list_size
-                    if pa.types.is_fixed_size_list(array.type)
-                    else _longest(array)
-                )
-                if width:
+                where = f"{storage.url}/{file.key}"
+                if width := list_width(table[name].combine_chunks(), where, name):
                     widths[name] = width
                     missing.remove(name)
             if not missing:
@@ -247,85 +258,6 @@ def vector_widths(
     raise InvalidInputError(
         f"{storage.url} has no row with {' and '.join(missing)}", "Check the files"
     )
-
-
-def arrow_vectors(
-    table: pa.Table, groups: Sequence[tuple[str, ...]], widths: Sequence[int], where: str
-) -> NDArray[np.float32]:
-    """Coefficients or errors of a table's rows, side by side, float32, with shape (N, C); NaN where
-    missing.
-
-    Parameters
-    ----------
-    table
-        The rows.
-    groups
-        Column names, as in `xpscale.columns.XpColumns`.
-    widths
-        Values of each group a row.
-    where
-        What to call the rows' origin in errors.
-    """
-    out = np.full((table.num_rows, sum(widths)), np.nan, np.float32)
-    start = 0
-    with np.errstate(
-        over="ignore"
-    ):  # a float64 beyond float32 becomes infinite, and is rejected as such
-        for group, width in zip(groups, widths, strict=True):
-            if len(group) > 1:
-                for i, name in enumerate(group):
-                    out[:, start + i] = table[name].to_numpy()
-            else:
-                _fill(
-                    out[:, start : start + width],
-                    table[group[0]].combine_chunks(),
-                    f"{where}, column {group[0]}",
-                )
-            start += width
-    return out
-
-
-def _fill(out: NDArray[np.float32], array: Any, where: str) -> None:
-    """Put a list array into rows of one width; null and empty lists leave NaN."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    _require_numbers(array.type, where.rpartition(", column ")[0], where.rpartition(", column ")[2])
-    width = out.shape[1]
-    present = np.asarray(pc.fill_null(pc.greater(pc.list_value_length(array), 0), False))
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0))[present]
-    if np.any(lengths != width):
-        row = int(np.flatnonzero(present)[np.flatnonzero(lengths != width)[0]])
-        raise InvalidInputError(
-            f"{where}: row {row} has {int(lengths[lengths != width][0])} values, others have"
-            f" {width}",
-            "Every row must have all coefficients, or none",
-        )
-    values = pc.list_flatten(array)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    out[present] = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, width)
-
-
-def _longest(array: Any) -> int:
-    import pyarrow.compute as pc
-
-    return int(pc.max(pc.list_value_length(array)).as_py() or 0)
-
-
-def _require_numbers(kind: Any, where: str, name: str) -> None:
-    import pyarrow as pa
-
-    is_list = (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-    if not is_list or not (
-        pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
-    ):
-        raise InvalidInputError(
-            f"{where}: column {name} is {kind}",
-            "Coefficients must be lists of numbers, or one column each",
-        )
 
 
 def _damaged(storage: Storage, key: str, why: object) -> InvalidInputError:

@@ -62,11 +62,6 @@ class SpectraStore(SpectraReader):
         return self.storage.url
 
     @property
-    def n_rows(self) -> int:
-        """Number of sources."""
-        return int(self.attributes["n_rows"])
-
-    @property
     def bands(self) -> Bands:
         """The numbers of BP and RP coefficients of a source."""
         n_bp = int(self.attributes["n_bp"])
@@ -79,15 +74,8 @@ class SpectraStore(SpectraReader):
         # stores of tables and Parquet said so before they told releases apart
         return release_of("" if name == "Gaia" else name, self.bands)
 
-    @property
-    def is_checked(self) -> bool:
-        """Whether every row is known to be usable: ingest has rejected the others."""
-        return True
-
-    @property
-    def reads_in_blocks(self) -> bool:
-        """Whether `read_in_blocks` holds less than a partition in memory."""
-        return True
+    is_checked = True
+    reads_in_blocks = True
 
     @property
     def digest(self) -> str:
@@ -101,30 +89,30 @@ class SpectraStore(SpectraReader):
         return report
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a worker gets the address and opens the store once, instead of the partition list with
-        # every task
+        # a worker opens the store once, and gets no list of partitions with every task
         return _reopen, (self.storage, self.digest)
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
-        """All rows of a partition, sorted by position.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-        errors
-            Whether to read the coefficient errors, half of the bytes.
-        """
+        """All rows of a partition, sorted by position, as `SpectraReader.read` says."""
         return self.read_rows(partition, 0, partition.n_rows, errors=errors)
 
     def read_rows(
         self, partition: Partition, start: int, n_rows: int, *, errors: bool = True
     ) -> SpectraBatch:
-        """Some rows of a partition, as `read` has them; only the chunks they are in are fetched."""
-        shards = self._shards(partition, errors, at_once=n_rows == partition.n_rows)
-        return _filled(
-            self.bands, shards, [shard.empty(n_rows) for shard in shards], start, Stopwatch()
-        )
+        """Some rows of a partition, as `read` has them; only the chunks they are in are fetched.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+        start, n_rows
+            The first of the rows, and how many.
+        errors
+            Whether to read the coefficient errors.
+        """
+        shards = self._shards(partition, errors, whole=n_rows == partition.n_rows)
+        buffers = [shard.empty(n_rows) for shard in shards]
+        return _filled(self.bands, shards, buffers, start, Stopwatch())
 
     def blocks(self) -> tuple[Block, ...]:
         """All rows, chunk by chunk; neighbouring blocks lie close together on the sky."""
@@ -146,24 +134,13 @@ class SpectraStore(SpectraReader):
         errors: bool = True,
         watch: Stopwatch | None = None,
     ) -> Iterator[SpectraBatch]:
-        """The rows of a partition as `read` has them, so many at a time; the last block has the
-        rest.
+        """The rows of a partition, as `SpectraReader.read_in_blocks` says.
 
-        Every block is decoded into the same memory: it is good until the next one is asked for.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-        n_rows
-            Rows of a block; a multiple of the store's chunks is quickest.
-        errors
-            Whether to read the coefficient errors.
-        watch
-            Is told the seconds and bytes of reading and decoding.
+        Every block is decoded into the same memory: it is valid until the next one is asked for.
+        Blocks of a multiple of `CHUNK_ROWS` rows are read fastest.
         """
         watch = watch or Stopwatch()
-        shards, most = self._shards(partition, errors, at_once=False), min(n_rows, partition.n_rows)
+        shards, most = self._shards(partition, errors, whole=False), min(n_rows, partition.n_rows)
         with watch("read_s"):
             buffers = [shard.empty(most) for shard in shards]
         for start in range(0, partition.n_rows, n_rows):
@@ -171,15 +148,7 @@ class SpectraStore(SpectraReader):
             yield _filled(self.bands, shards, [buffer[:n] for buffer in buffers], start, watch)
 
     def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Some arrays of a partition by name, sorted by position; no others are fetched.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-        names
-            Arrays of `xpscale.types.SpectraBatch`.
-        """
+        """Some arrays of a partition, as `SpectraReader.read_columns` says; no others are fetched."""
         return {name: self._array(partition, SPECS[name]) for name in names}
 
     @property
@@ -190,10 +159,10 @@ class SpectraStore(SpectraReader):
     def read_correlations(
         self, partition: Partition
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """BP and RP correlations of a partition's rows, each with shape (N, n (n - 1) / 2) for the
-        band's n coefficients.
+        """BP and RP correlations of a partition's rows, each with shape (N, n (n - 1) / 2).
 
-        The strict lower triangle by rows, as in the archive: (1,0), (2,0), (2,1), (3,0), ...
+        n is the number of coefficients of the band.  The strict lower triangle by rows, as in the
+        archive: (1,0), (2,0), (2,1), (3,0), ...
 
         Raises
         ------
@@ -208,20 +177,19 @@ class SpectraStore(SpectraReader):
         bp, rp = (self._array(partition, spec) for spec in CORRELATIONS)
         return bp, rp
 
-    def _shards(self, partition: Partition, errors: bool, at_once: bool) -> list[Shard]:
+    def _shards(self, partition: Partition, errors: bool, whole: bool) -> list[Shard]:
         """The arrays of a partition; small ones are fetched whole in any case."""
-        folder, wanted = (
-            self.storage / partition.key,
-            (s for s in ARRAYS if errors or s.name != "coefficient_errors"),
-        )
         return [
-            Shard(folder / s.name, s, partition.n_rows, at_once or not s.is_vector) for s in wanted
+            self._shard(partition, spec, whole or not spec.is_vector)
+            for spec in ARRAYS
+            if errors or spec.name != "coefficient_errors"
         ]
 
+    def _shard(self, partition: Partition, spec: ArraySpec, whole: bool) -> Shard:
+        return Shard(self.storage / partition.key / spec.name, spec, partition.n_rows, whole)
+
     def _array(self, partition: Partition, spec: ArraySpec) -> NDArray[Any]:
-        shard = Shard(
-            self.storage / partition.key / spec.name, spec, partition.n_rows, at_once=True
-        )
+        shard = self._shard(partition, spec, whole=True)
         return shard.read(0, shard.empty(partition.n_rows), Stopwatch())
 
     def find(self, source_ids: Iterable[int]) -> SpectraBatch:

@@ -1,4 +1,4 @@
-"""One array of a partition, read chunk by chunk into memory that is there already.
+"""One array of a partition, read chunk by chunk into memory that the caller gives.
 
 An array is one object, a Zarr shard: its compressed chunks, then an index of their offsets and
 lengths.  Reading rows fetches the bytes of their chunks in one range and decompresses each straight
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Shard"]
 
-INDEX_ENTRY, INDEX_CHECKSUM = (
-    16,
-    4,
-)  # bytes: offset and length of a chunk, uint64 each; CRC-32C of the index
-NO_CHUNK = 2**64 - 1  # the offset of a chunk that is all zeros
-BLOSC = struct.Struct(
-    "<4xI4xI"
-)  # a chunk's header: four bytes of versions and flags, bytes, block size, compressed bytes
+INDEX_ENTRY = 16
+"""Bytes of an entry of the index: offset and length of a chunk, uint64 each."""
+
+INDEX_CHECKSUM = 4
+"""Bytes of the CRC-32C after the index."""
+
+NO_CHUNK = 2**64 - 1
+"""The offset of a chunk that is all zeros."""
+
+BLOSC = struct.Struct("<4xI4xI")
+"""The header of a chunk: versions and flags, bytes, size of a block, compressed bytes."""
+
 CODECS = [("bytes", "little"), ("blosc", None)]
 
 
@@ -51,14 +55,14 @@ class Shard:
         What it should be.
     n_rows
         Rows it should have.
-    at_once
+    whole
         Fetch all bytes in one request and keep them, instead of the index and then what is wanted.
     """
 
     storage: Storage
     spec: ArraySpec
     n_rows: int
-    at_once: bool = False
+    whole: bool = False
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
@@ -93,8 +97,8 @@ class Shard:
         return "c/0/0" if self.spec.is_vector else "c/0"
 
     @cached_property
-    def _whole(self) -> bytes | None:
-        return self.storage.read(self._key) if self.at_once else None
+    def _data(self) -> bytes | None:
+        return self.storage.read(self._key) if self.whole else None
 
     @cached_property
     def _index(self) -> NDArray[np.uint64]:
@@ -103,31 +107,32 @@ class Shard:
 
         n_chunks = -(-self.n_rows // self.chunk_rows)
         n_bytes = n_chunks * INDEX_ENTRY + INDEX_CHECKSUM
-        if self._whole is not None:
-            tail = self._whole[-n_bytes:]
+        if self._data is not None:
+            tail = self._data[-n_bytes:]
         else:
-            size = self.storage.size(self._key) or len(
-                self.storage.read(self._key)
-            )  # reading explains its absence
+            # of an object that is lost, reading says so
+            size = self.storage.size(self._key) or len(self.storage.read(self._key))
             tail = self.storage.read_range(self._key, max(0, size - n_bytes), n_bytes)
         index, checksum = tail[:-INDEX_CHECKSUM], tail[-INDEX_CHECKSUM:]
         if len(tail) != n_bytes or google_crc32c.value(index) != int.from_bytes(checksum, "little"):
-            raise self._damaged("is cut off, or its index is spoilt")
+            raise self._damaged("is cut off, or its index is damaged")
         return np.frombuffer(index, "<u8").reshape(n_chunks, 2)
 
     def empty(self, n_rows: int) -> NDArray[Any]:
-        """Uninitialized memory for so many rows."""
+        """Uninitialized memory for ``n_rows`` rows."""
         return np.empty((n_rows, *self.row_shape), self.spec.dtype)
 
     def read(self, start: int, out: NDArray[Any], watch: Stopwatch) -> NDArray[Any]:
-        """Fill ``out`` with rows from ``start`` on; ``watch`` is told seconds and bytes.
+        """Fill an array with rows.
 
         Parameters
         ----------
         start
             First row.
         out
-            From `empty`, or a slice of its rows.
+            From `empty`, or a slice of its rows; as many rows as it has are read.
+        watch
+            Records the seconds and bytes of reading and decoding.
 
         Raises
         ------
@@ -139,36 +144,36 @@ class Shard:
         first, last = start // self.chunk_rows, -(-(start + len(out)) // self.chunk_rows)
         with watch("read_s"):
             index = self._index[first:last]
-            there = index[index[:, 0] != NO_CHUNK].astype(np.int64)
-            low = int(there[:, 0].min()) if len(there) else 0
-            high = int(there.sum(1).max()) if len(there) else 0
+            stored = index[index[:, 0] != NO_CHUNK].astype(np.int64)
+            low = int(stored[:, 0].min()) if len(stored) else 0
+            high = int(stored.sum(1).max()) if len(stored) else 0
             data = memoryview(self._fetch(low, high - low))
         watch.n_bytes += len(data)
         with watch("decode_s"):
             for number, (offset, n_bytes) in enumerate(index.tolist(), first):
-                piece = None if offset == NO_CHUNK else data[offset - low : offset - low + n_bytes]
-                self._decode(piece, number * self.chunk_rows - start, out)
+                chunk = None if offset == NO_CHUNK else data[offset - low : offset - low + n_bytes]
+                self._decode(chunk, number * self.chunk_rows - start, out)
         return out
 
     def _fetch(self, start: int, n_bytes: int) -> bytes | memoryview:
-        if self._whole is not None:
-            return memoryview(self._whole)[start : start + n_bytes]
+        if self._data is not None:
+            return memoryview(self._data)[start : start + n_bytes]
         return self.storage.read_range(self._key, start, n_bytes)
 
-    def _decode(self, piece: memoryview | None, at: int, out: NDArray[Any]) -> None:
+    def _decode(self, chunk: memoryview | None, at: int, out: NDArray[Any]) -> None:
         """Put a chunk's rows where they belong: its first row is row ``at`` of ``out``."""
         from numcodecs import blosc
 
         rows = slice(max(at, 0), min(at + self.chunk_rows, len(out)))
-        if piece is None:
+        if chunk is None:
             out[rows] = 0
             return
         is_whole = rows.stop - rows.start == self.chunk_rows
         target = out[rows] if is_whole else self.empty(self.chunk_rows)  # the last chunk is padded
-        if len(piece) < BLOSC.size or BLOSC.unpack_from(piece) != (target.nbytes, len(piece)):
+        if len(chunk) < BLOSC.size or BLOSC.unpack_from(chunk) != (target.nbytes, len(chunk)):
             raise self._damaged("has a chunk of another length than its index says")
         try:
-            blosc.decompress(piece, target)
+            blosc.decompress(chunk, target)
         except (RuntimeError, ValueError) as error:
             raise self._damaged(f"cannot be decompressed ({error})") from error
         if not is_whole:

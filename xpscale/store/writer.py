@@ -2,7 +2,7 @@
 
 A partition is built in memory as Zarr, hashed, and put object by object with a conditional PUT;
 equal rows give equal bytes, so writing it again after a crash changes nothing.  The root group is
-written last: until then nobody can open the store and take part of it for the whole.
+written last: until then a store cannot be opened, so that no part of it is taken for the whole.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from xpscale.store.layout import (
     FORMAT_VERSION,
     PARTITIONS,
     REPORT,
+    ArraySpec,
 )
 from xpscale.types import Part, SpectraBatch
 
 if TYPE_CHECKING:
+    import zarr
     from numpy.typing import NDArray
 
 __all__ = ["position_order", "seal_store", "sort_by_position", "table_digest", "write_partition"]
@@ -45,7 +47,15 @@ def sort_by_position(batch: SpectraBatch) -> SpectraBatch:
 def position_order(
     ra: NDArray[np.float64], dec: NDArray[np.float64], source_id: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Row numbers in the order of ``_healpix_29``, then ``source_id``; all with shape (N,)."""
+    """Row numbers in the order of ``_healpix_29``, then ``source_id``, with shape (N,).
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees, each with shape (N,).
+    source_id
+        Identifiers, with shape (N,).
+    """
     return np.lexsort((source_id, healpix_29(ra, dec)))
 
 
@@ -106,41 +116,46 @@ def _zarr_objects(
 ) -> dict[str, bytes]:
     """Key and bytes of every Zarr object of a partition."""
     import zarr
-    from zarr.codecs import BloscCodec, BloscShuffle
     from zarr.storage import MemoryStore
 
     memory = MemoryStore()
     group = zarr.create_group(
         memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number}
     )
-    extra = [spec for spec in CORRELATIONS if spec.name in correlations]
-    for spec in (*ARRAYS, *extra):
-        values = correlations[spec.name] if spec in extra else getattr(batch, spec.name)
+    for spec in (*ARRAYS, *(spec for spec in CORRELATIONS if spec.name in correlations)):
+        values = correlations.get(spec.name, getattr(batch, spec.name, None))
         if values is None:
             raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
-        # a shard is a whole number of chunks; rows beyond the array's end cost nothing: they are
-        # never encoded
-        chunk_rows = CORRELATION_CHUNK_ROWS if spec in extra else CHUNK_ROWS
-        shard_rows = -(-len(batch) // chunk_rows) * chunk_rows
-        array = group.create_array(
-            spec.name,
-            shape=values.shape,
-            dtype=spec.dtype,
-            chunks=(chunk_rows, *values.shape[1:]),
-            shards=(shard_rows, *values.shape[1:]),
-            compressors=BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle),
-            dimension_names=spec.dimensions,
-            attributes={
-                "units": spec.unit,
-                "description": spec.description.format(position=release.position),
-            },
-        )
-        array[...] = values
+        chunk_rows = CORRELATION_CHUNK_ROWS if spec in CORRELATIONS else CHUNK_ROWS
+        _add_array(group, spec, values, chunk_rows, release)
     return {
         key: buffer.to_bytes()
         for key, buffer in memory._store_dict.items()
         if key.startswith(f"{pixel.key}/")
     }
+
+
+def _add_array(
+    group: zarr.Group, spec: ArraySpec, values: NDArray[Any], chunk_rows: int, release: Release
+) -> None:
+    from zarr.codecs import BloscCodec, BloscShuffle
+
+    # a shard is a whole number of chunks; rows beyond the array's end are never encoded
+    shard_rows = -(-len(values) // chunk_rows) * chunk_rows
+    array = group.create_array(
+        spec.name,
+        shape=values.shape,
+        dtype=spec.dtype,
+        chunks=(chunk_rows, *values.shape[1:]),
+        shards=(shard_rows, *values.shape[1:]),
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle),
+        dimension_names=spec.dimensions,
+        attributes={
+            "units": spec.unit,
+            "description": spec.description.format(position=release.position),
+        },
+    )
+    array[...] = values
 
 
 def seal_store(

@@ -19,14 +19,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from xpscale.archive.datalink import (
-    SourceTable,
     column_names,
     is_other_product,
     member_names,
-    read_source_table,
     read_spectra,
 )
 from xpscale.archive.files import tables_of
+from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.bands import Bands
 from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError

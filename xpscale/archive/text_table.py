@@ -1,0 +1,179 @@
+"""CSV and ECSV tables, read as text.
+
+The archive writes ``null`` where ECSV readers expect a number, and arrays as ``"(1.0, 2.0)"`` or
+``"[1.0,2.0]"``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["TextTable", "stack", "text_table"]
+
+_NOTHING = ("", "null", "nan", "--", "none")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextTable:
+    """Rows of text fields: a `xpscale.archive.tables.Table`.
+
+    Parameters
+    ----------
+    names
+        All columns.
+    columns
+        Fields by column.
+    where
+        What to call the file in errors.
+    """
+
+    names: Sequence[str]
+    columns: dict[str, list[str]]
+    where: str
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """A scalar column, with shape (N,)."""
+        return np.array(
+            [self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64
+        )
+
+    def floats(self, name: str) -> NDArray[np.float64]:
+        """A scalar column, with shape (N,); NaN where missing."""
+        texts = enumerate(self.columns[name])
+        return np.array(
+            [self._value(float, name, i, _number(text)) for i, text in texts], np.float64
+        )
+
+    def texts(self, name: str) -> list[str]:
+        """A column of text."""
+        return self.columns[name]
+
+    def vectors(self, name: str) -> NDArray[np.float32]:
+        """An array column, with shape (N, W); NaN where missing, W = 0 if no row has any."""
+        return stack(
+            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])],
+            f"{self.where}: {name}",
+        )
+
+    def _vector(self, name: str, row: int, text: str) -> NDArray[np.float64]:
+        text = text.strip()
+        if text.lower() in _NOTHING:
+            return np.empty(0)
+        if text[0] + text[-1] not in ("()", "[]"):
+            raise InvalidInputError(
+                f"{self.where}: row {row + 1} has an array in {name} that does not end",
+                "Fetch it again",
+            )
+        fields = [_number(field) for field in text[1:-1].split(",")] if text[1:-1].strip() else []
+        return np.array([self._value(float, name, row, field) for field in fields])
+
+    def _value(self, kind: Any, name: str, row: int, text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise InvalidInputError(
+                f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number",
+                "Fetch it again",
+            ) from None
+
+
+def _number(text: str) -> str:
+    return "nan" if text.strip().lower() in _NOTHING else text
+
+
+def text_table(stream: BinaryIO, where: str) -> TextTable:
+    """The table of a CSV or ECSV file.
+
+    Parameters
+    ----------
+    stream
+        The file.
+    where
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no table, or is cut off.
+    """
+    lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    try:
+        return _parse_text(lines, where)
+    finally:
+        lines.detach()  # the stream is the caller's to close
+
+
+def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
+    delimiter, first = ",", ""
+    for first in lines:
+        if not first.startswith("#"):
+            break
+        if first.startswith("# %ECSV"):
+            delimiter = " "  # ECSV's own default
+        elif first.startswith("# delimiter:"):
+            delimiter = first.partition(":")[2].strip().strip("'\"") or " "
+    names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+    names = [name.strip() for name in names]
+    if "source_id" not in first.lower() or not names:
+        raise InvalidInputError(
+            f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
+        )
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    kept = [
+        (i, columns[name])
+        for i, name in enumerate(names)
+        if not name.lower().endswith("_correlations")
+    ]
+    for number, row in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True)):
+        if not row or row[0].startswith("#"):
+            continue
+        if len(row) != len(names):
+            raise InvalidInputError(
+                f"{where}: row {number + 1} has {len(row)} of {len(names)} fields; the file may be"
+                " cut off",
+                "Fetch it again",
+            )
+        for i, column in kept:
+            column.append(row[i])
+    return TextTable(names, columns, where)
+
+
+def stack(rows: Sequence[NDArray[Any]], where: str) -> NDArray[np.float32]:
+    """Arrays of one length as rows of one array, float32, with shape (N, W); empty ones are NaN.
+
+    Parameters
+    ----------
+    rows
+        N arrays of W values or none.
+    where
+        What to call them in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        Their lengths differ.
+    """
+    lengths = np.array([len(row) for row in rows], np.int64)
+    width = int(lengths.max(initial=0))
+    wrong = np.flatnonzero((lengths != width) & (lengths > 0))
+    if len(wrong):
+        raise InvalidInputError(
+            f"{where}: row {wrong[0] + 1} has {lengths[wrong[0]]} values, others have {width}",
+            "Fetch it again",
+        )
+    out = np.full((len(rows), width), np.nan, np.float32)
+    with np.errstate(over="ignore"):
+        for i in np.flatnonzero(lengths).tolist():
+            out[i] = rows[i]
+    return out

@@ -1,0 +1,157 @@
+"""Rows of Parquet files as arrays of a `xpscale.types.SpectraBatch`, whatever their columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.bands import Bands
+from xpscale.columns import SourceColumns, XpColumns
+from xpscale.errors import InvalidInputError
+from xpscale.sky import healpix_29
+from xpscale.storage import Storage
+from xpscale.store.arrow_arrays import arrow_vectors
+from xpscale.store.layout import ARRAYS
+from xpscale.store.parquet_files import read_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+__all__ = ["ParquetRows", "RowGroups"]
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class RowGroups:
+    """Some row groups of one file, which has ``n_bytes`` bytes."""
+
+    file: str
+    n_bytes: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRows:
+    """What the columns of Parquet files mean.
+
+    Parameters
+    ----------
+    storage
+        Where the files are.
+    spectra, sources
+        What their columns are.
+    bands
+        The numbers of BP and RP coefficients of a source.
+    """
+
+    storage: Storage
+    spectra: XpColumns
+    sources: SourceColumns
+    bands: Bands
+
+    def names(self, *, errors: bool) -> tuple[str, ...]:
+        """The arrays that make a batch; without errors if they are not wanted, or there are none."""
+        with_errors = errors and bool(self.spectra.errors)
+        names = (spec.name for spec in ARRAYS)
+        return tuple(name for name in names if with_errors or name != "coefficient_errors")
+
+    def read(
+        self, groups: RowGroups, names: tuple[str, ...]
+    ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """Arrays of the rows of some row groups, in the order of the file.
+
+        Parameters
+        ----------
+        groups
+            Which rows.
+        names
+            Arrays of a batch.
+
+        Yields
+        ------
+        int, dict
+            The number of a row group, and arrays by name of some of its rows.
+
+        Raises
+        ------
+        InvalidInputError
+            The file is damaged, or a column is not what it should be.
+        """
+        columns = {column: None for name in names for column in self._columns(name)}
+        for number, table in read_file(
+            self.storage, groups.file, groups.n_bytes, groups.numbers, list(columns)
+        ):
+            where = self.place(groups.file, number)
+            yield number, {name: self._array(table, name, where) for name in names}
+
+    def place(self, file: str, number: int) -> str:
+        """What errors call a row group.
+
+        Parameters
+        ----------
+        file
+            Key of the file.
+        number
+            Number of the row group in it.
+        """
+        return f"{self.storage.url}/{file}, row group {number}"
+
+    def index(
+        self, ra: NDArray[np.float64], dec: NDArray[np.float64], where: str
+    ) -> NDArray[np.int64]:
+        """``_healpix_29`` of positions.
+
+        Parameters
+        ----------
+        ra, dec
+            Degrees, each with shape (N,).
+        where
+            What to call the rows in errors.
+
+        Raises
+        ------
+        InvalidInputError
+            A row has no position.
+        """
+        placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
+        if not placed.all():
+            raise InvalidInputError(
+                f"{where} has {int((~placed).sum())} rows without a position in"
+                f" {self.sources.ra}, {self.sources.dec}",
+                "Make a spectra store of it, which counts and leaves them out: 'xpscale ingest'",
+            )
+        return healpix_29(ra, dec)
+
+    def _groups(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """The groups of columns of coefficients or of errors."""
+        return self.spectra.coefficients if name == "coefficients" else self.spectra.errors
+
+    def _columns(self, name: str) -> tuple[str, ...]:
+        """The table's columns that make an array of a batch."""
+        if name in ("coefficients", "coefficient_errors"):
+            columns = tuple(column for group in self._groups(name) for column in group)
+            if not columns:
+                raise InvalidInputError(f"{self.storage.url} has no coefficient errors")
+            return columns
+        return (getattr(self.sources, "g" if name == "phot_g_mean_flux" else name),)
+
+    def _array(self, table: pa.Table, name: str, where: str) -> NDArray[Any]:
+        """An array of a batch, of the rows of a table that has its columns."""
+        if name in ("coefficients", "coefficient_errors"):
+            groups, bands = self._groups(name), self.bands
+            widths = (bands.n_bp, bands.n_rp) if len(groups) == 2 else (bands.n_coefficients,)
+            return arrow_vectors(table, groups, widths, where)
+        column = table[self._columns(name)[0]]
+        values = np.asarray(column.to_numpy())
+        if name != "source_id":
+            numbers = values.astype(np.float64, copy=False)
+            return self.sources.flux(numbers) if name == "phot_g_mean_flux" else numbers
+        if column.null_count or values.dtype.kind not in "iu":
+            raise InvalidInputError(
+                f"{where}: {self.sources.source_id} is {column.type} with {column.null_count} nulls",
+                "Identifiers must be integers, one a row",
+            )
+        return values.astype(np.int64, copy=False)

@@ -1,0 +1,101 @@
+"""How many of a table's coefficients are BP, and how many RP: one rule for tables of any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.bands import Bands
+from xpscale.columns import XpColumns
+from xpscale.errors import InvalidInputError
+from xpscale.release import DR3, Release
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["StatedBands", "bands_of", "bands_of_numbers"]
+
+
+@dataclass(frozen=True, slots=True)
+class StatedBands:
+    """What is said about the bands of a table besides the widths of its columns.
+
+    Parameters
+    ----------
+    by_user
+        What the user says.
+    by_columns
+        What its columns ``bp_n_parameters`` and ``rp_n_parameters`` say.
+    n_bp
+        What its metadata say of BP.
+    release
+        Its release, as far as it is known.
+    """
+
+    by_user: Bands | None = None
+    by_columns: Bands | None = None
+    n_bp: int | None = None
+    release: Release | None = None
+
+
+def bands_of(
+    columns: XpColumns, widths: tuple[int, ...], where: str, stated: StatedBands | None = None
+) -> Bands:
+    """How many of a table's coefficients are BP, and how many RP.
+
+    Two groups of columns say it themselves.  Of one group the first of these decides: the user,
+    columns of numbers of parameters, metadata, and the fixed bands of the release (DR3, if none is
+    known) where they fit.
+
+    Parameters
+    ----------
+    columns
+        The columns of the spectra.
+    widths
+        Coefficients in each group of columns: of both bands, or of all together.
+    where
+        What to call the table in errors.
+    stated
+        What else is said about them.
+
+    Raises
+    ------
+    InvalidInputError
+        The table does not tell, or says something else than was stated.
+    """
+    stated, total = stated or StatedBands(), sum(widths)
+    if len(widths) == 2:
+        found: Bands | None = Bands(*widths)
+    else:
+        metadata = None if stated.n_bp is None else Bands(stated.n_bp, total - stated.n_bp)
+        fixed = (stated.release or DR3).bands
+        fits = fixed is not None and fixed.n_coefficients == total
+        found = stated.by_user or stated.by_columns or metadata or (fixed if fits else None)
+    if found is None:
+        raise InvalidInputError(
+            f"{where} does not tell how many of its {total} coefficients in"
+            f" {columns.coefficients[0][0]} are BP",
+            "Say so: --bands N_BP,N_RP; or give bp_ and rp_coefficients apart",
+        )
+    if found.n_coefficients != total or stated.by_user not in (None, found):
+        raise InvalidInputError(
+            f"{where} has {' + '.join(map(str, widths))} coefficients, not"
+            f" {stated.by_user or found}",
+            "Correct --bands, or say which release it is: --release",
+        )
+    return found
+
+
+def bands_of_numbers(columns: Sequence[NDArray[np.float64]]) -> Bands | None:
+    """The bands that columns of numbers of parameters tell; ``None`` if no row has both.
+
+    Parameters
+    ----------
+    columns
+        ``bp_n_parameters`` and ``rp_n_parameters``, each with shape (N,), NaN where missing.
+    """
+    largest = [int(np.nanmax(column, initial=0)) for column in columns]
+    return Bands(*largest) if all(largest) else None
