@@ -22,16 +22,29 @@ HEAD = b"# %ECSV 1.0\n# ---\n# datatype: []\nid,skipped,x,arr,tail,last\n"
 def read(text, *, raw=None, tail=("x",)):
     data = gzip.compress(text, mtime=0) if raw is None else raw
     reader = EcsvReader(
-        io.BytesIO(data), "file.csv.gz", integers=["id"], floats=list(tail), arrays=[("arr", 8)]
+        io.BytesIO(data), "file.csv.gz", integers=["id"], floats=list(tail), arrays=["arr"]
     )
     chunks = list(reader.chunks())
     join = lambda parts, empty: np.concatenate(parts) if parts else empty  # noqa: E731
     return (
         join([c.integers[:, 0] for c in chunks], np.empty(0, np.int64)),
         join([c.floats for c in chunks], np.empty((0, 1))),
-        join([c.arrays[0] for c in chunks], np.empty((0, 8))),
+        join([padded(c.arrays[0]) for c in chunks], np.empty((0, 8))),
         join([c.lengths[:, 0] for c in chunks], np.empty(0, int)),
     )
+
+
+def padded(array):
+    return np.pad(array, ((0, 0), (0, 8 - array.shape[1])), constant_values=np.nan)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_arrays():
+    """Room for 2 elements at first, and 8 at most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ecsv, "FIRST_WIDTH", 2)
+        patch.setattr(ecsv, "MAX_ARRAY", 8)
+        yield
 
 
 def spellings(value):

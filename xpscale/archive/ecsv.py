@@ -1,10 +1,10 @@
 """Chosen columns of a bulk ECSV file (``.csv.gz``), at nearly the speed of decompressing it.
 
 The archive's bulk files are gzip text: a block of ``#`` lines (counted, never assumed), a header
-line, then comma-separated rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``.  Columns nobody
-asked for are skipped 64 bytes at a time without being parsed; in a spectrum's row that is 91 % of
-the text (the correlations).  That the bytes are those the archive packed is checked by the
-decompressor: every gzip member ends with the CRC-32 and the length of its text.
+line, then comma-separated rows.  Arrays stand in double quotes, ``"[1.0,2.0]"``, and may have any
+length.  Columns that were not asked for are skipped without being parsed; in a spectrum's row that
+is 91 % of the text (the correlations).  That the bytes are those the archive packed is checked by
+the decompressor: every gzip member ends with the CRC-32 and the length of its text.
 
 Numbers of up to 19 digits, 22 of them at most behind the point, are read to the nearest float64:
 every position and flux of the archive is written so.  Others are within 2 units of the last place,
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from xpscale.archive._scan import PADDING, scan_rows
+from xpscale.archive._scan import RowBuffer, scan_rows
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ __all__ = ["EcsvChunk", "EcsvReader"]
 
 CHUNK_BYTES = 1 << 20  # of text: it stays in the cache between being decompressed and being read
 ROWS_BYTES = 1 << 24
-MAX_ARRAY = 1536
-"""Longest array a column may hold (correlations of 55 coefficients are 1485)."""
+FIRST_WIDTH = 8
+"""Elements of an array that there is room for at first; doubled when one is longer."""
+MAX_ARRAY = 1 << 14
+"""Elements of the longest array that is read: the correlations of 181 coefficients.  A longer one
+(1,485 in DR3) is taken for damage, before it takes the memory.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +52,8 @@ class EcsvChunk:
     floats
         float64 columns, with shape (N, F); NaN where missing.
     arrays
-        float32 array columns, one with shape (N, width) each; NaN beyond a row's length.
+        float32 array columns, each with shape (N, W) for a W at least as large as the longest array
+        here; NaN beyond a row's length.
     lengths
         Elements found in each array, with shape (N, A); 0 where missing.
     """
@@ -71,7 +76,7 @@ class EcsvReader:
     integers, floats
         Names of scalar columns.
     arrays
-        Names of array columns, with the most elements each may have.
+        Names of array columns.
     only
         Ascending values of the first integer column: other rows are passed over.  All rows if not
         given.
@@ -89,13 +94,14 @@ class EcsvReader:
         *,
         integers: Sequence[str] = (),
         floats: Sequence[str] = (),
-        arrays: Sequence[tuple[str, int]] = (),
+        arrays: Sequence[str] = (),
         only: NDArray[np.int64] | None = None,
     ) -> None:
         self.name = name
         self.n_rows = 0
         self._names: list[str] = []
         self._integers, self._floats, self._arrays = list(integers), list(floats), list(arrays)
+        self._widths = [FIRST_WIDTH] * len(arrays)
         self._only = only
         self._stream = stream
 
@@ -122,14 +128,11 @@ class EcsvReader:
             ) from error
 
     def _parse(self, text: Any) -> Iterator[EcsvChunk]:
-        buffer = bytearray(CHUNK_BYTES + PADDING)
-        view = memoryview(buffer)
-        filled, roles = 0, None
-        rows = _Rows([width for _, width in self._arrays], len(self._integers), len(self._floats))
+        buffer, filled, roles, rows = bytearray(CHUNK_BYTES), 0, None, self._room()
         while True:
-            if filled == len(buffer) - PADDING:  # one row longer than the buffer
-                buffer, view = _doubled(buffer, filled)
-            n_read = text.readinto(view[filled : len(buffer) - PADDING])
+            if filled == len(buffer):  # one row longer than the buffer
+                buffer = buffer + bytes(filled)
+            n_read = text.readinto(memoryview(buffer)[filled:])
             filled += n_read
             if n_read == 0 and filled and buffer[filled - 1] != ord("\n"):
                 buffer[filled] = ord("\n")
@@ -141,17 +144,17 @@ class EcsvReader:
                     end = buffer.index(b"\n", start)
                     roles, consumed = self._roles(bytes(buffer[start:end])), end + 1
             while roles is not None:
-                consumed = self._scan(buffer, consumed, filled, roles, rows)
-                if not rows.is_full:
+                consumed, is_done = self._scan(buffer, consumed, filled, roles, rows)
+                if is_done:
                     break
-                yield rows.taken()
+                yield _chunk(rows)
+                rows = self._room()
             if n_read == 0:
                 if roles is None:
                     raise InvalidInputError(
                         f"{self.name} has no header line", "Check that it is an archive bulk file"
                     )
-                if rows.n:
-                    yield rows.taken()
+                yield _chunk(rows)
                 return
             buffer[: filled - consumed] = buffer[consumed:filled]
             filled -= consumed
@@ -160,7 +163,7 @@ class EcsvReader:
         names = [
             name.strip().strip('"') for name in header.decode("utf-8", "replace").strip().split(",")
         ]
-        wanted = self._integers + self._floats + [name for name, _ in self._arrays]
+        wanted = self._integers + self._floats + self._arrays
         missing = [name for name in wanted if name not in names]
         if missing:
             raise InvalidInputError(
@@ -172,61 +175,43 @@ class EcsvReader:
         slot = {name: i for i, name in enumerate(wanted)}
         return np.array([slot.get(name, -1) for name in names], np.int32)
 
+    def _room(self) -> RowBuffer:
+        return RowBuffer(len(self._integers), len(self._floats), self._widths, ROWS_BYTES)
+
     def _scan(
-        self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32], rows: _Rows
-    ) -> int:
-        """Add the complete rows of a piece of text, as many as there is room for; the offset behind
-        them.
+        self, buffer: bytearray, start: int, stop: int, roles: NDArray[np.int32], rows: RowBuffer
+    ) -> tuple[int, bool]:
+        """Add the complete rows of some text, as many as there is room for; the offset behind them,
+        and whether they were all.
         """
-        data, before = np.frombuffer(buffer, np.uint8), rows.n
-        rows.n, n_passed, consumed, bad = scan_rows(
-            data, start, stop, rows.n, roles, self._only,
-            rows.integers, rows.floats, rows.arrays, rows.widths, rows.lengths,
-        )  # fmt: skip
+        before = rows.n
+        n_passed, consumed, fault, column = scan_rows(
+            np.frombuffer(buffer, np.uint8), start, stop, roles, self._only, rows
+        )
         self.n_rows += rows.n - before + n_passed
-        if bad >= 0:
+        if fault == "too long":
+            slot = self._arrays.index(self._names[column])
+            if self._widths[slot] < MAX_ARRAY:
+                self._widths[slot] *= 2
+                return consumed, False
+        if fault:
             reason = (
                 "has another number of columns than the header"
-                if bad == len(roles)
-                else "cannot be read"
+                if fault == "columns"
+                else f"column {self._names[column]}, cannot be read"
             )
-            column = "" if bad == len(roles) else f", column {self._names[bad]},"
             raise InvalidInputError(
-                f"{self.name}: row {self.n_rows + 1:,}{column} {reason}",
+                f"{self.name}: row {self.n_rows + 1:,}{' ' if fault == 'columns' else ', '}{reason}",
                 "Download the file again, or report it",
             )
-        return consumed
+        return consumed, not rows.is_full
 
 
-class _Rows:
-    """Room for the rows of a chunk, and how many are there."""
-
-    def __init__(self, widths: Sequence[int], n_integers: int, n_floats: int) -> None:
-        self.widths = np.array(widths, np.int64)
-        self._shape = n_integers, n_floats
-        self._make_room()
-
-    def _make_room(self) -> None:
-        n_integers, n_floats = self._shape
-        n_values = int(self.widths.sum())
-        room = int(np.clip(ROWS_BYTES // (4 * n_values + 8 * (n_integers + n_floats)), 16, 16_384))
-        self.n = 0
-        self.integers = np.empty((room, n_integers), np.int64)
-        self.floats = np.empty((room, n_floats))
-        self.arrays = np.empty((room, n_values), np.float32)
-        self.lengths = np.empty((room, len(self.widths)), np.int32)
-
-    @property
-    def is_full(self) -> bool:
-        return self.n == len(self.integers)
-
-    def taken(self) -> EcsvChunk:
-        """The rows so far, which are the taker's from now on."""
-        n, edges = self.n, np.cumsum([0, *self.widths])
-        split = tuple(self.arrays[:n, low:high] for low, high in pairwise(edges))
-        chunk = EcsvChunk(self.integers[:n], self.floats[:n], split, self.lengths[:n])
-        self._make_room()
-        return chunk
+def _chunk(rows: RowBuffer) -> EcsvChunk:
+    """The rows so far; the buffer is not used again."""
+    n = rows.n
+    arrays = tuple(rows.arrays[:n, low:high] for low, high in pairwise(rows.edges))
+    return EcsvChunk(rows.integers[:n], rows.floats[:n], arrays, rows.lengths[:n])
 
 
 def _header_start(buffer: bytearray, filled: int) -> int | None:
@@ -242,9 +227,3 @@ def _header_start(buffer: bytearray, filled: int) -> int | None:
             return position
         position = end + 1
     return None
-
-
-def _doubled(buffer: bytearray, filled: int) -> tuple[bytearray, memoryview]:
-    larger = bytearray(2 * len(buffer))
-    larger[:filled] = buffer[:filled]
-    return larger, memoryview(larger)

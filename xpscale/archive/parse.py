@@ -1,11 +1,11 @@
-"""One ``xp_continuous_mean_spectrum`` file: coefficients and errors of its sources.
+"""One spectrum file: coefficients and errors of its sources.
 
-Their correlations, 91 % of the text, are skipped unread unless asked for.
+Their correlations, 91 % of the text, are skipped unless they are asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParsedSpectra", "parse_spectra"]
 
-MAX_BAND = 64
-"""Most coefficients a band may have: 55 in DR3, 51 BP in DR4."""
-
 _BANDS = ("bp", "rp")
-_ARRAYS = [
-    (f"{band}_{what}", MAX_BAND)
-    for what in ("coefficients", "coefficient_errors")
-    for band in _BANDS
-]
-_CORRELATIONS = [
-    (f"{band}_coefficient_correlations", MAX_BAND * (MAX_BAND - 1) // 2) for band in _BANDS
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +63,7 @@ def parse_spectra(
     name
         What to call it in errors.
     correlations
-        Whether to read the correlations, too: 12 kB a source in memory.
+        Whether to read the correlations, too: 12 kB of memory for a source of 55 + 55 coefficients.
     release
         What the columns are called.
 
@@ -83,71 +72,70 @@ def parse_spectra(
     InvalidInputError
         The file is damaged or of another table, or a row's arrays have an unexpected length.
     """
-    arrays = _ARRAYS + _CORRELATIONS * correlations
+    columns = ["coefficients", "coefficient_errors"]
+    columns += ["coefficient_correlations"] * correlations
     reader = EcsvReader(
         stream,
         name,
         integers=[release.column("source_id")],
-        arrays=[(release.column(column), width) for column, width in arrays],
+        arrays=[release.column(f"{band}_{what}") for what in columns for band in _BANDS],
     )
-    chunks, of_chunks = [], []
+    chunks, arrays = [], []
     for chunk in reader.chunks():
-        of_chunks.append([_trimmed(chunk, slot) for slot in (4, 5)] if correlations else [])
-        # the chunk's arrays are views of one that is padded to the widest correlations
-        chunks.append(
-            replace(chunk, arrays=tuple(a.copy() for a in chunk.arrays[:4]))
-            if correlations
-            else chunk
-        )
-    if not chunks:
+        chunks.append((chunk.integers[:, 0], chunk.lengths))
+        arrays.append(_trimmed(chunk))
+    source_id, lengths = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    if not len(source_id):
         raise InvalidInputError(
             f"{name} has no rows", "Check the file; an archive file is never empty"
         )
-    lengths = np.concatenate([chunk.lengths for chunk in chunks])
-    n_bp, n_rp = (
-        _band_length(lengths[:, i], lengths[:, i + 2], band, name) for i, band in enumerate(_BANDS)
+    n_bp, n_rp = (_band_length(lengths[:, i:4:2], band, name) for i, band in enumerate(_BANDS))
+    bands = Bands(n_bp, n_rp)
+    for i, n in enumerate(bands.n_correlations if correlations else ()):
+        _check_correlations(lengths[:, 4 + i], n, _BANDS[i], name)
+    values, errors, *both = (
+        np.full((len(source_id), n), np.nan, np.float32)
+        for n in (*[bands.n_coefficients] * 2, *bands.n_correlations[: 2 * correlations])
     )
-    for i, n in enumerate((n_bp, n_rp) if correlations else ()):
-        _check_correlations(lengths[:, 4 + i], n * (n - 1) // 2, _BANDS[i], name)
+    parts = (values[:, bands.bp], values[:, bands.rp], errors[:, bands.bp], errors[:, bands.rp])
+    for slot, part in enumerate((*parts, *both)):
+        _fill(part, arrays, slot)
     return ParsedSpectra(
-        np.concatenate([chunk.integers[:, 0] for chunk in chunks]),
-        _side_by_side(chunks, 0, n_bp, n_rp),
-        _side_by_side(chunks, 2, n_bp, n_rp),
+        source_id,
+        values,
+        errors,
         lengths[:, 0] > 0,
         lengths[:, 1] > 0,
-        Bands(n_bp, n_rp),
-        _joined(of_chunks, (n_bp, n_rp), len(lengths)) if correlations else None,
+        bands,
+        (both[0], both[1]) if correlations else None,
     )
 
 
-def _trimmed(chunk: EcsvChunk, slot: int) -> NDArray[np.float32]:
-    return chunk.arrays[slot][:, : chunk.lengths[:, slot].max(initial=0)].copy()
+def _trimmed(chunk: EcsvChunk) -> list[NDArray[np.float32]]:
+    """The arrays of a chunk without the room that is left in them."""
+    longest = chunk.lengths.max(axis=0, initial=0)
+    return [array[:, :n].copy() for array, n in zip(chunk.arrays, longest, strict=True)]
 
 
-def _joined(
-    chunks: list[list[NDArray[np.float32]]], sizes: tuple[int, int], n_rows: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both bands' correlations, whole; the chunks are given up one by one, so that memory never
-    holds them twice.
+def _fill(target: NDArray[np.float32], chunks: list[list[NDArray[np.float32]]], slot: int) -> None:
+    """Copy one column of all chunks, and give them up: memory never holds it twice."""
+    row = 0
+    for arrays in chunks:
+        array, arrays[slot] = arrays[slot], np.empty((0, 0), np.float32)
+        target[row : row + len(array), : array.shape[1]] = array
+        row += len(array)
+
+
+def _band_length(lengths: NDArray[np.int32], band: str, name: str) -> int:
+    """The one length that all present arrays of a band have; ``lengths`` (N, 2) are those of values
+    and errors.
     """
-    joined = tuple(np.full((n_rows, n * (n - 1) // 2), np.nan, np.float32) for n in sizes)
-    row = n_rows
-    while chunks:
-        pieces = chunks.pop()
-        row -= len(pieces[0])
-        for whole, piece in zip(joined, pieces, strict=True):
-            whole[row : row + len(piece), : piece.shape[1]] = piece
-    return joined[0], joined[1]
-
-
-def _band_length(values: NDArray[np.int32], errors: NDArray[np.int32], band: str, name: str) -> int:
-    """The one length that all present arrays of a band have."""
-    n = int(values.max(initial=0))
-    wrong = np.flatnonzero(((values != n) & (values > 0)) | ((errors != n) & (errors > 0)))
+    n = int(lengths[:, 0].max())
+    wrong = np.flatnonzero(((lengths != n) & (lengths > 0)).any(axis=1))
     if len(wrong):
-        row = wrong[0]
+        values, errors = lengths[wrong[0]]
         raise InvalidInputError(
-            f"{name}: row {row + 1:,} has {values[row]} {band}_coefficients and {errors[row]}"
+            f"{name}: row {wrong[0] + 1:,} has {values} {band}_coefficients and {errors}"
             f" errors, others have {n}",
             "Download the file again, or report it",
         )
@@ -163,13 +151,3 @@ def _check_correlations(found: NDArray[np.int32], expected: int, band: str, name
             f" {expected}",
             "Download the file again, or report it",
         )
-
-
-def _side_by_side(chunks: list[EcsvChunk], slot: int, n_bp: int, n_rp: int) -> NDArray[np.float32]:
-    joined = np.empty((sum(len(chunk.lengths) for chunk in chunks), n_bp + n_rp), np.float32)
-    row = 0
-    for chunk in chunks:
-        rows = slice(row, row := row + len(chunk.lengths))
-        joined[rows, :n_bp] = chunk.arrays[slot][:, :n_bp]
-        joined[rows, n_bp:] = chunk.arrays[slot + 1][:, :n_rp]
-    return joined

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import Json, conclude, say
+from xpscale.cli.store import ReleaseName
 from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
     from xpscale.archive.fetch import Progress
 
 __all__ = ["register"]
-
-Directory = Annotated[
-    str, typer.Argument(metavar="DIR", help="The folder to fetch into; ingest reads it.")
-]
 
 nouns = typer.Typer(no_args_is_help=True, help="Fetch the Gaia archive's files, or verify them.")
 
@@ -33,14 +30,16 @@ def register(app: typer.Typer) -> None:
 
 @nouns.command()
 def fetch(
-    archive_url: Annotated[
-        str,
+    places: Annotated[
+        list[str],
         typer.Argument(
-            metavar="ARCHIVE_URL",
-            help="https://, s3:// or a folder; https://cdn.gea.esac.esa.int/Gaia/gdr3 is ESA's.",
+            metavar="[ARCHIVE_URL] DIR",
+            help=(
+                "https://, s3:// or a folder, by default ESA's server; and the folder to fetch into,"
+                " which ingest reads."
+            ),
         ),
     ],
-    directory: Directory,
     files: Annotated[
         str,
         typer.Option(
@@ -49,13 +48,25 @@ def fetch(
     ] = "",
     tables: Annotated[str, typer.Option(help="xp, source, or both.")] = "xp,source",
     connections: Annotated[int, typer.Option(help="Files at a time.", min=1, max=32)] = 4,
+    release: ReleaseName = "dr3",
 ) -> None:
     """Fetch archive files, each verified by its MD5 sum; run again to resume."""
     from xpscale.archive.fetch import plan_fetch, run_fetch
+    from xpscale.errors import InvalidInputError
+    from xpscale.release import find_release
 
+    if len(places) > 2:
+        raise InvalidInputError(
+            f"{len(places)} places are given", "Give ARCHIVE_URL and DIR, or DIR alone"
+        )
     names = [name.strip() for name in tables.split(",") if name.strip()]
     plan = plan_fetch(
-        archive_url, directory, pixels=_pixels(files), tables=names, n_connections=connections
+        places[0] if len(places) == 2 else "",
+        places[-1],
+        release=find_release(release),
+        pixels=_pixels(files),
+        tables=names,
+        n_connections=connections,
     )
     say(str(plan))
     with _drawn("fetch") as progress:
@@ -90,15 +101,15 @@ def verify(
     directory: Annotated[
         str, typer.Argument(metavar="DIR", help="The archive: a folder or s3:// URL.")
     ],
+    release: ReleaseName = "dr3",
     json: Json = False,
 ) -> None:
-    """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if something is
-    wrong.
-    """
+    """Read every file and verify it: MD5 sums, names, pairs.  Exit code 20 if one is wrong."""
     from xpscale.archive.verify import verify_archive
+    from xpscale.release import find_release
 
     with _drawn("verify") as progress:
-        found = verify_archive(directory, progress=progress)
+        found = verify_archive(directory, release=find_release(release), progress=progress)
     numbers = f"{found.n_files:,} files, {found.n_pairs:,} pairs, {format_bytes(found.n_bytes)}"
     conclude(
         found,
@@ -111,7 +122,7 @@ def verify(
 
 @contextlib.contextmanager
 def _drawn(what: str, every_s: float = 10.0) -> Iterator[Callable[[Progress], None]]:
-    """Draw files, bytes, rate and time left: a bar on a terminal, a line now and then elsewhere."""
+    """Show files, bytes, rate and time left: a bar on a terminal, lines elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -148,7 +159,7 @@ def _drawn(what: str, every_s: float = 10.0) -> Iterator[Callable[[Progress], No
 
 
 def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
-
+    """Print a line about the progress every so many seconds."""
     started = printed = time.monotonic()
     first = -1
 
@@ -163,8 +174,9 @@ def _lines(what: str, every_s: float) -> Callable[[Progress], None]:
             f", {max(now.n_bytes - now.n_bytes_done, 0) / rate / 60:,.0f} min left" if rate else ""
         )
         say(
-            f"{what}: {now.n_files_done:,} of {now.n_files:,} files, {format_bytes(now.n_bytes_done)} of "
-            f"{format_bytes(now.n_bytes)}, {format_bytes(rate)}/s{left}"
+            f"{what}: {now.n_files_done:,} of {now.n_files:,} files,"
+            f" {format_bytes(now.n_bytes_done)} of {format_bytes(now.n_bytes)},"
+            f" {format_bytes(rate)}/s{left}"
         )
 
     return draw

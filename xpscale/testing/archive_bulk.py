@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from xpscale.archive.files import tables_of
+from xpscale.release import DR3
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.storage import Storage
-from xpscale.testing.archive_files import SOURCE_FOLDER, XP_FOLDER, file_ranges
-from xpscale.testing.archive_text import N_CORRELATIONS, SOLUTION_ID, arrays_text, spectrum_text
+from xpscale.testing.archive_files import file_ranges
+from xpscale.testing.archive_text import SOLUTION_ID, arrays_text, spectrum_text
 from xpscale.testing.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.testing.sky_density import DENSITY_ORDER, pixel_centers_deg, source_counts
 from xpscale.testing.universe import Universe
@@ -89,19 +91,18 @@ def write_bulk_archive(
     storage = Storage(url)
     spectra, sources = _spectrum_tails(correlations, seed), _source_tails(seed)
     counts = source_counts(n_sources, seed)
-    sums: dict[str, list[str]] = {XP_FOLDER: [], SOURCE_FOLDER: []}
+    tables = tables_of(DR3)
+    sums: dict[str, list[str]] = {table.folder: [] for table in tables.values()}
     for first, last in file_ranges(counts, n_files):
         source_id, ra, dec = _identify(counts, first, last, seed)
         files = {
-            XP_FOLDER: ("XpContinuousMeanSpectrum", _spectrum_file(source_id, spectra)),
-            SOURCE_FOLDER: (
-                "GaiaSource",
-                _source_file(source_id, ra, dec, sources, rows_a_spectrum),
-            ),
+            "xp": _spectrum_file(source_id, spectra),
+            "source": _source_file(source_id, ra, dec, sources, rows_a_spectrum),
         }
-        for folder, (table, data) in files.items():
-            name = f"{table}_{first:06d}-{last:06d}.csv.gz"
-            storage.replace(f"{folder}/{name}", data)
+        for table, data in files.items():
+            key = tables[table].key(first, last)
+            folder, _, name = key.rpartition("/")
+            storage.replace(key, data)
             sums[folder].append(f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}  {name}\n")
     for folder, lines in sums.items():
         storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
@@ -139,10 +140,10 @@ def _spectrum_tails(correlations: str, seed: int) -> list[_Tail]:
     for line in lines:
         tail = line[line.index(",") :]
         if correlations != "none":
-            values = np.tanh(0.2 * rng.standard_normal((2, N_CORRELATIONS))).astype(np.float32)
-            values = values if correlations == "full" else np.full_like(values, 0.12345678)
-            bp, rp = arrays_text(values).to_pylist()
-            tail = tail.replace(",null,", f",{bp},", 1).replace(",null,", f",{rp},", 1)
+            for n in batch.bands.n_correlations:
+                values = np.tanh(0.2 * rng.standard_normal((1, n))).astype(np.float32)
+                values = values if correlations == "full" else np.full_like(values, 0.12345678)
+                tail = tail.replace(",null,", f",{arrays_text(values)[0].as_py()},", 1)
         data = f"{tail}\n".encode()
         deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         tails.append(_Tail(data, deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)))

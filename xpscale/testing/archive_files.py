@@ -6,8 +6,8 @@ with planted defects.
     URL/xp_continuous_mean_spectrum/XpContinuousMeanSpectrum_AAAAAA-BBBBBB.csv.gz    _MD5SUM.txt
     URL/gaia_source/GaiaSource_AAAAAA-BBBBBB.csv.gz                                  _MD5SUM.txt
 
-The names carry the inclusive range of level-8 pixels of ``source_id``; the files share the sources
-about evenly.
+or with the names of another release.  A name carries the inclusive range of level-8 pixels of
+``source_id``; the files share the sources about evenly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.archive.files import tables_of
 from xpscale.errors import InvalidInputError
+from xpscale.release import DR3, Release
 from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
 from xpscale.storage import Storage
 from xpscale.testing.archive_defects import REJECTED_AS, Defects, FileRows, Planter
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Defects", "WrittenArchive", "file_ranges", "write_archive"]
 
-XP_FOLDER = "xp_continuous_mean_spectrum"
-SOURCE_FOLDER = "gaia_source"
 PIXELS_A_COUNT = 4 ** (ARCHIVE_ORDER - DENSITY_ORDER)
 
 
@@ -93,6 +93,7 @@ def write_archive(
     extra_sources: float = 1.0,
     correlations: bool = False,
     md5: bool = True,
+    release: Release = DR3,
 ) -> WrittenArchive:
     """Write a universe as archive files.
 
@@ -114,6 +115,8 @@ def write_archive(
         every 64 rows). ``null`` otherwise.
     md5
         Whether to write ``_MD5SUM.txt``.
+    release
+        What folders, files and columns are called.
 
     Returns
     -------
@@ -131,21 +134,26 @@ def write_archive(
     damaged = _assign_files(defects, len(ranges))
     planter = Planter(defects, len(ranges) - len(damaged))
     rows: dict[str, int] = {}
-    sums: dict[str, list[str]] = {XP_FOLDER: [], SOURCE_FOLDER: []}
+    tables = tables_of(release)
+    sums: dict[str, list[str]] = {table.folder: [] for table in tables.values()}
     for number, (first, last) in enumerate(ranges):
         file = _collect(universe, first, last, extra_sources)
         defect = damaged.get(number, "")
         if not defect:
             planter.spoil(file)
         rows[file.range] = len(file.spectra)
-        spectra = spectrum_text(file.spectra, file.no_band, correlations=correlations)
-        texts = {XP_FOLDER: spectra, SOURCE_FOLDER: source_text(file.sources)}
-        for folder, data in _damaged(texts, defect).items():
-            table = "XpContinuousMeanSpectrum" if folder == XP_FOLDER else "GaiaSource"
-            name = f"{table}_{file.range}.csv.gz"
+        texts = {
+            "xp": spectrum_text(
+                file.spectra, file.no_band, correlations=correlations, release=release
+            ),
+            "source": source_text(file.sources, release),
+        }
+        for table, data in _damaged(texts, defect).items():
+            key = tables[table].key(first, last)
+            folder, _, name = key.rpartition("/")
             digest = hashlib.md5(data.published, usedforsecurity=False).hexdigest()
             sums[folder].append(f"{digest[::-1] if data.wrong_md5 else digest}  {name}\n")
-            storage.replace(f"{folder}/{name}", data.stored)
+            storage.replace(key, data.stored)
     if md5:
         for folder, lines in sums.items():
             storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
@@ -156,19 +164,19 @@ def write_archive(
 
 
 def file_ranges(counts: NDArray[np.int64], n_files: int) -> list[tuple[int, int]]:
-    """Inclusive level-8 ranges that cover the sky, with about equal numbers of sources, none empty.
+    """Inclusive level-8 ranges that cover the sky and hold about equally many sources.
 
     Parameters
     ----------
     counts
-        Number of sources in every pixel of order `DENSITY_ORDER`.
+        Sources in every pixel of order 7, with shape (196608,).
     n_files
-        Number of ranges.
+        Ranges; fewer come back if some would be empty.
 
     Raises
     ------
     InvalidInputError
-        If ``n_files`` is less than 1.
+        If ``n_files`` is not positive.
     """
     if n_files < 1:
         raise InvalidInputError(
@@ -243,17 +251,15 @@ class _Bytes:
 def _damaged(texts: Mapping[str, bytes], defect: str) -> dict[str, _Bytes]:
     from isal import igzip
 
-    whole = {
-        folder: igzip.compress(text, compresslevel=2, mtime=0) for folder, text in texts.items()
-    }
-    files = {folder: _Bytes(data, data) for folder, data in whole.items()}
-    spectra = whole[XP_FOLDER]
+    whole = {table: igzip.compress(text, compresslevel=2, mtime=0) for table, text in texts.items()}
+    files = {table: _Bytes(data, data) for table, data in whole.items()}
+    spectra = whole["xp"]
     if defect == "truncated_file":
-        files[XP_FOLDER] = _Bytes(spectra, spectra[: len(spectra) * 2 // 3])
+        files["xp"] = _Bytes(spectra, spectra[: len(spectra) * 2 // 3])
     elif defect == "wrong_md5":
-        files[XP_FOLDER] = _Bytes(spectra, spectra, wrong_md5=True)
+        files["xp"] = _Bytes(spectra, spectra, wrong_md5=True)
     elif defect == "missing_source_file":
-        del files[SOURCE_FOLDER]
+        del files["source"]
     elif defect == "foreign_file":
-        files[XP_FOLDER] = files[SOURCE_FOLDER]
+        files["xp"] = files["source"]
     return files

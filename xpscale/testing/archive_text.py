@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xpscale.release import DR3, Release
 from xpscale.testing.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.testing.sky_density import galactic_deg
-from xpscale.testing.starlight import BAND_SIZE, G_ZERO_POINT
+from xpscale.testing.starlight import G_ZERO_POINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SourceRows", "arrays_text", "source_text", "spectrum_text"]
 
-N_CORRELATIONS = BAND_SIZE * (BAND_SIZE - 1) // 2  # 1485, the strict triangle
 N_CORRELATION_TEXTS = 64
 BLOCK_ROWS = 8_192  # rows made into text at a time: bounds memory
 SOLUTION_ID = {"xp": "4545469030156206081", "source": "1636148068921376768"}  # those of Gaia DR3
@@ -74,30 +74,46 @@ class SourceRows:
         )
 
 
-def spectrum_text(batch: SpectraBatch, no_band: NDArray[np.bool_], *, correlations: bool) -> bytes:
-    """An ``xp_continuous_mean_spectrum`` file, uncompressed.
+def spectrum_text(
+    batch: SpectraBatch,
+    no_band: NDArray[np.bool_],
+    *,
+    correlations: bool,
+    release: Release = DR3,
+) -> bytes:
+    """A spectrum file, uncompressed.
 
     Parameters
     ----------
     batch
-        The rows.
+        Its spectra, with errors.
     no_band
-        Which rows have no BP and which no RP columns, with shape (N, 2).
+        Rows without BP, without RP columns, with shape (N, 2).
     correlations
-        Whether to write the correlations of the coefficients.
+        Whether to fill in the correlations of coefficients; ``null`` otherwise.
+    release
+        What it calls the columns.
     """
-    blocks = [ecsv_head("xp_continuous_mean_spectrum", XP_COLUMNS)]
+    blocks = [ecsv_head(release.archive.spectra_folder, XP_COLUMNS, release)]
     for start in range(0, len(batch), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         blocks.append(_spectrum_rows(batch.take(rows), no_band[rows], correlations))
     return b"".join(blocks)
 
 
-def source_text(rows: SourceRows) -> bytes:
-    """A ``gaia_source`` file, uncompressed."""
-    blocks = [ecsv_head("gaia_source", GAIA_SOURCE_COLUMNS)]
+def source_text(rows: SourceRows, release: Release = DR3) -> bytes:
+    """A source file, uncompressed.
+
+    Parameters
+    ----------
+    rows
+        Its sources.
+    release
+        What it calls itself and the columns.
+    """
+    blocks = [ecsv_head(release.archive.sources_folder, GAIA_SOURCE_COLUMNS, release)]
     blocks += [
-        _source_rows(rows.take(slice(start, start + BLOCK_ROWS)))
+        _source_rows(rows.take(slice(start, start + BLOCK_ROWS)), release)
         for start in range(0, len(rows.source_id), BLOCK_ROWS)
     ]
     return b"".join(blocks)
@@ -107,16 +123,16 @@ def _spectrum_rows(batch: SpectraBatch, no_band: NDArray[np.bool_], correlations
     errors = batch.coefficient_errors
     assert errors is not None  # a universe's spectra have errors
     pieces: list[pa.Array | str] = [_text(batch.source_id), f",{SOLUTION_ID['xp']}"]
-    for band in range(2):
-        columns = slice(band * BAND_SIZE, (band + 1) * BAND_SIZE)
+    for band, columns in enumerate((batch.bands.bp, batch.bands.rp)):
+        n = batch.bands.n_correlations[band]
         text = _join(
             [
-                f",{56 + band},1145,{BAND_SIZE},1200,5,1.08,1300.0,",
+                f",{56 + band},1145,{columns.stop - columns.start},1200,5,1.08,1300.0,",
                 arrays_text(batch.coefficients[:, columns].astype(np.float64)),
                 ",",
                 arrays_text(errors[:, columns]),
                 ",",
-                _correlation_texts(band).take(np.arange(len(batch)) % N_CORRELATION_TEXTS)
+                _correlation_texts(band, n).take(np.arange(len(batch)) % N_CORRELATION_TEXTS)
                 if correlations
                 else "null",
                 ",5,0.99",
@@ -126,12 +142,12 @@ def _spectrum_rows(batch: SpectraBatch, no_band: NDArray[np.bool_], correlations
     return _lines(pieces)
 
 
-def _source_rows(rows: SourceRows) -> bytes:
+def _source_rows(rows: SourceRows, release: Release) -> bytes:
     longitude, latitude = galactic_deg(rows.ra, rows.dec)
     source_id = _text(rows.source_id)
     varying = {
         "solution_id": SOLUTION_ID["source"],
-        "designation": _join(['"Gaia DR3 ', source_id, '"']),
+        "designation": _join([f'"{release} ', source_id, '"']),
         "source_id": source_id,
         "random_index": _text(rows.source_id % 1_811_709_771),
         "ref_epoch": "2016.0",
@@ -205,8 +221,8 @@ def _lines(pieces: list[pa.Array | str]) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _correlation_texts(band: int) -> pa.Array:
+def _correlation_texts(band: int, n_correlations: int) -> pa.Array:
     """Correlations of realistic length, for 64 rows."""
     rng = np.random.default_rng(band)
-    values = np.tanh(0.2 * rng.standard_normal((N_CORRELATION_TEXTS, N_CORRELATIONS)))
+    values = np.tanh(0.2 * rng.standard_normal((N_CORRELATION_TEXTS, n_correlations)))
     return arrays_text(values.astype(np.float32))

@@ -4,6 +4,8 @@ data model).
 
 from __future__ import annotations
 
+from xpscale.release import DR3, Release
+
 __all__ = ["GAIA_SOURCE_COLUMNS", "XP_COLUMNS", "ecsv_head"]
 
 GAIA_SOURCE = """
@@ -83,7 +85,9 @@ XP_COLUMNS = (
 """Name, datatype, unit of the 26 columns of ``xp_continuous_mean_spectrum``."""
 
 
-def ecsv_head(table: str, columns: tuple[tuple[str, str, str], ...]) -> bytes:
+def ecsv_head(
+    table: str, columns: tuple[tuple[str, str, str], ...], release: Release = DR3
+) -> bytes:
     """The ECSV 1.0 head of a bulk file: ``#`` lines of YAML, then the line of column names.
 
     Parameters
@@ -91,14 +95,17 @@ def ecsv_head(table: str, columns: tuple[tuple[str, str, str], ...]) -> bytes:
     table
         Name of the table.
     columns
-        Name, datatype and unit of each column.
+        Name in DR3, datatype and unit of each.
+    release
+        What it calls the columns.
     """
+    columns = tuple((release.column(name), datatype, unit) for name, datatype, unit in columns)
     lines = [
         "%ECSV 1.0",
         "---",
         "delimiter: ','",
         "meta: !!omap",
-        "- RELEASE: Gaia DR3",
+        f"- RELEASE: {release}",
         f"- TABLE: {table}",
         "- DESCRIPTION: >",
         (
