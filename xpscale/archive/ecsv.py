@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from xpscale.archive._scan import RowBuffer, scan_rows
+from xpscale.archive.rows import RowBuffer, scan_rows
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:

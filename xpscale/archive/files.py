@@ -276,7 +276,15 @@ def _with_trailer(storage: Storage, file: ArchiveFile) -> ArchiveFile:
 
 
 def md5_sums(storage: Storage, folder: str) -> dict[str, str]:
-    """Hex digest by file name, from the folder's ``_MD5SUM.txt``; empty if there is none."""
+    """Hex digest by file name, from a folder's ``_MD5SUM.txt``; empty if there is none.
+
+    Parameters
+    ----------
+    storage
+        The archive.
+    folder
+        One of its folders.
+    """
     try:
         text = storage.read(f"{folder}/{SUMS}").decode()
     except NotFoundError:

@@ -16,7 +16,7 @@ from xpscale.archive.verified import note_verified
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.release import DR3, Release
 from xpscale.sky import ARCHIVE_ORDER
-from xpscale.storage import BLOCK_BYTES, Storage
+from xpscale.storage import Storage
 
 __all__ = ["ArchiveCheck", "verify_archive"]
 
@@ -187,14 +187,8 @@ def _wrong_sums(
 
     def problem(key: str) -> str:
         folder, name = key.split("/")
-        digest = hashlib.md5(usedforsecurity=False)
         try:
-            for start in range(0, files[key], BLOCK_BYTES):
-                block = storage.read_range(key, start, min(BLOCK_BYTES, files[key] - start))
-                digest.update(block)
-                count(0, len(block))
-                if stop.is_set():
-                    return ""
+            md5 = _md5(storage, key, lambda n_more: count(0, n_more), stop)
         except XpscaleError as error:
             return f"{key} cannot be read: {error.message}"
         finally:
@@ -202,10 +196,8 @@ def _wrong_sums(
         listed = sums[folder].get(name, "")
         if not listed:
             return f"{key} is not in {SUMS}" if sums[folder] else ""
-        if digest.hexdigest() != listed:
-            return (
-                f"{key} ({files[key]:,} bytes) has MD5 {digest.hexdigest()}, {SUMS} says {listed}"
-            )
+        if md5 != listed:
+            return f"{key} ({files[key]:,} bytes) has MD5 {md5}, {SUMS} says {listed}"
         right.append((key, listed))
         return ""
 
@@ -216,3 +208,15 @@ def _wrong_sums(
         stop.set()
         threads.shutdown(cancel_futures=True)
         note_verified(storage, right)
+
+
+def _md5(storage: Storage, key: str, count: Callable[[int], None], stop: threading.Event) -> str:
+    """MD5 sum of a file, or of its beginning if it is to stop; ``count`` gets the bytes read."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with storage.stream(key) as stream:
+        for block in stream.blocks:
+            digest.update(block)
+            count(len(block))
+            if stop.is_set():
+                break
+    return str(digest.hexdigest())

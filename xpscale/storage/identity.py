@@ -1,4 +1,4 @@
-"""Claim a place for one piece of work: the first to say what it will hold decides, others must
+"""Claim a place for one run or ingest: the first to write what it will hold decides, and others must
 agree.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["claim", "read_claim"]
 
 
 def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) -> bool:
-    """Say what a place will hold, or agree with what was said before.
+    """Write what a place will hold, or agree with what was written before.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
     """
     mine = json.loads(json.dumps(identity))
     theirs = read_claim(storage, key)
-    # The second look: a twin may have claimed the place, and begun to write, since the first.
+    # read again: another process may have claimed the place, and begun to write, meanwhile
     if theirs is None and not storage.is_empty() and (theirs := read_claim(storage, key)) is None:
         raise ConflictError(
             f"{storage} already holds something else: {storage.first_key()}",
@@ -66,7 +66,20 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
 
 
 def read_claim(storage: Storage, key: str) -> dict[str, Any] | None:
-    """What a place was claimed for, or ``None`` if nobody has."""
+    """What a place was claimed for, or ``None`` if it was not.
+
+    Parameters
+    ----------
+    storage
+        The place.
+    key
+        Object that holds the claim.
+
+    Raises
+    ------
+    InvalidInputError
+        The object cannot be read.
+    """
     try:
         found = json.loads(storage.read(key))
     except NotFoundError:

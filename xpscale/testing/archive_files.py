@@ -133,8 +133,7 @@ def write_archive(
     ranges = file_ranges(universe.counts, n_files)
     damaged = _assign_files(defects, len(ranges))
     planter = Planter(defects, len(ranges) - len(damaged))
-    rows: dict[str, int] = {}
-    tables = tables_of(release)
+    rows, tables = dict[str, int](), tables_of(release)
     sums: dict[str, list[str]] = {table.folder: [] for table in tables.values()}
     for number, (first, last) in enumerate(ranges):
         file = _collect(universe, first, last, extra_sources)
@@ -142,17 +141,13 @@ def write_archive(
         if not defect:
             planter.spoil(file)
         rows[file.range] = len(file.spectra)
-        texts = {
-            "xp": spectrum_text(
-                file.spectra, file.no_band, correlations=correlations, release=release
-            ),
-            "source": source_text(file.sources, release),
-        }
+        spectra = spectrum_text(
+            file.spectra, file.no_band, correlations=correlations, release=release
+        )
+        texts = {"xp": spectra, "source": source_text(file.sources, release)}
         for table, data in _damaged(texts, defect).items():
             key = tables[table].key(first, last)
-            folder, _, name = key.rpartition("/")
-            digest = hashlib.md5(data.published, usedforsecurity=False).hexdigest()
-            sums[folder].append(f"{digest[::-1] if data.wrong_md5 else digest}  {name}\n")
+            sums[tables[table].folder].append(f"{data.md5}  {key.rpartition('/')[2]}\n")
             storage.replace(key, data.stored)
     if md5:
         for folder, lines in sums.items():
@@ -246,6 +241,12 @@ class _Bytes:
     published: bytes
     stored: bytes
     wrong_md5: bool = False
+
+    @property
+    def md5(self) -> str:
+        """The sum that ``_MD5SUM.txt`` says."""
+        digest = hashlib.md5(self.published, usedforsecurity=False).hexdigest()
+        return digest[::-1] if self.wrong_md5 else digest
 
 
 def _damaged(texts: Mapping[str, bytes], defect: str) -> dict[str, _Bytes]:
