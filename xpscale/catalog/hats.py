@@ -3,7 +3,8 @@
 ::
 
     CATALOG/
-        latents/   hats.properties, properties, partition_info.csv, skymap.fits, dataset/_metadata, _common_metadata
+        latents/   hats.properties, properties, partition_info.csv, skymap.fits,
+                   dataset/_metadata, dataset/_common_metadata
         spectra/   the same
         spectra.properties         how the extension joins
         collection.properties      last: from here on HATS readers see the version

@@ -1,4 +1,4 @@
-"""What the HATS metadata of a catalogue say: its columns, its size, whom to credit, where it is from.
+"""What the HATS metadata of a catalogue say: columns, size, whom to credit, where it is from.
 
 Beyond the keys of HATS, those that begin with ``xpscale_`` name the release, the bands, the model
 and the version.

@@ -3,17 +3,19 @@
 ::
 
     CATALOG/
-        collection.properties                          HATS collection: the last object a commit makes visible to hats
-        latents/   hats.properties ... dataset/Norder=5/Dir=0/Npix=123.parquet        the main catalogue
-        spectra/   hats.properties ... dataset/Norder=5/Dir=0/Npix=123.parquet        its extension
-        spectra.properties                             how the extension joins
+        collection.properties      HATS collection: the last object that a commit shows to hats
+        latents/                   the main catalogue
+            hats.properties ...
+            dataset/Norder=5/Dir=0/Npix=123.parquet
+        spectra/                   its extension, with the same objects
+        spectra.properties         how the extension joins
         _xpscale/
-            run.json                                   what this catalogue is made of; claimed before the first part
-            model/                                     the model that made it
-            ledger/Norder=5/Npix=123.json              one report a finished task
-            failed/Norder=5/Npix=123.json              the last failure of a task that has not finished
-            manifests/<sha256>.json                    every part with rows, bytes, sha256
-            snapshots/000001.json                      published versions; the highest number is current
+            run.json               what this catalogue is made of; claimed before the first part
+            model/                 the model that made it
+            ledger/Norder=5/Npix=123.json      one report a finished task
+            failed/Norder=5/Npix=123.json      the last failure of a task that has not finished
+            manifests/<sha256>.json            every part with rows, bytes, sha256
+            snapshots/000001.json              published versions; the highest number is current
 """
 
 from __future__ import annotations
