@@ -29,3 +29,15 @@ def test_asinh_has_the_derivative_of_asinh():
     x = torch.tensor([-3.0, 0.0, 0.5], requires_grad=True)
     (slope,) = torch.autograd.grad(asinh(x).sum(), x)
     torch.testing.assert_close(slope, 1 / (1 + x.detach() ** 2).sqrt())
+
+
+def test_asinh_and_its_slope_are_torchs():
+    x = torch.cat([torch.logspace(-6, 15, 200), -torch.logspace(-6, 15, 200), torch.zeros(1)])
+    found, exact = (
+        x.clone().to(dtype).requires_grad_() for dtype in (torch.float32, torch.float64)
+    )
+    values, wanted = asinh(found), exact.asinh()
+    torch.testing.assert_close(values.double(), wanted, rtol=3e-7, atol=0)
+    for each in (values.sum(), wanted.sum()):
+        each.backward()
+    torch.testing.assert_close(found.grad.double(), exact.grad, rtol=1e-6, atol=0)

@@ -14,10 +14,11 @@ from xpscale.model.checkpoint import load_model
 from xpscale.sampling.draw import draw_sample
 from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.training.loader import load_training_data
-from xpscale.training.loop import Trainer
+from xpscale.training.loop import SHARE_ROWS, Trainer
 from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
 from xpscale.training.settings import TrainingSettings
+from xpscale.training.threads import Threads
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 STREAMED = replace(SETTINGS, max_rows=1000)
@@ -169,7 +170,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from test_train import SETTINGS, STREAMED
-from xpscale.training.loop import Trainer
+from xpscale.training.loop import SHARE_ROWS, Trainer
 from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import train
 
@@ -316,3 +317,42 @@ def test_options_of_the_step_change_little_or_what_they_say(reader, changes):
     if "precision" in changes:
         assert not torch.equal(other_terms, terms)
         assert changed.weights.vector.dtype == torch.float32
+
+
+@pytest.mark.parametrize("network", ["iterative", "scatter_vae"])
+def test_the_bits_do_not_depend_on_the_number_of_cores(reader, network):
+    settings = replace(SETTINGS, network=network, masked_fraction=0.0)
+    data, found = load_training_data(reader, settings), []
+    for n in (1, 2, 3):
+        trainer = Trainer(settings, SIX_EACH, torch.device("cpu"))
+        trainer.threads = Threads(n)
+        for _ in range(2):
+            trainer.train_epoch(data.training, data.held_out)
+        found.append(trainer.weights.vector.detach())
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_shares_make_the_step_of_the_whole_batch(reader):
+    settings = replace(SETTINGS, free_nats=0.0, batch_size=600)
+    data = load_training_data(reader, settings)
+    shared, whole = (Trainer(settings, SIX_EACH, torch.device("cpu")) for _ in range(2))
+    whole.share_rows = settings.batch_size
+    batch = next(data.training.batches(whole.order, 0))
+    (terms, norm), (wanted, wanted_norm) = (each.step(batch, 1e-3) for each in (shared, whole))
+    torch.testing.assert_close(terms, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm, wanted_norm, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_normalizes_batches_is_given_whole_ones():
+    paper = replace(SETTINGS, network="scatter_vae", masked_fraction=0.0)
+    shares = [Trainer(each, SIX_EACH, torch.device("cpu")).share_rows for each in (paper, SETTINGS)]
+    assert shares == [SETTINGS.batch_size, SHARE_ROWS]
+
+
+def test_threads_keep_the_order_and_pass_errors_on():
+    threads = Threads(3)
+    assert threads.map(lambda i: i * i, range(7)) == [0, 1, 4, 9, 16, 25, 36]
+    assert threads.map(lambda i: torch.get_num_threads(), range(3))[1:] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        threads.map(lambda i: 1 / (6 - i), range(7))

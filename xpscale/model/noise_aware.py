@@ -75,10 +75,11 @@ def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, 
             "Read the spectra with their errors",
         )
     seen = seen_elements(x, x_err)
+    missing = ~seen
     return (
         seen,
-        torch.where(seen, x, 0),
-        torch.where(seen, x_err, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS),
+        x.masked_fill(missing, 0),
+        x_err.masked_fill(missing, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS),
     )
 
 

@@ -42,8 +42,15 @@ class FlatParameters:
             for values, parameter in zip(split, self.parameters, strict=True)
         ]
 
-    def gradient(self, cost: Tensor) -> Tensor:
-        """The gradient of a cost, as one vector."""
-        return torch.cat(
-            [gradient.reshape(-1) for gradient in torch.autograd.grad(cost, self.parameters)]
-        )
+    def gradient(self, cost: Tensor, *others: Tensor) -> Tensor:
+        """The gradient of a cost, as one vector.
+
+        Parameters
+        ----------
+        cost
+            A function of the parameters.
+        others
+            Vectors to put behind the gradient.
+        """
+        gradients = torch.autograd.grad(cost, self.parameters)
+        return torch.cat([*(gradient.reshape(-1) for gradient in gradients), *others])

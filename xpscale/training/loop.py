@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction, ScatterVAE
-from xpscale.training.batches import Batch, Order
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.runtime.cpus import n_cpus
+from xpscale.training.batches import Batch, Order, share
 from xpscale.training.flat import FlatParameters
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.metrics import EpochMetrics, held_out_loss
-from xpscale.training.parallel import ALONE, Processes
+from xpscale.training.parallel import ONE_PROCESS, Processes
 from xpscale.training.replay import Replayed
+from xpscale.training.threads import Threads
 
 if TYPE_CHECKING:
     from xpscale.bands import Bands
     from xpscale.training.batches import Rows, TrainingRows
-    from xpscale.training.by_hand import GradientByHand
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["Progress", "Trainer"]
+
+SHARE_ROWS = 128
+"""On a CPU a batch goes through the network in shares of about as many rows, one thread each.
+
+The shares of a batch do not depend on the number of cores, so that neither do the sums' last bits.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class Trainer:
         settings: TrainingSettings,
         bands: Bands,
         device: torch.device,
-        processes: Processes = ALONE,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self.settings = settings
         self.processes = processes
@@ -122,22 +128,15 @@ class Trainer:
         self.trained = (
             _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
         )
-        self.objective = Objective(settings, bands, processes.mean)
+        self.objective = Objective(settings, bands)
         self.loss: Callable[..., BatchLoss] = self.objective
         if settings.compile:
             self.loss = torch.compile(self.objective.__call__, dynamic=True)
-        self.by_hand: GradientByHand | None = None
-        is_torchs = (
-            device.type != "cpu"
-            or processes.n > 1
-            or settings.compile
-            or settings.precision != "float32"
-        )
-        if type(self.network) is ScatterVAE and not is_torchs:
-            from xpscale.training.by_hand import GradientByHand
-
-            self.by_hand = GradientByHand(self.network, self.weights)
+        is_whole = device.type != "cpu" or settings.compile or _mixes_rows(self.network)
+        self.share_rows = settings.batch_size if is_whole else SHARE_ROWS
+        self.threads = Threads(1 if processes.n > 1 or is_whole else n_cpus())
         self.free_nats = torch.zeros((), device=device)  # of the step
+        self.n_rows = settings.batch_size  # of the step's batch, over all processes
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
@@ -225,8 +224,7 @@ class Trainer:
         began, n_done = time.perf_counter(), 0
         self.network.train()
         self.n_batches = self.order.n_batches(len(training))
-        batches = training.batches(self.order, self.epoch, self.batch)
-        for batch in _ahead(batches, self.by_hand.beside) if self.by_hand else batches:
+        for batch in training.batches(self.order, self.epoch, self.batch):
             terms, norm = self.step(
                 batch, self._learning_rate(batch.number), self._epochs_done(batch.number)
             )
@@ -284,6 +282,7 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
+        self.n_rows = batch.n_rows
         self.free_nats.fill_(self.settings.free_nats_at(epoch))
         terms, norm = self._moved(x, x_err, *draws)
         return terms, norm
@@ -292,7 +291,9 @@ class Trainer:
         """Move the weights."""
         terms, gradient = self._gradient(x, x_err, draws)
         norm, limit = gradient.norm(), self.settings.max_gradient_norm
-        self.weights.vector.grad = gradient * (limit / norm).clamp(max=1) if limit else gradient
+        self.weights.vector.grad = gradient
+        if limit:  # the gradient is divided by it
+            self.optimizer.grad_scale = (norm / limit).clamp(min=1)  # type: ignore[attr-defined]
         self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # then it does nothing
         self.optimizer.step()
         return terms, norm
@@ -301,13 +302,21 @@ class Trainer:
         self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
         """The batch's mean nll and kl, with shape (2,), and the gradient of its cost."""
-        if self.by_hand and len(x) > 1:
-            x, x_err, _, noise = self.objective.data(
-                x, x_err, draws
-            )  # its network is shown all elements
-            return self.by_hand(x, x_err, noise, float(self.free_nats))
-        loss = self.loss(self.trained, x, x_err, draws, self.free_nats)
-        return loss.terms, self.processes.average(self.weights.gradient(loss.cost))
+        n_shares = max(1, round(len(x) / self.share_rows))
+
+        def part(number: int) -> Tensor:
+            """What a share adds to the gradient, then to the terms, as one vector."""
+            rows = slice(*share(len(x), number, n_shares))
+            data = x[rows], x_err[rows], tuple(values[rows] for values in draws)
+            cost, terms = self.loss(self.trained, *data, self.free_nats)
+            weight = len(data[0]) / self.n_rows
+            return self.weights.gradient(weight * cost, weight * terms)
+
+        first, *others = self.threads.map(part, range(n_shares))
+        for each in others:
+            first += each
+        total = self.processes.total(first)
+        return total[-2:], total[:-2]
 
     def _require_finite(self) -> None:
         """Look at the loss of the last step.
@@ -341,9 +350,6 @@ class Trainer:
         )
 
 
-def _ahead(batches: Iterator[Batch], beside: Callable[..., Future[Any]]) -> Iterator[Batch]:
-    """The same batches; each is made while the one before it is in use."""
-    coming = beside(next, batches, None)
-    while (batch := coming.result()) is not None:
-        coming = beside(next, batches, None)
-        yield batch
+def _mixes_rows(network: nn.Module) -> bool:
+    """Whether what it makes of a row in training depends on the others of its batch."""
+    return any(isinstance(module, nn.BatchNorm1d) for module in network.modules())

@@ -1,9 +1,11 @@
 """What a step of training minimises.
 
-With the letters of `xpscale.model.scatter_vae`, over a batch::
+With the letters of `xpscale.model.scatter_vae`, over the spectra of a share of a batch::
 
     loss = mean(nll) + sum_k mean(kl_k)                             the negative evidence lower bound: what is reported
     cost = mean(nll) + sum_k max(mean(kl_k), free_nats)             what is minimised
+
+A batch is the mean of its shares, by their rows: each can be computed on its own.
 
 Of a share of the spectra, chosen anew in every epoch, the encoder is shown a part only, and the
 likelihood is that of the same part: a valid bound for a spectrum that has no more.  A third of them
@@ -22,9 +24,7 @@ the same twice: an encoder cannot learn them by heart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,10 +37,15 @@ if TYPE_CHECKING:
 __all__ = ["BatchLoss", "Objective"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchLoss:
-    """The loss of a batch: ``cost`` is differentiated, ``terms`` are the mean nll and kl, detached,
-    with shape (2,).
+class BatchLoss(NamedTuple):
+    """The loss of some spectra.
+
+    Parameters
+    ----------
+    cost
+        What is differentiated.
+    terms
+        The mean nll and kl in nats, without a gradient, with shape (2,).
     """
 
     cost: Tensor
@@ -48,7 +53,7 @@ class BatchLoss:
 
 
 class Objective:
-    """The cost of a batch under a network.
+    """The cost of spectra under a network.
 
     Parameters
     ----------
@@ -56,19 +61,11 @@ class Objective:
         How to train.
     bands
         Of the spectra.
-    mean
-        The mean over the rows of a batch; of the whole batch where it is shared among processes.
     """
 
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        bands: Bands,
-        mean: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
+    def __init__(self, settings: TrainingSettings, bands: Bands) -> None:
         self.settings = settings
         self.bands = bands
-        self.mean = mean or (lambda values: values.mean(0))
 
     def draw(
         self,
@@ -78,13 +75,23 @@ class Objective:
         generator: torch.Generator,
         epoch: float = 0.0,
     ) -> tuple[Tensor, ...]:
-        """Everything random that a batch of ``n_rows`` spectra like x needs, when ``epoch`` epochs
-        have been done.
+        """Everything random that a batch needs: tensors with a row for each spectrum.
 
-        Tensors with a row for each spectrum.
+        Drawn apart from the loss, for the whole batch, so that a batch shared among threads or
+        processes is the same batch, and so that the loss can be compiled and replayed.
 
-        Drawn apart from the loss, for the whole batch, so that a batch shared among processes is
-        the same batch, and so that the loss can be compiled and replayed.
+        Parameters
+        ----------
+        network
+            The network.
+        x
+            Some of the batch's standardized spectra, with shape (B, C).
+        n_rows
+            Spectra of the whole batch.
+        generator
+            Where random numbers come from.
+        epoch
+            How many epochs have been done.
         """
 
         def uniform(*shape: int) -> Tensor:
@@ -108,15 +115,24 @@ class Objective:
         draws: tuple[Tensor, ...],
         free_nats: Tensor,
     ) -> BatchLoss:
-        """The loss of standardized spectra x and errors x_err, with shape (B, C).
+        """The loss of standardized spectra.
 
-        ``draws`` are the rows for these spectra of what `draw` made; ``free_nats`` is a number.
+        Parameters
+        ----------
+        network
+            The network.
+        x, x_err
+            Standardized spectra and errors, with shape (B, C).
+        draws
+            The rows for these spectra of what `draw` made.
+        free_nats
+            The kl of a latent that costs nothing, a number.
         """
         x, x_err, seen, noise = self.data(x, x_err, draws)
         shown = x_err if seen is None else torch.where(seen, x_err, torch.inf)
         posterior, reconstruction = network(x, shown, noise)
-        kl_per_latent = self.mean(posterior.kl_per_latent())  # (L,)
-        nll = self.mean(reconstruction.nll(x, x_err, seen))
+        nll = reconstruction.nll(x, x_err, seen).mean()
+        kl_per_latent = posterior.kl_per_latent().mean(0)  # (L,)
         cost = nll + torch.maximum(kl_per_latent, free_nats).sum()
         return BatchLoss(cost, torch.stack([nll, kl_per_latent.sum()]).detach())
 
@@ -125,6 +141,11 @@ class Objective:
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Spectra and errors as they are trained on, which elements are shown, if not all, and the
         noise to draw z by.
+
+        Parameters
+        ----------
+        x, x_err, draws
+            As of a call.
         """
         settings, left = self.settings, iter(draws)
         noise, seen = next(left), None

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from xpscale.errors import TryAgainError
 
-__all__ = ["ALONE", "Processes", "joined", "own_device"]
+__all__ = ["ONE_PROCESS", "Processes", "joined", "own_device"]
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it takes one of them for hung."""
@@ -56,28 +56,13 @@ class Processes:
                 dist.all_reduce(values)
         return values
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the rows of the whole batch, of which ``values`` are this process's; it can
-        be differentiated.
-
-        Every process then has the cost of the whole batch, and its backward pass makes ``n`` times
-        its rows' part of the gradient, because `_Total` adds up what all of them send back;
-        `average` takes that into account.
-        """
-        if self.n == 1:
-            return values.mean(0)
-        total, n_rows = self.sum_of_rows(values)
-        return total / n_rows
-
     def sum_of_rows(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum over the rows of the whole batch, and their number."""
-        mine = torch.cat([values.sum(0).reshape(-1), values.new_tensor([len(values)])])
-        total: Tensor = _Total.apply(mine, self)  # type: ignore[no-untyped-call]
+        """The sum over the rows of the whole batch, of which ``values`` are this process's, and
+        their number; it can be differentiated.
+        """
+        local = torch.cat([values.sum(0).reshape(-1), values.new_tensor([len(values)])])
+        total: Tensor = _Total.apply(local, self)  # type: ignore[no-untyped-call]
         return total[:-1].view(values.shape[1:]), total[-1]
-
-    def average(self, gradient: Tensor) -> Tensor:
-        """The mean of a vector over all processes, the same bits in each."""
-        return self.total(gradient).div_(self.n) if self.n > 1 else gradient
 
     def synchronize(self, network: nn.Module) -> None:
         """Make batch normalization that of the whole batch, in place."""
@@ -107,8 +92,8 @@ class Processes:
         return values
 
 
-ALONE = Processes()
-"""One process."""
+ONE_PROCESS = Processes()
+"""This process alone."""
 
 
 class _Total(torch.autograd.Function):
@@ -171,7 +156,11 @@ def joined(rank: int | None = None, n: int | None = None, address: str = "") -> 
     """
     n = int(os.environ.get("WORLD_SIZE", 1)) if n is None else n
     if n == 1 or dist.is_initialized():
-        yield Processes(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
+        yield (
+            Processes(dist.get_rank(), dist.get_world_size())
+            if dist.is_initialized()
+            else ONE_PROCESS
+        )
         return
     rank = int(os.environ["RANK"]) if rank is None else rank
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -153,8 +153,7 @@ def _one_thread() -> Iterator[None]:
 
     Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as
     long when something does; and sums over several threads would tie the weights' last bits to the
-    number of cores.  `xpscale.training.by_hand` has a second thread for products of its own, which
-    does neither.
+    number of cores.  `xpscale.training.threads` takes shares of a batch to all cores instead.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
