@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from xpscale.model.kernels import all_finite, density_rows, gelu_rows
+from xpscale.model.kernels import all_finite, gelu_rows
 
 
 def gelu(values, bias):
@@ -40,14 +40,3 @@ def test_one_bad_element_is_found_wherever_it_is(bad):
     values[np.arange(109), np.arange(109)] = bad
     all_finite(values, out)
     assert out.tolist() == [False] * 109 + [True]
-
-
-def test_the_cell_is_the_one_below():
-    cells = np.arange(16, dtype=np.float32).reshape(4, 4)
-    x = np.array(
-        [[-2, 0, -2], [1.99, 0, 0], [-0.01, 9, 1], [2, 0, 0], [0, 0, -2.01], [np.nan, 0, 0]],
-        np.float32,
-    )
-    out = np.empty(len(x), np.float32)
-    density_rows(x, 2, cells, 2.0, out)
-    assert out.tolist() == [0, 14, 7, 0, 0, 0]

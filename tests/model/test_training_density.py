@@ -1,7 +1,7 @@
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.model.density import CELL_AREA, TrainingDensity
+from xpscale.model.density import CELL_AREA, TrainingDensity, cell_of
 
 
 def test_density_is_the_fraction_of_the_sample_per_area():
@@ -37,3 +37,15 @@ def test_an_unknown_sample_gives_nan_and_flags_nothing():
     x = np.full((2, 4), 100, np.float32)
     assert np.isnan(density.at(x)).all()
     assert not density.outside(x).any()
+
+
+def test_the_cell_is_the_one_below():
+    x = np.array(
+        [[-6, 0, -6], [5.9, 0, 0], [-0.01, 9, 1], [6, 0, 0], [0, 0, -6.01], [np.nan, 0, 0]],
+        np.float32,
+    )
+    assert cell_of(x, Bands(2, 1)).tolist() == [-1, 63 * 64 + 32, 31 * 64 + 37, -1, -1, -1]
+    lowest = np.full((1, 3), np.nextafter(np.float32(-6), np.float32(0)))
+    assert cell_of(lowest, Bands(2, 1)).tolist() == [0]
+    density = TrainingDensity.fit([np.nan_to_num(x)], Bands(2, 1))
+    assert (density.at(x)[3:] == 0).all()

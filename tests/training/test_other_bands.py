@@ -86,6 +86,6 @@ class OfRelease(MemoryReader):
 def test_a_run_goes_on_with_the_same_release_only(trained):
     reader, folder, _ = trained
     with pytest.raises(
-        ConflictError, match=r"release a release that is not.* there, Gaia DR4 here"
+        ConflictError, match=r"release Gaia .release not stated. there, Gaia DR4 here"
     ):
         train(OfRelease(reader.batch), str(folder), SETTINGS)

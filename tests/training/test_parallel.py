@@ -25,7 +25,8 @@ from xpscale.training.flat import FlatParameters
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics
 from xpscale.training.on_workers import train_on_workers
-from xpscale.training.run import CHECKPOINT, HISTORY, train
+from xpscale.training.run import train
+from xpscale.training.session import CHECKPOINT, HISTORY, TrainingJob
 from xpscale.training.settings import TrainingSettings
 
 PAPER = {
@@ -117,8 +118,12 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
         both = WorkerGroup(client, 2)
         listen = {"on_step": steps.append, "on_epoch": epochs.append}
         with pytest.raises(PlanError, match="3 worker processes are needed and 2"):
-            train_on_workers(WorkerGroup(client, 3), store, str(tmp_path / "m"), settings)
-        model = train_on_workers(both, store, str(tmp_path / "whole"), settings, **listen)
+            train_on_workers(
+                WorkerGroup(client, 3), TrainingJob(store, str(tmp_path / "m"), settings)
+            )
+        model = train_on_workers(
+            both, TrainingJob(store, str(tmp_path / "whole"), settings), **listen
+        )
         assert [metrics.epoch for metrics in epochs] == list(range(1, 7))
         assert all(isinstance(metrics, EpochMetrics) for metrics in epochs)
         assert all(isinstance(progress, Progress) for progress in steps)
@@ -129,19 +134,19 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
             if metrics.epoch == 3:
                 os.kill(victims[-1], signal.SIGKILL)
 
-        place = str(tmp_path / "broken")
+        broken = TrainingJob(store, str(tmp_path / "broken"), settings, checkpoint_every_s=0)
         with pytest.raises(TryAgainError):
-            train_on_workers(both, store, place, settings, on_epoch=kill_one, checkpoint_every_s=0)
+            train_on_workers(both, broken, on_epoch=kill_one)
         assert (tmp_path / "broken" / CHECKPOINT).exists()
         deadline = time.monotonic() + 60
         while len(client.nthreads()) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
-        resumed = train_on_workers(both, store, place, settings, checkpoint_every_s=0)
+        resumed = train_on_workers(both, broken)
         wild = replace(settings, learning_rate=1e30, schedule="restarts")
         with pytest.raises(
             PermanentError, match="not finite in epoch 1, batch 1"
         ):  # not that the other one is gone
-            train_on_workers(both, store, str(tmp_path / "wild"), wild)
+            train_on_workers(both, TrainingJob(store, str(tmp_path / "wild"), wild))
     assert resumed.model_id == model.model_id
     one = train(store, str(tmp_path / "one"), settings)
     for name in ("held_out_loss", "loss"):

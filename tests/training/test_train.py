@@ -16,7 +16,8 @@ from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import SHARE_ROWS, Trainer
 from xpscale.training.metrics import held_out_loss
-from xpscale.training.run import CHECKPOINT, HISTORY, estimate, train
+from xpscale.training.run import estimate, train
+from xpscale.training.session import CHECKPOINT, HISTORY
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.threads import Threads
 
@@ -281,6 +282,7 @@ def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
         Trainer(replace(SETTINGS, added_noise=3.0), SIX_EACH, torch.device("cpu")),
         [],
     )
+    trainer.share_rows = SETTINGS.batch_size
     trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.objective.data
     monkeypatch.setattr(
         trainer.objective,

@@ -137,16 +137,9 @@ class TrainingDensity:
         """
         if not self.is_known:
             return np.full(len(x), np.nan, np.float32)
-        from xpscale.model.kernels import density_rows
-
-        fraction, out = (
-            (self.counts / (self.n_rows * CELL_AREA)).astype(np.float32),
-            np.empty(len(x), np.float32),
-        )
-        density_rows(
-            np.ascontiguousarray(x, np.float32), self.bands.rp.start, fraction, HALF_WIDTH, out
-        )
-        return out
+        fraction = np.zeros(N_CELLS**2 + 1, np.float32)  # the last one stands for off the grid
+        fraction[:-1] = self.counts.ravel() / (self.n_rows * CELL_AREA)
+        return fraction[cell_of(x, self.bands)]
 
     def outside(self, x: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether standardized coefficients (N, C) leave the training range, with shape (N,).

@@ -52,7 +52,6 @@ class IterativeVAE(NoiseAwareVAE):
     """
 
     left_of_diagonal: Tensor
-    diagonal: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -66,11 +65,9 @@ class IterativeVAE(NoiseAwareVAE):
             (n_coefficients + 2 * n_latents + width, *(width for _ in hidden))
         )
         self.correction = nn.Linear(width, 2 * n_latents + n_latents * (n_latents - 1) // 2)
-        left_of_diagonal = torch.zeros(n_latents * (n_latents - 1) // 2, n_latents, n_latents)
-        rows, columns = torch.tril_indices(n_latents, n_latents, -1)
-        left_of_diagonal[range(len(rows)), rows, columns] = 1
-        self.register_buffer("left_of_diagonal", left_of_diagonal.flatten(1), persistent=False)
-        self.register_buffer("diagonal", torch.eye(n_latents).flatten(), persistent=False)
+        self.register_buffer(
+            "left_of_diagonal", torch.tril_indices(n_latents, n_latents, -1), persistent=False
+        )
         with torch.no_grad():
             self.correction.weight *= FIRST_CORRECTION
             self.correction.bias.zero_()
@@ -100,5 +97,6 @@ class IterativeVAE(NoiseAwareVAE):
     def _factor(self, t: Tensor) -> Tensor:
         """R, with shape (B, L, L)."""
         n_latents = self.architecture.n_latents
-        rows = torch.addmm(self.diagonal, t, self.left_of_diagonal)  # each t in its place
-        return functional.normalize(rows.view(-1, n_latents, n_latents), dim=-1)
+        rows = torch.eye(n_latents, dtype=t.dtype, device=t.device).repeat(t.shape[0], 1, 1)
+        rows[:, self.left_of_diagonal[0], self.left_of_diagonal[1]] = t
+        return functional.normalize(rows, dim=-1)

@@ -15,21 +15,16 @@ import numba as nb
 import numpy as np
 
 __all__ = [
-    "PHI_P",
-    "PHI_Q",
     "all_finite",
-    "density_rows",
     "fit_rows",
     "gelu_rows",
-    "jit",
     "leaves_range",
-    "log_of_product",
     "standardize_rows",
     "unscale_rows",
 ]
 
 # fused multiply-adds and sums in any order; NaN and infinity keep their meaning
-jit: Any = nb.njit(
+_jit: Any = nb.njit(
     cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"}
 )
 
@@ -41,7 +36,7 @@ _SMALLEST, _LARGEST = 1e-300, 1e300
 # weighted until the largest error could not fall.  Beyond, Phi is 0 or 1 to the precision of
 # float32.
 _F = np.float32
-_P0, _P1, _P2, _P3, _P4, _P5 = PHI_P = tuple(
+_P0, _P1, _P2, _P3, _P4, _P5 = (
     _F(c)
     for c in (
         3.98942222e-01,
@@ -52,13 +47,13 @@ _P0, _P1, _P2, _P3, _P4, _P5 = PHI_P = tuple(
         2.21452996e-08,
     )
 )
-_Q1, _Q2, _Q3, _Q4, _Q5 = PHI_Q = tuple(
+_Q1, _Q2, _Q3, _Q4, _Q5 = (
     _F(c) for c in (2.52833808e-01, 2.89400817e-02, 1.91297768e-03, 7.51018598e-05, 1.18021124e-06)
 )
 _HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), _F(5.6)
 
 
-@jit
+@_jit
 def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
     """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi;
     float32 (O, B) and (O,).
@@ -78,7 +73,7 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
             h[i, j] = x * (_HALF + y * p / q if x > -_END else _ZERO)
 
 
-@jit
+@_jit
 def all_finite(values, out):  # type: ignore[no-untyped-def]
     """``out``, bool (N,): whether all elements of a row of values (N, C), float32, are finite."""
     n, c = values.shape
@@ -89,7 +84,7 @@ def all_finite(values, out):  # type: ignore[no-untyped-def]
         out[i] = total == _ZERO
 
 
-@jit
+@_jit
 def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]
     """``out = (values / G - shift) / width``; values and out float32 (N, C), flux (N,), shift and
     width float64 (C,).
@@ -102,7 +97,7 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
             out[i, j] = (values[i, j] * per_flux - shift[j]) * per_width[j]
 
 
-@jit
+@_jit
 def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
     """``out``, bool (N,): whether any element of a row of x (N, C) is below ``lower`` or above
     ``upper``, both (C,).
@@ -115,22 +110,7 @@ def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
         out[i] = found > 0
 
 
-@jit
-def density_rows(x, n_bp, cells, half_width, out):  # type: ignore[no-untyped-def]
-    """``out``, float32 (N,): what ``cells``, float32 (n, n), has where columns 0 and n_bp of x lie;
-    0 off the grid.
-    """
-    n_cells = cells.shape[0]
-    scale = n_cells / (2 * half_width)
-    for i in range(len(x)):
-        a, b = np.float64(x[i, 0]), np.float64(x[i, n_bp])
-        if abs(a) < half_width and abs(b) < half_width:
-            out[i] = cells[int((a + half_width) * scale), int((b + half_width) * scale)]
-        else:
-            out[i] = _ZERO
-
-
-@jit
+@_jit
 def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]
     """``coefficients = (mean d + m) G`` and ``widths = scatter d G``; all float32 (N, C) but flux
     (N,), m and d (C,).
@@ -143,7 +123,7 @@ def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # ty
             widths[i, j] = scatter[i, j] * width[j] * g
 
 
-@jit
+@_jit
 def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound):  # type: ignore[no-untyped-def]
     """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`).
 
@@ -176,13 +156,13 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound
             off = np.float64(x[i, j]) - mean[i, j]
             chi2 += off * off / w[j]
         usable[i], at_bound[i] = bad == 0, high > 0
-        log_w = log_of_product(w) if bad == 0 else np.nan
+        log_w = _log_of_product(w) if bad == 0 else np.nan
         nll[i] = (chi2 + log_w) / 2
         reduced_chi2[i] = chi2 / c if bad == 0 else np.nan
 
 
-@jit
-def log_of_product(w):  # type: ignore[no-untyped-def]
+@_jit
+def _log_of_product(w):  # type: ignore[no-untyped-def]
     """``sum(log(w))`` of positive numbers."""
     total = 0.0
     for start in range(0, len(w), _GROUP):

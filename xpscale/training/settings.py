@@ -216,6 +216,31 @@ class TrainingSettings:
         return TrainingSettings.from_table(content.get("training", content), str(path))
 
     @staticmethod
+    def choose(path: str = "", preset: str = "") -> TrainingSettings:
+        """Those of a file, or a preset's; the default ones if neither is given.
+
+        Parameters
+        ----------
+        path
+            Of a TOML file.
+        preset
+            A key of `PRESETS`.
+
+        Raises
+        ------
+        NotFoundError, InvalidInputError
+            As `from_toml`, or if both are given.
+        """
+        if path and preset:
+            raise InvalidInputError(
+                "--settings and --preset exclude each other",
+                f'Write preset = "{preset}" into {path}, with what differs',
+            )
+        if path:
+            return TrainingSettings.from_toml(path)
+        return TrainingSettings.from_table({"preset": preset} if preset else {}, "--preset")
+
+    @staticmethod
     def from_table(table: Mapping[str, Any], where: str) -> TrainingSettings:
         """Settings from a table as TOML has it; ``where`` says in errors where it stands.  See
         `from_toml`.

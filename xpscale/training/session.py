@@ -1,0 +1,296 @@
+"""One process's part of a training run in a model folder: start, resume, finish.
+
+::
+
+    MODEL/
+        checkpoint.pt         the run's state after some step; removed when it is finished
+        history.csv           a line an epoch
+        model.safetensors     the finished model
+        card.json
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.model.card import ModelCard, software
+from xpscale.model.checkpoint import CARD, TrainedModel, load_model
+from xpscale.storage import Storage
+from xpscale.training.loader import TrainingData, load_training_data
+from xpscale.training.loop import Progress, Trainer
+from xpscale.training.metrics import EpochMetrics, history_csv
+from xpscale.training.parallel import Processes, joined, own_device
+from xpscale.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from xpscale.sampling.sample import Sample
+    from xpscale.types import SpectraReader
+
+__all__ = ["CHECKPOINT", "HISTORY", "TrainingJob", "one_torch_thread", "train_here"]
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.csv"
+SHOWN_EVERY_S = 0.25
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is to be trained on what, and where it goes; can be sent to other processes.
+
+    Parameters
+    ----------
+    reader
+        The spectra.
+    destination
+        The model's folder.
+    settings
+        How to train.
+    sample
+        Which objects to train on; all usable ones outside the held-out pixels if ``None``.
+    checkpoint_every_s
+        Seconds between checkpoints; one is also written when the run is interrupted.
+    device
+        A torch device.
+    """
+
+    reader: SpectraReader
+    destination: str
+    settings: TrainingSettings
+    sample: Sample | None = None
+    checkpoint_every_s: float = 120.0
+    device: str = "cpu"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the sample or of all spectra, held-out ones included."""
+        return self.reader.n_rows if self.sample is None else len(self.sample)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the folder has a finished model."""
+        return Storage(self.destination).exists(CARD)
+
+    def identity(self, n_processes: int) -> dict[str, Any]:
+        """What determines the weights: two runs that agree in it are the same run."""
+        return {
+            "settings": self.settings.to_dict(),
+            "release": self.reader.release.name,
+            "bands": str(self.reader.bands),
+            "store_digest": self.reader.digest,
+            "sample_digest": "" if self.sample is None else self.sample.digest,
+            "n_processes": n_processes,
+        }
+
+
+def train_here(
+    job: TrainingJob,
+    *,
+    on_step: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    processes: Processes | None = None,
+) -> TrainedModel:
+    """Train in this process, alone or as one of several that share every batch.
+
+    Parameters
+    ----------
+    job
+        What to train.
+    on_step, on_epoch
+        Called some times a second, and with the metrics of every epoch as it ends; in the first
+        process only.
+    processes
+        Those that train together; by default the ones that ``torchrun`` started, or this one alone.
+
+    Raises
+    ------
+    ConflictError, InvalidInputError, PermanentError, TryAgainError
+        As `xpscale.training.run.train`.
+    """
+    folder = Storage(job.destination)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(one_torch_thread())
+        processes = processes or stack.enter_context(joined())
+        identity = job.identity(processes.n)
+        if processes.from_first(lambda: job.is_done):
+            model = load_model(folder)
+            _require_same(identity, _identity_of(model.card), f"the model at {folder}")
+            return model
+        trainer = Trainer(job.settings, job.reader.bands, own_device(job.device), processes)
+        run = _Run(folder, identity, job, trainer, on_step, on_epoch)
+        run.resume()
+        data = load_training_data(job.reader, job.settings, job.sample)
+        run.train(data)
+        model = run.model(data)
+        processes.from_first(lambda: model.save(folder))
+        if processes.is_first:
+            folder.delete(CHECKPOINT)
+    return model
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """One torch thread on the CPU: the layers are too small for more.
+
+    Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as
+    long when something does; and sums over several threads would tie the weights' last bits to the
+    number of cores.  `xpscale.training.threads` takes shares of a batch to all cores instead.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+class _Run:
+    """A run's state in memory and in its folder; the first process reads and writes there,
+    for all.
+    """
+
+    def __init__(
+        self,
+        folder: Storage,
+        identity: dict[str, Any],
+        job: TrainingJob,
+        trainer: Trainer,
+        on_step: Callable[[Progress], None] | None,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+    ) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.job = job
+        self.trainer = trainer
+        self.history: list[dict[str, float]] = []
+        self.on_step, self.on_epoch = on_step, on_epoch
+        self.written = self.shown = time.monotonic()
+
+    def resume(self) -> None:
+        """Take over the checkpoint in the folder, if there is one."""
+        where = f"{self.folder}/{CHECKPOINT}"
+        stored = self.trainer.processes.from_first(self._stored)
+        if not stored:
+            return
+        try:
+            content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+            identity, history, state = content["identity"], content["history"], content["state"]
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise InvalidInputError(f"{where} is damaged", "Remove it to start again") from error
+        _require_same(self.identity, identity, where)
+        self.trainer.restore(state)
+        self.history = history
+
+    def _stored(self) -> bytes:
+        if self.folder.exists(CHECKPOINT):
+            return self.folder.read(CHECKPOINT)
+        if not self.folder.is_empty() and not self.folder.exists(HISTORY):
+            raise ConflictError(
+                f"{self.folder} holds something that is not a model", "Choose another place"
+            )
+        return b""
+
+    def train(self, data: TrainingData) -> None:
+        """The epochs that are left."""
+        trainer = self.trainer
+        training, held_out = data.training.to(trainer.device), data.held_out.to(trainer.device)
+        self._keep()
+        try:
+            while not trainer.is_finished:
+                metrics = trainer.train_epoch(training, held_out, self._after_step)
+                self.history.append(metrics.row())
+                self._keep()
+                if self.on_epoch and trainer.processes.is_first:
+                    self.on_epoch(metrics)
+        # however it ends: what is kept is the state after the last whole epoch, or a later
+        # checkpoint
+        finally:
+            self._write()
+
+    def _after_step(self) -> None:
+        now = time.monotonic()
+        if now - self.written >= self.job.checkpoint_every_s:
+            self._keep()
+            self._write()
+        if self.on_step and self.trainer.processes.is_first and now - self.shown >= SHOWN_EVERY_S:
+            self.shown = now
+            self.on_step(self.trainer.progress)
+
+    def _keep(self) -> None:
+        if self.trainer.processes.is_first:
+            buffer = io.BytesIO()
+            torch.save(
+                {"identity": self.identity, "history": self.history, "state": self.trainer.state()},
+                buffer,
+            )
+            self.kept = buffer.getvalue(), history_csv(self.history)
+
+    def _write(self) -> None:
+        if self.trainer.processes.is_first:
+            checkpoint, history = self.kept
+            self.folder.replace(CHECKPOINT, checkpoint)
+            self.folder.replace(HISTORY, history.encode())
+        self.written = time.monotonic()
+
+    def model(self, data: TrainingData) -> TrainedModel:
+        """The model, with the weights of the epoch that is kept."""
+        trainer, identity = self.trainer, self.identity
+        epoch = trainer.keep_chosen()
+        card = ModelCard(
+            architecture=trainer.network.architecture,
+            release=identity["release"],
+            training=identity["settings"],
+            data={
+                "store_digest": identity["store_digest"],
+                "sample_digest": identity["sample_digest"],
+                "n_processes": identity["n_processes"],
+                "n_training": len(data.training),
+                "n_held_out": len(data.held_out),
+                "n_rejected": data.n_rejected,
+                **({"shuffle": data.shuffle} if data.shuffle else {}),
+                **({"sample_plan": self.job.sample.plan.to_dict()} if self.job.sample else {}),
+            },
+            metrics={**self.history[epoch - 1], "epochs_trained": trainer.epoch},
+            software=software(),
+        )
+        return TrainedModel.create(trainer.network, data.scaling, data.density, card)
+
+
+def _identity_of(card: ModelCard) -> dict[str, Any]:
+    return {
+        "settings": card.training,
+        "release": card.release,
+        "bands": str(card.architecture.bands),
+        "store_digest": card.data.get("store_digest", ""),
+        "sample_digest": card.data.get("sample_digest", ""),
+        "n_processes": card.data.get("n_processes", 1),
+    }
+
+
+def _require_same(wanted: dict[str, Any], found: dict[str, Any], where: str) -> None:
+    """Refuse to go on with a run that differs, naming every difference."""
+    wanted, found = ({**run.pop("settings"), **run} for run in (dict(wanted), dict(found)))
+    names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if names:
+        differences = "; ".join(
+            f"{name} {found.get(name)} there, {wanted.get(name)} here" for name in names
+        )
+        raise ConflictError(
+            f"{where} is of another run: {differences}",
+            "Choose another folder, or the same settings",
+        )
