@@ -133,7 +133,7 @@ def test_processes_share_every_row_between_them(data):
     assert len(ids) == len(np.unique(ids)) == len(data.training)
     for together in zip(*shares, strict=True):
         assert len({batch.n_rows for batch in together}) == 1
-        borders = [batch.mine for batch in together]
+        borders = [batch.local_rows for batch in together]
         assert [len(batch.rows) for batch in together] == [stop - start for start, stop in borders]
         assert borders[0][0] == 0
         assert borders[-1][1] == together[0].n_rows

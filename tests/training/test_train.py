@@ -13,11 +13,12 @@ from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
 from xpscale.sampling.draw import draw_sample
 from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
+from xpscale.training.gradient import SHARE_ROWS
 from xpscale.training.loader import load_training_data
-from xpscale.training.loop import SHARE_ROWS, Trainer
+from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import estimate, train
-from xpscale.training.session import CHECKPOINT, HISTORY
+from xpscale.training.session import CHECKPOINT, HISTORY, one_torch_thread
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.threads import Threads
 
@@ -171,7 +172,8 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from test_train import SETTINGS, STREAMED
-from xpscale.training.loop import SHARE_ROWS, Trainer
+from xpscale.training.gradient import SHARE_ROWS
+from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import train
 
@@ -282,10 +284,10 @@ def test_noise_falls_from_batch_to_batch(reader, monkeypatch):
         Trainer(replace(SETTINGS, added_noise=3.0), SIX_EACH, torch.device("cpu")),
         [],
     )
-    trainer.share_rows = SETTINGS.batch_size
-    trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.objective.data
+    trainer.gradient.share_rows = SETTINGS.batch_size
+    trainer.epoch, data_of = SETTINGS.epochs - 1, trainer.gradient.objective.data
     monkeypatch.setattr(
-        trainer.objective,
+        trainer.gradient.objective,
         "data",
         lambda x, e, d: largest.append(d[-2].max().item()) or data_of(x, e, d),
     )
@@ -327,9 +329,10 @@ def test_the_bits_do_not_depend_on_the_number_of_cores(reader, network):
     data, found = load_training_data(reader, settings), []
     for n in (1, 2, 3):
         trainer = Trainer(settings, SIX_EACH, torch.device("cpu"))
-        trainer.threads = Threads(n)
-        for _ in range(2):
-            trainer.train_epoch(data.training, data.held_out)
+        trainer.gradient.threads = Threads(n)
+        with one_torch_thread():
+            for _ in range(2):
+                trainer.train_epoch(data.training, data.held_out)
         found.append(trainer.weights.vector.detach())
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
@@ -339,7 +342,7 @@ def test_shares_make_the_step_of_the_whole_batch(reader):
     settings = replace(SETTINGS, free_nats=0.0, batch_size=600)
     data = load_training_data(reader, settings)
     shared, whole = (Trainer(settings, SIX_EACH, torch.device("cpu")) for _ in range(2))
-    whole.share_rows = settings.batch_size
+    whole.gradient.share_rows = settings.batch_size
     batch = next(data.training.batches(whole.order, 0))
     (terms, norm), (wanted, wanted_norm) = (each.step(batch, 1e-3) for each in (shared, whole))
     torch.testing.assert_close(terms, wanted, rtol=1e-5, atol=1e-5)
@@ -348,7 +351,10 @@ def test_shares_make_the_step_of_the_whole_batch(reader):
 
 def test_a_network_that_normalizes_batches_is_given_whole_ones():
     paper = replace(SETTINGS, network="scatter_vae", masked_fraction=0.0)
-    shares = [Trainer(each, SIX_EACH, torch.device("cpu")).share_rows for each in (paper, SETTINGS)]
+    shares = [
+        Trainer(each, SIX_EACH, torch.device("cpu")).gradient.share_rows
+        for each in (paper, SETTINGS)
+    ]
     assert shares == [SETTINGS.batch_size, SHARE_ROWS]
 
 

@@ -54,29 +54,23 @@ def info(model: Model, json: Json = False) -> None:
     for title, table in (("training", card.training), ("data", data)):
         _section(title, table)
     if plan := card.data.get("sample_plan"):
-        from xpscale.sampling.sample import SamplePlan
-
-        drawn = SamplePlan.from_dict(plan)
-        print(
-            f"sample\n  {sum(drawn.drawn):,} of {drawn.n_available:,} objects, {drawn.name}, seed"
-            f" {drawn.seed}"
-        )
-        print(f"  held out: {drawn.split}")
-        print("\n".join(f"  {line}" for line in str(drawn).splitlines()))
+        _print_sample(plan)
     _section("metrics (nats per spectrum)", card.metrics)
     _section("software", card.software)
+    lines = [card.notes, f"licence {card.licence}", *(f"cite {text}" for text in card.citation)]
+    print("\n".join(filter(None, lines)))
+
+
+def _print_sample(plan: dict[str, Any]) -> None:
+    from xpscale.sampling.sample import SamplePlan
+
+    drawn = SamplePlan.from_dict(plan)
     print(
-        "\n".join(
-            filter(
-                None,
-                [
-                    card.notes,
-                    f"licence {card.licence}",
-                    *(f"cite {text}" for text in card.citation),
-                ],
-            )
-        )
+        f"sample\n  {sum(drawn.drawn):,} of {drawn.n_available:,} objects, {drawn.name}, seed"
+        f" {drawn.seed}"
     )
+    print(f"  held out: {drawn.split}")
+    print("\n".join(f"  {line}" for line in str(drawn).splitlines()))
 
 
 def _section(title: str, table: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ one, and the heads of mu and log_var become one matrix.  Activations are kept fe
 B): matrix products of these widths run faster that way round, and each latent comes out as a column
 of the catalogue.  On a CPU bias and GELU are one pass, in place
 (`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.
-WorkerGroup 1.6 times the spectra a second of the network as it was trained (`python -m
+Together 1.6 times the spectra a second of the network as it was trained (`python -m
 tests.benchmarks inference`).
 
 The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard
@@ -59,8 +59,14 @@ class FoldedScatterVAE(NetworkModule):
         self.scatter = folded([network.scatter, nn.Sigmoid()])
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors
-        are not looked at.
+        """The posterior of the latents.
+
+        Parameters
+        ----------
+        x
+            Standardized coefficients, with shape (B, C).
+        x_err
+            Their errors, which are not looked at.
         """
         *inner, heads = self.encoder
         mean, log_var = _linear(heads, _through(inner, x.T)).chunk(2)  # (L, B) each

@@ -73,10 +73,13 @@ class IterativeVAE(NoiseAwareVAE):
             self.correction.bias.zero_()
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape
-        (B, C).
+        """The posterior of the latents.
 
-        Elements that are not finite, or have no usable error, are not seen.
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
+            or have no usable error, are not seen.
         """
         seen, x, x_err = measured_elements(x, x_err)
         h = self.last_layer(x, x_err)

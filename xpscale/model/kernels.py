@@ -1,5 +1,9 @@
 """Compiled loops over coefficients, in float64 and rounded once: one pass over memory where numpy
-makes six.
+makes several.
+
+On 65,536 spectra of 110 coefficients, one core, in ms, with the best of numpy (torch for GELU) in
+brackets: standardize 6.3 (29.8), unscale 9.0 (55.5), fit 13.4 (71.7), leaves_range 4.3 (10.7),
+all_finite 2.6 (6.2), GELU of one layer 4.3 (6.6).
 
 They release the interpreter's lock, so threads run side by side.  Letters: N sources, C
 coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`); O the width of a layer.
@@ -55,11 +59,16 @@ _HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), _F(5.6)
 
 @_jit
 def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
-    """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi;
-    float32 (O, B) and (O,).
+    """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi.
 
-    As close to the exact function as torch's own (2e-7), at half of its time and one pass less over
-    memory.
+    As close to the exact function as torch's own (2e-7), in two thirds of its time.
+
+    Parameters
+    ----------
+    h
+        float32, with shape (O, B).
+    bias
+        float32, with shape (O,).
     """
     n, m = h.shape
     for i in range(n):
@@ -75,7 +84,15 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
 
 @_jit
 def all_finite(values, out):  # type: ignore[no-untyped-def]
-    """``out``, bool (N,): whether all elements of a row of values (N, C), float32, are finite."""
+    """Whether all elements of a row are finite.
+
+    Parameters
+    ----------
+    values
+        float32, with shape (N, C).
+    out
+        Result, bool, with shape (N,).
+    """
     n, c = values.shape
     for i in range(n):
         total = _ZERO  # of zeros, or NaN
@@ -86,8 +103,18 @@ def all_finite(values, out):  # type: ignore[no-untyped-def]
 
 @_jit
 def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]
-    """``out = (values / G - shift) / width``; values and out float32 (N, C), flux (N,), shift and
-    width float64 (C,).
+    """``out = (values / G - shift) / width``.
+
+    Parameters
+    ----------
+    values
+        float32, with shape (N, C).
+    flux
+        G in electron/s, float64, with shape (N,).
+    shift, width
+        float64, with shape (C,).
+    out
+        Result, float32, with shape (N, C).
     """
     n, c = values.shape
     per_width = 1 / width
@@ -99,8 +126,16 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
 
 @_jit
 def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
-    """``out``, bool (N,): whether any element of a row of x (N, C) is below ``lower`` or above
-    ``upper``, both (C,).
+    """Whether any element of a row is below ``lower`` or above ``upper``.
+
+    Parameters
+    ----------
+    x
+        float32, with shape (N, C).
+    lower, upper
+        float32, with shape (C,).
+    out
+        Result, bool, with shape (N,).
     """
     n, c = x.shape
     for i in range(n):
@@ -112,8 +147,18 @@ def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
 
 @_jit
 def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]
-    """``coefficients = (mean d + m) G`` and ``widths = scatter d G``; all float32 (N, C) but flux
-    (N,), m and d (C,).
+    """``coefficients = (mean d + m) G`` and ``widths = scatter d G``.
+
+    Parameters
+    ----------
+    mean, scatter
+        float32, with shape (N, C).
+    flux
+        G in electron/s, float64, with shape (N,).
+    shift, width
+        m and d, float64, with shape (C,).
+    coefficients, widths
+        Results, float32, with shape (N, C).
     """
     n, c = mean.shape
     for i in range(n):

@@ -64,6 +64,11 @@ def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, 
     """Which elements are seen, and x and its errors with 0 and the largest error where they are
     not; all of shape (B, C).
 
+    Parameters
+    ----------
+    x, x_err
+        Standardized coefficients and errors, with shape (B, C).
+
     Raises
     ------
     InvalidInputError
@@ -142,24 +147,33 @@ class NoiseAwareVAE(NetworkModule):
         return nn.Sequential(*(cls.layer(i, o) for i, o in pairwise(widths)))
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape
-        (B, C).
+        """The posterior of the latents.
 
-        Elements that are not finite, or have no usable error, are not seen.
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
+            or have no usable error, are not seen.
         """
         _, x, x_err = measured_elements(x, x_err)
         mean, log_var = self.posterior(self.last_layer(x, x_err)).chunk(2, -1)
         return LatentPosterior(mean, log_var.clamp(*LATENT_LOG_VAR_BOUNDS))
 
     def last_layer(self, x: Tensor, x_err: Tensor) -> Tensor:
-        """The encoder's last layer, with shape (B, W), of what `measured_elements` found."""
+        """The encoder's last layer, with shape (B, W).
+
+        Parameters
+        ----------
+        x, x_err
+            What `measured_elements` found, with shape (B, C).
+        """
         h: Tensor = self.encoder(
             torch.cat([asinh(x), (self.errors_shown(x_err).log() + 2) / 2], -1)
         )
         return h
 
     def errors_shown(self, x_err: Tensor) -> Tensor:
-        """What the encoder is told of the errors, with shape (B, C)."""
+        """The errors that the encoder is given, with shape (B, C)."""
         return x_err
 
     def decode(self, z: Tensor) -> Reconstruction:
@@ -167,7 +181,13 @@ class NoiseAwareVAE(NetworkModule):
         return self.distribution(*self.spectrum(self.decoder(z)).chunk(2, -1))
 
     def distribution(self, m: Tensor, a: Tensor) -> Reconstruction:
-        """x_hat and s of the decoder's two outputs, with shape (B, C)."""
+        """x_hat and s.
+
+        Parameters
+        ----------
+        m, a
+            The decoder's two outputs, with shape (B, C).
+        """
         m = m.clamp(-MEAN_BOUND, MEAN_BOUND)
         return Reconstruction(
             m.sinh(), SCATTER_FLOOR + a.clamp(*LOG_SCATTER_BOUNDS).exp() * m.cosh()

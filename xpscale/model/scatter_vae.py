@@ -192,8 +192,12 @@ class Reconstruction:
         return (terms if seen is None else torch.where(seen, terms, 0)).sum(-1) / 2
 
     def reduced_chi2(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Mean over coefficients (those seen) of (x - x_hat)^2 / (sigma^2 + s^2), with shape
-        (B,).
+        """Mean over coefficients of (x - x_hat)^2 / (sigma^2 + s^2), with shape (B,).
+
+        Parameters
+        ----------
+        x, x_err, seen
+            As of `nll`.
         """
         w = x_err.square() + self.scatter.square()
         terms = (x - self.mean).square() / w
@@ -203,7 +207,13 @@ class Reconstruction:
 
 
 def seen_elements(x: Tensor, x_err: Tensor) -> Tensor:
-    """Elements that are measured: x finite, x_err finite and positive; with shape (B, C)."""
+    """Elements that are measured: x finite, x_err finite and positive; with shape (B, C).
+
+    Parameters
+    ----------
+    x, x_err
+        Coefficients and errors in any units, with shape (B, C).
+    """
     return x.isfinite() & x_err.isfinite() & (x_err > 0)
 
 
@@ -216,8 +226,13 @@ class Network(Protocol):
     rules out; it encodes a spectrum by the others."""
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of x and its errors, with shape (B, C); x_err may be None if
-        not needed.
+        """The posterior of the latents.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C); the errors may be None if they
+            are not needed.
         """
         ...
 
@@ -245,8 +260,12 @@ class NetworkModule(nn.Module):
         self.architecture = architecture
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape
-        (B, C).
+        """The posterior of the latents.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).
         """
         raise NotImplementedError
 
@@ -257,10 +276,14 @@ class NetworkModule(nn.Module):
     def forward(
         self, x: Tensor, x_err: Tensor | None, noise: Tensor
     ) -> tuple[LatentPosterior, Reconstruction]:
-        """The posterior of x (B, C), and the reconstruction decoded at one draw from it: the two
-        halves of the loss.
+        """The posterior, and the reconstruction at one draw from it: the two parts of the loss.
 
-        The draw is the one that ``noise``, standard normal numbers with shape (B, L), stands for.
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).
+        noise
+            Standard normal numbers that make the draw, with shape (B, L).
         """
         posterior = self.encode(x, x_err)
         return posterior, self.decode(posterior.at(noise))
@@ -293,8 +316,14 @@ class ScatterVAE(NetworkModule):
         self.scatter = decoder_stack(up)
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x, with shape (B, C); errors
-        are not looked at.
+        """The posterior of the latents.
+
+        Parameters
+        ----------
+        x
+            Standardized coefficients, with shape (B, C).
+        x_err
+            Their errors, which are not looked at.
         """
         h = self.encoder(x)  # (B, hidden[-1])
         return LatentPosterior(

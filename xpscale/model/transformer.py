@@ -57,8 +57,14 @@ class Block(nn.Module):
         self.inside, self.outside = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, t: Tensor, there: Tensor) -> Tensor:
-        """Tokens with shape (B, T, W), of which ``there``, with shape (B, 1, 1, T), says which
-        exist.
+        """The next tokens, with shape (B, T, W).
+
+        Parameters
+        ----------
+        t
+            Tokens, with shape (B, T, W).
+        there
+            Which of them exist, with shape (B, 1, 1, T).
         """
         n, n_tokens, width = t.shape
         heads = self.query_key_value(self.before_attention(t)).view(
@@ -108,10 +114,13 @@ class TransformerVAE(NetworkModule):
         )  # scatter of 0.3 to start from, as data have
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents of standardized coefficients x and their errors, with shape
-        (B, C).
+        """The posterior of the latents.
 
-        Elements that are not finite, or have no usable error, are no tokens.
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
+            or have no usable error, are no tokens.
         """
         seen, x, x_err = measured_elements(x, x_err)
         tokens = (

@@ -93,15 +93,25 @@ class Rows:
         )
 
     def batches(self, order: Order, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``first`` on: a perfect shuffle of all rows."""
+        """The batches of an epoch: a perfect shuffle of all rows.
+
+        Parameters
+        ----------
+        order
+            Which row comes when.
+        epoch
+            Counted from 0.
+        first
+            Number of the batch to begin with.
+        """
         n_batches = order.n_batches(len(self))
         shuffled = permutation(len(self), order.seed, epoch)
         there = torch.from_numpy(shuffled).to(self.x.device)
         for number in range(first, n_batches):
             start, stop = share(len(self), number, n_batches)
-            mine = share(stop - start, order.rank, order.n_processes)
-            rows = slice(start + mine[0], start + mine[1])
-            yield Batch(number, self._take(shuffled[rows], there[rows]), stop - start, mine)
+            local = share(stop - start, order.rank, order.n_processes)
+            rows = slice(start + local[0], start + local[1])
+            yield Batch(number, self._take(shuffled[rows], there[rows]), stop - start, local)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,14 +126,14 @@ class Batch:
         This process's rows of it.
     n_rows
         Rows of it over all processes.
-    mine
+    local_rows
         First and one past the last of this process's rows among these.
     """
 
     number: int
     rows: Rows
     n_rows: int
-    mine: tuple[int, int]
+    local_rows: tuple[int, int]
 
 
 class TrainingRows(Protocol):
@@ -136,22 +146,57 @@ class TrainingRows(Protocol):
         ...
 
     def batches(self, order: Order, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``first`` on."""
+        """The batches of an epoch.
+
+        Parameters
+        ----------
+        order
+            Which row comes when.
+        epoch
+            Counted from 0.
+        first
+            Number of the batch to begin with.
+        """
         ...
 
 
 def permutation(n: int, *seeds: int) -> NDArray[np.int64]:
-    """The numbers below n in an order that depends on the seeds alone."""
+    """Numbers in random order.
+
+    Parameters
+    ----------
+    n
+        The numbers are 0 to n - 1.
+    seeds
+        What their order depends on.
+    """
     return np.random.default_rng(seeds).permutation(n)
 
 
 def share(n: int, number: int, n_shares: int) -> tuple[int, int]:
-    """First and one past the last of the ``number``-th of nearly equal shares of n."""
+    """First and one past the last row of one of nearly equal shares.
+
+    Parameters
+    ----------
+    n
+        Rows of all shares.
+    number
+        Which share, counted from 0.
+    n_shares
+        How many shares there are.
+    """
     return number * n // n_shares, (number + 1) * n // n_shares
 
 
 def standardized(batch: SpectraBatch, scaling: Scaling) -> tuple[Tensor, Tensor]:
     """Standardized coefficients and errors as tensors, float32, with shape (N, C).
+
+    Parameters
+    ----------
+    batch
+        Spectra in the archive's units.
+    scaling
+        How to standardize them.
 
     Raises
     ------

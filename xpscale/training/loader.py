@@ -79,8 +79,15 @@ class Parted:
 def is_streamed(
     reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None
 ) -> bool:
-    """Whether there may be more training rows than ``settings.max_rows``, so that they are streamed
-    every epoch.
+    """Whether there may be more training rows than memory may hold, so that they are streamed every
+    epoch.
+
+    Parameters
+    ----------
+    reader, sample
+        The spectra, and which of them to train on; all if ``None``.
+    settings
+        Their ``max_rows`` is the limit.
     """
     n_rows = (
         len(sample)
@@ -94,6 +101,15 @@ def load_training_data(
     reader: SpectraReader, settings: TrainingSettings, sample: Sample | None = None
 ) -> TrainingData:
     """All training and held-out rows of a store, or the training rows of a sample of it.
+
+    Parameters
+    ----------
+    reader
+        The spectra.
+    settings
+        Which part of the sky is held out, and how many rows may be in memory.
+    sample
+        Which objects to train on; all if ``None``.
 
     Raises
     ------

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xpscale.errors import PermanentError
 from xpscale.model.architectures import build
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
-from xpscale.runtime.cpus import n_cpus
-from xpscale.training.batches import Batch, Order, share
+from xpscale.training.batches import Batch, Order
 from xpscale.training.flat import FlatParameters
-from xpscale.training.loss import BatchLoss, Objective
+from xpscale.training.gradient import BatchGradient
 from xpscale.training.metrics import EpochMetrics, held_out_loss
 from xpscale.training.parallel import ONE_PROCESS, Processes
 from xpscale.training.replay import Replayed
-from xpscale.training.threads import Threads
 
 if TYPE_CHECKING:
     from xpscale.bands import Bands
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["Progress", "Trainer"]
-
-SHARE_ROWS = 128
-"""On a CPU a batch goes through the network in shares of about as many rows, one thread each.
-
-The shares of a batch do not depend on the number of cores, so that neither do the sums' last bits.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +45,6 @@ class Progress:
     batch: int
     n_batches: int
     loss: float
-
-
-class _HalfPrecision(NetworkModule):
-    """A network whose matrix products are in bfloat16, and whose results are float32."""
-
-    def __init__(self, network: NetworkModule) -> None:
-        super().__init__(network.architecture)
-        self.network = network
-
-    def forward(
-        self, x: Tensor, x_err: Tensor | None, noise: Tensor
-    ) -> tuple[LatentPosterior, Reconstruction]:
-        """The same as that of the network."""
-        with torch.autocast(
-            x.device.type, torch.bfloat16, cache_enabled=False
-        ):  # every weight is used once
-            posterior, decoded = self.network(x, x_err, noise)
-        factor = posterior.factor
-        return (
-            LatentPosterior(
-                posterior.mean.float(),
-                posterior.log_var.float(),
-                None if factor is None else factor.float(),
-            ),
-            Reconstruction(decoded.mean.float(), decoded.scatter.float()),
-        )
 
 
 class Trainer:
@@ -125,16 +90,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.trained = (
-            _HalfPrecision(self.network) if settings.precision == "bf16" else self.network
-        )
-        self.objective = Objective(settings, bands)
-        self.loss: Callable[..., BatchLoss] = self.objective
-        if settings.compile:
-            self.loss = torch.compile(self.objective.__call__, dynamic=True)
-        is_whole = device.type != "cpu" or settings.compile or _mixes_rows(self.network)
-        self.share_rows = settings.batch_size if is_whole else SHARE_ROWS
-        self.threads = Threads(1 if processes.n > 1 or is_whole else n_cpus())
+        self.gradient = BatchGradient(settings, self.network, self.weights, processes)
         self.free_nats = torch.zeros((), device=device)  # of the step
         self.n_rows = settings.batch_size  # of the step's batch, over all processes
         self._prepare()
@@ -157,7 +113,9 @@ class Trainer:
                 "capturable": is_cuda,
                 "lr": torch.tensor(rate, device=self.device) if is_cuda else rate,
             }
-        self._moved = Replayed(self._move) if is_cuda and self.processes.n == 1 else self._move
+        self.update: Callable[..., tuple[Tensor, ...]] = self.update_weights
+        if is_cuda and self.processes.n == 1:
+            self.update = Replayed(self.update_weights)
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on.
@@ -268,15 +226,21 @@ class Trainer:
 
     def step(self, batch: Batch, learning_rate: float, epoch: float = 0.0) -> tuple[Tensor, Tensor]:
         """One step: the batch's mean nll and kl, with shape (2,), and the gradient's norm; good
-        until the next step.
+        until the next step.  No weight is changed if the norm is not finite.
 
-        Free nats and added noise are those after ``epoch`` epochs.  No weight is changed if the
-        norm is not finite.
+        Parameters
+        ----------
+        batch
+            This process's rows of a batch.
+        learning_rate
+            Of AdamW.
+        epoch
+            How many epochs have been done: it sets free nats and added noise.
         """
         x, x_err = batch.rows.x, batch.rows.x_err
-        draws = self.objective.draw(self.network, x, batch.n_rows, self.generator, epoch)
+        draws = self.gradient.objective.draw(self.network, x, batch.n_rows, self.generator, epoch)
         if self.processes.n > 1:
-            draws = tuple(values[slice(*batch.mine)] for values in draws)
+            draws = tuple(values[slice(*batch.local_rows)] for values in draws)
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(learning_rate)
@@ -284,12 +248,21 @@ class Trainer:
                 group["lr"] = learning_rate
         self.n_rows = batch.n_rows
         self.free_nats.fill_(self.settings.free_nats_at(epoch))
-        terms, norm = self._moved(x, x_err, *draws)
+        terms, norm = self.update(x, x_err, *draws)
         return terms, norm
 
-    def _move(self, x: Tensor, x_err: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Move the weights."""
-        terms, gradient = self._gradient(x, x_err, draws)
+    def update_weights(self, x: Tensor, x_err: Tensor, *draws: Tensor) -> tuple[Tensor, Tensor]:
+        """What `step` does on the device, as `Replayed` can record it: the terms of the loss, and
+        the gradient's norm.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized spectra and errors, with shape (B, C).
+        draws
+            What `Objective.draw` made for them.
+        """
+        terms, gradient = self.gradient(x, x_err, draws, self.n_rows, self.free_nats)
         norm, limit = gradient.norm(), self.settings.max_gradient_norm
         self.weights.vector.grad = gradient
         if limit:  # the gradient is divided by it
@@ -297,26 +270,6 @@ class Trainer:
         self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # then it does nothing
         self.optimizer.step()
         return terms, norm
-
-    def _gradient(
-        self, x: Tensor, x_err: Tensor, draws: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """The batch's mean nll and kl, with shape (2,), and the gradient of its cost."""
-        n_shares = max(1, round(len(x) / self.share_rows))
-
-        def part(number: int) -> Tensor:
-            """What a share adds to the gradient, then to the terms, as one vector."""
-            rows = slice(*share(len(x), number, n_shares))
-            data = x[rows], x_err[rows], tuple(values[rows] for values in draws)
-            cost, terms = self.loss(self.trained, *data, self.free_nats)
-            weight = len(data[0]) / self.n_rows
-            return self.weights.gradient(weight * cost, weight * terms)
-
-        first, *others = self.threads.map(part, range(n_shares))
-        for each in others:
-            first += each
-        total = self.processes.total(first)
-        return total[-2:], total[:-2]
 
     def _require_finite(self) -> None:
         """Look at the loss of the last step.
@@ -348,8 +301,3 @@ class Trainer:
             "Look at those rows of the store; if they are sound, lower learning_rate or"
             " max_gradient_norm",
         )
-
-
-def _mixes_rows(network: nn.Module) -> bool:
-    """Whether what it makes of a row in training depends on the others of its batch."""
-    return any(isinstance(module, nn.BatchNorm1d) for module in network.modules())

@@ -31,6 +31,11 @@ class Replayed:
         self.function = function
         self._records: dict[tuple[torch.Size, ...], _Record | None] = {}
 
+    @property
+    def n_records(self) -> int:
+        """Shapes whose calls are replayed by now."""
+        return sum(record is not None for record in self._records.values())
+
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """What the function returns; good until the next call."""
         shapes = tuple(values.shape for values in arguments)

@@ -116,8 +116,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        for name in ("epochs", "batch_size", "restart_epochs", "max_rows", "max_held_out_rows"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        self._require_numbers()
         widths = (self.n_latents, *self.hidden)
         _require(
             all(isinstance(width, int) and width >= 1 for width in widths),
@@ -126,25 +125,13 @@ class TrainingSettings:
             "all 1 or more",
         )
         _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
-        _require(
-            self.batch_size >= 2,
-            "batch_size",
-            self.batch_size,
-            "at least 2, for batch normalization",
-        )
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        for name in ("weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        _require(
-            0 <= self.masked_fraction <= 1, "masked_fraction", self.masked_fraction, "in [0, 1]"
-        )
         _known(self.network, ARCHITECTURES, "network")
         needs_errors = ARCHITECTURES[self.network].needs_errors
         _require(
             needs_errors or self.masked_fraction == 0,
             "masked_fraction",
             self.masked_fraction,
-            f"0 for {self.network}, which is told of no missing elements",
+            f"0 for {self.network}, which does not know missing elements",
         )
         for name, words in (("schedule", SCHEDULES), ("keep", KEPT), ("precision", PRECISIONS)):
             _require(
@@ -153,12 +140,19 @@ class TrainingSettings:
                 getattr(self, name),
                 f"one of {', '.join(words)}",
             )
-        _require(
-            0 <= self.held_out_fraction < 1,
-            "held_out_fraction",
-            self.held_out_fraction,
-            "in [0, 1)",
-        )
+
+    def _require_numbers(self) -> None:
+        for name in ("epochs", "batch_size", "restart_epochs", "max_rows", "max_held_out_rows"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name, holds, wanted in (
+            ("batch_size", self.batch_size >= 2, "at least 2, for batch normalization"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("masked_fraction", 0 <= self.masked_fraction <= 1, "in [0, 1]"),
+            ("held_out_fraction", 0 <= self.held_out_fraction < 1, "in [0, 1)"),
+        ):
+            _require(holds, name, getattr(self, name), wanted)
 
     @property
     def split(self) -> HeldOutSplit:
@@ -242,8 +236,14 @@ class TrainingSettings:
 
     @staticmethod
     def from_table(table: Mapping[str, Any], where: str) -> TrainingSettings:
-        """Settings from a table as TOML has it; ``where`` says in errors where it stands.  See
-        `from_toml`.
+        """Settings from a table as TOML has it; see `from_toml`.
+
+        Parameters
+        ----------
+        table
+            Setting by name.
+        where
+            What to call the table in errors.
         """
         return _from_table(dict(table), where)
 

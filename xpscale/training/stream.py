@@ -40,8 +40,14 @@ Result = TypeVar("Result")
 
 
 def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` in `READERS` threads, in order; at most so many results exist besides the one handed
-    out.
+    """``map`` in `READERS` threads, in order.
+
+    Parameters
+    ----------
+    function
+        What to do with each item.
+    items
+        As many are in work, or waiting for the caller, as there are threads.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(READERS) as threads:
@@ -99,9 +105,17 @@ class StreamedRows:
         return number_of_windows(self.n_rows[order.rank :: order.n_processes], self.max_rows // 2)
 
     def batches(self, order: Order, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``first`` on.
+        """The batches of an epoch.  Every process reads its own blocks, and has its share of every
+        batch from them.
 
-        Every process reads its own blocks; its shares of the batches are theirs.
+        Parameters
+        ----------
+        order
+            Which row comes when.
+        epoch
+            Counted from 0.
+        first
+            Number of the batch to begin with.
         """
         n_batches = order.n_batches(len(self))
         n_rows = [
@@ -181,7 +195,7 @@ class StreamedRows:
 
 
 class _Feed:
-    """Takes so many rows at a time from windows, across their borders."""
+    """Takes any number of rows at a time from windows, across their borders."""
 
     def __init__(self, windows: Iterator[tuple[Rows, NDArray[np.int64]]]) -> None:
         self.windows = windows
@@ -230,7 +244,15 @@ def number_of_windows(n_rows: NDArray[np.int64], window_rows: int) -> int:
 
 
 def window_layout(n_blocks: int, n_windows: int, *seeds: int) -> list[NDArray[np.int64]]:
-    """The blocks of each window: one of every ``n_windows`` neighbours, at random."""
+    """The blocks of each window: one of every ``n_windows`` neighbours, at random.
+
+    Parameters
+    ----------
+    n_blocks, n_windows
+        How many there are.
+    seeds
+        What the draw depends on.
+    """
     n_strata = -(-n_blocks // n_windows)
     strata = np.arange(n_strata * n_windows).reshape(n_strata, n_windows)
     drawn = np.random.default_rng(seeds).permuted(strata, axis=1)

@@ -1,0 +1,129 @@
+"""The gradient of a batch, added up over the shares of it that threads and processes take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.runtime.cpus import n_cpus
+from xpscale.training.batches import share
+from xpscale.training.loss import BatchLoss, Objective
+from xpscale.training.threads import Threads
+
+if TYPE_CHECKING:
+    from xpscale.training.flat import FlatParameters
+    from xpscale.training.parallel import Processes
+    from xpscale.training.settings import TrainingSettings
+
+__all__ = ["SHARE_ROWS", "BatchGradient"]
+
+SHARE_ROWS = 128
+"""On a CPU a batch goes through the network in shares of about as many rows, one thread each.
+
+The shares of a batch do not depend on the number of cores, so that neither do the sums' last bits.
+"""
+
+
+class _HalfPrecision(NetworkModule):
+    """A network whose matrix products are in bfloat16, and whose results are float32."""
+
+    def __init__(self, network: NetworkModule) -> None:
+        super().__init__(network.architecture)
+        self.network = network
+
+    def forward(
+        self, x: Tensor, x_err: Tensor | None, noise: Tensor
+    ) -> tuple[LatentPosterior, Reconstruction]:
+        """The same as that of the network."""
+        # every weight is used once, so that nothing is gained by keeping it converted
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            posterior, decoded = self.network(x, x_err, noise)
+        factor = posterior.factor
+        return (
+            LatentPosterior(
+                posterior.mean.float(),
+                posterior.log_var.float(),
+                None if factor is None else factor.float(),
+            ),
+            Reconstruction(decoded.mean.float(), decoded.scatter.float()),
+        )
+
+
+class BatchGradient:
+    """Computes the loss of batches, and its gradient.
+
+    Parameters
+    ----------
+    settings
+        How to train.
+    network
+        The network, on its device.
+    weights
+        Its parameters as one vector.
+    processes
+        Who trains together.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        network: NetworkModule,
+        weights: FlatParameters,
+        processes: Processes,
+    ) -> None:
+        self.weights, self.processes = weights, processes
+        self.network = _HalfPrecision(network) if settings.precision == "bf16" else network
+        self.objective = Objective(settings, network.architecture.bands)
+        self.loss: Callable[..., BatchLoss] = self.objective
+        if settings.compile:
+            self.loss = torch.compile(self.objective.__call__, dynamic=True)
+        is_on_cpu = weights.vector.device.type == "cpu"
+        is_whole = not is_on_cpu or settings.compile or _mixes_rows(network)
+        self.share_rows = settings.batch_size if is_whole else SHARE_ROWS
+        self.threads = Threads(1 if processes.n > 1 or is_whole else n_cpus())
+
+    def __call__(
+        self,
+        x: Tensor,
+        x_err: Tensor,
+        draws: tuple[Tensor, ...],
+        n_rows: int,
+        free_nats: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The batch's mean nll and kl, with shape (2,), and the gradient of its cost.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized spectra and errors: this process's rows of the batch, with shape (B, C).
+        draws
+            What `Objective.draw` made for them.
+        n_rows
+            Rows of the batch, over all processes.
+        free_nats
+            The kl of a latent that costs nothing, a number.
+        """
+        n_shares = max(1, round(len(x) / self.share_rows))
+
+        def part(number: int) -> Tensor:
+            """What a share adds to the gradient, then to the terms, as one vector."""
+            rows = slice(*share(len(x), number, n_shares))
+            data = x[rows], x_err[rows], tuple(values[rows] for values in draws)
+            cost, terms = self.loss(self.network, *data, free_nats)
+            weight = len(data[0]) / n_rows
+            return self.weights.gradient(weight * cost, weight * terms)
+
+        first, *others = self.threads.map(part, range(n_shares))
+        for each in others:
+            first += each
+        total = self.processes.total(first)
+        return total[-2:], total[:-2]
+
+
+def _mixes_rows(network: nn.Module) -> bool:
+    """Whether what it makes of a row in training depends on the others of its batch."""
+    return any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
