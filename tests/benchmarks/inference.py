@@ -37,9 +37,10 @@ from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, LatentPosterior, Reconstruction, ScatterVAE
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS

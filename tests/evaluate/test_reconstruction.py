@@ -6,7 +6,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.evaluate.correlated import correlated_nll, correlation_matrices
 from xpscale.evaluate.latents import n_alive, redundancy
 from xpscale.evaluate.reconstruction import Prediction, calibration, scatter_ratio
-from xpscale.model.scatter_vae import Reconstruction
+from xpscale.model.distributions import Reconstruction
 
 RNG = np.random.default_rng(0)
 

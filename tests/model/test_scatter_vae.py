@@ -2,14 +2,9 @@ import torch
 from small_models import random_network
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
-from xpscale.model.scatter_vae import (
-    LATENT_LOG_VAR_BOUNDS,
-    Architecture,
-    LatentPosterior,
-    Reconstruction,
-    ScatterVAE,
-)
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.release import DR3
 
 

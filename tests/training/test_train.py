@@ -20,7 +20,7 @@ from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import estimate, train
 from xpscale.training.session import CHECKPOINT, HISTORY, one_torch_thread
 from xpscale.training.settings import TrainingSettings
-from xpscale.training.threads import Threads
+from xpscale.training.share_threads import Threads
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
 STREAMED = replace(SETTINGS, max_rows=1000)

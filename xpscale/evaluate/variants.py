@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from xpscale.model.architectures import ARCHITECTURES
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.iterative import IterativeVAE
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.model.scatter_vae import NetworkModule
 
 __all__ = ["VARIANTS", "register_variants"]
 

@@ -31,9 +31,9 @@ from xpscale.errors import TryAgainError
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
 from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
-from xpscale.model.scatter_vae import LATENT_LOG_VAR_BOUNDS
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
 from xpscale.types import SpectraBatch, Stopwatch

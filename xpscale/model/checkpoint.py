@@ -27,8 +27,9 @@ from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.architectures import build
 from xpscale.model.card import ModelCard
 from xpscale.model.density import TrainingDensity
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.model.scatter_vae import NetworkModule
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 

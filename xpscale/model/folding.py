@@ -21,15 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.kernels import gelu_rows
 from xpscale.model.nn import folded
-from xpscale.model.scatter_vae import (
-    LATENT_LOG_VAR_BOUNDS,
-    LatentPosterior,
-    NetworkModule,
-    Reconstruction,
-    ScatterVAE,
-)
+from xpscale.model.scatter_vae import NetworkModule, ScatterVAE
 
 __all__ = ["FoldedScatterVAE", "fold"]
 

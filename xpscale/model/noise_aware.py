@@ -33,15 +33,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.nn import asinh
-from xpscale.model.scatter_vae import (
+from xpscale.model.distributions import (
     LATENT_LOG_VAR_BOUNDS,
-    Architecture,
     LatentPosterior,
-    NetworkModule,
     Reconstruction,
     seen_elements,
 )
+from xpscale.model.nn import asinh
+from xpscale.model.scatter_vae import Architecture, NetworkModule
 
 __all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE", "measured_elements"]
 

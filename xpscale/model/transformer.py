@@ -24,15 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import SCATTER_FLOOR, measured_elements
-from xpscale.model.scatter_vae import (
-    LATENT_LOG_VAR_BOUNDS,
-    Architecture,
-    LatentPosterior,
-    NetworkModule,
-    Reconstruction,
-)
+from xpscale.model.scatter_vae import Architecture, NetworkModule
 
 __all__ = ["TransformerVAE"]
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from xpscale.model.scatter_vae import LatentPosterior, NetworkModule, Reconstruction
+from xpscale.model.distributions import LatentPosterior, Reconstruction
+from xpscale.model.scatter_vae import NetworkModule
 from xpscale.runtime.cpus import n_cpus
 from xpscale.training.batches import share
 from xpscale.training.loss import BatchLoss, Objective
-from xpscale.training.threads import Threads
+from xpscale.training.share_threads import Threads
 
 if TYPE_CHECKING:
     from xpscale.training.flat import FlatParameters

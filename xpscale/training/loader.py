@@ -194,6 +194,14 @@ def _streamed(
         settings.max_rows,
     )
     means = (sums[has_rows] / n_rows[has_rows, None] - scaling.mean) / scaling.std
+    shuffle = _shuffle_quality(rows, means, settings)
+    return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected), shuffle)
+
+
+def _shuffle_quality(
+    rows: StreamedRows, means: NDArray[np.float64], settings: TrainingSettings
+) -> dict[str, Any]:
+    """How streamed rows are shuffled, and how well; ``means`` are those of the blocks."""
     n_windows = rows.n_windows(Order(settings.batch_size, settings.seed))
     effect = design_effect(means, rows.n_rows, n_windows, settings.batch_size, settings.seed)
     if effect.mean() > POOR_SHUFFLE:
@@ -202,13 +210,12 @@ def _streamed(
             " shuffle (variances); raise max_rows, or lower batch_size",
             effect.mean(),
         )
-    shuffle = {
-        "n_blocks": len(has_rows),
+    return {
+        "n_blocks": len(rows.blocks),
         "n_windows": n_windows,
         "design_effect_mean": round(float(effect.mean()), 3),
         "design_effect_max": round(float(effect.max()), 3),
     }
-    return TrainingData(rows, held_out.rows(), scaling, density, dict(count.n_rejected), shuffle)
 
 
 def _part_block(

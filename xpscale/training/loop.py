@@ -77,9 +77,8 @@ class Trainer:
         self.processes = processes
         self.device = device
         self.order = Order(settings.batch_size, settings.seed, processes.rank, processes.n)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # weights are drawn from torch's global generator: leave it as found
+        # weights are drawn from torch's global generator, which is left as it was
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.network = build(settings.architecture(bands)).to(device)
         processes.synchronize(self.network)
@@ -96,13 +95,11 @@ class Trainer:
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
-        self.totals = torch.zeros(
-            3, dtype=torch.float64, device=device
-        )  # of this epoch so far: nll, kl, rows
+        # of this epoch so far: nll, kl, rows
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         self.best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "network": {}}
-        self._last: tuple[Batch, Tensor] | None = (
-            None  # whether its loss is finite, not looked at yet
-        )
+        # the last batch, and whether its loss is finite, which nobody has looked at yet
+        self._last: tuple[Batch, Tensor] | None = None
 
     def _prepare(self) -> None:
         """Make the optimiser's state fit the device: on a GPU nothing of it may be on the host."""

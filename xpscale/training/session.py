@@ -142,7 +142,7 @@ def one_torch_thread() -> Iterator[None]:
 
     Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as
     long when something does; and sums over several threads would tie the weights' last bits to the
-    number of cores.  `xpscale.training.threads` takes shares of a batch to all cores instead.
+    number of cores.  `xpscale.training.share_threads` takes shares of a batch to all cores instead.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
