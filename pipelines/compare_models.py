@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
+    from xpscale.spectra import SpectraBatch
     from xpscale.store.reader import SpectraStore
-    from xpscale.types import SpectraBatch
 
 SETTINGS = Path(__file__).parent / "settings" / "compare_models.toml"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 BANDS = st.builds(Bands, st.integers(1, 60), st.integers(1, 60))
 

@@ -1,15 +1,7 @@
 """A data release of Gaia: what it is called, where its files lie, what its columns are named.
 
-A release is described by a small TOML file; those of DR3 and DR4 lie in ``xpscale/releases``.  A
-file of one's own completes or corrects one of them without a change of code::
-
-    extends = "dr4"
-
-    [archive]
-    spectra_folder = "xp_mean_spectrum"
-
-    [columns]
-    bp_coefficients = "bp_coeff"        # what DR3 calls bp_coefficients
+A release is described by a small TOML file: ``xpscale/releases`` has those of DR3 and DR4.  A file
+of one's own completes or corrects one of them without a change of code; dr4.toml shows how.
 """
 
 from __future__ import annotations
@@ -182,11 +174,6 @@ def find_release(name: str) -> Release:
     return _from_file(FOLDER / f"{short}.toml")
 
 
-@lru_cache(maxsize=8)
-def _from_file(path: Path) -> Release:
-    return _parse(_table(path), str(path))
-
-
 def _table(path: Path) -> dict[str, Any]:
     table = read_toml(path, example='extends = "dr4"')
     if "extends" not in table:
@@ -204,7 +191,9 @@ def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-def _parse(table: dict[str, Any], where: str) -> Release:
+@lru_cache(maxsize=8)
+def _from_file(path: Path) -> Release:
+    table, where = _table(path), str(path)
     required = {"name", "archive", "citation"}
     require_keys(table, {each.name for each in fields(Release)}, where, required)
     require_keys(

@@ -1,5 +1,5 @@
-"""An archive whose folders, files and columns have other names, and other widths, is read by a table
-of these names alone.
+"""An archive whose folders, files and columns have other names, and other widths, is read by a
+table of these names alone.
 """
 
 import numpy as np

@@ -5,9 +5,8 @@ All call xpscale's own encoder (folded network, compiled kernels, micro-batches 
 thread), kept in the process; they differ in how rows are read, distributed and written. In the
 variants "as its users have it" LSDB and Ray Data run the network as trained and write with their
 own options. The engines read what `write_rows` wrote, and write the columns of both products into
-one table, in the encodings of `xpscale.catalog.sink` where their writers accept them (Daft's accepts
-a codec only). The allocator is as each engine leaves it.
-"""
+one table, in the encodings of `xpscale.catalog.sink` where their writers accept them (Daft's
+accepts a codec only). The allocator is as each engine leaves it."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ from xpscale.catalog.sink import ROW_GROUP_SIZE, _write_options
 from xpscale.inference.encoder import ScatterVAEEncoder, _arrow
 from xpscale.model.checkpoint import load_model
 from xpscale.schema import OUTPUTS
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 if TYPE_CHECKING:
     from distributed import Client

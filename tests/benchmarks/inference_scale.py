@@ -25,13 +25,14 @@ from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.release import DR3
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.store.writer import seal_store, write_partition
 from xpscale.testing.sky_density import pixel_centers_deg
 from xpscale.testing.universe import Universe
-from xpscale.types import Part, SpectraBatch
+from xpscale.types import Part
 
 MILLIONS = os.environ.get("XPSCALE_BENCH_MILLIONS", "1,10")
 ORDER = 2  # 192 partitions

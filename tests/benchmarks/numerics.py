@@ -25,8 +25,8 @@ from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviations
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling, trainable_rows
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.exact import column_arrays, exact_columns, hostile_rows, rounded_products
-from xpscale.types import SpectraBatch
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 N_HOSTILE = 20_000

@@ -36,10 +36,11 @@ from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.rules import RULES
 from xpscale.sampling.sketch import KEPT
 from xpscale.sampling.sketch_pass import OVERSAMPLING, sketch_store
+from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.testing.starlight import BANDS
 from xpscale.testing.universe import Universe
-from xpscale.types import Partition, SpectraBatch, SpectraReader
+from xpscale.types import Partition
 
 N_ROWS = int(os.environ.get("XPSCALE_BENCH_SOURCES", N_SOURCES))
 DRAWS: tuple[tuple[Cells, int], ...] = (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from xpscale.ingest.build import build_store
+from xpscale.spectra import SpectraReader
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.reader import SpectraStore
@@ -16,7 +17,6 @@ from xpscale.testing.contracts import SpectraReaderContract
 from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
 from xpscale.testing.s3 import seaweedfs
 from xpscale.testing.universe import Universe
-from xpscale.types import SpectraReader
 
 SHAPES = ("list", "fixed", "joined", "scalars", "scalars_from_1")
 NUMBERS = itertools.count()

@@ -22,9 +22,9 @@ from xpscale.model.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviati
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling, trainable_rows
 from xpscale.model.scatter_vae import Architecture
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.exact import column_arrays, exact_columns, hostile_rows, rounded_products
 from xpscale.testing.universe import Universe
-from xpscale.types import SpectraBatch
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 LIBRARY, WEIGHTS = DATA / "apogee_library.parquet", DATA / "published_model/weight.pt"

@@ -29,8 +29,9 @@ from xpscale.model.scaling import Scaling
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.runtime.ledger import Ledger
+from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch, SpectraReader, TaskStatus
+from xpscale.types import TaskStatus
 
 
 def manifest_of(catalog):

@@ -21,10 +21,10 @@ from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.runtime.events import RunStarted
 from xpscale.sky import healpix_29
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.reader import open_store
-from xpscale.types import SpectraBatch
 
 
 def ingest(archive, store, **options):

@@ -5,7 +5,7 @@ import pytest
 
 from xpscale.bands import Bands
 from xpscale.ingest.reasons import REASONS, first_reasons, row_faults
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 
 def rows(n=3):

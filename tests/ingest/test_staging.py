@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from xpscale.bands import Bands
 from xpscale.ingest.staged import staged_files, write_rows
 from xpscale.sky import healpix_29
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
-from xpscale.types import SpectraBatch
 
 
 def batch(positions, first_id):

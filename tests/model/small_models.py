@@ -5,8 +5,8 @@ import torch
 
 from xpscale.bands import Bands
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.memory_reader import SIX_EACH
-from xpscale.types import SpectraBatch
 
 SMALL = Architecture(SIX_EACH, n_latents=3, hidden=(9, 7, 5))
 

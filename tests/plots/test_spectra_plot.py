@@ -8,7 +8,7 @@ import pytest
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.plots.spectra import spectra
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 FIFTY_FIVE_EACH = Bands(55, 55)
 

@@ -13,9 +13,9 @@ from xpscale.sampling.hashing import uniform_hash
 from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.sample import METADATA, load_sample, save_sample
 from xpscale.sampling.sketch_pass import sketch_store
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
-from xpscale.types import SpectraBatch
 
 CELLS = {"colour_magnitude": ColourMagnitudeCells(), "position": SkyCells(2)}
 RULES = {"uniform": {}, "density": {}, "flattened": {}, "cut": {"min_quantile": 0.4}}

@@ -11,6 +11,7 @@ from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.release import DR3
 from xpscale.sky import Pixel, healpix_29
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store import writer
 from xpscale.store.check import check_store
@@ -19,7 +20,7 @@ from xpscale.store.layout import ARRAYS, CHUNK_ROWS
 from xpscale.store.reader import open_store
 from xpscale.store.writer import sort_by_position, write_partition
 from xpscale.testing.universe import Universe
-from xpscale.types import SpectraBatch, Stopwatch
+from xpscale.types import Stopwatch
 
 
 def same(a, b):

@@ -22,9 +22,9 @@ from xpscale.bands import Bands
 from xpscale.columns import XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import DR3, Release, release_in_name
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,8 +1,8 @@
 """Tables of every format that the Gaia archive and people use, with one interface.
 
-CSV and ECSV are read by `xpscale.archive.text_table`.  FITS and VOTable go through astropy, HDF5 (a dataset
-a column) through h5py.  What a file is, its first bytes say, not its name; any of them may be
-gzipped.  A missing array is empty, null, masked, or all NaN.
+CSV and ECSV are read by `xpscale.archive.text_table`.  FITS and VOTable go through astropy, HDF5 (a
+dataset a column) through h5py.  What a file is, its first bytes say, not its name; any of them may
+be gzipped.  A missing array is empty, null, masked, or all NaN.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
 if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
     from xpscale.sampling.held_out import HeldOutSplit
-    from xpscale.types import SpectraReader
+    from xpscale.spectra import SpectraReader
 
 __all__ = ["register"]
 

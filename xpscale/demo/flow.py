@@ -39,8 +39,8 @@ from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from xpscale.model.checkpoint import TrainedModel
+    from xpscale.spectra import SpectraBatch
     from xpscale.training.metrics import EpochMetrics
-    from xpscale.types import SpectraBatch
 
 __all__ = ["run_demo"]
 

@@ -23,8 +23,8 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.scaling import normalized, trainable_rows
 from xpscale.release import DR3
 from xpscale.sky import MAX_ORDER, source_id_pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.sky_density import pixel_centers_deg
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from pathlib import Path

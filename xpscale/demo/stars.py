@@ -22,9 +22,9 @@ from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.query import wavelength
 from xpscale.release import DR3
 from xpscale.sky import MAX_ORDER, source_id_pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.sky_density import pixel_centers_deg
 from xpscale.testing.starlight import error_shape, flux_of_magnitude
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ import pyarrow as pa
 from xpscale.testing.universe import Universe
 
 if TYPE_CHECKING:
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["synthetic_stars"]
 

@@ -8,8 +8,9 @@ diag(s), and r = x - x_hat, band by band::
     V    = D R D + S^2
     nll  = [ r^T V^-1 r + ln det V ] / 2              without C/2 ln(2 pi), as everywhere
 
-With R = 1 it is the likelihood that is trained on (`xpscale.model.distributions.Reconstruction.nll`).
-It serves to evaluate models and not to train them: see design/011.
+With R = 1 it is the likelihood that is trained on
+(`xpscale.model.distributions.Reconstruction.nll`). It serves to evaluate models and not to train
+them: see design/011.
 """
 
 from __future__ import annotations

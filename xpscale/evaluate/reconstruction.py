@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["Calibration", "Prediction", "calibration", "evidence", "predict", "scatter_ratio"]
 

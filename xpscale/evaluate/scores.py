@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xpscale.evaluate.reconstruction import Calibration
     from xpscale.model.checkpoint import TrainedModel
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = [
     "MAGNITUDES",

@@ -36,7 +36,8 @@ from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
-from xpscale.types import SpectraBatch, Stopwatch
+from xpscale.spectra import SpectraBatch
+from xpscale.types import Stopwatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

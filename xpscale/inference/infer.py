@@ -22,9 +22,10 @@ from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.split_text import describe_split
 from xpscale.schema import FULL_PRECISION, OUTPUTS
+from xpscale.spectra import SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.open import open_spectra
-from xpscale.types import Executor, SpectraReader, TaskReport, TaskStatus
+from xpscale.types import Executor, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.catalog.manifest import Manifest, Snapshot

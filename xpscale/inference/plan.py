@@ -27,8 +27,8 @@ from xpscale.schema import (
     checked_outputs,
     checked_precision,
 )
+from xpscale.spectra import SpectraReader
 from xpscale.storage import Storage
-from xpscale.types import SpectraReader
 
 if TYPE_CHECKING:
     from xpscale.forecast.prices import Prices

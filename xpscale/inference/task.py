@@ -12,8 +12,9 @@ import numpy as np
 
 from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
+from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
-from xpscale.types import Partition, SpectraBatch, SpectraReader, Stopwatch, TaskReport, TaskStatus
+from xpscale.types import Partition, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.encoder import ScatterVAEEncoder

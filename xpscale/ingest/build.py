@@ -11,10 +11,11 @@ from xpscale.ingest.stage import stage_rows
 from xpscale.release import release_of
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
-from xpscale.types import Executor, SpectraBatch
+from xpscale.types import Executor
 
 __all__ = ["build_store"]
 

@@ -13,10 +13,11 @@ from xpscale.ingest.reasons import DUPLICATE
 from xpscale.ingest.staged import RowRun, StagedFile
 from xpscale.release import Release
 from xpscale.sky import Pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.store.writer import position_order, write_partition
-from xpscale.types import SpectraBatch, TaskReport, TaskStatus
+from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["DUPLICATE", "REASONS", "first_reasons", "row_faults"]
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
+from xpscale.spectra import SpectraBatch
 from xpscale.store.partitions import COUNT_ORDER
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

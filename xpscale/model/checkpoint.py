@@ -36,7 +36,7 @@ from xpscale.storage import Storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["CARD", "WEIGHTS", "TrainedModel", "load_model"]
 

@@ -28,7 +28,7 @@ from xpscale.errors import InvalidInputError, NotFoundError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = [
     "NON_FINITE_COEFFICIENTS",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -25,7 +25,7 @@ from xpscale.release import UNSTATED, Release, release_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["Calibration", "SampledSpectra", "calibration", "sample", "sample_batch"]
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from xpscale.runtime.events import Callback
     from xpscale.sampling.cells import Cells
     from xpscale.sampling.sketch import Sketch
-    from xpscale.types import Executor, SpectraReader
+    from xpscale.spectra import SpectraReader
+    from xpscale.types import Executor
 
 __all__ = ["draw_from_sketch", "draw_sample"]
 

@@ -14,13 +14,13 @@ from xpscale.errors import InvalidInputError
 from xpscale.model.scaling import trainable_rows
 from xpscale.sampling.hashing import uniform_hash
 from xpscale.sky import INDEX_ORDER, healpix_29
-from xpscale.types import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraReader
+    from xpscale.spectra import SpectraReader
 
 __all__ = ["HeldOutSplit", "split_spectra"]
 

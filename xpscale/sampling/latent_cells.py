@@ -23,8 +23,8 @@ from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
 from xpscale.release import require_same_release
 from xpscale.sampling.hashing import hash_64
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from xpscale.catalog.manifest import RunIdentity
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.scatter_vae import NetworkModule
-    from xpscale.types import Partition, SpectraReader
+    from xpscale.spectra import SpectraReader
+    from xpscale.types import Partition
 
 __all__ = ["CatalogLatents", "LatentCells", "ModelLatents"]
 

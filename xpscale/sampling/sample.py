@@ -19,7 +19,7 @@ from xpscale.storage import Storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch, SpectraReader
+    from xpscale.spectra import SpectraBatch, SpectraReader
 
 __all__ = ["Sample", "SamplePlan", "load_sample", "save_sample"]
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
     from xpscale.sampling.held_out import HeldOutSplit
     from xpscale.sampling.sketch import Sketch
-    from xpscale.types import Executor, Partition, SpectraReader
+    from xpscale.spectra import SpectraReader
+    from xpscale.types import Executor, Partition
 
 __all__ = ["OVERSAMPLING", "PartitionRange", "SketchPartitions", "sketch_store"]
 

@@ -1,5 +1,5 @@
-"""Claim a place for one run or ingest: the first to write what it will hold decides, and others must
-agree.
+"""Claim a place for one run or ingest: the first to write what it will hold decides, and others
+must agree.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ class RemoteBackend(Backend):
         """Write it over whatever was there."""
         import obstore
 
-        # in one request: a multipart upload that was cut off would stay there, invisible and paid for
+        # in one request: a multipart upload that was cut off would stay there, invisible and paid
+        # for
         obstore.put(self._writable, key, data, use_multipart=False)
 
     def delete(self, key: str) -> None:

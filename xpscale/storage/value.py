@@ -1,4 +1,5 @@
-"""Objects at a URL: a local folder, ``s3://bucket/prefix`` or ``https://...``, through one interface.
+"""Objects at a URL: a local folder, ``s3://bucket/prefix`` or ``https://...``, through one
+interface.
 
 Every object is written whole.  `Storage.create` is a conditional PUT (``If-None-Match: *``; on a
 local disk a hard link of a finished temporary file), so of several writers exactly one wins and

@@ -1,8 +1,8 @@
 """An object of a web server from any offset on, as its bytes come.
 
-obstore reads everything else.  It does not tell how long a busy server asks to wait (``Retry-After``)
-and fails where a server ignores the offset, so what runs for hours against the archive's server is
-read with the standard library.
+obstore reads everything else.  It does not tell how long a busy server asks to wait
+(``Retry-After``) and fails where a server ignores the offset, so what runs for hours against the
+archive's server is read with the standard library.
 """
 
 from __future__ import annotations

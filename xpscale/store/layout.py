@@ -78,7 +78,7 @@ class ArraySpec:
     Parameters
     ----------
     name
-        As in `xpscale.types.SpectraBatch`.
+        As in `xpscale.spectra.SpectraBatch`.
     dtype
         Type of its values, in numpy's words.
     unit

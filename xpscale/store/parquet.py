@@ -23,6 +23,7 @@ from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import Release
+from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.parquet_files import (
     ParquetFile,
@@ -37,7 +38,7 @@ from xpscale.store.parquet_partitions import (
     hats_partitions,
 )
 from xpscale.store.parquet_rows import ParquetRows, RowGroups
-from xpscale.types import Block, Partition, SpectraBatch, SpectraReader
+from xpscale.types import Partition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ POSITIONS = ("source_id", "ra", "dec")
 
 @dataclass(frozen=True)
 class ParquetSpectra(SpectraReader):
-    """A Parquet folder, file or HATS catalogue with XP spectra; a `xpscale.types.SpectraReader`.
+    """A Parquet folder, file or HATS catalogue with XP spectra; a `xpscale.spectra.SpectraReader`.
 
     Pickles as its description: a worker neither lists files nor reads footers that its tasks do not
     need.
@@ -203,7 +204,7 @@ class ParquetSpectra(SpectraReader):
         partition
             One of `partitions`.
         names
-            Arrays of `xpscale.types.SpectraBatch`.
+            Arrays of `xpscale.spectra.SpectraBatch`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Rows of Parquet files as arrays of a `xpscale.types.SpectraBatch`, whatever their columns are."""
+"""Rows of Parquet files as arrays of a `xpscale.spectra.SpectraBatch`, whatever their columns are."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.release import Release, release_of
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.layout import (
     ARRAYS,
@@ -26,7 +27,7 @@ from xpscale.store.layout import (
     ArraySpec,
 )
 from xpscale.store.shards import Shard
-from xpscale.types import Block, Partition, SpectraBatch, SpectraReader, Stopwatch
+from xpscale.types import Partition, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +41,7 @@ SPECS = {spec.name: spec for spec in ARRAYS}
 
 @dataclass(frozen=True)
 class SpectraStore(SpectraReader):
-    """A finished spectra store; a `xpscale.types.SpectraReader`.  Pickles as its address.
+    """A finished spectra store.  Pickles as its address.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ class SpectraStore(SpectraReader):
             yield _filled(self.bands, shards, [buffer[:n] for buffer in buffers], start, watch)
 
     def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Some arrays of a partition, as `SpectraReader.read_columns` says; no others are fetched."""
+        """Some arrays of a partition, see `SpectraReader`; no others are fetched."""
         return {name: self._array(partition, SPECS[name]) for name in names}
 
     @property
@@ -292,9 +293,7 @@ def open_store(url: str | Storage) -> SpectraStore:
             "Ingest the archive again, or use the xpscale that made it",
         )
     rows = json.loads(storage.read(PARTITIONS))
-    partitions = tuple(
-        Partition(pixel, row["n_rows"], pixel.key)
-        for row in rows
-        for pixel in [Pixel(row["order"], row["pixel"])]
-    )
+    pixels = [Pixel(row["order"], row["pixel"]) for row in rows]
+    counts = [row["n_rows"] for row in rows]
+    partitions = tuple(Partition(p, n, p.key) for p, n in zip(pixels, counts, strict=True))
     return SpectraStore(storage, attributes, partitions)

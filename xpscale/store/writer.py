@@ -18,6 +18,7 @@ from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import Release
 from xpscale.sky import Pixel, healpix_29
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.layout import (
     ARRAYS,
@@ -30,7 +31,7 @@ from xpscale.store.layout import (
     REPORT,
     ArraySpec,
 )
-from xpscale.types import Part, SpectraBatch
+from xpscale.types import Part
 
 if TYPE_CHECKING:
     import zarr

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.archive_text import SourceRows
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

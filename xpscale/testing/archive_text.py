@@ -24,7 +24,7 @@ from xpscale.testing.starlight import G_ZERO_POINT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["SourceRows", "arrays_text", "source_text", "spectrum_text"]
 

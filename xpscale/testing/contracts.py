@@ -21,8 +21,8 @@ import pytest
 
 from xpscale.errors import NotFoundError
 from xpscale.sky import healpix_29
+from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch, SpectraReader
 
 __all__ = ["SpectraReaderContract", "StorageContract"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["TableFormat", "source_table_bytes", "spectra_bytes", "table_bytes", "write_hdf5_copies"]
 

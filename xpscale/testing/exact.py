@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["column_arrays", "exact_columns", "hostile_rows", "rounded_products"]
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from xpscale.bands import Bands
 from xpscale.release import Release, release_of
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, healpix_29, source_id_pixel
-from xpscale.types import Partition, SpectraBatch, SpectraReader
+from xpscale.spectra import SpectraBatch, SpectraReader
+from xpscale.types import Partition
 
 SIX_EACH = Bands(6, 6)
 

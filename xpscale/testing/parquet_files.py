@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.sky import Pixel
-    from xpscale.types import SpectraBatch, SpectraReader
+    from xpscale.spectra import SpectraBatch, SpectraReader
 
 __all__ = ["Shape", "spectra_table", "write_hats_spectra", "write_parquet_files"]
 

@@ -22,6 +22,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
+from xpscale.spectra import SpectraBatch
 from xpscale.testing import starlight
 from xpscale.testing.sky_density import (
     DENSITY_ORDER,
@@ -30,7 +31,6 @@ from xpscale.testing.sky_density import (
     source_counts,
     unit_vectors,
 )
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.scaling import Scaling
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["Batch", "Order", "Rows", "TrainingRows", "permutation", "share", "standardized"]
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.sampling.sample import Sample
+    from xpscale.spectra import SpectraBatch, SpectraReader
     from xpscale.training.settings import TrainingSettings
-    from xpscale.types import SpectraBatch, SpectraReader
 
 __all__ = ["Rows", "TrainingData", "is_streamed", "load_training_data"]
 

@@ -2,8 +2,8 @@
 added up.
 
 Started by ``torchrun``, which sets the environment that `joined` reads, or by
-`xpscale.runtime.executors.worker_group` on the workers of a Dask cluster, which gives every process its
-rank and one address.
+`xpscale.runtime.executors.worker_group` on the workers of a Dask cluster, which gives every process
+its rank and one address.
 
 The network is so small (70,000 numbers) that all gradients travel as one vector a step.
 """

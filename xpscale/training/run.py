@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xpscale.bands import Bands
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.sampling.sample import Sample
-    from xpscale.types import SpectraReader
+    from xpscale.spectra import SpectraReader
 
 __all__ = ["estimate", "is_first_process", "train"]
 

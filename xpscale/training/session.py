@@ -33,7 +33,7 @@ from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from xpscale.sampling.sample import Sample
-    from xpscale.types import SpectraReader
+    from xpscale.spectra import SpectraReader
 
 __all__ = ["CHECKPOINT", "HISTORY", "TrainingJob", "one_torch_thread", "train_here"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.scaling import Scaling
-    from xpscale.types import Block, SpectraBatch, SpectraReader
+    from xpscale.spectra import Block, SpectraBatch, SpectraReader
 
 __all__ = ["READERS", "StreamedRows", "design_effect", "read_ahead", "window_layout"]
 

@@ -15,8 +15,8 @@ from xpscale.formatting import format_bytes
 from xpscale.ingest.parsers.contents import Contents, Fragment, FragmentRows
 from xpscale.release import Release
 from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from xpscale.types import SpectraBatch
+    from xpscale.spectra import SpectraBatch
 
 __all__ = ["Contents", "Fragment", "FragmentRows", "Parser", "content_hash"]
 

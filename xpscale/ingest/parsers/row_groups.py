@@ -15,11 +15,11 @@ from xpscale.ingest.parsers.contents import (
     fragment_key,
 )
 from xpscale.ingest.parsers.tabular import tables_of_spectra
+from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import ParquetFile, hats_pixel, is_parquet
 from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS
-from xpscale.types import SpectraBatch
 
 if TYPE_CHECKING:
     from xpscale.ingest.parsers.input import Input
