@@ -7,7 +7,7 @@ of one's own completes or corrects one of them without a change of code; dr4.tom
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +23,7 @@ __all__ = [
     "UNSTATED",
     "ArchiveLayout",
     "Release",
-    "agreed_release",
     "find_release",
-    "release_in_name",
     "release_of",
     "require_same_release",
 ]
@@ -211,8 +209,6 @@ def _from_file(path: Path) -> Release:
     return Release(**values)
 
 
-_IN_NAME = re.compile(r"(?<![a-z])gaia[ _-]?(dr\d+)", re.IGNORECASE)
-
 DR3 = find_release("dr3")
 
 UNSTATED = Release("Gaia (release not stated)", DR3.archive)
@@ -257,42 +253,3 @@ def require_same_release(first: str, its: Release, second: str, other: Release) 
             f"{first} is of {its.name}, {second} of {other.name}",
             "Use data and model of one release; --release says which it is where files do not",
         )
-
-
-def agreed_release(
-    stated: Release | None, named: Iterable[tuple[str, str]], where: str = "--release"
-) -> Release | None:
-    """The release that the parts of an input say they are of; ``None`` if none does.
-
-    Parameters
-    ----------
-    stated
-        The release that is known already, if any.
-    named
-        Of each part its name and the name of its release, which is empty if it does not say.
-    where
-        What to call the origin of ``stated`` in errors.
-
-    Raises
-    ------
-    ConflictError
-        Two releases are named.
-    """
-    for part, name in named:
-        if not name or (stated is not None and name == stated.name):
-            continue
-        release = release_of(name)
-        if stated is not None:
-            require_same_release(where, stated, part, release)
-        stated, where = release, part
-    return stated
-
-
-def release_in_name(text: str) -> str:
-    """``Gaia DR3``, if a file's name or a designation says so; else empty.
-
-    >>> release_in_name("some/XP_CONTINUOUS-Gaia DR3 5937083312263887616.csv")
-    'Gaia DR3'
-    """
-    match = _IN_NAME.search(text.rsplit("/", 1)[-1])
-    return f"Gaia {match[1].upper()}" if match else ""

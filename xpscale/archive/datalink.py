@@ -21,8 +21,9 @@ from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
 from xpscale.bands import Bands
 from xpscale.columns import XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.release import DR3, Release, release_in_name
+from xpscale.release import DR3, Release
 from xpscale.spectra import SpectraBatch
+from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 

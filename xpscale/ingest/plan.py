@@ -10,7 +10,8 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
 from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
-from xpscale.release import Release, agreed_release
+from xpscale.release import Release
+from xpscale.stated_release import agreed_release
 from xpscale.storage import Storage
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 

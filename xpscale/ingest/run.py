@@ -12,11 +12,12 @@ from xpscale.ingest.plan import IngestPlan
 from xpscale.ingest.report import reconcile, rejections
 from xpscale.ingest.stage import StageFragment
 from xpscale.ingest.staged import STAGING, StagedFile, staged_files
-from xpscale.release import Release, agreed_release, release_of, require_same_release
+from xpscale.release import Release, release_of, require_same_release
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
+from xpscale.stated_release import agreed_release
 from xpscale.storage import Storage
 from xpscale.storage.identity import claim
 from xpscale.store.layout import FORMAT_VERSION, INGEST

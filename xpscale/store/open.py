@@ -10,14 +10,8 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.release import (
-    DR3,
-    Release,
-    agreed_release,
-    release_in_name,
-    release_of,
-    require_same_release,
-)
+from xpscale.release import DR3, Release, release_of, require_same_release
+from xpscale.stated_release import agreed_release, release_in_name
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra

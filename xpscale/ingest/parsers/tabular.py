@@ -39,7 +39,8 @@ from xpscale.ingest.parsers.contents import (
     fragment_key,
 )
 from xpscale.ingest.parsers.input import format_of
-from xpscale.release import Release, release_in_name
+from xpscale.release import Release
+from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
