@@ -137,6 +137,20 @@ def test_two_widths_in_one_ingest_are_refused(tmp_path):
         ingest(tmp_path / "in", tmp_path / "store", sources=str(tmp_path / "sources.csv"))
 
 
+@pytest.mark.parametrize("form", ["csv", "ecsv", "fits", "vot", "hdf5"])
+def test_a_file_without_one_band_is_counted_and_tells_no_width(form, tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = WIDE.take(np.arange(len(WIDE)))
+    rows.coefficients[:7, rows.bands.bp] = rows.coefficient_errors[:7, rows.bands.bp] = np.nan
+    for name, part in {"a": slice(0, 7), "b": slice(7, 60)}.items():
+        (tmp_path / "in" / f"{name}.{form}").write_bytes(spectra_bytes(rows.take(part), form))
+    (tmp_path / "sources.csv").write_bytes(source_table_bytes(rows, "csv"))
+    options = {"sources": str(tmp_path / "sources.csv"), "bands": WIDE.bands}
+    made = ingest(tmp_path / "in", tmp_path / "store", **options)
+    assert (made.bands, made.n_rows) == (WIDE.bands, 53)
+    assert made.report["n_rejected"] == {"missing_bp": 7}
+
+
 # -- releases
 
 

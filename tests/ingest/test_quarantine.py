@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import xpscale
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
-from xpscale.ingest import build as module
+from xpscale.ingest import run as module
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.store.check import check_store
@@ -119,7 +119,9 @@ def test_a_file_mended_while_partitions_are_written_is_not_half_taken(tmp_path, 
     file.write_bytes(bytes(len(whole)))
     plan = plan_ingest(str(archive), store, max_rows=150, skip_damaged=True)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "seal_store", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            module, "seal_store", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             run_ingest(plan)
     file.write_bytes(whole)

@@ -180,10 +180,12 @@ def _spectra(
         np.hstack([_widened(part, width) for part, width in zip(groups, widths, strict=True)])
         for groups in (values, errors)
     )
-    if len(widths) == 1 and columns.n_parameters:
+    if len(widths) == 2:
+        bands = Bands(*widths)
+    else:
         numbers = [table.floats(column) for column in columns.n_parameters]
-        stated = replace(stated, by_columns=bands_of_numbers(numbers))
-    bands = bands_of(columns, widths, name, stated)
+        by_columns = bands_of_numbers(numbers) if numbers else None
+        bands = bands_of(columns, widths, name, replace(stated, by_columns=by_columns))
     batch = SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, bands)
     return TableSpectra(batch, found, _release(table, name))
 
@@ -240,14 +242,18 @@ def _widths(
     columns: XpColumns,
     name: str,
 ) -> tuple[int, ...]:
-    """The width of each group; errors may be absent where the whole band is."""
+    """The width of each group; errors may be absent where the whole band is.
+
+    A band that no row has counts as one missing coefficient: its width is not known, and every row
+    is rejected.
+    """
     for values, deviations, group in zip(bands, errors, columns.coefficients, strict=True):
         if deviations.shape[1] not in (values.shape[1], 0):
             raise InvalidInputError(
                 f"{name} has {values.shape[1]} {group[0]} a row, and {deviations.shape[1]} errors",
                 "Fetch it again",
             )
-    return tuple(values.shape[1] for values in bands)
+    return tuple(max(values.shape[1], 1) for values in bands)
 
 
 def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:

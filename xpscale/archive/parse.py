@@ -90,7 +90,7 @@ def parse_spectra(
             f"{name} has no rows", "Check the file; an archive file is never empty"
         )
     n_bp, n_rp = (_band_length(lengths[:, i:4:2], band, name) for i, band in enumerate(_BANDS))
-    bands = Bands(n_bp, n_rp)
+    bands = Bands(max(n_bp, 1), max(n_rp, 1))  # a band that no row has: its width is not known
     for i, n in enumerate(bands.n_correlations if correlations else ()):
         _check_correlations(lengths[:, 4 + i], n, _BANDS[i], name)
     values, errors, *both = (

@@ -15,7 +15,7 @@ from xpscale.ingest.staged import write_correlations, write_rows
 from xpscale.release import Release
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.storage import Storage
-from xpscale.types import TaskReport, TaskStatus
+from xpscale.types import SpectraBatch, TaskReport, TaskStatus
 
 __all__ = ["StageFragment", "stage_rows"]
 
@@ -44,17 +44,22 @@ class StageFragment:
         clock = time.perf_counter()
         rows = self.parser.read(fragment)
         read_s = time.perf_counter() - clock
-        bands = rows.batch.bands
-        if self.bands not in (None, bands):
-            raise InvalidInputError(
-                f"{fragment.name} has {bands} coefficients, not {self.bands}", "Correct --bands"
-            )
-        if self.release is not None:
-            self.release.require_bands(bands, fragment.name)
+        self._check_bands(rows.batch, fragment.name)
         report = stage_rows(self.store, fragment.key, fragment.name, rows)
         details = {**report.details, **({"release": rows.release} if rows.release else {})}
         write_s = time.perf_counter() - clock - read_s
         return replace(report, read_s=read_s, write_s=write_s, details=details)
+
+    def _check_bands(self, batch: SpectraBatch, name: str) -> None:
+        missing = list(batch.missing_bands().values())
+        if np.logical_or.reduce(missing).all():
+            return  # the width of a band that no row has is not known
+        if self.bands not in (None, batch.bands):
+            raise InvalidInputError(
+                f"{name} has {batch.bands} coefficients, not {self.bands}", "Correct --bands"
+            )
+        if self.release is not None:
+            self.release.require_bands(batch.bands, name)
 
 
 def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskReport:
