@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import data_path
 from xpscale.archive.datalink import member_names, read_spectra
 from xpscale.archive.source_table import SourceTable, read_source_table
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
@@ -49,10 +50,10 @@ def test_the_same_source_is_equal_in_every_format_of_the_archive(datalink):
     one.append(read_spectra(storage, bulk, f"{SINGLE}.csv", NOWHERE))
     assert all(equal(found, one[0]) for found in one)
     batch = one[0].batch
-    assert (batch.source_id.tolist(), batch.coefficients.shape, one[0].n_bp) == (
+    assert (batch.source_id.tolist(), batch.coefficients.shape, batch.bands) == (
         [5937083312263887616],
         (1, 110),
-        55,
+        Bands(55, 55),
     )
     assert batch.coefficients[0, 0] == np.float32(3325.743093963916)
     assert not one[0].found.any()
