@@ -14,8 +14,9 @@ from xpscale.ingest.reasons import first_reasons, row_faults
 from xpscale.ingest.staged import write_correlations, write_rows
 from xpscale.release import Release
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
+from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
-from xpscale.types import SpectraBatch, TaskReport, TaskStatus
+from xpscale.types import TaskReport, TaskStatus
 
 __all__ = ["StageFragment", "stage_rows"]
 
