@@ -77,7 +77,8 @@ def main() -> None:
         clock = time.perf_counter()
         found = check_store(store)
         print(
-            f"{store}, {format_bytes(found.n_bytes)}, {'sound' if found.ok else found.problems[:3]}, ",
+            f"{store}, {format_bytes(found.n_bytes)}, "
+            f"{'sound' if found.ok else found.problems[:3]}, ",
             end="",
         )
         print(f"checked in {time.perf_counter() - clock:.0f} s")

@@ -95,7 +95,8 @@ def _passed(cells: Cells, n: int) -> str:
     bound = 16 * cells.n_cells + 4 * KEPT.itemsize * int((OVERSAMPLING + 1) * n + cells.n_cells)
     lines = [
         f"{n:,} of {n_rows:,} by {cells.by}: {seconds:.0f} s, {n_rows / seconds / 1e6:.2f} million"
-        f" a second; {len(sketch.kept):,} kept, peak {format_bytes(peak)}, bound {format_bytes(bound)}"
+        f" a second; {len(sketch.kept):,} kept, peak {format_bytes(peak)},"
+        f" bound {format_bytes(bound)}"
     ]
     for rule in RULES:
         clock = time.perf_counter()

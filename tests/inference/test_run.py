@@ -214,7 +214,8 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(
     )
     with pytest.raises(
         InvalidInputError,
-        match=r"takes 50 BP \+ 50 RP coefficients of .*, the spectra have 55 BP \+ 55 RP of Gaia DR3",
+        match=r"takes 50 BP \+ 50 RP coefficients of .*, the spectra have 55 BP \+ 55 RP of"
+        r" Gaia DR3",
     ):
         plan_inference(store, make_model([narrow]), place)
     unscaled = TrainedModel.create(

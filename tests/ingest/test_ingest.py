@@ -92,8 +92,8 @@ def test_every_defect_is_counted_under_its_reason(spoilt, reference, universe):
     ]
 
     written = SpectraBatch.concatenate(store.read(p) for p in store.partitions)
-    lost = {i for name in ("missing_bp", "missing_source", "missing_flux", "not_finite", "not_positive")
-            for i in spoilt.planted[name]}  # fmt: skip
+    kinds = ("missing_bp", "missing_source", "missing_flux", "not_finite", "not_positive")
+    lost = {i for name in kinds for i in spoilt.planted[name]}
     truth = universe.spectra()
     assert set(written.source_id.tolist()) == set(truth.source_id.tolist()) - lost
     order = {i: row for row, i in enumerate(truth.source_id.tolist())}

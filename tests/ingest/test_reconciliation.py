@@ -17,10 +17,21 @@ from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 DEFECTS = Defects(
-    missing_bp=2, missing_rp=1, missing_position=3, missing_source=4, missing_flux=5, bad_coefficient=6, not_finite=7,
-    not_positive=8, duplicate=9, duplicate_across=3,
-    truncated_file=True, wrong_md5=True, missing_source_file=True, foreign_file=True,
-)  # fmt: skip
+    missing_bp=2,
+    missing_rp=1,
+    missing_position=3,
+    missing_source=4,
+    missing_flux=5,
+    bad_coefficient=6,
+    not_finite=7,
+    not_positive=8,
+    duplicate=9,
+    duplicate_across=3,
+    truncated_file=True,
+    wrong_md5=True,
+    missing_source_file=True,
+    foreign_file=True,
+)
 FILES = {
     "truncated_file": "is truncated",
     "wrong_md5": "_MD5SUM.txt says",

@@ -247,7 +247,9 @@ from xpscale.store.reader import open_store
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 
-settings = TrainingSettings(epochs=1, batch_size=2000, n_latents=2, hidden=(8,), max_rows=50_000, max_held_out_rows=2_000)
+settings = TrainingSettings(
+    epochs=1, batch_size=2000, n_latents=2, hidden=(8,), max_rows=50_000, max_held_out_rows=2_000
+)
 train(open_store(sys.argv[1]), sys.argv[2], settings)
 print(peak_memory())
 """

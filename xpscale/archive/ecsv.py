@@ -201,7 +201,8 @@ class EcsvReader:
                 else f"column {self._names[column]}, cannot be read"
             )
             raise InvalidInputError(
-                f"{self.name}: row {self.n_rows + 1:,}{' ' if fault == 'columns' else ', '}{reason}",
+                f"{self.name}: row {self.n_rows + 1:,}"
+                f"{' ' if fault == 'columns' else ', '}{reason}",
                 "Download the file again, or report it",
             )
         return consumed, not rows.is_full

@@ -82,8 +82,10 @@ class FetchPlan:
             f"; {n_found:,} are there ({format_bytes(self.n_bytes - n_bytes)})" if n_found else ""
         )
         return (
-            f"fetch {len(missing):,} of {len(self.files):,} files, {format_bytes(n_bytes)}{begun}{unknown},"
-            f" from {self.url}{found}\n  to {self.mirror.directory}: {format_bytes(self.free_bytes)} free"
+            f"fetch {len(missing):,} of {len(self.files):,} files, {format_bytes(n_bytes)}"
+            f"{begun}{unknown},"
+            f" from {self.url}{found}\n"
+            f"  to {self.mirror.directory}: {format_bytes(self.free_bytes)} free"
         )
 
 

@@ -238,7 +238,8 @@ def find_table(storage: Storage, table: str, release: Release) -> tuple[Storage,
             return origin, files
     raise NotFoundError(
         f"{storage.url}/{names[table].folder} holds no archive file of {release}",
-        f"Give the folder that contains {' and '.join(f'{each.folder}/' for each in names.values())}",
+        "Give the folder that contains"
+        f" {' and '.join(f'{each.folder}/' for each in names.values())}",
     )
 
 

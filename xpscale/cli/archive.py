@@ -35,7 +35,8 @@ def fetch(
         typer.Argument(
             metavar="[ARCHIVE_URL] DIR",
             help=(
-                "https://, s3:// or a folder, by default ESA's server; and the folder to fetch into,"
+                "https://, s3:// or a folder, by default ESA's server; and the folder to fetch"
+                " into,"
                 " which ingest reads."
             ),
         ),

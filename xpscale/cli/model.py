@@ -109,7 +109,8 @@ def export(model: Model, output: Output) -> None:
     folder, _, name = Storage(output).url.rpartition("/")
     Storage(folder or "/").replace(name, program)
     say(
-        f"model {found.model_id[:12]} as a program of {format_bytes(len(program))}: {output}; it differs"
+        f"model {found.model_id[:12]} as a program of {format_bytes(len(program))}: {output}; it"
+        " differs"
         f" from the model by {difference:.1g} at most (allowed: {MAX_DIFFERENCE:g})"
     )
 

@@ -229,7 +229,8 @@ def check(store: Store, json: Json = False) -> None:
     )
     numbers = (
         f"{found.n_read:,} read, {found.n_written:,} written, {rejected}\n"
-        f"{found.n_partitions:,} partitions, {found.n_objects:,} objects, {format_bytes(found.n_bytes)}"
+        f"{found.n_partitions:,} partitions, {found.n_objects:,} objects,"
+        f" {format_bytes(found.n_bytes)}"
     )
     if found.quarantined:
         numbers += f"\n{_set_aside(found.quarantined)}"

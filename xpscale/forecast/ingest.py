@@ -90,7 +90,8 @@ class IngestProjection:
         )
         times = ", ".join(f"{format_duration(s)} on {n}" for n, s in self.seconds.items())
         return (
-            f"  about {self.n_partitions:,} partitions ({orders}), {format_bytes(self.bytes_written)};"
+            f"  about {self.n_partitions:,} partitions ({orders}),"
+            f" {format_bytes(self.bytes_written)};"
             f" {format_bytes(self.bytes_staged)} of staging meanwhile\n  a worker needs up to"
             f" {format_bytes(max(self.memory_stage, self.memory_partition))} of memory\n "
             f" {format_duration(self.core_s)} of one core; nodes of {CORES_A_NODE} cores: {times}"

@@ -1,4 +1,4 @@
-"""Why a spectrum is not written to the store: a row is either written or counted under one reason."""
+"""Why a spectrum is not written to the store: a row is written, or counted under one reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first stage of an ingest: a fragment is read, its rows are checked, and the good ones staged."""
+"""The first stage of an ingest: read a fragment, check its rows, and stage the good ones."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
     MODEL/
         model.safetensors     weights, scaling and training density
-        card.json             what it is, where it comes from; written last, so a folder with a card is complete
+        card.json             what it is and where it comes from; written last: then it is complete
 
 A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling and
 density, whatever the card says about them.  Loading computes it again.

@@ -5,7 +5,9 @@ The file holds the scaling, the network and the weights, and takes batches of an
 with torch::
 
     program = torch.export.load("model.pt2").module()
-    latent_mean, latent_log_var, reconstruction, scatter = program(coefficients, coefficient_errors, phot_g_mean_flux)
+    latent_mean, latent_log_var, reconstruction, scatter = program(
+        coefficients, coefficient_errors, phot_g_mean_flux
+    )
 
 Before it is written it is read back and compared with the eager model, on spectra bright and faint,
 near and far from the training sample, with missing coefficients where the network knows what to

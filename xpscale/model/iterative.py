@@ -5,9 +5,10 @@ The decoder, the treatment of errors and of missing elements, and the letters ar
 and h its last layer::
 
     first look    mu_1, log_var_1 = posterior(h(o))
-    residuals     r = asinh[ (x - x_hat(mu_1)) / sqrt(sigma^2 + s(mu_1)^2) ]       0 where an element is not seen
+    residuals     r = asinh[ (x - x_hat(mu_1)) / sqrt(sigma^2 + s(mu_1)^2) ]    0 where not seen
     second look   [r, mu_1, log_var_1, h] -> blocks -> d, e, t
-    posterior     mu = mu_1 + exp(log_var_1 / 2) d,      log_var = log_var_1 + e,      R_k = (t_k, 1) / |(t_k, 1)|
+    posterior     mu = mu_1 + exp(log_var_1 / 2) d,  log_var = log_var_1 + e,
+                  R_k = (t_k, 1) / |(t_k, 1)|
 
 An encoder of one pass has to learn the inverse of the decoder; it misses the best posterior of a
 held-out star by three nats, and a larger one overfits.  The residuals of its own guess tell it

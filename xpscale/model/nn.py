@@ -86,7 +86,8 @@ def folded(stack: Iterable[nn.Module]) -> nn.Sequential:
 
     ::
 
-        BatchNorm(W h + b) = g W h + g (b - m) + a        g = weight / sqrt(running_var + eps), m = running_mean, a = bias
+        BatchNorm(W h + b) = g W h + g (b - m) + a
+        g = weight / sqrt(running_var + eps),  m = running_mean,  a = bias
         W' (W h + b) + b'  = (W' W) h + (W' b + b')
 
     Parameters

@@ -3,7 +3,9 @@
 ::
 
     model = open_portable("MODEL")
-    mean, log_var, reconstruction, scatter = model(coefficients, coefficient_errors, phot_g_mean_flux)
+    mean, log_var, reconstruction, scatter = model(
+        coefficients, coefficient_errors, phot_g_mean_flux
+    )
 
 It is the same network and the same arithmetic as `xpscale.model.checkpoint.load_model`, as one
 torch module from the archive's units to the archive's units; the content hash is checked here, too.

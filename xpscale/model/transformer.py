@@ -7,9 +7,10 @@ arXiv:2411.04750): every coefficient is a token that says which coefficient it i
 measured, and one that is missing is not there at all, instead of being filled in. With W the width
 of a token::
 
-    token j    t_j = e_j + v asinh x_j + u (ln sigma_j + 2) / 2            (W,)   e_j learnt, one for each coefficient
+    token j    t_j = e_j + v asinh x_j + u (ln sigma_j + 2) / 2   (W,)   e_j learnt for each j
     summary    t_0 = e_0                                                   (W,)   always there
-    block      t <- t + attention(norm t),   t <- t + W2 GELU(W1 norm t)   4 W inside; heads of 8; missing tokens masked
+    block      t <- t + attention(norm t),   t <- t + W2 GELU(W1 norm t)
+               4 W inside; heads of 8; missing tokens masked
     posterior  linear(norm t_0) to mu and log_var
     decoder    L -> 4 W -> 4 W -> linear to x_hat and a;   s = s_min + ln(1 + e^a)
 

@@ -1,5 +1,4 @@
-"""Objects at a URL: a local folder, ``s3://bucket/prefix`` or ``https://...``, through one
-interface.
+"""Objects at a URL, through one interface: a local folder, ``s3://bucket/prefix``, a web address.
 
 Every object is written whole.  `Storage.create` is a conditional PUT (``If-None-Match: *``; on a
 local disk a hard link of a finished temporary file), so of several writers exactly one wins and
@@ -189,7 +188,7 @@ class Storage:
         return {key: size for key, (size, _) in objects.items() if not is_unfinished(key)}
 
     def objects(self, prefix: str = "") -> dict[str, tuple[int, float]]:
-        """As `list`, with the time of the last change (seconds since 1970), and with `unfinished`."""
+        """As `list`, with the time of the last change in seconds since 1970, and `unfinished`."""
         with self._explained(prefix):
             found = {key: (size, time_s) for key, size, time_s in self._backend.objects(prefix)}
         return dict(sorted(found.items()))

@@ -65,7 +65,8 @@ def _fill(out: NDArray[np.float32], array: Any, where: str, name: str) -> None:
     if np.any(lengths != width):
         row = int(np.flatnonzero(present)[np.flatnonzero(lengths != width)[0]])
         raise InvalidInputError(
-            f"{where}, column {name}: row {row} has {int(lengths[lengths != width][0])} values, others have"
+            f"{where}, column {name}: row {row} has"
+            f" {int(lengths[lengths != width][0])} values, others have"
             f" {width}",
             "Every row must have all coefficients, or none",
         )

@@ -1,4 +1,4 @@
-"""Whether a spectra store is undamaged: bytes of objects, rows of partitions, sums of the report."""
+"""Whether a spectra store is undamaged: objects' bytes, partitions' rows, the report's sums."""
 
 from __future__ import annotations
 

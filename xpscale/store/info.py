@@ -73,7 +73,8 @@ class StoreInfo:
                 f"digest {self.digest}",
                 (
                     f"{self.n_read:,} read, {self.n_rows:,} written, {n_rejected:,} rejected;"
-                    f" {self.n_movers:,} written lie in another pixel of order 8 than their source_id"
+                    f" {self.n_movers:,} written lie in another pixel of order 8 than their"
+                    " source_id"
                     " says"
                 ),
                 *_bars("rejected", self.n_rejected),

@@ -3,15 +3,15 @@
 ::
 
     STORE/
-        zarr.json                              root group; written last: a store without it is not finished
+        zarr.json                          root group; written last, so a store with it is finished
         Norder=5/zarr.json
         Norder=5/Npix=1234/zarr.json           group of one partition
-        Norder=5/Npix=1234/coefficients/{zarr.json, c/0/0}      every array is one shard, written whole
+        Norder=5/Npix=1234/coefficients/{zarr.json, c/0/0}    an array is one shard, written whole
         Norder=5/Npix=1234/{source_id, ra, dec, phot_g_mean_flux, coefficient_errors}/...
-        Norder=5/Npix=1234/{bp,rp}_correlations/...             only if the ingest was told to keep them
-        _xpscale/partitions.json               every partition with its rows, and every object with bytes and sha256
+        Norder=5/Npix=1234/{bp,rp}_correlations/...           only after ingest --correlations
+        _xpscale/partitions.json           partitions with rows; objects with bytes and sha256
         _xpscale/ingest.json                   what the store is made of
-        _xpscale/report.json                   rows read, written, rejected by reason; in total and by file; files set aside
+        _xpscale/report.json               rows read, written, rejected by reason; files set aside
 
 Any partition opens by itself, without xpscale: ``zarr.open_group(f"{STORE}/Norder=5/Npix=1234")``,
 or ``xarray.open_zarr(f"{STORE}/Norder=5/Npix=1234", consolidated=False)`` with dimensions

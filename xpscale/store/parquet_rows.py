@@ -1,4 +1,4 @@
-"""Rows of Parquet files as arrays of a `xpscale.spectra.SpectraBatch`, whatever their columns are."""
+"""Rows of Parquet files as a `xpscale.spectra.SpectraBatch`, whatever their columns are."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ParquetRows:
     bands: Bands
 
     def names(self, *, errors: bool) -> tuple[str, ...]:
-        """The arrays that make a batch; without errors if they are not wanted, or there are none."""
+        """The arrays that make a batch; without errors if not wanted, or if there are none."""
         with_errors = errors and bool(self.spectra.errors)
         names = (spec.name for spec in ARRAYS)
         return tuple(name for name in names if with_errors or name != "coefficient_errors")
@@ -151,7 +151,8 @@ class ParquetRows:
             return self.sources.flux(numbers) if name == "phot_g_mean_flux" else numbers
         if column.null_count or values.dtype.kind not in "iu":
             raise InvalidInputError(
-                f"{where}: {self.sources.source_id} is {column.type} with {column.null_count} nulls",
+                f"{where}: {self.sources.source_id} is {column.type}, with"
+                f" {column.null_count} nulls",
                 "Identifiers must be integers, one a row",
             )
         return values.astype(np.int64, copy=False)

@@ -2,8 +2,8 @@
 
 With the letters of `xpscale.model.scatter_vae`, over the spectra of a share of a batch::
 
-    loss = mean(nll) + sum_k mean(kl_k)                             the negative evidence lower bound: what is reported
-    cost = mean(nll) + sum_k max(mean(kl_k), free_nats)             what is minimised
+    loss = mean(nll) + sum_k mean(kl_k)                     the negative ELBO: what is reported
+    cost = mean(nll) + sum_k max(mean(kl_k), free_nats)     what is minimised
 
 A batch is the mean of its shares, by their rows: each can be computed on its own.
 

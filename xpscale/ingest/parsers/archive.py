@@ -53,7 +53,9 @@ def recognise(given: Input) -> Contents | None:
     archive = open_archive(given.url, release=given.layout, allow_unpaired=given.allow_unpaired)
     return Contents(
         kind="archive",
-        description=f"{len(archive.pairs):,} file pairs, {format_bytes(archive.n_bytes)} compressed",
+        description=(
+            f"{len(archive.pairs):,} file pairs, {format_bytes(archive.n_bytes)} compressed"
+        ),
         origin=f"{xp.folder} and {tables_of(given.layout)['source'].folder} bulk files",
         parser=ArchiveParser(archive.storage, given.layout, given.correlations),
         fragments=tuple(
