@@ -5,7 +5,8 @@ The released way (`research`: the audit of the code): numpy arrays in, batches c
 they are served, all rows permuted at the end of every epoch, with a list of all pairs that nothing
 reads, three numbers fetched from the device every step, and AdamW as torch has it by default.  Both
 run epoch by epoch, in turn: on one core, on two, and on a GPU if there is one.  The released way
-has a torch thread a core, ours one, as in ``xpscale train``."""
+has a torch thread a core; ours one for every share of a batch, as in ``xpscale train``.
+"""
 
 from __future__ import annotations
 

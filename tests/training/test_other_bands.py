@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from xpscale.bands import Bands
-from xpscale.errors import ConflictError
+from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.checkpoint import load_model
 from xpscale.model.density import cell_of
 from xpscale.model.export import export_program
 from xpscale.model.portable import open_portable
+from xpscale.model.published import import_published
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.release import find_release
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
@@ -89,3 +92,23 @@ def test_a_run_goes_on_with_the_same_release_only(trained):
         ConflictError, match=r"release Gaia .release not stated. there, Gaia DR4 here"
     ):
         train(OfRelease(reader.batch), str(folder), SETTINGS)
+
+
+def test_published_weights_are_of_a_release(tmp_path):
+    """Their number of coefficients must be that of the scaling, or of the release."""
+    network = ScatterVAE(Architecture(Bands(51, 55)))
+    names = {"latent_mean": "mu", "latent_log_var": "log_var", "mean": "decoder"}
+    state = {}
+    for name, values in network.state_dict().items():
+        part, _, rest = name.partition(".")
+        last = f"{len(network.architecture.hidden)}."
+        if part in ("mean", "scatter") and rest.startswith(last):
+            rest = f"{last}0.{rest.removeprefix(last)}"
+        state[f"{names.get(part, part)}.{rest}"] = values
+    torch.save({"model_state_dict": state}, tmp_path / "weight.pt")
+    with pytest.raises(InvalidInputError, match=r"takes 106 coefficients, not 55 BP \+ 55 RP"):
+        import_published(tmp_path / "weight.pt")
+    scaling = Scaling(np.zeros(106), np.ones(106), Bands(51, 55))
+    found = import_published(tmp_path / "weight.pt", scaling, release=find_release("dr4"))
+    assert found.bands == Bands(51, 55)
+    assert found.release == find_release("dr4")

@@ -94,7 +94,7 @@ def test_two_processes_of_torchrun_have_the_loss_of_one(store, tmp_path, kind):
         [str(word) for word in command], capture_output=True, timeout=300, text=True
     )
     assert ended.returncode == 0, ended.stderr
-    for words in (f"epoch    1/{settings.epochs}", "sources ·"):
+    for words in (f"epoch    1/{settings.epochs}", "sources of "):
         assert ended.stderr.count(words) == 1  # only the first process talks
     # in memory the batches are the same, and only the order of sums differs; streams have other
     # batches.  Biases before a batch normalization have no gradient but rounding, which Adam makes

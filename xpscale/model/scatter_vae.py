@@ -4,7 +4,7 @@ Letters: B spectra of a batch, C coefficients (BP, then RP), L latents (6).  Eve
 is in *standardized* units (`xpscale.model.scaling`): x are the coefficients, sigma their errors.
 
 The model.  A spectrum is drawn from six latents with a Gaussian prior; what the latents cannot
-explain is the intrinsic scatter s(z), learnt beside the mean spectrum and added to the measurement
+explain is the intrinsic scatter s(z), learnt with the mean spectrum and added to the measurement
 error::
 
     z          ~ N(0, 1)                                        (L,)

@@ -1,6 +1,6 @@
 """The training rows of a store, standardized: in memory, or streamed if they are too many.
 
-Two passes over the store, each holding a partition (or some blocks) beside the result: one counts
+Two passes over the store, each holding a partition (or some blocks) and the result: one counts
 the rows and fits the scaling on the training rows, the other takes the held-out rows and the
 density, and fills memory if all rows fit there.
 """

@@ -192,6 +192,6 @@ def _explained() -> Iterator[None]:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise TryAgainError(
             f"the processes that train together lost each other ({reason})",
-            "The message of the one that failed first says why; mend that and run the same command"
-            " again: it goes on from the last checkpoint",
+            "The message of the one that failed first says why; repair that and run the same"
+            " command again: it goes on from the last checkpoint",
         ) from error

@@ -1,4 +1,4 @@
-"""Everything that determines a training run besides its data."""
+"""Everything that determines a training run, apart from its data."""
 
 from __future__ import annotations
 
