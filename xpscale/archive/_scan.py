@@ -1,24 +1,22 @@
 """The compiled loop under `xpscale.archive.rows`: bytes to numbers, in one pass and without copies.
 
-``roles[column]`` is -1 for a column to skip, else the slot it fills: first the integers, then the
-floats, then the arrays.  Loops that search or count have unsigned offsets and no exit, so that they
-become vector instructions.  All compiled functions are in this one file, because numba compiles
-again only when the file of the function that is called has changed.
+``roles[column]`` is -1 for a column to skip, else the slot it fills: integers, then floats, then
+arrays.  Loops that search or count become vector instructions.  All compiled functions are in this
+one file: numba compiles again only when the file of the function that is called has changed.
 """
 
-# mypy: disallow-untyped-defs=False
+# mypy: ignore-errors
 from __future__ import annotations
-
-from typing import Any
 
 import numba as nb
 import numpy as np
 
-_jit: Any = nb.njit(cache=True, nogil=True, boundscheck=False)
+_jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 _COMMA, _NEWLINE, _QUOTE, _RETURN, _SPACE, _MINUS, _PLUS, _POINT = b',\n"\r -+.'
 _BLOCK = 64
-_MAX_DIGITS = 19  # that a mantissa of 64 bits holds
+_SHORT = 4096  # a rest of a row in which commas are counted without regard to quotes
+_MAX_DIGITS, _EXACT = 19, np.uint64(2**53)  # of a mantissa; those below are float64
 _POWERS = np.array([float(f"1e{i}") for i in range(309)])
 
 _SOUND, UNREADABLE, TOO_LONG, OTHER_COLUMNS, _INCOMPLETE = range(5)
@@ -35,7 +33,7 @@ def _scan_text(data, start, stop, n, roles, last_wanted, all_wanted, wanted, out
         end, fault, column, is_wanted = _scan_row(
             data, position, stop, n, roles, last_wanted, all_wanted, wanted, out
         )
-        if fault == _INCOMPLETE and _count(data, position, stop, _NEWLINE):
+        if fault == _INCOMPLETE and _find(data, position, stop, _NEWLINE) < stop:
             fault = OTHER_COLUMNS  # a quote that never closes
         if fault != _SOUND:
             return n, n_passed, position, fault, column
@@ -86,10 +84,11 @@ def _field(data, position, stop):
 @_jit
 def _skip_rest(data, position, stop, n_commas):
     """(offset of the newline that ends this row, fault: are there ``n_commas`` outside quotes?)."""
-    newline = _find(data, position, stop, _NEWLINE)
-    if newline < stop and _find(data, position, newline, _QUOTE) == newline:
-        is_right = _count(data, position, newline, _COMMA) == n_commas
-        return newline, _SOUND if is_right else OTHER_COLUMNS
+    end = min(stop, position + _SHORT)
+    newline = _find(data, position, end, _NEWLINE)
+    quotes = _count(data, position, newline, _QUOTE)
+    if newline < end and quotes % 2 == 0 and _count(data, position, newline, _COMMA) == n_commas:
+        return newline, _SOUND
     commas = 0
     while True:
         _, _, position = _field(data, position, stop)
@@ -147,28 +146,18 @@ def _array(data, start, stop, row):
 
 @_jit
 def _number(data, start, stop):
-    """(value of the decimal number at ``start``, offset behind it); NaN for empty, null and nan.
-
-    The number is sound if the offset is that of a comma, or ``stop``.
-    """
+    """(number at ``start``, offset behind it: of a comma or ``stop`` if sound); NaN for null."""
     while start < stop and _byte(data, start) == _SPACE:
         start += 1
     negative = start < stop and _byte(data, start) == _MINUS
-    position = start + (negative or (start < stop and _byte(data, start) == _PLUS))
-    if position == stop or (
-        np.uint8(_byte(data, position) - 48) > 9 and _byte(data, position) != _POINT
-    ):
-        return _word(data, start, position, stop)
-    mantissa, n_digits, n_lost, first = np.uint64(0), 0, 0, position
-    mantissa, n_digits, n_lost, position = _digits(data, position, stop, mantissa, n_digits)
-    exponent, n_seen = n_lost, position - first
-    if position < stop and _byte(data, position) == _POINT:
-        first = position + 1
-        mantissa, n_digits, n_lost, position = _digits(data, first, stop, mantissa, n_digits)
-        exponent -= position - first - n_lost
-        n_seen += position - first
-    if n_seen == 0:
-        return np.nan, -1
+    first = start + (negative or (start < stop and _byte(data, start) == _PLUS))
+    mantissa, point, position = _digits(data, first, stop)
+    n_digits = position - first - (point >= 0)
+    if n_digits == 0:
+        return _word(data, start, first, stop)
+    exponent = point + 1 - position if point >= 0 else 0
+    if n_digits > _MAX_DIGITS:
+        mantissa, exponent = _long_number(data, first, position, point)
     if position < stop and (_byte(data, position) | 32) == 101:  # e
         power, position = _power(data, position + 1, stop)
         exponent += power
@@ -179,20 +168,35 @@ def _number(data, start, stop):
 
 
 @_jit
-def _digits(data, position, stop, mantissa, n_digits):
-    """(mantissa with more digits, their number, digits without room in it, offset behind them)."""
-    n_lost = 0
+def _digits(data, position, stop):
+    """(up to 19 digits as a whole number, offset of the point among them or -1, offset behind)."""
+    value, point = np.uint64(0), -1
     while position < stop:
         digit = np.uint8(_byte(data, position) - 48)
-        if digit > 9:
-            break
-        if n_digits < _MAX_DIGITS:
-            mantissa = mantissa * np.uint64(10) + np.uint64(digit)
-            n_digits += mantissa > 0
+        if digit <= 9:
+            value = value * np.uint64(10) + np.uint64(digit)
+        elif digit == 254 and point < 0:  # a point
+            point = position
         else:
-            n_lost += 1
+            break
         position += 1
-    return mantissa, n_digits, n_lost, position
+    return value, point, position
+
+
+@_jit
+def _long_number(data, first, end, point):
+    """(the leading 19 digits as a whole number, the exponent of ten that makes it the number)."""
+    value, n_digits, exponent = np.uint64(0), 0, 0
+    for position in range(first, end):
+        if position != point:
+            is_fraction = 0 <= point < position
+            if n_digits < _MAX_DIGITS:
+                value = value * np.uint64(10) + np.uint64(_byte(data, position) - 48)
+                n_digits += value > 0
+                exponent -= is_fraction
+            else:
+                exponent += not is_fraction
+    return value, exponent
 
 
 @_jit
@@ -200,9 +204,9 @@ def _power(data, position, stop):
     """(the exponent behind an E, offset behind it; -1 if there is none)."""
     minus = position < stop and _byte(data, position) == _MINUS
     first = position + (minus or (position < stop and _byte(data, position) == _PLUS))
-    power, n_digits, _, end = _digits(data, first, stop, np.uint64(0), 0)
-    size = np.int64(power) if n_digits < 5 else 10_000
-    return (-size if minus else size), end if end > first else -1
+    value, point, end = _digits(data, first, stop)
+    size = np.int64(min(value, np.uint64(10_000))) if end - first <= _MAX_DIGITS else 10_000
+    return (-size if minus else size), end if end > first and point < 0 else -1
 
 
 @_jit
@@ -230,9 +234,9 @@ def _integer(data, start, stop):
         return 0, True
     negative = _byte(data, start) == _MINUS
     first = start + negative
-    digits, _, n_lost, end = _digits(data, first, stop, np.uint64(0), 0)
-    value = np.int64(digits)
-    sound = first < end == stop and n_lost == 0 and value >= 0  # negative: more than 63 bits
+    digits, point, end = _digits(data, first, stop)
+    value = np.int64(digits)  # negative: more than 63 bits
+    sound = first < end == stop and point < 0 and end - first <= _MAX_DIGITS and value >= 0
     return (-value if negative else value), sound
 
 
@@ -242,13 +246,11 @@ def _scaled(mantissa, exponent):
     value = np.float64(mantissa)
     if exponent < -308:
         return value / 1e308 / _POWERS[min(-exponent - 308, 308)]
-    if exponent > 0:
+    if exponent >= 0:
         return value * _POWERS[min(exponent, 308)]
-    if exponent == 0:
-        return value
     power = _POWERS[-exponent]
     quotient = value / power
-    if exponent < -22:
+    if exponent < -22 or mantissa < _EXACT:
         return quotient
     # a mantissa may have 64 bits: add the remainder over the power, from products of halves (Dekker
     # 1971, Numer. Math. 18, 224)
@@ -283,18 +285,16 @@ def _find(data, position, stop, wanted):
 
 @_jit
 def _count(data, start, stop, wanted):
-    found = 0
+    found = np.uint16(0)  # of fewer than 65,536 bytes: short numbers fill a vector
     for i in range(np.uint64(start), np.uint64(stop)):
-        found += data[i] == wanted
-    return found
+        found = np.uint16(found + np.uint16(data[i] == wanted))
+    return np.int64(found)
 
 
 @_jit
 def _is_word(data, start, stop, word):
     """Whether some text is a lower-case word, in whatever case."""
-    if stop - start != len(word):
-        return False
-    differing = 0
     for i in range(len(word)):
-        differing += _byte(data, start + i) | 32 != word[i]
-    return differing == 0
+        if start + i >= stop or _byte(data, start + i) | 32 != word[i]:
+            return False
+    return stop - start == len(word)
