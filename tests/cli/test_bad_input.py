@@ -172,7 +172,12 @@ def test_training_on_what_cannot_be_trained_on(store, tmp_path, published_weight
     flat = xpscale(
         "model", "import", published_weights, tmp_path / "model", "--scaling", tmp_path / "norm.npz"
     )
-    refused(flat, InvalidInputError, "coefficient 7 is mean 0.0, std 0.0", "mend the scaling file")
+    refused(
+        flat,
+        InvalidInputError,
+        "coefficient 7 (BP 7) is mean 0.0, std 0.0",
+        "correct the scaling file",
+    )
     assert not (tmp_path / "model").exists()
 
 

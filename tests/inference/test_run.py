@@ -215,7 +215,7 @@ def test_plans_that_cannot_be_are_refused_before_anything_is_written(
     with pytest.raises(
         InvalidInputError,
         match=r"takes 50 BP \+ 50 RP coefficients of .*, the spectra have 55 BP \+ 55 RP of"
-        r" Gaia DR3",
+        r" synthetic",
     ):
         plan_inference(store, make_model([narrow]), place)
     unscaled = TrainedModel.create(
