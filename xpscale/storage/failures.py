@@ -7,8 +7,12 @@ import re
 from collections.abc import Iterator
 
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError, XpscaleError
+from xpscale.formatting import first_line
 
 __all__ = ["PASSING", "Busy", "explained"]
+
+MAX_TEXT = 300
+"""Characters of a library's message that are shown."""
 
 PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 """Answers of a server after which the same request may succeed."""
@@ -67,9 +71,11 @@ def explained(where: str) -> Iterator[None]:
         obs.NotSupportedError,
         obs.UnknownConfigurationKeyError,
     ) as error:
-        raise InvalidInputError(f"{where}: {_first_line(error)}", "Check the address") from error
+        raise InvalidInputError(
+            f"{where}: {first_line(error)[:MAX_TEXT]}", "Check the address"
+        ) from error
     except (obs.BaseError, OSError) as error:
-        text = _first_line(error)
+        text = first_line(error)[:MAX_TEXT]
         if _is_refused_by_web(text):
             raise InvalidInputError(f"{where}: {text}", "Check the address") from error
         full = "No space left" in text or "quota" in text.lower()
@@ -81,7 +87,3 @@ def _is_refused_by_web(text: str) -> bool:
     """Whether a web server said that this request can never succeed; S3 uses 400 for timeouts."""
     status = re.search(r"^Generic HTTP error.*non-2xx status code: (4\d\d)", text)
     return status is not None and int(status[1]) not in PASSING
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
