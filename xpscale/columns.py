@@ -11,7 +11,8 @@
 ``bp_1`` ..., ``bpe_1`` ...                      the same, short
 ===============================================  ================================================
 
-Names are compared without regard to case (FITS tables of the archive are in capitals).
+Names are compared without regard to case (FITS tables of the archive are in capitals); a field of a
+struct is named by its path; see `xpscale.column_names`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.column_names import (
+    COEFFICIENTS,
+    G_BAND,
+    N_PARAMETERS,
+    SOURCE_IDS,
+    candidates,
+    known_columns,
+)
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 
@@ -36,14 +45,13 @@ __all__ = [
     "find_source_columns",
     "find_xp_columns",
     "flux_of_magnitude",
+    "lacking_source_columns",
 ]
 
 G_ZERO_POINT = 25.6873668671
 """Vega zero point of the G band, magnitudes for a flux of 1 electron/s (Gaia EDR3, Riello et al.
 2021, A&A 649, A3).
 """
-
-N_PARAMETERS = ("bp_n_parameters", "rp_n_parameters")
 
 _LONG = re.compile(
     r"(?P<e>e_)?(?:(?P<band>bp|rp|xp)_)?(?:coefficient|coeff|coef)s?(?P<error>_errors?|_err)?(?:_(?P<index>\d+))?"
@@ -131,60 +139,82 @@ def find_source_columns(
     names: Iterable[str],
     where: str,
     release: Release = DR3,
-    *,
-    ra: str = "ra",
-    dec: str = "dec",
+    stated: Mapping[str, str] | None = None,
 ) -> SourceColumns | None:
     """The position and brightness columns among ``names``; ``None`` if the table lacks any of them.
 
     Parameters
     ----------
     names
-        The table's columns.
+        The table's columns, and the paths of fields of structs.
     where
         What to call the table in errors.
     release
         The release that may have other names for columns.
-    ra, dec
-        What the table calls its position.
+    stated
+        What the user says columns are called, as in `xpscale.column_names.ColumnsMap`.
+
+    Raises
+    ------
+    InvalidInputError
+        Two columns have one name, or one that the user names is not there.
     """
-    known = _by_lower(names, where, release)
-    g = known.get("phot_g_mean_flux") or known.get("phot_g_mean_mag")
-    source_id, ra, dec = _source_id(known), known.get(ra.lower(), ""), known.get(dec.lower(), "")
+    stated = stated or {}
+    known = known_columns(names, where, release, stated)
+    of_flux = G_BAND[0] in known and (G_BAND[0] in stated or G_BAND[1] not in stated)
+    g = known.get(G_BAND[0] if of_flux else G_BAND[1])
+    source_id, ra, dec = _source_id(known), known.get("ra", ""), known.get("dec", "")
     if not (source_id and ra and dec and g):
         return None
-    return SourceColumns(source_id, ra, dec, g, "phot_g_mean_flux" not in known)
+    return SourceColumns(source_id, ra, dec, g, not of_flux)
 
 
-def find_xp_columns(names: Iterable[str], where: str, release: Release = DR3) -> XpColumns:
+def lacking_source_columns(names: Iterable[str], where: str, release: Release = DR3) -> str:
+    """Why `find_source_columns` found ``None``: what the table lacks, and what may be meant.
+
+    Parameters
+    ----------
+    names, where, release
+        As of `find_source_columns`.
+    """
+    known = known_columns(names, where, release, {})
+    wanted = {"source_id": SOURCE_IDS, "ra": ("ra",), "dec": ("dec",), G_BAND[0]: G_BAND}
+    lacking = [name for name, any_of in wanted.items() if not {*any_of} & {*known}]
+    words = [" or ".join(G_BAND) if name == G_BAND[0] else name for name in lacking]
+    return f"{where} lacks {', '.join(words)}; {candidates(known.values(), lacking)}"
+
+
+def find_xp_columns(
+    names: Iterable[str],
+    where: str,
+    release: Release = DR3,
+    stated: Mapping[str, str] | None = None,
+) -> XpColumns:
     """The columns of identifier, coefficients and errors among ``names``.
 
     Parameters
     ----------
-    names
-        The table's columns.
-    where
-        What to call the table in errors.
-    release
-        The release that may have other names for columns.
+    names, where, release, stated
+        As of `find_source_columns`.
 
     Raises
     ------
     InvalidInputError
         There are none, or they cannot be told apart; the message says which columns there are.
     """
-    known = _by_lower(names, where, release)
-    groups = _groups(known, where)
+    known = known_columns(names, where, release, stated or {})
+    given = {name: known[name] for name in COEFFICIENTS if name in (stated or {})}
+    groups = _groups(given or known, where)
     bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
     coefficients = [groups.get((False, band)) for band in bands]
     source_id = _source_id(known)
     if not source_id or None in coefficients:
-        shown = ", ".join(list(known.values())[:12])
+        lacking = "coefficients" if source_id else "source_id"
         raise InvalidInputError(
-            f"{where} has no {'XP coefficients' if source_id else 'source_id'}; its columns are"
-            f" {shown}{' ...' if len(known) > 12 else ''}",
+            f"{where} has no {'XP ' * bool(source_id)}{lacking};"
+            f" {candidates(known.values(), [lacking])}",
             "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one"
-            " column a coefficient",
+            " column a coefficient; others can be named: --columns-map FILE",
         )
     found_errors = [groups.get((True, band)) for band in bands]
     chosen = tuple(group for group in coefficients if group is not None)
@@ -222,35 +252,15 @@ def _groups(known: Mapping[str, str], where: str) -> dict[tuple[bool, str], tupl
     return groups
 
 
-def _by_lower(names: Iterable[str], where: str, release: Release) -> dict[str, str]:
-    """Columns by what DR3 calls them, in small letters."""
-    dr3_names = {its.lower(): name.lower() for name, its in release.columns.items()}
-    found: dict[str, str] = {}
-    for name in names:
-        known = dr3_names.get(name.lower(), name.lower())
-        if known in found:
-            raise InvalidInputError(
-                f"{where} has the columns {found[known]} and {name}", "Remove one of them"
-            )
-        found[known] = name
-    return found
-
-
 def _source_id(known: Mapping[str, str]) -> str:
-    return next(
-        (
-            known[name]
-            for name in ("source_id", "gaia_source_id", "gaia_dr3_source_id")
-            if name in known
-        ),
-        "",
-    )
+    return next((known[name] for name in SOURCE_IDS if name in known), "")
 
 
 def _one(names: list[str], where: str) -> tuple[str]:
     if len(names) > 1:
         raise InvalidInputError(
-            f"{where} has {' and '.join(names)}, which mean the same", "Remove one of them"
+            f"{where} has {' and '.join(names)}, which mean the same",
+            "Remove one of them, or say which it is: --columns-map FILE",
         )
     return (names[0],)
 

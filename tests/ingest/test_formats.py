@@ -168,7 +168,7 @@ def test_real_products_all_at_once(tmp_path):
 def test_no_positions_no_ingest(tmp_path):
     result = xpscale("ingest", datalink_folder(tmp_path / "in", "csv"), tmp_path / "store")
     assert result.code == InvalidInputError.exit_code
-    assert "has no ra, dec and phot_g_mean_flux" in result.err
+    assert "lacks ra, dec, phot_g_mean_flux or phot_g_mean_mag; " in result.err
     assert "--sources FILE" in result.err
     assert not (tmp_path / "store").exists()
 

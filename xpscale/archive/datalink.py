@@ -19,7 +19,8 @@ import numpy as np
 from xpscale.archive.source_table import SourceTable, source_values
 from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
 from xpscale.bands import Bands
-from xpscale.columns import XpColumns, find_source_columns, find_xp_columns
+from xpscale.column_names import ColumnsMap
+from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import DR3, Release
 from xpscale.spectra import SpectraBatch
@@ -107,6 +108,7 @@ def read_spectra(
     *,
     release: Release | None = None,
     bands: Bands | None = None,
+    columns: ColumnsMap | None = None,
 ) -> TableSpectra:
     """All spectra of a file.
 
@@ -118,7 +120,7 @@ def read_spectra(
         Member of a zip file, or group of an HDF5 file.
     sources
         Position and G flux, for tables that have none.
-    release, bands
+    release, bands, columns
         What the user says of the file, if anything.
 
     Raises
@@ -130,11 +132,11 @@ def read_spectra(
         Its tables are of different releases.
     """
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
-    found = []
+    found, stated = [], StatedBands(bands, release=release)
     with _opened(storage, key, member) as stream:
         for table in open_tables(stream, name, member):
             with explained(name):
-                found.append(_spectra(table, name, sources, StatedBands(bands, release=release)))
+                found.append(_spectra(table, name, sources, stated, columns or ColumnsMap()))
     if len({part.batch.bands for part in found}) != 1:
         raise InvalidInputError(
             f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
@@ -165,14 +167,19 @@ def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...
 
 
 def _spectra(
-    table: Table, name: str, sources: SourceTable | None, stated: StatedBands
+    table: Table,
+    name: str,
+    sources: SourceTable | None,
+    stated: StatedBands,
+    called: ColumnsMap,
 ) -> TableSpectra:
     layout = stated.release or DR3
-    columns = find_xp_columns(table.names, name, layout)
+    columns = find_xp_columns(table.names, name, layout, called.spectra)
     if not columns.errors:
         raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
     source_id = table.integers(columns.source_id)
-    found, (ra, dec, flux) = _positions(table, name, source_id, sources, layout)
+    own = find_source_columns(table.names, name, layout, called.spectra)
+    found, (ra, dec, flux) = _positions(table, name, source_id, own or sources)
     values = [_group(table, group) for group in columns.coefficients]
     errors = [_group(table, group) for group in columns.errors]
     widths = _widths(values, errors, columns, name)
@@ -194,13 +201,11 @@ def _positions(
     table: Table,
     name: str,
     source_id: NDArray[np.int64],
-    sources: SourceTable | None,
-    layout: Release,
+    sources: SourceColumns | SourceTable | None,
 ) -> tuple[NDArray[np.bool_], list[NDArray[np.float64]]]:
     """Whether each row has a source; ra, dec and G flux of the rows."""
-    own = find_source_columns(table.names, name, layout)
-    if own is not None:
-        return np.ones(len(source_id), bool), source_values(table, own)
+    if isinstance(sources, SourceColumns):
+        return np.ones(len(source_id), bool), source_values(table, sources)
     if sources is None:
         raise InvalidInputError(
             f"{name} has no ra, dec and phot_g_mean_flux",

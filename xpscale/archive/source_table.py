@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpscale.archive.tables import Table, explained, open_tables
-from xpscale.columns import SourceColumns, find_source_columns
+from xpscale.columns import SourceColumns, find_source_columns, lacking_source_columns
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 
@@ -35,8 +36,15 @@ class SourceTable:
         return rows, self.source_id[rows] == source_id
 
 
-def read_source_table(url: str) -> SourceTable:
+def read_source_table(url: str, stated: Mapping[str, str] | None = None) -> SourceTable:
     """Position and G flux from a Parquet, CSV, ECSV, FITS, VOTable or HDF5 file, whole into memory.
+
+    Parameters
+    ----------
+    url
+        The file.
+    stated
+        What the user says its columns are called.
 
     Raises
     ------
@@ -48,12 +56,11 @@ def read_source_table(url: str) -> SourceTable:
     parts = []
     with storage.open(key) as stream:
         for table in open_tables(stream, url):
-            columns = find_source_columns(table.names, url)
+            columns = find_source_columns(table.names, url, stated=stated)
             if columns is None:
                 raise InvalidInputError(
-                    f"{url} lacks one of source_id, ra, dec and phot_g_mean_flux (or"
-                    " phot_g_mean_mag)",
-                    "Select them from gaia_source",
+                    lacking_source_columns(table.names, url),
+                    "Select them from gaia_source, or say what they are called: --columns-map FILE",
                 )
             with explained(url):
                 parts.append((table.integers(columns.source_id), *source_values(table, columns)))

@@ -18,6 +18,7 @@ import numpy as np
 
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
+from xpscale.nested import field_paths, flattened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,7 +172,8 @@ def _parquet_table(stream: BinaryIO) -> Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream)
-    return _ArrayTable(file.schema_arrow.names, lambda name: file.read([name])[name].to_numpy())
+    names = field_paths(file.schema_arrow)
+    return _ArrayTable(names, lambda name: flattened(file.read([name]))[name].to_numpy())
 
 
 def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
@@ -179,7 +181,14 @@ def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
 
     with h5py.File(stream, "r") as file:
         datasets = file[group] if group else file
-        yield _ArrayTable(list(datasets), lambda name: datasets[name][...])
+        found: list[str] = []
+        datasets.visititems(
+            lambda path, item: found.append(path) if hasattr(item, "shape") else None
+        )
+        yield _ArrayTable(
+            [path.replace("/", ".") for path in found],
+            lambda name: datasets[name.replace(".", "/")][...],
+        )
 
 
 def hdf5_groups(stream: BinaryIO) -> list[str]:

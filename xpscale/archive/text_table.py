@@ -125,7 +125,7 @@ def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
             delimiter = first.partition(":")[2].strip().strip("'\"") or " "
     names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
     names = [name.strip() for name in names]
-    if "source_id" not in first.lower() or not names:
+    if len(names) < 2:
         raise InvalidInputError(
             f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
         )

@@ -21,7 +21,7 @@ from xpscale.cli.common import (
     say,
 )
 from xpscale.cli.model import Model
-from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,7 @@ def plan(
     device: Device = "auto",
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
     probe: Annotated[
         bool,
         typer.Option(
@@ -93,7 +94,7 @@ def plan(
     from xpscale.model.checkpoint import load_model
 
     planned = plan_inference(
-        open_input(store, release=release, bands=bands),
+        open_input(store, release=release, bands=bands, columns=columns_map),
         load_model(model),
         catalog,
         outputs=_names(outputs),
@@ -125,6 +126,7 @@ def infer(
     patience: Patience = PATIENCE_S,
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
     metrics_port: Annotated[
         int,
         typer.Option(
@@ -150,7 +152,7 @@ def infer(
 
     with _listeners(metrics_port) as listeners:
         result = run_workflow(
-            open_input(store, release=release, bands=bands),
+            open_input(store, release=release, bands=bands, columns=columns_map),
             model,
             catalog,
             outputs=_names(outputs),

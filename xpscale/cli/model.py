@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xpscale.cli.common import Json, Output, print_json, say
-from xpscale.cli.store import BandWidths, ReleaseName, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, open_input
 from xpscale.formatting import format_bytes
 
 __all__ = ["Model", "register"]
@@ -129,6 +129,7 @@ def import_(
     ] = "",
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
 ) -> None:
     """Import published weights as a model."""
     from xpscale.bands import Bands
@@ -144,7 +145,7 @@ def import_(
     its_release = find_release(release) if release else DR3
     fitted: Scaling | None = None
     if scaling_from:
-        spectra = open_input(scaling_from, release=release, bands=bands)
+        spectra = open_input(scaling_from, release=release, bands=bands, columns=columns_map)
         its_release = spectra.release
         fitted = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
     elif scaling:

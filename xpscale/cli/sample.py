@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import N_CPUS, Output, Scheduler, Workers, executor, say
-from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
 
 if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
@@ -67,6 +67,7 @@ def sample(
     ] = 8.0,
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
 ) -> None:
@@ -77,7 +78,7 @@ def sample(
     from xpscale.sampling.draw import draw_sample
     from xpscale.sampling.sample import save_sample
 
-    spectra = open_input(store, release=release, bands=bands)
+    spectra = open_input(store, release=release, bands=bands, columns=columns_map)
     cells = _cells(by, model, catalog, spectra)
     with executor(scheduler, workers if spectra.n_rows > N_ROWS_WORTH_WORKERS else 0) as where:
         drawn = draw_sample(

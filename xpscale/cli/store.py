@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xpscale.bands import Bands
+    from xpscale.column_names import ColumnsMap
     from xpscale.release import Release
     from xpscale.store.parquet import ParquetSpectra
     from xpscale.store.reader import SpectraStore
 
-__all__ = ["BandWidths", "ReleaseName", "Spectra", "Store", "open_input", "register"]
+
+__all__ = ["BandWidths", "ColumnNames", "ReleaseName", "Spectra", "Store", "open_input", "register"]
 
 Store = Annotated[
     str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")
@@ -58,6 +60,15 @@ BandWidths = Annotated[
     ),
 ]
 
+ColumnNames = Annotated[
+    str,
+    typer.Option(
+        "--columns-map",
+        metavar="FILE.toml",
+        help='What columns and fields of structs are called, a line each: source_id = "object_id".',
+    ),
+]
+
 nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
 
 
@@ -68,7 +79,7 @@ def register(app: typer.Typer) -> None:
 
 
 def open_input(
-    url: str, *, release: str = "", bands: str = "", silently: bool = False
+    url: str, *, release: str = "", bands: str = "", columns: str = "", silently: bool = False
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store or Parquet; say what it is and what to know before reading it.
 
@@ -76,15 +87,14 @@ def open_input(
     ----------
     url
         Where it is.
-    release, bands
-        What the options of these names say; empty to leave it to the files.
+    release, bands, columns
+        What the options for these say; empty to leave it to the files.
     silently
         Say nothing: another process does.
     """
     from xpscale.store.open import open_spectra
 
-    its_release, its_bands = _stated(release, bands)
-    spectra = open_spectra(url, release=its_release, bands=its_bands)
+    spectra = open_spectra(url, **_stated(release, bands, columns))
     if not silently:
         say(str(spectra))
         for warning in spectra.warnings():
@@ -92,12 +102,23 @@ def open_input(
     return spectra
 
 
-def _stated(release: str, bands: str) -> tuple[Release | None, Bands | None]:
-    """What ``--release`` and ``--bands`` say; ``None`` where they say nothing."""
+class _Stated(TypedDict):
+    release: Release | None
+    bands: Bands | None
+    columns: ColumnsMap | None
+
+
+def _stated(release: str, bands: str, columns: str) -> _Stated:
+    """What the options of these names say; ``None`` where they say nothing."""
     from xpscale.bands import Bands
+    from xpscale.column_names import read_columns_map
     from xpscale.release import find_release
 
-    return find_release(release) if release else None, Bands.parse(bands) if bands else None
+    return {
+        "release": find_release(release) if release else None,
+        "bands": Bands.parse(bands) if bands else None,
+        "columns": read_columns_map(columns) if columns else None,
+    }
 
 
 def ingest(
@@ -141,6 +162,7 @@ def ingest(
     ] = False,
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")
     ] = False,
@@ -156,7 +178,6 @@ def ingest(
     from xpscale.ingest.run import run_ingest
     from xpscale.runtime.progress import TerminalProgress
 
-    its_release, its_bands = _stated(release, bands)
     plan = plan_ingest(
         source,
         store,
@@ -164,8 +185,7 @@ def ingest(
         max_rows=max_rows,
         skip_damaged=skip_damaged,
         correlations=correlations,
-        release=its_release,
-        bands=its_bands,
+        **_stated(release, bands, columns_map),
     )
     if dry_run:
         projection = plan.project()

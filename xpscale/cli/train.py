@@ -9,7 +9,7 @@ import typer
 
 from xpscale.cli.common import Scheduler
 from xpscale.cli.model import Model
-from xpscale.cli.store import BandWidths, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
 
 __all__ = ["register"]
 
@@ -48,6 +48,7 @@ def train(
     ] = 120.0,
     release: ReleaseName = "",
     bands: BandWidths = "",
+    columns_map: ColumnNames = "",
 ) -> None:
     """Train a scatter VAE on a store; run again to resume.  Also: torchrun -m xpscale train ..."""
     from xpscale.sampling.sample import load_sample
@@ -59,7 +60,13 @@ def train(
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
     shown = TrainingPrinter(chosen.epochs)
     run.train(
-        open_input(store, release=release, bands=bands, silently=not run.is_first_process()),
+        open_input(
+            store,
+            release=release,
+            bands=bands,
+            columns=columns_map,
+            silently=not run.is_first_process(),
+        ),
         model,
         chosen,
         sample=load_sample(sample) if sample else None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpscale.bands import Bands
+from xpscale.column_names import ColumnsMap
 from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
 from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
 from xpscale.release import Release
@@ -105,6 +106,7 @@ def plan_ingest(
     correlations: bool = False,
     release: Release | None = None,
     bands: Bands | None = None,
+    columns: ColumnsMap | None = None,
 ) -> IngestPlan:
     """Recognise what lies at an address and say what ingesting it will take.  Writes nothing.
 
@@ -127,6 +129,8 @@ def plan_ingest(
         The data release; if not given, what the input says, or the release that has its bands.
     bands
         Coefficients of each band, for tables that hold both in one array.
+    columns
+        What columns of the input and of ``sources`` are called, where that is not known by name.
 
     Raises
     ------
@@ -145,6 +149,7 @@ def plan_ingest(
             allow_unpaired=skip_damaged,
             release=release,
             bands=bands,
+            columns=columns,
         )
     )
     named = ((fragment.name, fragment.release) for fragment in contents.fragments)

@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
+from xpscale.column_names import ColumnsMap
+from xpscale.columns import (
+    SourceColumns,
+    XpColumns,
+    find_source_columns,
+    find_xp_columns,
+    lacking_source_columns,
+)
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import DR3, Release, release_of, require_same_release
 from xpscale.stated_release import agreed_release, release_in_name
@@ -33,7 +40,11 @@ __all__ = ["open_parquet", "open_spectra"]
 
 
 def open_spectra(
-    url: str | Storage, *, bands: Bands | None = None, release: Release | None = None
+    url: str | Storage,
+    *,
+    bands: Bands | None = None,
+    release: Release | None = None,
+    columns: ColumnsMap | None = None,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
 
@@ -43,7 +54,7 @@ def open_spectra(
     ----------
     url
         Where it is.
-    bands, release
+    bands, release, columns
         As in `open_parquet`; of a store they must be what it says itself.
 
     Raises
@@ -62,7 +73,7 @@ def open_spectra(
             raise InvalidInputError(f"{storage.url} has {store.bands} coefficients, not {bands}")
         return store
     try:
-        return open_parquet(storage, bands=bands, release=release)
+        return open_parquet(storage, bands=bands, release=release, columns=columns)
     except NotFoundError:
         raise NotFoundError(
             f"{storage.url} has neither a spectra store nor Parquet files",
@@ -76,6 +87,7 @@ def open_parquet(
     max_rows: int = DEFAULT_MAX_ROWS,
     bands: Bands | None = None,
     release: Release | None = None,
+    columns: ColumnsMap | None = None,
 ) -> ParquetSpectra:
     """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
 
@@ -92,6 +104,8 @@ def open_parquet(
         release without fixed bands.
     release
         The data release; if not given, what the files say, else that of their bands.
+    columns
+        What the files' columns are called, where that is not known by name.
 
     Raises
     ------
@@ -107,7 +121,7 @@ def open_parquet(
             f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address"
         )
     files = footers(storage, sizes)
-    spectra, sources = _columns(storage, files, properties, release or DR3)
+    spectra, sources = _columns(storage, files, properties, release or DR3, columns)
     release = agreed_release(release, _named_releases(storage, files, properties))
     found = _bands(storage, files, spectra, properties, StatedBands(bands, release=release))
     release = release or release_of("", found)
@@ -137,17 +151,25 @@ def _dataset(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:
 
 
 def _columns(
-    storage: Storage, files: Sequence[ParquetFile], properties: Mapping[str, str], layout: Release
+    storage: Storage,
+    files: Sequence[ParquetFile],
+    properties: Mapping[str, str],
+    layout: Release,
+    columns: ColumnsMap | None,
 ) -> tuple[XpColumns, SourceColumns]:
     """The columns of spectra and of sources, which all files must have."""
     where = f"{storage.url}/{files[0].key}"
-    spectra = find_xp_columns(files[0].columns, where, layout)
-    ra, dec = properties.get("hats_col_ra", "ra"), properties.get("hats_col_dec", "dec")
-    sources = find_source_columns(files[0].columns, where, layout, ra=ra, dec=dec)
+    names, stated = files[0].columns, dict((columns or ColumnsMap()).spectra)
+    for name in ("ra", "dec"):
+        if (said := properties.get(f"hats_col_{name}")) in names:
+            stated.setdefault(name, said)
+    spectra = find_xp_columns(names, where, layout, stated)
+    sources = find_source_columns(names, where, layout, stated)
     if sources is None:
         raise InvalidInputError(
-            f"{where} lacks one of {ra}, {dec} and phot_g_mean_flux (or phot_g_mean_mag)",
-            "Join them from gaia_source, or give them to 'xpscale ingest' with --sources",
+            lacking_source_columns(names, where, layout),
+            "Join them from gaia_source, give them to 'xpscale ingest' with --sources, or say what"
+            " they are called: --columns-map FILE",
         )
     for file in files:
         lacking = sorted({*spectra.names, *sources.names} - set(file.columns))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
+from xpscale.nested import field_paths, flattened
 from xpscale.sky import Pixel
 from xpscale.store.arrow_arrays import list_width
 
@@ -55,7 +56,7 @@ class ParquetFile:
     row_group_rows
         Rows of each row group.
     columns
-        Names of its columns.
+        Names of its columns; of structs the paths of their fields, ``photometry.ra``.
     footer_sha256
         SHA-256 of the footer, in hex.
     release, n_bp
@@ -140,7 +141,7 @@ def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise _damaged(storage, key, error) from error
     rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-    columns = tuple(metadata.schema.to_arrow_schema().names)
+    columns = field_paths(metadata.schema.to_arrow_schema())
     stated = (_stated(metadata.metadata or {}, name) for name in ("release", "n_bp"))
     return ParquetFile(key, n_bytes, rows, columns, hashlib.sha256(footer).hexdigest(), *stated)
 
@@ -169,7 +170,7 @@ def read_file(
     row_groups
         Numbers of row groups.
     columns
-        Names of columns.
+        Names of columns, or paths of fields.
 
     Yields
     ------
@@ -196,7 +197,7 @@ def read_file(
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[number], columns=list(columns)
                 ):
-                    yield number, pa.Table.from_batches([batch])
+                    yield number, flattened(pa.Table.from_batches([batch]))
     except XpscaleError:
         raise
     except (pa.ArrowException, OSError) as error:

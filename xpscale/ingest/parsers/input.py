@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xpscale.bands import Bands
+from xpscale.column_names import ColumnsMap
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 from xpscale.storage import Storage
@@ -62,6 +63,8 @@ class Input:
         The data release, if the user says which.
     bands
         Coefficients of each band, if the user says how many.
+    columns
+        What the user says columns are called.
     """
 
     url: str
@@ -72,6 +75,7 @@ class Input:
     allow_unpaired: bool = False
     release: Release | None = None
     bands: Bands | None = None
+    columns: ColumnsMap = field(default_factory=ColumnsMap)
 
     @staticmethod
     def at(
@@ -82,6 +86,7 @@ class Input:
         allow_unpaired: bool = False,
         release: Release | None = None,
         bands: Bands | None = None,
+        columns: ColumnsMap | None = None,
     ) -> Input:
         """List the files at an address.
 
@@ -89,7 +94,7 @@ class Input:
         ----------
         url
             A folder, a file, ``s3://`` or ``https://``.
-        sources, correlations, allow_unpaired, release, bands
+        sources, correlations, allow_unpaired, release, bands, columns
             As of `Input`.
 
         Raises
@@ -111,7 +116,17 @@ class Input:
                 files = storage.list()
         own = Storage(sources).url if sources else ""
         files = {key: n for key, n in files.items() if f"{storage.url}/{key}" != own}
-        return Input(url, storage, files, sources, correlations, allow_unpaired, release, bands)
+        return Input(
+            url,
+            storage,
+            files,
+            sources,
+            correlations,
+            allow_unpaired,
+            release,
+            bands,
+            columns or ColumnsMap(),
+        )
 
     @property
     def layout(self) -> Release:

@@ -40,7 +40,9 @@ def recognise(given: Input) -> Contents | None:
     if given.sources or not any(is_parquet(key) for key in tables):
         return None
     given.require_one_kind(tables)
-    reader = open_parquet(given.url, bands=given.bands, release=given.release)
+    reader = open_parquet(
+        given.url, bands=given.bands, release=given.release, columns=given.columns
+    )
     pieces = [(file, *groups) for file in reader.files for groups in _row_groups(file)]
     return Contents(
         kind="parquet",

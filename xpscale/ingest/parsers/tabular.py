@@ -27,7 +27,8 @@ from xpscale.archive.datalink import (
 from xpscale.archive.files import tables_of
 from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.bands import Bands
-from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.column_names import ColumnsMap
+from xpscale.columns import find_source_columns, find_xp_columns, lacking_source_columns
 from xpscale.errors import InvalidInputError
 from xpscale.forecast.ingest import XP_BYTES_PER_ROW
 from xpscale.formatting import format_bytes
@@ -111,7 +112,7 @@ def recognise(given: Input) -> Contents | None:
         kind="tables",
         description=_describe(given, tables),
         origin="tables in the form of DataLink products",
-        parser=TableParser(given.storage, given.release, given.bands),
+        parser=TableParser(given.storage, given.release, given.bands, given.columns),
         fragments=fragments,
         digest=content_hash(f"{part.name} {part.content} {part.sources_content}" for part in parts),
         n_bytes=sum(tables.values()),
@@ -166,10 +167,11 @@ def _require_positions(given: Input, part: TablePart) -> None:
     """Refuse early what every task would refuse."""
     where = f"{given.storage.url}/{part.name}"
     names = column_names(given.storage, part.file, part.member)
-    find_xp_columns(names, where, given.layout)
-    if not part.sources and find_source_columns(names, where, given.layout) is None:
+    stated = given.columns.spectra
+    find_xp_columns(names, where, given.layout, stated)
+    if not part.sources and find_source_columns(names, where, given.layout, stated) is None:
         raise InvalidInputError(
-            f"{where} has no ra, dec and phot_g_mean_flux, as is usual for DataLink products",
+            lacking_source_columns(names, where, given.layout),
             "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
             " source_id, ra, dec, phot_g_mean_flux FROM"
             f" {given.layout.archive.source_table} WHERE source_id IN (...)' is one",
@@ -194,13 +196,14 @@ class TableParser:
     ----------
     storage
         Where the tables are.
-    release, bands
+    release, bands, columns
         What the user says of them, if anything.
     """
 
     storage: Storage
     release: Release | None = None
     bands: Bands | None = None
+    columns: ColumnsMap | None = None
 
     def read(self, fragment: Fragment) -> FragmentRows:
         """The rows of one table.
@@ -211,7 +214,10 @@ class TableParser:
             It is damaged, or has no spectra, no errors, or no positions.
         """
         part: TablePart = fragment.source
-        sources = _source_table(part.sources, part.sources_content) if part.sources else None
+        sources = None
+        if part.sources:
+            called = (self.columns or ColumnsMap()).sources.items()
+            sources = _source_table(part.sources, part.sources_content, tuple(called))
         found = read_spectra(
             self.storage,
             part.file,
@@ -219,11 +225,12 @@ class TableParser:
             sources,
             release=self.release,
             bands=self.bands,
+            columns=self.columns,
         )
         return FragmentRows(found.batch, found.faults, release=found.release)
 
 
 @lru_cache(maxsize=2)
-def _source_table(url: str, content: str) -> SourceTable:
+def _source_table(url: str, content: str, called: tuple[tuple[str, str], ...]) -> SourceTable:
     """A table of sources, read once in a worker process."""
-    return read_source_table(url)
+    return read_source_table(url, dict(called))
