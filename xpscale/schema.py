@@ -58,8 +58,9 @@ class Flag(enum.IntFlag):
     This and the two last are only ever set in a catalogue with a reconstruction or a scatter.
     """
     OUTSIDE_TRAINING_DOMAIN = 2
-    """A standardized coefficient lies outside the range seen in training, widened by half; the
-    model extrapolates.
+    """A coefficient lies outside the range seen in training, or the two leading ones at a place
+    where no training object is, by more than five times the noise and the spread of the training
+    sample (`xpscale.model.density.TrainingDensity.outside`): the model extrapolates.
     """
     LATENT_VARIANCE_CLAMPED = 4
     """A latent log variance ran against its bound."""
@@ -217,10 +218,16 @@ def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
         "Training objects in this source's cell of the two leading coefficients, as a fraction"
         " of the sample per unit area; NaN if the model does not know its training sample"
     )
+    score = (
+        "Fraction of training objects of like signal-to-noise that are at least as odd: near 0 for"
+        " an object unlike those that the model knows; NaN if the model has no such count, or no"
+        " coefficient a usable error"
+    )
     flags = "Quality bits, 0 is good; see xpscale.schema.Flag"
     fit = (
         Column("reduced_chi2", FLOAT, "", "stat.fit.chi2", chi2),
         Column("nll", FLOAT, "", "stat.likelihood", nll),
+        Column("in_distribution_score", FLOAT, "", "stat.probability", score),
     )
     return (
         Column(

@@ -15,6 +15,8 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture, ScatterVAE
 from xpscale.testing.universe import Universe
+from xpscale.training.batches import Rows, standardized
+from xpscale.training.typical import typicality_of
 
 N_SOURCES = 4_000
 
@@ -33,7 +35,11 @@ def model_of(batches, seed=0, change=lambda network: None):
     density = TrainingDensity.fit(
         [scaling.standardize(batch)[0] for batch in batches], scaling.bands
     )
-    return TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
+    rows = Rows(*standardized(batches[0], scaling), batches[0].source_id)
+    typicality = typicality_of(network, rows, density, seed)
+    return TrainedModel.create(
+        network, scaling, density, ModelCard(network.architecture), typicality
+    )
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.kernels import fit_rows
+from xpscale.model.typicality import oddness
 from xpscale.release import DR3
 from xpscale.schema import OUTPUTS, Flag, TableLayout, conform, products_of
 from xpscale.sky import healpix_29
@@ -65,6 +66,24 @@ def test_columns_are_those_of_the_equations(spectra, model):
 
     unfolded = model.encode(batch)
     close(matrix(table, "latent_mean", 6), unfolded.mean, atol=1e-5)
+
+
+def test_the_score_is_that_of_the_spectrum_or_nan(spectra, model):
+    batch = spectra.take(slice(500))
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    score = encoder(batch)["in_distribution_score"].to_numpy()
+    x, x_err = model.scaling.standardize(batch)
+    with torch.inference_mode():
+        latents = model.network.encode(torch.from_numpy(x)).mean
+        decoded = model.network.decode(latents)
+    rows = (x, x_err), latents.numpy(), (decoded.mean.numpy(), decoded.scatter.numpy())
+    expected = model.typicality.score(*oddness(*rows, model.density))
+    close(score, expected, rtol=1e-2, atol=1e-4)
+    assert 0.3 < np.median(score) < 0.7
+    without_errors = replace(batch, coefficient_errors=None)
+    uncounted = ScatterVAEEncoder(replace(model, typicality=None), OUTPUTS, "cpu")
+    for encode, rows in ((encoder, without_errors), (uncounted, batch)):
+        assert np.isnan(encode(rows)["in_distribution_score"].to_numpy()).all()
 
 
 def test_rows_do_not_depend_on_their_neighbours(spectra, model):

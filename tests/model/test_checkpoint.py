@@ -15,6 +15,7 @@ from xpscale.model.checkpoint import CARD, WEIGHTS, TrainedModel, load_model
 from xpscale.model.portable import open_portable
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling
+from xpscale.model.typicality import LEVELS, Typicality
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 WEIGHT = DATA / "published_model/weight.pt"
@@ -43,6 +44,9 @@ def test_the_id_is_of_the_content_alone(model):
         (model.network, model.scaling, other_density),
     ):
         assert TrainedModel.create(*parts, ModelCard(SMALL)).model_id != model.model_id
+    typicality = Typicality(np.arange(2.0), np.zeros((4, 2, len(LEVELS))))
+    parts = model.network, model.scaling, model.density, ModelCard(SMALL), typicality
+    assert TrainedModel.create(*parts).model_id != model.model_id
 
 
 def test_decode_gives_the_archives_units(model, spectra):

@@ -16,10 +16,11 @@ from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture
 from xpscale.schema import Flag
 from xpscale.testing.memory_reader import SIX_EACH
-from xpscale.training.batches import Rows
+from xpscale.training.batches import Rows, standardized
 from xpscale.training.loop import Trainer
 from xpscale.training.loss import Objective
 from xpscale.training.settings import TrainingSettings
+from xpscale.training.typical import typicality_of
 
 N_COEFFICIENTS = SIX_EACH.n_coefficients
 NETWORKS = ("noise_aware", "iterative")
@@ -203,7 +204,10 @@ def test_hot_stars_and_white_dwarfs_stay_finite_through_inference(network):
     )
     scaling = Scaling.fit([batch])
     density = TrainingDensity.fit([scaling.standardize(batch)[0]], SIX_EACH)
-    model = TrainedModel.create(network, scaling, density, ModelCard(network.architecture))
+    rows = Rows(*standardized(batch, scaling), batch.source_id)
+    typicality = typicality_of(network, rows, density, seed=0)
+    card = ModelCard(network.architecture)
+    model = TrainedModel.create(network, scaling, density, card, typicality)
     batch.coefficients[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1)) * rng.choice([-1, 1], (600, 1))
     batch.coefficient_errors[:] *= 10.0 ** rng.uniform(-6, 6, (600, 1))
     table = ScatterVAEEncoder(model, ("latents", "reconstruction", "scatter"), "cpu")(batch)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from xpscale.bands import Bands
 from xpscale.model.density import CELL_AREA, TrainingDensity, cell_of
@@ -21,15 +22,53 @@ def test_density_is_the_fraction_of_the_sample_per_area():
     np.testing.assert_allclose((density.counts / density.n_rows / CELL_AREA).sum() * CELL_AREA, 1)
 
 
-def test_outside_is_beyond_the_widened_range_of_any_coefficient():
-    x = np.array([[0, 0, 0, 0], [1, 2, 4, 8]], np.float32)
+def sample(n=20_000, seed=0):
+    """A density of ordinary objects, two coefficients a band."""
+    x = np.random.default_rng(seed).normal(size=(n, 4)).astype(np.float32)
+    return TrainingDensity.fit([x], Bands(2, 2)), x
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0, 30.0])
+def test_outside_speaks_of_the_object_and_not_of_its_noise(noise):
+    density, x = sample()
+    errors = np.full_like(x, max(noise, 1e-3))
+    noisy = x + errors * np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    assert density.outside(noisy, errors).mean() < 1e-3
+    odd = noisy.copy()
+    odd[:, 1] = density.upper[1] + 6 * np.hypot(noise, 1)
+    assert density.outside(odd, errors).all()
+    odd[:, 1] = density.upper[1] + 4.9 * np.hypot(noise, 1)
+    assert density.outside(odd, errors).mean() < 1e-3
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000])
+def test_outside_is_a_place_without_training_objects(n):
+    x = sample(n)[1]
+    x[:, 2] = x[:, 0]  # a sequence, as the leading coefficients of stars are
     density = TrainingDensity.fit([x], Bands(2, 2))
-    inside, below, above = [-0.2, -0.4, 4.9, 9.9], [-0.3, 0, 0, 0], [0, 0, 0, 10.1]
-    assert density.outside(np.array([inside, below, above], np.float32)).tolist() == [
-        False,
-        True,
-        True,
-    ]
+    errors = np.full_like(x, 0.01)
+    off = x + np.float32([0, 0, 1.5, 0])
+    assert not density.outside(x, errors).any()
+    assert density.outside(off[:500], errors[:500]).all()
+    assert density.outside(off[:500]).all()  # the place can be told without errors
+    assert not density.outside(
+        off[:500], 40 * errors[:500]
+    ).any()  # its noise may have put it there
+    assert (density.emptiness(off, errors) > np.quantile(density.emptiness(x, errors), 0.99)).all()
+    beyond = x[:3] + np.float32([[20, 0, 0, 0], [-20, 0, 0, 0], [0, 0, 1e9, 0]])  # off the grid
+    assert density.outside(beyond).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
+def test_what_is_not_measured_is_not_judged(bad):
+    density, x = sample()
+    x, errors = x[:2].copy(), np.full((2, 4), 0.1, np.float32)
+    x[:, 0], errors[0, 0] = 1e6, bad
+    assert density.outside(x, errors).tolist() == [False, True]
+    assert density.emptiness(x, errors)[0] == 0
+    x[1, 0] = np.nan
+    assert not density.outside(x, errors).any()
+    assert density.emptiness(x, errors)[1] == 0
 
 
 def test_an_unknown_sample_gives_nan_and_flags_nothing():
@@ -37,6 +76,7 @@ def test_an_unknown_sample_gives_nan_and_flags_nothing():
     x = np.full((2, 4), 100, np.float32)
     assert np.isnan(density.at(x)).all()
     assert not density.outside(x).any()
+    assert not density.emptiness(x, x).any()
 
 
 def test_the_cell_is_the_one_below():

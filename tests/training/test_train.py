@@ -57,6 +57,7 @@ def test_training_learns_and_leaves_a_model(reader, finished):
     assert loaded.card.data["n_training"] == len(data.training)
     assert loaded.card.data["n_training"] + loaded.card.data["n_held_out"] == 3000
     assert loaded.density.n_rows == len(data.training)
+    assert np.array_equal(loaded.typicality.quantiles, model.typicality.quantiles)
     assert loaded.card.metrics["held_out_loss"] == pytest.approx(rows[-1]["held_out_loss"])
 
 

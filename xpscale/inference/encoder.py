@@ -34,6 +34,7 @@ from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
+from xpscale.model.typicality import oddness
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch
@@ -124,15 +125,11 @@ class ScatterVAEEncoder:
                 with watch("forward_s"):
                     results = flight.result()
                 with watch("encode_s"):
-                    self._latents(rows, x, results["latents"], columns)
+                    self._latents(rows, (x, x_err), results["latents"], columns)
                     if self.has_fit:
-                        self._fit(
-                            batch.take(rows),
-                            rows,
-                            (x, x_err),
-                            (results["mean"], results["scatter"]),
-                            columns,
-                        )
+                        decoded = results["mean"], results["scatter"]
+                        self._fit(batch.take(rows), rows, (x, x_err), decoded, columns)
+                        self._score(rows, (x, x_err), results["latents"], decoded, columns)
         with watch("encode_s"):
             self._flag_clamped(columns)
             return pa.table(
@@ -201,7 +198,8 @@ class ScatterVAEEncoder:
         columns: dict[str, NDArray[Any]] = dict(
             zip(names, np.empty((len(names), n), np.float32), strict=True)
         )
-        for name in (*(("reduced_chi2", "nll") if self.has_fit else ()), "training_density"):
+        fit = ("reduced_chi2", "nll", "in_distribution_score") if self.has_fit else ()
+        for name in (*fit, "training_density"):
             columns[name] = np.empty(n, np.float32)
         columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
         columns["flags"] = np.zeros(n, np.int32)
@@ -212,7 +210,7 @@ class ScatterVAEEncoder:
     def _latents(
         self,
         rows: slice,
-        x: NDArray[np.float32],
+        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
         latents: NDArray[np.float32],
         columns: dict[str, NDArray[Any]],
     ) -> None:
@@ -220,8 +218,8 @@ class ScatterVAEEncoder:
             columns.values(), latents, strict=False
         ):  # means, log variances, kl: the first
             column[rows] = values
-        columns["training_density"][rows] = self.model.density.at(x)
-        columns["flags"][rows] |= self.model.density.outside(x) * np.int32(
+        columns["training_density"][rows] = self.model.density.at(data[0])
+        columns["flags"][rows] |= self.model.density.outside(*data) * np.int32(
             Flag.OUTSIDE_TRAINING_DOMAIN
         )
 
@@ -271,6 +269,24 @@ class ScatterVAEEncoder:
         if self.precision != FULL_PRECISION:
             known = _zero if batch.coefficient_errors is None else batch.coefficient_errors
             self._round(arrays, np.where(errors_ok[:, None], known, _zero), rows, columns)
+
+    def _score(
+        self,
+        rows: slice,
+        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+        latents: NDArray[np.float32],
+        decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
+        columns: dict[str, NDArray[Any]],
+    ) -> None:
+        """How like the training sample the spectra of one micro-batch are; NaN if it is not known
+        or they have no errors.
+        """
+        score, typicality = columns["in_distribution_score"][rows], self.model.typicality
+        score[:] = np.nan
+        x, x_err = data
+        if typicality is not None and x_err is not None:
+            means = latents[: self.model.n_latents].T
+            score[:] = typicality.score(*oddness((x, x_err), means, decoded, self.model.density))
 
     def _round(
         self,

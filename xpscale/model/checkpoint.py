@@ -3,11 +3,11 @@
 ::
 
     MODEL/
-        model.safetensors     weights, scaling and training density
+        model.safetensors     weights, scaling, training density, typicality
         card.json             what it is and where it comes from; written last: then it is complete
 
-A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling and
-density, whatever the card says about them.  Loading computes it again.
+A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling,
+density and typicality, whatever the card says about them.  Loading computes it again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import NetworkModule
+from xpscale.model.typicality import Typicality
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 
@@ -58,22 +59,29 @@ class TrainedModel:
         Where its training objects are.
     card
         What it is.
+    typicality
+        How odd its training objects are; without it no object is told from another.
     """
 
     network: NetworkModule
     scaling: Scaling
     density: TrainingDensity
     card: ModelCard
+    typicality: Typicality | None = None
 
     @staticmethod
     def create(
-        network: NetworkModule, scaling: Scaling, density: TrainingDensity, card: ModelCard
+        network: NetworkModule,
+        scaling: Scaling,
+        density: TrainingDensity,
+        card: ModelCard,
+        typicality: Typicality | None = None,
     ) -> TrainedModel:
         """A model, with the content hash written into its card.
 
         Parameters
         ----------
-        network, scaling, density, card
+        network, scaling, density, card, typicality
             Those of the class; the card's hash may be empty.
 
         Raises
@@ -93,7 +101,7 @@ class TrainedModel:
                 f"the card describes {card.architecture}, the network is {network.architecture}"
             )
         network = network.cpu().eval().requires_grad_(False)
-        model = TrainedModel(network, scaling, density, card)
+        model = TrainedModel(network, scaling, density, card, typicality)
         return replace(model, card=replace(card, model_id=model._content_hash()))
 
     @property
@@ -180,7 +188,7 @@ class TrainedModel:
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
         """All that the hash covers, by name."""
-        weights = self.network.state_dict()
+        weights, typical = self.network.state_dict(), self.typicality
         return {
             **{
                 f"network.{name}": tensor.detach().cpu().numpy() for name, tensor in weights.items()
@@ -191,6 +199,14 @@ class TrainedModel:
             "density.n_rows": np.array(self.density.n_rows, np.int64),
             "density.lower": self.density.lower,
             "density.upper": self.density.upper,
+            **(
+                {
+                    "typicality.information": typical.information,
+                    "typicality.quantiles": typical.quantiles,
+                }
+                if typical
+                else {}
+            ),
         }
 
     def _content_hash(self) -> str:
@@ -239,12 +255,17 @@ def load_model(source: str | Storage) -> TrainedModel:
             bands,
         )
         scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"], bands)
+        typicality = (
+            Typicality(tensors["typicality.information"], tensors["typicality.quantiles"])
+            if "typicality.information" in tensors
+            else None
+        )
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInputError(
             f"{storage}/{WEIGHTS} is damaged: {reason}", "Fetch or train the model again"
         ) from error
-    model = TrainedModel.create(network, scaling, density, card)
+    model = TrainedModel.create(network, scaling, density, card, typicality)
     if model.model_id != card.model_id:
         raise InvalidInputError(
             f"{storage} is not the model its card names: content {model.model_id[:12]}, card"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import distance_transform_cdt, uniform_filter
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
@@ -27,8 +28,15 @@ N_CELLS = 64
 HALF_WIDTH = 6.0
 """The grid covers -6 to 6 standard deviations on each axis."""
 
-CELL_AREA = (2 * HALF_WIDTH / N_CELLS) ** 2
+CELL_WIDTH = 2 * HALF_WIDTH / N_CELLS
+"""Width of a cell in standard deviations."""
+
+CELL_AREA = CELL_WIDTH**2
 """Area of a cell in squared standard deviations."""
+
+N_SIGMA = 5.0
+"""By how much of its noise a spectrum must be outside: 110 coefficients of a million spectra of
+pure noise exceed it in 60."""
 
 OUTSIDE = -1
 """The cell of what lies off the grid."""
@@ -141,17 +149,67 @@ class TrainingDensity:
         fraction[:-1] = self.counts.ravel() / (self.n_rows * CELL_AREA)
         return fraction[cell_of(x, self.bands)]
 
-    def outside(self, x: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether standardized coefficients (N, C) leave the training range, with shape (N,).
+    def outside(
+        self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether spectra are outside the training sample by more than their noise, with shape
+        (N,): at a place of the two leading coefficients, or with a coefficient, where no training
+        object is.
 
-        The range of every coefficient is widened by half its width: a quarter at either end.
+        With r the range of a coefficient in training and D the distance in cells to the nearest
+        training object, of cells of width h::
+
+            excess of x over r > 5 sqrt(sigma^2 + 1)       or      (D - 1) h > 5 sigma
+
+        1 being the spread of the training sample.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (N, C).  Without errors only the place
+            counts, and elements whose error is not usable are not judged.
         """
         if not self.is_known:
             return np.zeros(len(x), bool)
         from xpscale.model.kernels import leaves_range
 
-        margin, found = (self.upper - self.lower) / 4, np.empty(len(x), bool)
-        leaves_range(
-            np.ascontiguousarray(x, np.float32), self.lower - margin, self.upper + margin, found
-        )
-        return found
+        cells, noise = self._distance(x, x_err)
+        far = (cells - 1) * CELL_WIDTH > N_SIGMA * noise
+        if x_err is None:
+            return np.asarray(far)
+        found = np.empty(len(x), bool)
+        leaves_range(x, x_err, self.lower, self.upper, N_SIGMA, found)
+        return np.asarray(found | far)
+
+    def emptiness(self, x: NDArray[np.float32], x_err: NDArray[np.float32]) -> NDArray[np.float64]:
+        """a_2 of `xpscale.model.typicality`, with shape (N,); 0 where the place is not known.
+
+        Parameters
+        ----------
+        x, x_err
+            Standardized coefficients and errors, with shape (N, C).
+        """
+        if not self.is_known:
+            return np.zeros(len(x))
+        around = np.zeros(N_CELLS**2 + 1)
+        around[:-1] = 9 * uniform_filter(self.counts.astype(float), 3, mode="constant").ravel()
+        cells, _ = self._distance(x, x_err)
+        a = cells - np.log(around[cell_of(x, self.bands)] + 0.1)
+        return np.where(np.isnan(a), 0, a)
+
+    def _distance(
+        self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Cells to the nearest training object, counted along rows, columns and diagonals, and the
+        noise of the place, with shape (N,); NaN where a leading coefficient is not measured.
+        """
+        columns = [self.bands.bp.start, self.bands.rp.start]
+        leading, noise = x[:, columns].astype(np.float64), np.zeros((len(x), 2))
+        if x_err is not None:
+            noise = x_err[:, columns].astype(np.float64)
+            noise[~(noise > 0) | ~np.isfinite(noise)] = np.nan
+        cell = np.floor((np.clip(leading, -1e6, 1e6) + HALF_WIDTH) / CELL_WIDTH)
+        nearest = np.nan_to_num(np.clip(cell, 0, N_CELLS - 1)).astype(np.int64)
+        beyond = np.abs(cell - nearest).max(1)
+        empty = distance_transform_cdt(self.counts == 0, metric="chessboard")
+        return beyond + empty[*nearest.T] + 0 * noise.max(1), noise.max(1)

@@ -23,6 +23,8 @@ __all__ = [
     "fit_rows",
     "gelu_rows",
     "leaves_range",
+    "log_fractions",
+    "misfit_rows",
     "standardize_rows",
     "unscale_rows",
 ]
@@ -125,15 +127,17 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
 
 
 @_jit
-def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
-    """Whether any element of a row is below ``lower`` or above ``upper``.
+def leaves_range(x, x_err, lower, upper, n_sigma, out):  # type: ignore[no-untyped-def]
+    """Whether any element of a row is outside a range by more than ``n_sigma sqrt(x_err^2 + 1)``.
 
     Parameters
     ----------
-    x
-        float32, with shape (N, C).
+    x, x_err
+        float32, with shape (N, C); an element without a usable error is not judged.
     lower, upper
-        float32, with shape (C,).
+        The range, float32, with shape (C,).
+    n_sigma
+        A number.
     out
         Result, bool, with shape (N,).
     """
@@ -141,7 +145,10 @@ def leaves_range(x, lower, upper, out):  # type: ignore[no-untyped-def]
     for i in range(n):
         found = np.int32(0)
         for j in range(c):
-            found += np.int32(x[i, j] < lower[j]) + np.int32(x[i, j] > upper[j])
+            error = np.float64(x_err[i, j])
+            excess = max(np.float64(lower[j]) - x[i, j], np.float64(x[i, j]) - upper[j])
+            far = excess > 0 and excess * excess > n_sigma * n_sigma * (error * error + 1)
+            found += np.int32(far and error > 0)
         out[i] = found > 0
 
 
@@ -220,3 +227,71 @@ def _log_of_product(w):  # type: ignore[no-untyped-def]
             for j in range(start, min(start + _GROUP, len(w))):
                 total += np.log(w[j])
     return total
+
+
+@_jit
+def misfit_rows(x, x_err, mean, scatter, information, misfit):  # type: ignore[no-untyped-def]
+    """The information I of spectra and their misfit a_1, as `xpscale.model.typicality` has them.
+
+    Parameters
+    ----------
+    x, x_err, mean, scatter
+        float32, with shape (N, C); elements that are not measured are left out.
+    information, misfit
+        Results, float64, with shape (N,).
+    """
+    n, c = x.shape
+    gain = np.empty(c)
+    for i in range(n):
+        total, squares = 0.0, 0.0
+        for j in range(c):
+            error2 = np.float64(x_err[i, j]) ** 2
+            off = np.float64(x[i, j]) - mean[i, j]
+            is_seen = x_err[i, j] > 0 and error2 < np.inf and abs(off) < np.inf
+            gain[j] = 1 + 1 / error2 if is_seen else 1.0
+            if is_seen:
+                w = error2 + np.float64(scatter[i, j]) ** 2
+                v = 1 / (1 + w)
+                total += v * (off * off / w - 1)
+                squares += v * v
+        information[i] = _log_of_product(gain) / 2
+        misfit[i] = total / np.sqrt(2 * squares)
+
+
+@_jit
+def log_fractions(values, information, bins, quantiles, log_levels, out):  # type: ignore[no-untyped-def]
+    """``ln P(a | I)``: which fraction of the training objects of like I has at least this a.
+
+    Between quantiles and between bins it is linear; beyond the last quantile ln P falls with the
+    logarithm of the linear extrapolation.
+
+    Parameters
+    ----------
+    values, information
+        a and I, float64, with shape (N,).
+    bins
+        Median I of each bin, ascending, with shape (K,), K >= 2.
+    quantiles
+        a of the bins at the levels, ascending, with shape (K, Q).
+    log_levels
+        ln of the fraction at or above each quantile, from 0 downwards, with shape (Q,).
+    out
+        Result, with shape (N,); NaN where the value is.
+    """
+    last, tail = len(log_levels) - 1, len(log_levels) - 5
+    for i in range(len(values)):
+        k = min(max(np.searchsorted(bins, information[i]) - 1, 0), len(bins) - 2)
+        f = min(max((information[i] - bins[k]) / (bins[k + 1] - bins[k]), 0.0), 1.0)
+        before, q, a = 0, 0, values[i]
+        low = at = (1 - f) * quantiles[k, 0] + f * quantiles[k + 1, 0]
+        while at < a and q < last:
+            before, low, q = q, at, q + 1
+            at = (1 - f) * quantiles[k, q] + f * quantiles[k + 1, q]
+        if not a > at:
+            part = (a - low) / (at - low) if at > low else 1.0
+            out[i] = log_levels[before] + part * (log_levels[q] - log_levels[before])
+            out[i] = min(out[i], 0.0) if a == a else np.nan
+        else:
+            start = (1 - f) * quantiles[k, tail] + f * quantiles[k + 1, tail]
+            slope = (log_levels[last] - log_levels[tail]) / max(at - start, 1e-6)
+            out[i] = log_levels[last] * (1 + np.log1p(slope * (a - at) / log_levels[last]))

@@ -30,6 +30,7 @@ from xpscale.training.loop import Progress, Trainer
 from xpscale.training.metrics import EpochMetrics, history_csv
 from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
+from xpscale.training.typical import typicality_of
 
 if TYPE_CHECKING:
     from xpscale.sampling.sample import Sample
@@ -268,7 +269,9 @@ class _Run:
             metrics={**self.history[epoch - 1], "epochs_trained": trainer.epoch},
             software=software(),
         )
-        return TrainedModel.create(trainer.network, data.scaling, data.density, card)
+        network = trainer.network.cpu().eval()
+        typicality = typicality_of(network, data.training, data.density, self.job.settings.seed)
+        return TrainedModel.create(network, data.scaling, data.density, card, typicality)
 
 
 def _identity_of(card: ModelCard) -> dict[str, Any]:
