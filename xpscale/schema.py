@@ -45,6 +45,12 @@ COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
 
 
+LIKENESS = (
+    "Fraction of training objects of like signal-to-noise that are at least as odd: near 0 for an"
+    " object unlike those that the model knows; NaN if the model has no such count, or no"
+    " coefficient a usable error"
+)
+
 LONG, FLOAT, DOUBLE = pa.int64(), pa.float32(), pa.float64()
 
 
@@ -218,16 +224,11 @@ def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
         "Training objects in this source's cell of the two leading coefficients, as a fraction"
         " of the sample per unit area; NaN if the model does not know its training sample"
     )
-    score = (
-        "Fraction of training objects of like signal-to-noise that are at least as odd: near 0 for"
-        " an object unlike those that the model knows; NaN if the model has no such count, or no"
-        " coefficient a usable error"
-    )
     flags = "Quality bits, 0 is good; see xpscale.schema.Flag"
     fit = (
         Column("reduced_chi2", FLOAT, "", "stat.fit.chi2", chi2),
         Column("nll", FLOAT, "", "stat.likelihood", nll),
-        Column("in_distribution_score", FLOAT, "", "stat.probability", score),
+        Column("in_distribution_score", FLOAT, "", "stat.probability", LIKENESS),
     )
     return (
         Column(

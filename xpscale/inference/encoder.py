@@ -34,7 +34,6 @@ from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
-from xpscale.model.typicality import oddness
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch
@@ -129,7 +128,9 @@ class ScatterVAEEncoder:
                     if self.has_fit:
                         decoded = results["mean"], results["scatter"]
                         self._fit(batch.take(rows), rows, (x, x_err), decoded, columns)
-                        self._score(rows, (x, x_err), results["latents"], decoded, columns)
+                        means = results["latents"][: self.model.n_latents].T
+                        score = self.model.in_distribution_score((x, x_err), means, decoded)
+                        columns["in_distribution_score"][rows] = score
         with watch("encode_s"):
             self._flag_clamped(columns)
             return pa.table(
@@ -269,24 +270,6 @@ class ScatterVAEEncoder:
         if self.precision != FULL_PRECISION:
             known = _zero if batch.coefficient_errors is None else batch.coefficient_errors
             self._round(arrays, np.where(errors_ok[:, None], known, _zero), rows, columns)
-
-    def _score(
-        self,
-        rows: slice,
-        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
-        latents: NDArray[np.float32],
-        decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
-        columns: dict[str, NDArray[Any]],
-    ) -> None:
-        """How like the training sample the spectra of one micro-batch are; NaN if it is not known
-        or they have no errors.
-        """
-        score, typicality = columns["in_distribution_score"][rows], self.model.typicality
-        score[:] = np.nan
-        x, x_err = data
-        if typicality is not None and x_err is not None:
-            means = latents[: self.model.n_latents].T
-            score[:] = typicality.score(*oddness((x, x_err), means, decoded, self.model.density))
 
     def _round(
         self,

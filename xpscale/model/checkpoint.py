@@ -30,7 +30,7 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import NetworkModule
-from xpscale.model.typicality import Typicality
+from xpscale.model.typicality import Typicality, oddness
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 
@@ -159,6 +159,29 @@ class TrainedModel:
         scatter = self.scaling.widths(standardized.scatter.numpy(), phot_g_mean_flux)
         return Reconstruction(torch.from_numpy(mean), torch.from_numpy(scatter))
 
+    def in_distribution_score(
+        self,
+        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+        latents: NDArray[np.float32],
+        decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """The score of `xpscale.model.typicality`, with shape (N,); NaN if the model has no count
+        of its training sample, or a spectrum no usable error.
+
+        Parameters
+        ----------
+        data
+            Standardized coefficients and errors, with shape (N, C).
+        latents
+            Posterior means, with shape (N, L).
+        decoded
+            Reconstruction and scatter at these, standardized, with shape (N, C).
+        """
+        x, x_err = data
+        if self.typicality is None or x_err is None:
+            return np.full(len(x), np.nan, np.float32)
+        return self.typicality.score(*oddness((x, x_err), latents, decoded, self.density))
+
     def save(self, destination: str | Storage) -> None:
         """Write the model's folder; the same model again is a no-op.
 
@@ -199,14 +222,7 @@ class TrainedModel:
             "density.n_rows": np.array(self.density.n_rows, np.int64),
             "density.lower": self.density.lower,
             "density.upper": self.density.upper,
-            **(
-                {
-                    "typicality.information": typical.information,
-                    "typicality.quantiles": typical.quantiles,
-                }
-                if typical
-                else {}
-            ),
+            **(typical.tensors() if typical else {}),
         }
 
     def _content_hash(self) -> str:
@@ -255,11 +271,7 @@ def load_model(source: str | Storage) -> TrainedModel:
             bands,
         )
         scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"], bands)
-        typicality = (
-            Typicality(tensors["typicality.information"], tensors["typicality.quantiles"])
-            if "typicality.information" in tensors
-            else None
-        )
+        typicality = Typicality.from_tensors(tensors)
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInputError(

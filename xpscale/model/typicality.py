@@ -24,6 +24,7 @@ ones near 0.  The P are quantiles in bins of I, of training objects as they are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,20 @@ class Typicality:
         count(N_KINDS - 1, Typicality(centres, quantiles)._together(information, measures))
         return Typicality(centres, quantiles)
 
+    def tensors(self) -> dict[str, NDArray[np.float64]]:
+        """All of it, by the names that it has in the model's file."""
+        return {
+            "typicality.information": self.information,
+            "typicality.quantiles": self.quantiles,
+        }
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, NDArray[Any]]) -> Typicality | None:
+        """The one in a model's file, if there is one."""
+        if "typicality.information" not in tensors:
+            return None
+        return Typicality(tensors["typicality.information"], tensors["typicality.quantiles"])
+
     def score(
         self, information: NDArray[np.float64], measures: NDArray[np.float64]
     ) -> NDArray[np.float32]:
@@ -143,7 +158,7 @@ class Typicality:
     ) -> NDArray[np.float64]:
         """a_3, with shape (N,)."""
         logs = [self._log_fraction(k, a, information) for k, a in enumerate(measures)]
-        return -np.sum(logs, axis=0)
+        return np.asarray(-np.sum(logs, axis=0))
 
     def _log_fraction(
         self, kind: int, values: NDArray[np.float64], information: NDArray[np.float64]

@@ -13,6 +13,7 @@ to the leading orders of the ordinary stars, for which it is 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def with_emission_lines(
         Range of the flux of all lines, in nm of a typical star's peak; logarithmically uniform.
     """
     rng, n = np.random.default_rng(seed), len(ordinary)
-    total = np.exp(rng.uniform(*np.log(strength), n))
+    total = _log_uniform(rng, strength, n)
     oxygen = total * rng.beta(1, 1, n)  # of both lines: 1 to 3
     fluxes = np.stack([oxygen / 4, 3 * oxygen / 4, total - oxygen], 1)
     grid = calibration().wavelength_nm
@@ -75,7 +76,7 @@ def hot_continua(
         Range of temperatures, logarithmically uniform.
     """
     rng, grid = np.random.default_rng(seed), calibration().wavelength_nm
-    teff = np.exp(rng.uniform(*np.log(kelvin), len(ordinary)))
+    teff = _log_uniform(rng, kelvin, len(ordinary))
     flux = (grid / 500) ** -5 / np.expm1(PLANCK_NM_K / (grid * teff[:, None]))
     made = _of_unit_flux(ordinary, _coefficients(flux / flux.max(1, keepdims=True)))
     return _noisy(made, rng)
@@ -97,8 +98,16 @@ def hot_stars(
     """
     hot = replace(labels, teff=np.full(len(ordinary), kelvin, np.float32))
     flux = ordinary.phot_g_mean_flux[:, None]
-    made = replace(ordinary, coefficients=starlight.noiseless_coefficients(hot) * flux)
-    return _noisy(made, np.random.default_rng(seed))
+    made = starlight.noiseless_coefficients(hot) * flux
+    return _noisy(
+        replace(ordinary, coefficients=made.astype(np.float32)), np.random.default_rng(seed)
+    )
+
+
+def _log_uniform(
+    rng: np.random.Generator, limits: tuple[float, float], n: int
+) -> NDArray[np.float64]:
+    return np.asarray(np.exp(rng.uniform(math.log(limits[0]), math.log(limits[1]), n)))
 
 
 def _normalized(batch: SpectraBatch) -> NDArray[np.float64]:
@@ -112,7 +121,7 @@ def _ridge() -> NDArray[np.float64]:
     design = calibration().matrix.T
     unit = (design @ median).max()
     u, d, vt = np.linalg.svd(design / unit * (WIDEN * width), full_matrices=False)
-    return (u * (d / (d**2 + TAU**2))) @ vt * (WIDEN * width)
+    return np.asarray((u * (d / (d**2 + TAU**2))) @ vt * (WIDEN * width))
 
 
 def _coefficients(flux: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,5 +144,8 @@ def _of_unit_flux(ordinary: SpectraBatch, made: NDArray[np.float64]) -> SpectraB
 
 
 def _noisy(batch: SpectraBatch, rng: np.random.Generator) -> SpectraBatch:
-    noise = rng.standard_normal(batch.coefficients.shape, dtype=np.float32)
-    return replace(batch, coefficients=batch.coefficients + noise * batch.coefficient_errors)
+    errors = (
+        np.zeros(1, np.float32) if batch.coefficient_errors is None else batch.coefficient_errors
+    )
+    noise = errors * rng.standard_normal(batch.coefficients.shape, dtype=np.float32)
+    return replace(batch, coefficients=batch.coefficients + noise)
