@@ -5,7 +5,7 @@ Letters in shapes: N sources, C coefficients (BP, then RP; see `xpscale.bands`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -217,6 +217,25 @@ class SpectraReader(Protocol):
         if any(values is None for values in columns.values()):
             raise InvalidInputError("the spectra have no coefficient errors")
         return columns
+
+    def read_in_order(
+        self, partition: Partition
+    ) -> tuple[SpectraBatch, Mapping[str, NDArray[np.bool_]]]:
+        """All rows of a partition, with errors, in the order of the input: of a source that comes
+        twice the first usable row counts.
+
+        Parameters
+        ----------
+        partition
+            One of `partitions`.
+
+        Returns
+        -------
+        rows, known
+            Masks with shape (N,) of rows that break a rule as only the input as a whole shows, by
+            the reasons of `xpscale.rules`.
+        """
+        return self.read(partition), {}
 
     @property
     def n_rows(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError
-from xpscale.ingest.reasons import REASONS
+from xpscale.rules import RULES
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
@@ -124,7 +124,7 @@ def test_every_row_defect_is_where_it_is_said_to_be(tmp_path):
     )
     assert written.counts == wanted
     assert sum(written.rejected.values()) == sum(wanted.values())
-    assert set(written.rejected) <= set(REASONS)
+    assert set(written.rejected) <= {rule.reason for rule in RULES}
     xp, sources = tables(tmp_path)
     assert len(xp) == written.n_rows == 1_500 + 7 + 3
     by_id: dict[int, list[dict]] = {}

@@ -134,7 +134,7 @@ def test_rows_are_split_scaled_and_bounded(reader):
         -1,
     )
     data = load_training_data(MemoryReader(spectra), SETTINGS)
-    assert data.n_rejected == {"non_finite_coefficients": 1, "no_g_flux": 1, "errors_unusable": 1}
+    assert data.n_rejected == {"non_finite_coefficients": 1, "no_g_flux": 1, "bad_errors": 1}
     assert len(data.training) + len(data.held_out) == 2997
     assert not set(data.training.source_id) & set(data.held_out.source_id)
     torch.testing.assert_close(

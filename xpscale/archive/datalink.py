@@ -66,11 +66,6 @@ class TableSpectra:
     found: NDArray[np.bool_]
     release: str = ""
 
-    @property
-    def faults(self) -> dict[str, NDArray[np.bool_]]:
-        """Masks of rows that lack a band or a source, with shape (N,)."""
-        return {**self.batch.missing_bands(), "no_gaia_source": ~self.found}
-
 
 def member_names(storage: Storage, key: str) -> list[str]:
     """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file;

@@ -33,8 +33,6 @@ class ParsedSpectra:
         int64, with shape (N,).
     coefficients, coefficient_errors
         BP then RP, float32, with shape (N, C); NaN where the archive has none.
-    has_bp, has_rp
-        Whether the band has coefficients at all, with shape (N,).
     bands
         The numbers of BP and RP coefficients.
     correlations
@@ -45,8 +43,6 @@ class ParsedSpectra:
     source_id: NDArray[np.int64]
     coefficients: NDArray[np.float32]
     coefficient_errors: NDArray[np.float32]
-    has_bp: NDArray[np.bool_]
-    has_rp: NDArray[np.bool_]
     bands: Bands
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
@@ -104,8 +100,6 @@ def parse_spectra(
         source_id,
         values,
         errors,
-        lengths[:, 0] > 0,
-        lengths[:, 1] > 0,
         bands,
         (both[0], both[1]) if correlations else None,
     )

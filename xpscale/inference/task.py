@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
+from xpscale.rules import judge
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
+from xpscale.store.writer import position_order
 from xpscale.types import Partition, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -67,40 +68,52 @@ class EncodePartition:
             self.sink.catalog, self.model_id, layout.outputs, self.device, layout.precision
         )
         watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
-        n_in, n_out, n_rejected = 0, 0, Counter[str]()
-        with_errors = encoder.has_fit or encoder.needs_errors
-        for batch in self.reader.read_in_blocks(
-            task.partition, ROW_GROUP_SIZE, errors=with_errors, watch=watch
+        n_out, n_rejected = 0, Counter[str]()
+        for usable, rejected in self._usable(
+            task.partition, encoder.has_fit or encoder.needs_errors, watch
         ):
-            with watch("decode_s"):
-                usable, rejected = _usable(batch)
             table = encoder(usable, watch)
             with watch("encode_s"):
                 parts.append(table)
-            n_in, n_out, n_rejected = n_in + len(batch), n_out + len(usable), n_rejected + rejected
+            n_out += len(usable)
+            n_rejected.update(rejected)
         with watch("write_s"):
             written = parts.finish()
         return TaskReport(
             task.key,
             TaskStatus.WRITTEN if written else TaskStatus.EMPTY,
             written,
-            n_in=n_in,
+            n_in=n_out + n_rejected.total(),
             n_out=n_out,
             n_rejected=dict(n_rejected),
             details={"bytes_in": watch.n_bytes},
             **watch.seconds,  # type: ignore[arg-type]
         )
 
+    def _usable(
+        self, partition: Partition, errors: bool, watch: Stopwatch
+    ) -> Iterator[tuple[SpectraBatch, Mapping[str, int]]]:
+        """The rows of a partition that no rule rejects, sorted by position, in blocks; and how many
+        are rejected by reason.
 
-def _usable(batch: SpectraBatch) -> tuple[SpectraBatch, Counter[str]]:
-    """The rows that can be encoded, and how many of the others there are by reason."""
-    from xpscale.model.scaling import rejected_rows
-
-    masks = rejected_rows(batch)
-    keep = ~np.any(list(masks.values()), axis=0)
-    return batch if keep.all() else batch.take(keep), +Counter(
-        {name: int(mask.sum()) for name, mask in masks.items()}
-    )
+        The rules are tried with errors, whether or not the model needs those, so that the same rows
+        are used as after an ingest.
+        """
+        if self.reader.is_checked:
+            for batch in self.reader.read_in_blocks(
+                partition, ROW_GROUP_SIZE, errors=errors, watch=watch
+            ):
+                yield batch, {}
+            return
+        with watch("read_s"):
+            rows, known = self.reader.read_in_order(partition)
+        watch.n_bytes += rows.n_bytes
+        with watch("decode_s"):
+            keep, rejected = judge(rows, known)
+            rows = rows.take(keep)
+            rows = rows.take(position_order(rows.ra, rows.dec, rows.source_id))
+        for start in range(0, max(len(rows), 1), ROW_GROUP_SIZE):
+            yield rows.take(slice(start, start + ROW_GROUP_SIZE)), {} if start else rejected
 
 
 _loading = Lock()

@@ -61,7 +61,7 @@ def build_store(
     name = str(attributes.get("release", ""))
     return finish_store(
         store,
-        {name: stage_rows(store, name, name, FragmentRows(batch, {})) for name, batch in pieces},
+        {name: stage_rows(store, name, name, FragmentRows(batch)) for name, batch in pieces},
         max_rows,
         attributes,
         release=release_of(name) if name else None,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.ingest.reasons import DUPLICATE
 from xpscale.ingest.staged import RowRun, StagedFile
 from xpscale.release import Release
+from xpscale.rules import DUPLICATE, repeats
 from xpscale.sky import Pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
@@ -93,8 +93,7 @@ class WritePartition:
         batch = SpectraBatch.concatenate(run.read(self.store, task.bands) for run in task.runs)
         origin = np.repeat(np.arange(len(task.runs)), [run.stop - run.start for run in task.runs])
         read_s = time.perf_counter() - clock
-        first = np.zeros(len(batch), bool)
-        first[np.unique(batch.source_id, return_index=True)[1]] = True
+        first = ~repeats(batch.source_id, np.ones(len(batch), bool))
         repeated = {
             run.name: int(n)
             for i, run in enumerate(task.runs)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from xpscale.rules import DUPLICATE
 from xpscale.types import TaskReport
 
 __all__ = ["reconcile", "rejections"]
@@ -34,7 +35,7 @@ def reconcile(
     for key, report in sorted(files.items()):
         rejected = Counter(report.n_rejected)
         if repeated[key]:
-            rejected["duplicate_source_id"] += repeated[key]
+            rejected[DUPLICATE] += repeated[key]
         rows.append(
             {
                 "name": report.details["name"],

@@ -10,9 +10,9 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.parsers import Fragment, FragmentRows, Parser
-from xpscale.ingest.reasons import first_reasons, row_faults
 from xpscale.ingest.staged import write_correlations, write_rows
 from xpscale.release import Release
+from xpscale.rules import judge
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
@@ -76,12 +76,12 @@ def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskR
         The rows as read.
     """
     batch, correlations = rows.batch, rows.correlations
-    faults = {**row_faults(batch), **rows.faults}
+    faults = dict(rows.faults)
     if correlations is not None:
         faults["bad_correlations"] = ~np.logical_and.reduce(
             [np.isfinite(band).all(1) for band in correlations]
         )
-    keep, rejected = first_reasons(faults, len(batch))
+    keep, rejected = judge(batch, faults)
     accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
     if len(accepted):

@@ -2,8 +2,8 @@
 makes several.
 
 On 65,536 spectra of 110 coefficients, one core, in ms, with the best of numpy (torch for GELU) in
-brackets: standardize 6.3 (29.8), unscale 9.0 (55.5), fit 13.4 (71.7), leaves_range 4.3 (10.7),
-all_finite 2.6 (6.2), GELU of one layer 4.3 (6.6).
+brackets: standardize 6.3 (29.8), unscale 9.0 (55.5), fit 13.4 (71.7), leaves_range 4.3 (10.7), GELU
+of one layer 4.3 (6.6).
 
 They release the interpreter's lock, so threads run side by side.  Letters: N sources, C
 coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`); O the width of a layer.
@@ -19,7 +19,6 @@ import numba as nb
 import numpy as np
 
 __all__ = [
-    "all_finite",
     "fit_rows",
     "gelu_rows",
     "leaves_range",
@@ -82,25 +81,6 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
             p = ((((_P5 * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0
             q = ((((_Q5 * s + _Q4) * s + _Q3) * s + _Q2) * s + _Q1) * s + _ONE
             h[i, j] = x * (_HALF + y * p / q if x > -_END else _ZERO)
-
-
-@_jit
-def all_finite(values, out):  # type: ignore[no-untyped-def]
-    """Whether all elements of a row are finite.
-
-    Parameters
-    ----------
-    values
-        float32, with shape (N, C).
-    out
-        Result, bool, with shape (N,).
-    """
-    n, c = values.shape
-    for i in range(n):
-        total = _ZERO  # of zeros, or NaN
-        for j in range(c):
-            total += values[i, j] * _ZERO
-        out[i] = total == _ZERO
 
 
 @_jit

@@ -24,6 +24,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.rules import judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,54 +32,16 @@ if TYPE_CHECKING:
     from xpscale.spectra import SpectraBatch
 
 __all__ = [
-    "NON_FINITE_COEFFICIENTS",
-    "NO_G_FLUX",
     "Scaling",
-    "errors_usable",
-    "rejected_rows",
     "trainable_rows",
 ]
 
-NON_FINITE_COEFFICIENTS = "non_finite_coefficients"
-"""Reason: a coefficient is missing or not finite."""
-
-NO_G_FLUX = "no_g_flux"
-"""Reason: ``phot_g_mean_flux`` is missing, not finite or not positive."""
-
-
-def rejected_rows(batch: SpectraBatch) -> dict[str, NDArray[np.bool_]]:
-    """The rows the network cannot be given, with shape (N,), by reason.
-
-    Every row has one reason at most, the first that applies, so that counts by reason add up.
-    """
-    from xpscale.model.kernels import all_finite
-
-    finite = np.empty(len(batch), bool)
-    all_finite(np.ascontiguousarray(batch.coefficients, np.float32), finite)
-    non_finite = ~finite
-    flux = batch.phot_g_mean_flux
-    return {
-        NON_FINITE_COEFFICIENTS: non_finite,
-        NO_G_FLUX: ~(np.isfinite(flux) & (flux > 0)) & ~non_finite,
-    }
-
-
-def errors_usable(batch: SpectraBatch) -> NDArray[np.bool_]:
-    """Rows whose errors are all finite and positive, with shape (N,); False everywhere if they were
-    not read.
-    """
-    errors = batch.coefficient_errors
-    if errors is None:
-        return np.zeros(len(batch), bool)
-    return np.asarray((np.isfinite(errors) & (errors > 0)).all(1))
-
 
 def trainable_rows(batch: SpectraBatch) -> NDArray[np.bool_]:
-    """Rows fit for training: not rejected, and with usable errors; with shape (N,)."""
-    usable = errors_usable(batch)
-    for rejected in rejected_rows(batch).values():
-        usable &= ~rejected
-    return usable
+    """Rows fit for training: no rule rejects them, and they have errors; with shape (N,)."""
+    if batch.coefficient_errors is None:
+        return np.zeros(len(batch), bool)
+    return judge(batch)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,8 @@ import torch
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
-from xpscale.model.scaling import Scaling, errors_usable, normalized, rejected_rows
+from xpscale.model.scaling import Scaling, normalized
+from xpscale.rules import judge
 from xpscale.sampling.hashing import uniform_hash
 from xpscale.training.batches import Order, Rows, TrainingRows, standardized
 from xpscale.training.stream import StreamedRows, design_effect, read_ahead
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from xpscale.training.settings import TrainingSettings
 
 __all__ = ["Rows", "TrainingData", "is_streamed", "load_training_data"]
-
-ERRORS_UNUSABLE = "errors_unusable"
-"""Reason: a coefficient error is missing, not finite or not positive."""
 
 POOR_SHUFFLE = 2.0
 """Mean design effect of a stream above which it is remarked on."""
@@ -233,13 +231,11 @@ def _part_block(
 def _part(
     batch: SpectraBatch, settings: TrainingSettings, chosen: NDArray[np.bool_] | bool
 ) -> Parted:
-    rejected = rejected_rows(batch)
-    usable = ~np.logical_or.reduce(list(rejected.values()))
-    rejected[ERRORS_UNUSABLE] = usable & ~errors_usable(batch)
-    usable &= ~rejected[ERRORS_UNUSABLE]
+    usable, counts = judge(batch)
+    chosen = np.broadcast_to(chosen, len(batch))[usable]
+    batch = batch.take(usable)
     held_out = settings.split.held_out(batch)
-    counts = {reason: int(rows.sum()) for reason, rows in rejected.items()}
-    return Parted(batch.take(usable & ~held_out & chosen), batch.take(usable & held_out), counts)
+    return Parted(batch.take(~held_out & chosen), batch.take(held_out), counts)
 
 
 class _Count:

@@ -129,11 +129,7 @@ class ArchiveParser:
             spectra.coefficient_errors,
             spectra.bands,
         )
-        faults = {
-            "missing_bp": ~spectra.has_bp,
-            "missing_rp": ~spectra.has_rp,
-            "no_gaia_source": ~sources.found,
-        }
+        faults = {"no_gaia_source": ~sources.found}
         return FragmentRows(batch, faults, spectra.correlations)
 
     def _url(self, file: ArchiveFile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xpscale.store.partitions import COUNT_ORDER
@@ -59,7 +59,7 @@ class FragmentRows:
         The rows, with errors.
     faults
         Masks with shape (N,) of rows that are bad for a reason that only the input shows, by the
-        names in `xpscale.ingest.reasons`.
+        names in `xpscale.rules`.
     correlations
         BP and RP correlations, each with shape (N, n (n - 1) / 2) for the n coefficients of its
         band; ``None`` if they are not kept.
@@ -68,7 +68,7 @@ class FragmentRows:
     """
 
     batch: SpectraBatch
-    faults: Mapping[str, NDArray[Any]]
+    faults: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     correlations: tuple[NDArray[Any], NDArray[Any]] | None = None
     release: str = ""
 

@@ -110,4 +110,4 @@ class ParquetParser:
             raise InvalidInputError(
                 f"{self.reader.url} has no coefficient errors", "A spectra store needs them"
             )
-        return FragmentRows(batch, batch.missing_bands())
+        return FragmentRows(batch)

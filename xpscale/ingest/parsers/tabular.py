@@ -227,7 +227,7 @@ class TableParser:
             bands=self.bands,
             columns=self.columns,
         )
-        return FragmentRows(found.batch, found.faults, release=found.release)
+        return FragmentRows(found.batch, {"no_gaia_source": ~found.found}, release=found.release)
 
 
 @lru_cache(maxsize=2)

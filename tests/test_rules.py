@@ -1,10 +1,12 @@
 """Which row is rejected for which reason, and only for one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from xpscale.bands import Bands
-from xpscale.ingest.reasons import REASONS, first_reasons, row_faults
+from xpscale.rules import RULES, judge
 from xpscale.spectra import SpectraBatch
 
 
@@ -44,18 +46,32 @@ def rows(n=3):
 )
 def test_each_fault_has_its_reason(name, value, reason):
     batch = rows()
-    keep, rejected = first_reasons(row_faults(batch), 3)
+    keep, rejected = judge(batch)
     assert keep.all()
     assert rejected == {}
     values = getattr(batch, name)
     values[(1, 2) if values.ndim == 2 else 1] = value
-    keep, rejected = first_reasons(row_faults(batch), 3)
+    keep, rejected = judge(batch)
     assert keep.tolist() == [True, False, True]
     assert rejected == {reason: 1}
 
 
 def test_a_row_with_many_faults_counts_once_under_the_first():
-    masks = {reason: np.array([True, i == 0, False]) for i, reason in enumerate(REASONS)}
-    keep, rejected = first_reasons(dict(reversed(masks.items())), 3)
+    masks = {rule.reason: np.array([True, i == 0, False]) for i, rule in enumerate(RULES)}
+    keep, rejected = judge(rows(), dict(reversed(masks.items())))
     assert keep.tolist() == [False, False, True]
     assert rejected == {"missing_bp": 2}
+
+
+def test_of_a_source_the_first_usable_row_is_used():
+    batch = rows(5)
+    batch.source_id[:] = [7, 8, 7, 7, 8]
+    batch.coefficients[0, 0] = np.nan
+    keep, rejected = judge(batch)
+    assert keep.tolist() == [False, True, True, False, False]
+    assert rejected == {"non_finite_coefficients": 1, "duplicate_source_id": 2}
+
+
+def test_a_rule_that_needs_errors_is_not_tried_without():
+    batch = replace(rows(), coefficient_errors=None)
+    assert judge(batch) == (pytest.approx(np.ones(3, bool)), {})

@@ -1,0 +1,148 @@
+"""Which rows are used, and why the others are not: one table of rules, for ingest and for
+inference directly from Parquet alike.
+
+A row is judged by itself first, and counts under the first rule that it breaks.  Of the rows of one
+source that are left, the first in the order of the input is used; the others are duplicates.  What
+a network cannot take, though a store keeps it, the model says: `xpscale.model.scaling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.spectra import SpectraBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DUPLICATE", "NO_POSITION", "RULES", "Rule", "is_placed", "judge", "repeats"]
+
+DUPLICATE = "duplicate_source_id"
+NO_POSITION = "no_position"
+
+Judgement = Callable[[SpectraBatch], "NDArray[np.bool_]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Why a row is not used.
+
+    Parameters
+    ----------
+    reason
+        The name under which rows are counted.
+    meaning
+        What is wrong with such a row.
+    is_broken
+        The rows of a batch that break the rule, with shape (N,); ``None`` if only the input
+        shows it.
+    needs
+        The array of a batch without which the rule cannot be tried.
+    """
+
+    reason: str
+    meaning: str
+    is_broken: Judgement | None = None
+    needs: str = "source_id"
+
+
+def is_placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether positions in degrees are on the sphere; False where missing.
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees, each with shape (N,).
+    """
+    return np.asarray((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90))
+
+
+def _is_positive(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    return np.asarray((values > 0) & np.isfinite(values))
+
+
+def _bad_errors(batch: SpectraBatch) -> NDArray[np.bool_]:
+    assert batch.coefficient_errors is not None  # the rule needs them
+    return ~np.asarray(_is_positive(batch.coefficient_errors).all(1))
+
+
+RULES = (
+    Rule("missing_bp", "the source has no BP spectrum", lambda b: b.missing_bands()["missing_bp"]),
+    Rule("missing_rp", "the source has no RP spectrum", lambda b: b.missing_bands()["missing_rp"]),
+    Rule("no_gaia_source", "gaia_source has no such source_id"),
+    Rule(
+        NO_POSITION,
+        "ra or dec is missing or outside its range",
+        lambda b: ~is_placed(b.ra, b.dec),
+    ),
+    Rule(
+        "no_g_flux",
+        "phot_g_mean_flux is missing or not positive",
+        lambda b: ~_is_positive(b.phot_g_mean_flux),
+    ),
+    Rule(
+        "non_finite_coefficients",
+        "a coefficient is missing or not finite",
+        lambda b: ~np.asarray(np.isfinite(b.coefficients).all(1)),
+    ),
+    Rule(
+        "bad_errors",
+        "a coefficient error is missing, not finite or not positive",
+        _bad_errors,
+        needs="coefficient_errors",
+    ),
+    Rule("bad_correlations", "a correlation is missing or not finite (only where they are kept)"),
+    Rule(DUPLICATE, "an earlier row of the same source_id is used"),
+)
+"""In the order in which they are tried."""
+
+
+def judge(
+    batch: SpectraBatch, known: Mapping[str, NDArray[np.bool_]] | None = None
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Which rows to use, and how many are rejected for which reason, each row counted once.
+
+    Parameters
+    ----------
+    batch
+        N rows in the order of the input.
+    known
+        Masks with shape (N,) of rows that break a rule as only the input shows, by reason.
+
+    Returns
+    -------
+    keep, rejected
+        A mask with shape (N,); and numbers of rows by reason.
+    """
+    known = known or {}
+    keep, rejected = np.ones(len(batch), bool), {}
+    for rule in RULES:
+        broken = known.get(rule.reason, np.zeros(len(batch), bool))
+        if rule.reason == DUPLICATE:
+            broken = broken | repeats(batch.source_id, keep & ~broken)
+        elif rule.is_broken and getattr(batch, rule.needs) is not None:
+            broken = broken | rule.is_broken(batch)
+        if n_rows := int((broken & keep).sum()):
+            rejected[rule.reason] = n_rows
+            keep &= ~broken
+    return keep, rejected
+
+
+def repeats(source_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The usable rows that have an earlier usable row of their source, with shape (N,).
+
+    Parameters
+    ----------
+    source_id
+        Identifiers, with shape (N,), in the order of the input.
+    usable
+        Which rows count, with shape (N,).
+    """
+    rows = np.flatnonzero(usable)
+    again = usable.copy()
+    again[rows[np.unique(source_id[rows], return_index=True)[1]]] = False
+    return again
