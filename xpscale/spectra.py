@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "SpectraBatch", "SpectraReader"]
 
+ALWAYS = ("source_id", "ra", "dec", "phot_g_mean_flux", "coefficients")
+"""The arrays of a batch that are there whether or not errors were read."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpectraBatch:
@@ -98,15 +101,8 @@ class SpectraBatch:
     def take(self, rows: NDArray[Any] | slice) -> SpectraBatch:
         """The batch of some rows: an index array, a boolean mask with shape (N,), or a slice."""
         errors = self.coefficient_errors
-        return SpectraBatch(
-            self.source_id[rows],
-            self.ra[rows],
-            self.dec[rows],
-            self.phot_g_mean_flux[rows],
-            self.coefficients[rows],
-            None if errors is None else errors[rows],
-            self.bands,
-        )
+        taken = (getattr(self, name)[rows] for name in ALWAYS)
+        return SpectraBatch(*taken, None if errors is None else errors[rows], self.bands)
 
     @staticmethod
     def concatenate(batches: Iterable[SpectraBatch]) -> SpectraBatch:
@@ -117,15 +113,9 @@ class SpectraBatch:
             raise InvalidInputError(f"spectra with {widths} coefficients do not go together")
         errors = [part.coefficient_errors for part in parts]
         present = [e for e in errors if e is not None]
-        return SpectraBatch(
-            np.concatenate([part.source_id for part in parts]),
-            np.concatenate([part.ra for part in parts]),
-            np.concatenate([part.dec for part in parts]),
-            np.concatenate([part.phot_g_mean_flux for part in parts]),
-            np.concatenate([part.coefficients for part in parts]),
-            np.concatenate(present) if len(present) == len(parts) else None,
-            parts[0].bands,
-        )
+        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ALWAYS)
+        both = np.concatenate(present) if len(present) == len(parts) else None
+        return SpectraBatch(*joined, both, parts[0].bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +211,9 @@ class SpectraReader(Protocol):
     def read_in_order(
         self, partition: Partition
     ) -> tuple[SpectraBatch, Mapping[str, NDArray[np.bool_]]]:
-        """All rows of a partition, with errors, in the order of the input: of a source that comes
-        twice the first usable row counts.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-
-        Returns
-        -------
-        rows, known
-            Masks with shape (N,) of rows that break a rule as only the input as a whole shows, by
-            the reasons of `xpscale.rules`.
+        """All rows of a partition, with errors, in the order of the input; and masks with shape
+        (N,) of those that break a rule as only the whole input shows, by reasons of
+        `xpscale.rules`.
         """
         return self.read(partition), {}
 
