@@ -101,8 +101,9 @@ class SpectraBatch:
     def take(self, rows: NDArray[Any] | slice) -> SpectraBatch:
         """The batch of some rows: an index array, a boolean mask with shape (N,), or a slice."""
         errors = self.coefficient_errors
-        taken = (getattr(self, name)[rows] for name in ALWAYS)
-        return SpectraBatch(*taken, None if errors is None else errors[rows], self.bands)
+        taken: dict[str, Any] = {name: getattr(self, name)[rows] for name in ALWAYS}
+        its_errors = None if errors is None else errors[rows]
+        return SpectraBatch(**taken, coefficient_errors=its_errors, bands=self.bands)
 
     @staticmethod
     def concatenate(batches: Iterable[SpectraBatch]) -> SpectraBatch:
@@ -113,9 +114,11 @@ class SpectraBatch:
             raise InvalidInputError(f"spectra with {widths} coefficients do not go together")
         errors = [part.coefficient_errors for part in parts]
         present = [e for e in errors if e is not None]
-        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ALWAYS)
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in ALWAYS
+        }
         both = np.concatenate(present) if len(present) == len(parts) else None
-        return SpectraBatch(*joined, both, parts[0].bands)
+        return SpectraBatch(**joined, coefficient_errors=both, bands=parts[0].bands)
 
 
 @dataclass(frozen=True, slots=True)
