@@ -21,19 +21,34 @@ if TYPE_CHECKING:
 __all__ = [
     "Json",
     "Output",
+    "Overwrite",
     "Patience",
     "Resources",
+    "RowsOutput",
     "Scheduler",
     "Workers",
     "conclude",
     "executor",
     "print_json",
     "print_table",
+    "save_figure",
     "say",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="Where to write.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output file if it is there.")
+]
+RowsOutput = Annotated[
+    str,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="A .parquet, .csv, .fits, .vot or .ecsv file; else CSV on stdout.",
+    ),
+]
 Scheduler = Annotated[
     str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")
 ]
@@ -122,6 +137,24 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def save_figure(figure: Any, output: str, *, overwrite: bool) -> None:
+    """Write a figure, and say so.
+
+    Parameters
+    ----------
+    figure
+        A matplotlib figure.
+    output
+        Path or URL of the file; its ending says the format.
+    overwrite
+        Replace what is there.
+    """
+    from xpscale.plots.style import save
+
+    save(figure, output, overwrite=overwrite)
+    say(f"drawn: {output}")
+
+
 def print_json(value: Mapping[str, Any] | str) -> None:
     """One JSON object on standard output."""
     print(value if isinstance(value, str) else json.dumps(value, indent=1))
@@ -171,16 +204,9 @@ def conclude(found: Check, place: str, numbers: str, *, json: bool, remedy: str)
 
 
 def print_table(table: pa.Table) -> None:
-    """A table as CSV on standard output; array columns as ``[a,b,..]``."""
-    import pyarrow as pa
-    import pyarrow.csv
+    """A table as CSV on standard output, as `xpscale.query.write.write_csv` writes it."""
+    from xpscale.query.write import write_csv
 
-    columns = [
-        pa.array([json.dumps(value) for value in column.to_pylist()])
-        if pa.types.is_nested(column.type)
-        else column
-        for column in table.columns
-    ]
     sys.stdout.flush()
-    pyarrow.csv.write_csv(pa.table(columns, names=table.column_names), sys.stdout.buffer)
+    write_csv(sys.stdout.buffer, table.schema, iter(table.to_batches()))
     sys.stdout.flush()

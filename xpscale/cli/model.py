@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xpscale.cli.common import Json, Output, print_json, say
+from xpscale.cli.common import Json, Output, Overwrite, print_json, say
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, open_input
 from xpscale.formatting import format_bytes
 
@@ -98,16 +98,16 @@ def _words(value: Any) -> str:
 
 
 @nouns.command()
-def export(model: Model, output: Output) -> None:
+def export(model: Model, output: Output, overwrite: Overwrite = False) -> None:
     """Write the model as a program that torch alone runs (torch.export), after comparing both."""
     from xpscale.model.checkpoint import load_model
     from xpscale.model.export import MAX_DIFFERENCE, export_program
-    from xpscale.storage import Storage
+    from xpscale.storage.single_file import put_file, require_free
 
+    require_free(output, overwrite=overwrite)
     found = load_model(model)
     program, difference = export_program(found)
-    folder, _, name = Storage(output).url.rpartition("/")
-    Storage(folder or "/").replace(name, program)
+    put_file(output, program, overwrite=overwrite)
     say(
         f"model {found.model_id[:12]} as a program of {format_bytes(len(program))}: {output}; it"
         " differs"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from xpscale.cli.common import Output, say
+from xpscale.cli.common import Output, Overwrite, save_figure
 from xpscale.cli.infer import Catalog
 from xpscale.cli.model import Model
 
@@ -27,13 +27,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(nouns, name="plot")
 
 
-def _save(figure: Any, output: str) -> None:
-    from xpscale.plots.style import save
-
-    save(figure, output)
-    say(f"drawn: {output}")
-
-
 @nouns.command()
 def sky(
     catalog: Catalog,
@@ -46,12 +39,15 @@ def sky(
         typer.Option(help="HEALPix order of the map; -1 chooses about 20 sources a pixel.", max=12),
     ] = -1,
     frame: Annotated[str, typer.Option(help="galactic or icrs.")] = "galactic",
+    overwrite: Overwrite = False,
 ) -> None:
     """A map of the whole sky."""
     from xpscale.plots.sky import sky as draw
     from xpscale.query.aggregate import sky_map
     from xpscale.query.catalog import open_catalog
+    from xpscale.storage.single_file import require_free
 
+    require_free(output, overwrite=overwrite)
     opened = open_catalog(catalog)
     found = sky_map(opened, column or None, None if order < 0 else order)
     figure, _ = draw(
@@ -63,7 +59,7 @@ def sky(
         n_rows=found.n_rows,
         provenance=opened.provenance(""),
     )
-    _save(figure, output)
+    save_figure(figure, output, overwrite=overwrite)
 
 
 @nouns.command()
@@ -77,6 +73,7 @@ def latents(
         str, typer.Option(help="A Parquet file with source_id and the colour's column.")
     ] = "",
     where: Annotated[str, typer.Option(metavar="SQL", help="Only sources that satisfy this.")] = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Every pair of active latents against each other; a random part of them if there are very
     many.
@@ -87,7 +84,9 @@ def latents(
     from xpscale.plots.colour import Colour
     from xpscale.plots.latents import latents as draw
     from xpscale.query.catalog import open_catalog
+    from xpscale.storage.single_file import require_free
 
+    require_free(output, overwrite=overwrite)
     if labels and not color:
         raise InvalidInputError("--labels needs --color", "Say which of its columns to colour by")
     opened = open_catalog(catalog)
@@ -108,16 +107,20 @@ def latents(
         colour = Colour(table[color].to_numpy(), color)
     else:
         colour = None
-    _save(draw(table, colour, provenance=opened.provenance(""))[0], output)
+    save_figure(
+        draw(table, colour, provenance=opened.provenance(""))[0], output, overwrite=overwrite
+    )
 
 
 @nouns.command()
-def training(model: Model, output: Output) -> None:
+def training(model: Model, output: Output, overwrite: Overwrite = False) -> None:
     """Loss terms by epoch, training and held out."""
     from xpscale.plots.training import training_curve
     from xpscale.storage import Storage
 
-    _save(training_curve(Storage(model).read("history.csv").decode())[0], output)
+    save_figure(
+        training_curve(Storage(model).read("history.csv").decode())[0], output, overwrite=overwrite
+    )
 
 
 @nouns.command()
@@ -126,12 +129,13 @@ def sample(
         str, typer.Argument(metavar="SAMPLE", help="A sample, from 'xpscale sample'.")
     ],
     output: Output,
+    overwrite: Overwrite = False,
 ) -> None:
     """Object density, cell by cell, and what the sample draws of it."""
     from xpscale.plots.sample import sample_density
     from xpscale.sampling.sample import load_sample
 
-    _save(sample_density(load_sample(sample).plan)[0], output)
+    save_figure(sample_density(load_sample(sample).plan)[0], output, overwrite=overwrite)
 
 
 @nouns.command()
@@ -144,6 +148,7 @@ def run(
             "--run", help="Name of the run, as 'status' prints it; the latest if not given."
         ),
     ] = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Where a run's time went: rate, a time line of every worker, and the share of each stage."""
     from xpscale.catalog.layout import LEDGER
@@ -160,4 +165,4 @@ def run(
         raise NotFoundError(
             f"{catalog} has no record of a run {name}".rstrip(), f"Runs there: {known}"
         )
-    _save(run_times(records[name or max(records)])[0], output)
+    save_figure(run_times(records[name or max(records)])[0], output, overwrite=overwrite)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xpscale.cli.common import Json, print_json, print_table, say
+from xpscale.cli.common import (
+    Json,
+    Overwrite,
+    RowsOutput,
+    print_json,
+    print_table,
+    save_figure,
+    say,
+)
 from xpscale.cli.infer import Catalog
 
 if TYPE_CHECKING:
@@ -37,25 +45,17 @@ def query(
         str,
         typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given."),
     ] = "",
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A .parquet, .csv or .fits file; else CSV on stdout.",
-        ),
-    ] = "",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output file if it is there.")
-    ] = False,
+    output: RowsOutput = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Select sources from a catalogue."""
     from xpscale.query.catalog import open_catalog
     from xpscale.query.lookup import parse_ids
     from xpscale.query.region import parse_cone
-    from xpscale.query.write import write
+    from xpscale.query.write import require_writable, write
 
+    if output:
+        require_writable(output, overwrite=overwrite)
     opened = open_catalog(catalog)
     chosen = opened.select()
     if cone:
@@ -88,24 +88,20 @@ def sql(
         str,
         typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra."),
     ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A .parquet, .csv or .fits file; else CSV on stdout.",
-        ),
-    ] = "",
+    output: RowsOutput = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Run one SQL statement (DuckDB's dialect), read only."""
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.write import write
+    from xpscale.query.write import require_writable, write
 
+    if output:
+        require_writable(output, overwrite=overwrite)
     opened = open_catalog(catalog)
     table = opened.sql(statement)
     if output:
-        say(f"{write(table, output, opened.provenance(statement)):,} rows: {output}")
+        n_rows = write(table, output, opened.provenance(statement), overwrite=overwrite)
+        say(f"{n_rows:,} rows: {output}")
     else:
         print_table(table)
 
@@ -119,6 +115,7 @@ def spectrum(
     store: Annotated[
         str, typer.Option(help="The spectra store, to draw the observed spectrum with it.")
     ] = "",
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Reconstructed coefficients and intrinsic scatter of one source, in the archive's units."""
@@ -129,7 +126,10 @@ def spectrum(
     from xpscale.query.catalog import open_catalog
     from xpscale.query.lookup import parse_ids
     from xpscale.query.reconstruct import reconstruct
+    from xpscale.storage.single_file import require_free
 
+    if plot:
+        require_free(plot, overwrite=overwrite)
     opened = open_catalog(catalog)
     chosen = opened.at(parse_ids(source_id, opened.release)[:1])
     if len(chosen.missing):
@@ -140,7 +140,7 @@ def spectrum(
     found = reconstruct(chosen)
     mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
     if plot:
-        _draw(found, store, plot, chosen.provenance)
+        save_figure(_draw(found, store, chosen.provenance), plot, overwrite=overwrite)
     if json:
         row = chosen.to_table().to_pylist()[0]
         print_json({**row, "reconstruction": mean.tolist(), "scatter": scatter.tolist()})
@@ -149,11 +149,10 @@ def spectrum(
         print_table(pa.table({"coefficient": index, "reconstruction": mean, "scatter": scatter}))
 
 
-def _draw(found: Spectra, store: str, output: str, provenance: dict[str, str]) -> None:
+def _draw(found: Spectra, store: str, provenance: dict[str, str]) -> Any:
     """The spectrum against wavelength where GaiaXPy can calibrate it, else its coefficients."""
     from xpscale.errors import InvalidInputError, PermanentError
     from xpscale.plots.spectra import spectra as draw
-    from xpscale.plots.style import save
     from xpscale.query.wavelength import sample_batch
     from xpscale.store.reader import open_store
 
@@ -168,5 +167,4 @@ def _draw(found: Spectra, store: str, output: str, provenance: dict[str, str]) -
         figure, _ = draw(found, observed, provenance=provenance)
     else:
         figure, _ = draw(sampled, observed, provenance=provenance)
-    save(figure, output)
-    say(f"drawn: {output}")
+    return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import N_CPUS, Output, Scheduler, Workers, executor, say
+from xpscale.cli.common import N_CPUS, Output, Overwrite, Scheduler, Workers, executor, say
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def sample(
     columns_map: ColumnNames = "",
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels
     stay out.
@@ -77,7 +78,9 @@ def sample(
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.sampling.draw import draw_sample
     from xpscale.sampling.sample import save_sample
+    from xpscale.storage.single_file import require_free
 
+    require_free(output, overwrite=overwrite)
     spectra = open_input(store, release=release, bands=bands, columns=columns_map)
     cells = _cells(by, model, catalog, spectra)
     with executor(scheduler, workers if spectra.n_rows > N_ROWS_WORTH_WORKERS else 0) as where:
@@ -94,7 +97,7 @@ def sample(
             executor=where,
             callbacks=[TerminalProgress()],
         )
-    save_sample(drawn, output)
+    save_sample(drawn, output, overwrite=overwrite)
     print(drawn.plan)
     if drawn.plan.n_limited:
         say(

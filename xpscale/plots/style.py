@@ -8,13 +8,17 @@ categories.
 from __future__ import annotations
 
 import contextlib
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
+from xpscale.errors import InvalidInputError
+from xpscale.storage.single_file import put_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -76,7 +80,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def save(fig: Figure, out: str | Path) -> None:
+def save(fig: Figure, out: str | Path, *, overwrite: bool = True) -> None:
     """Write a figure in our settings, and close it in pyplot, which would keep it otherwise.
 
     Parameters
@@ -84,13 +88,29 @@ def save(fig: Figure, out: str | Path) -> None:
     fig
         The figure.
     out
-        The file; its ending says the format.
+        Path or URL of the file; its ending says the format.
+    overwrite
+        Replace what is there.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no format of this ending.
+    ConflictError
+        Another file is there, and ``overwrite`` is false.
     """
     from matplotlib.pyplot import close
 
+    ending, known = Path(out).suffix[1:].lower(), fig.canvas.get_supported_filetypes()
+    if ending not in known:
+        raise InvalidInputError(
+            f"a figure cannot be written to {out}", f"End the name on one of {', '.join(known)}"
+        )
+    buffer = io.BytesIO()
     with style():
-        fig.savefig(out)
+        fig.savefig(buffer, format=ending)
     close(fig)
+    put_file(out, buffer.getvalue(), overwrite=overwrite)
 
 
 def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]:

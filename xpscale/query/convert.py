@@ -1,4 +1,10 @@
-"""Arrow tables as numpy arrays and astropy tables."""
+"""Arrow columns as numpy arrays and as astropy tables.
+
+FITS, VOTable and ECSV know fewer types than Arrow.  `plain` turns a column into one that they know
+and that says the same: integers, floats, booleans, text, or lists of these.  What cannot be said
+exactly is refused here by its type, and by its values when `xpscale.query.table_files` reads
+the file back.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpscale.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
-    from astropy.table import Table
+    from astropy.table import Column, Table
     from numpy.typing import NDArray
 
-__all__ = ["array", "to_astropy"]
+__all__ = [
+    "array",
+    "astropy_column",
+    "is_list",
+    "is_text",
+    "iso_text",
+    "plain",
+    "refused",
+    "to_astropy",
+]
 
 
 def array(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column with shape (N,), or (N, C) for one of arrays of equal length."""
+    """A column without NULL, with shape (N,), or (N, C) for one of arrays of equal length."""
     import pyarrow as pa
 
     rows = column.combine_chunks()
@@ -38,23 +55,206 @@ def to_astropy(table: pa.Table, provenance: Mapping[str, str]) -> Table:
     """An astropy table with units and descriptions from the fields' metadata, and provenance in
     ``meta``.
 
+    NULL is masked and leaves integers integers.  Dates and times become text (ISO 8601), decimal
+    numbers integers or floats that print as the same digits, lists of different lengths arrays of
+    objects.
+
     Parameters
     ----------
     table
-        Columns of numbers, or of arrays of one length.
+        The rows.
     provenance
         Kept in ``meta``, in this order.
+
+    Raises
+    ------
+    InvalidInputError
+        A column holds what astropy has no type for.
     """
-    from astropy.table import Column, Table
+    from astropy.table import Table
     from astropy.units import Unit
 
-    made = []
-    for field in table.schema:
+    columns = []
+    for field, rows in zip(table.schema, table.columns, strict=True):
         meta = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        unit = Unit(meta["unit"]) if meta.get("unit") else None
-        made.append(
-            Column(
-                array(table[field.name]), field.name, unit=unit, description=meta.get("description")
-            )
+        column = astropy_column(plain(rows.combine_chunks(), field.name))
+        column.name, column.description = field.name, meta.get("description")
+        column.unit = Unit(meta["unit"]) if meta.get("unit") else None
+        if "ucd" in meta:
+            column.meta["ucd"] = meta["ucd"]
+        columns.append(column)
+    return Table(columns, meta=dict(provenance))
+
+
+def plain(rows: pa.Array, name: str) -> pa.Array:
+    """The same values as integers, floats, booleans, text, or lists of these.
+
+    Parameters
+    ----------
+    rows
+        A column of any type.
+    name
+        Its name, for the message.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such type for it.
+    """
+    import pyarrow as pa
+
+    kind = rows.type
+    if pa.types.is_dictionary(kind):
+        return plain(rows.dictionary_decode(), name)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return rows
+    if is_text(kind):
+        return rows.cast(pa.string())
+    if pa.types.is_decimal(kind):
+        return _number(rows, name)
+    if pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+        return iso_text(rows, name)
+    if is_list(kind):
+        return _list_of(rows, plain(rows.flatten(), name), name)
+    raise refused(name, kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is text."""
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is lists."""
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _number(rows: pa.Array, name: str) -> pa.Array:
+    """Decimal numbers as int64, or as float64 if that prints as the same digits."""
+    import pyarrow as pa
+
+    kind = pa.int64() if rows.type.scale <= 0 else pa.float64()
+    try:
+        found = rows.cast(kind)
+        if found.cast(rows.type).equals(rows):
+            return found
+    except pa.ArrowInvalid:
+        pass
+    raise InvalidInputError(
+        f"column {name!r} has decimal numbers of more digits than {kind} holds",
+        "Cast it (::DOUBLE rounds, ::VARCHAR keeps the digits), or choose .parquet or .csv",
+    )
+
+
+def iso_text(rows: pa.Array, name: str) -> pa.Array:
+    """Dates and times as text, such as ``2016-01-01T12:00:00.000000``.
+
+    Parameters
+    ----------
+    rows, name
+        The column and its name.
+
+    Raises
+    ------
+    InvalidInputError
+        One is out of the calendar.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = rows.cast(pa.string())
+    if pc.any(pc.match_substring(texts, "out of range")).as_py():
+        raise InvalidInputError(
+            f"column {name!r} has a date out of the calendar, such as infinity",
+            "Leave it out, or choose .parquet",
         )
-    return Table(made, meta=dict(provenance))
+    return pc.replace_substring(texts, " ", "T")
+
+
+def _list_of(rows: pa.Array, values: pa.Array, name: str) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if rows.null_count or is_list(values.type):
+        raise refused(name, rows.type, " with NULL in the place of a list" * bool(rows.null_count))
+    if pa.types.is_fixed_size_list(rows.type):
+        return pa.FixedSizeListArray.from_arrays(values, rows.type.list_size)
+    lengths = np.asarray(pc.list_value_length(rows))
+    width = int(lengths[0]) if len(lengths) else 1  # of no rows: any
+    if width and (lengths == width).all():
+        return pa.FixedSizeListArray.from_arrays(values, width)
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+def refused(name: str, kind: pa.DataType, what: str = "") -> InvalidInputError:
+    """The error for a column whose type a kind of file does not have.
+
+    Parameters
+    ----------
+    name, kind
+        The column's name and type.
+    what
+        More about it.
+    """
+    return InvalidInputError(
+        f"column {name!r} is {kind}{what}, which this kind of file cannot hold",
+        "Select its parts or cast it, such as ::VARCHAR, ::DOUBLE or hex(..), or choose .parquet",
+    )
+
+
+def astropy_column(rows: pa.Array) -> Column:
+    """A column of `plain` types, masked where it is NULL.
+
+    Parameters
+    ----------
+    rows
+        The values; arrays of equal length become two dimensions.
+    """
+    import pyarrow as pa
+    from astropy.table import Column, MaskedColumn
+
+    if pa.types.is_list(rows.type):
+        objects = np.empty(len(rows), object)
+        values, ends = _masked(rows.values), np.asarray(rows.offsets)
+        for i in range(len(rows)):
+            objects[i] = values[ends[i] : ends[i + 1]]
+        return Column(objects)
+    shape: tuple[int, ...] = (len(rows),)
+    if pa.types.is_fixed_size_list(rows.type):
+        shape, rows = (len(rows), rows.type.list_size), rows.flatten()
+    values = _masked(rows).reshape(shape)
+    return MaskedColumn(values) if np.ma.isMaskedArray(values) else Column(values)
+
+
+def _masked(rows: pa.Array) -> NDArray[Any]:
+    """Values with shape (N,), a masked array if one is NULL.
+
+    The fill value marks NULL in FITS, so it is one that does not occur.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_string(rows.type):
+        texts = np.array(rows.fill_null("").to_pylist(), dtype=str)
+        return np.ma.MaskedArray(texts, _is_null(rows)) if rows.null_count else texts
+    if not rows.null_count:
+        return np.asarray(rows.to_numpy(zero_copy_only=False))
+    fill: Any = np.nan if pa.types.is_floating(rows.type) else False
+    if pa.types.is_integer(rows.type):
+        limits = np.iinfo(rows.type.to_pandas_dtype())
+        ends = (limits.min, limits.max) if limits.min else (limits.max, limits.min)
+        fill = ends[0] if pa.scalar(ends[0], rows.type) not in rows.unique() else ends[1]
+    values = rows.fill_null(pa.scalar(fill, rows.type)).to_numpy(zero_copy_only=False)
+    return np.ma.MaskedArray(values, _is_null(rows), fill_value=fill)
+
+
+def _is_null(rows: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(rows.is_null().to_numpy(zero_copy_only=False))

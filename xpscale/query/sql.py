@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError
+from xpscale.formatting import first_line
 from xpscale.query.engine import connected, scan
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from duckdb.sqltypes import DuckDBPyType
 
     from xpscale.query.version import CatalogVersion
 
 __all__ = ["sql"]
+
+INEXACT = {
+    "uhugeint",  # above 2^127 it turns negative
+    "time with time zone",  # the zone is dropped
+    *("bit", "bignum", "variant", "geometry"),  # internal codes of DuckDB
+}
+"""Types of DuckDB that Arrow cannot say, by their names."""
 
 REMEDY = 'Give one SELECT, such as "SELECT count(*), median(reduced_chi2) FROM latents"'
 
@@ -35,6 +44,7 @@ def sql(catalog: CatalogVersion, query: str) -> pa.Table:
         catalogue's parts can be opened.
     """
     import duckdb
+    import pyarrow as pa
 
     # opening a view reads a footer, so only the tables that are spoken of are made
     named = [
@@ -57,4 +67,27 @@ def sql(catalog: CatalogVersion, query: str) -> pa.Table:
         for product, found in parts.items():
             rows = scan(catalog, found, product)
             connection.execute(f"CREATE VIEW {product} AS SELECT * FROM {rows}")
-        return connection.sql(query).to_arrow_table()
+        result: Any = connection.sql(query)
+        for name, kind in zip(result.columns, result.types, strict=True):
+            _require_exact(name, kind)
+        table: pa.Table = result.to_arrow_table()
+        try:
+            table.validate(full=True)  # a HUGEINT may have more digits than Arrow's decimals
+        except pa.ArrowInvalid as error:
+            raise InvalidInputError(
+                f"in the result: {first_line(error)}", "Cast it, such as ::VARCHAR or ::DOUBLE"
+            ) from error
+        return table
+
+
+def _require_exact(name: str, kind: DuckDBPyType) -> None:
+    """Refuse a column that DuckDB changes or encodes on its way to Arrow."""
+    if kind.id in INEXACT:
+        raise InvalidInputError(
+            f"column {name!r} is {kind}, which cannot leave DuckDB exactly",
+            "Cast it, such as ::VARCHAR or ::BIGINT",
+        )
+    if kind.id in ("list", "array", "struct", "map", "union"):
+        for _, part in kind.children:
+            if not isinstance(part, int | list):  # an array's size, the values of an enum
+                _require_exact(name, part)

@@ -1,32 +1,32 @@
-"""Rows of a catalogue as a file that says where it comes from: Parquet, CSV or FITS.
+"""Rows of a catalogue as a file that says where it comes from: Parquet, CSV, FITS, VOTable or ECSV.
 
-A file appears whole or not at all: it is written under a temporary name next to its place and then
-linked there.
+A file appears whole or not at all, and holds exactly the rows: what its format cannot hold is
+refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
-from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.formatting import first_line
+from xpscale.query.csv_text import csv_text
 from xpscale.query.selection import Selection
+from xpscale.query.table_files import TABLE_FORMATS, write_table
 from xpscale.query.version import PREFIX, stated_origin, words_of
 from xpscale.schema import Column
+from xpscale.storage.single_file import new_file, require_free
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FORMATS", "write"]
-
-FORMATS = (".parquet", ".csv", ".fits")
-"""Extensions that `write` knows."""
+__all__ = ["FORMATS", "require_writable", "write", "write_csv"]
 
 
 def write(
@@ -39,9 +39,10 @@ def write(
     """Write rows to a file, in the format its name ends on, and return their number.
 
     ``.parquet`` carries units and provenance as VOParquet and as key-value metadata, streamed, so
-    it may be larger than memory.  ``.fits`` is a binary table with units, provenance in the header.
-    ``.csv`` is plain (streamed as well, arrays as ``[a,b,..]`` like the Gaia archive's), with the
-    provenance next to it in ``NAME.csv.provenance.json``.
+    it may be larger than memory.  ``.csv`` is plain (streamed as well, see
+    `xpscale.query.csv_text.csv_text`), with the provenance next to it in
+    ``NAME.csv.provenance.json``.  ``.fits``, ``.vot`` (VOTable) and ``.ecsv`` carry units and
+    provenance in their heads; see `xpscale.query.table_files`.
 
     Parameters
     ----------
@@ -57,44 +58,57 @@ def write(
     Raises
     ------
     InvalidInputError
-        If the ending is none of these, or the path is no local one.
+        If the ending is none of these, the path is no local one, or the format cannot hold the
+        rows exactly.
     ConflictError
         If the file is there and ``overwrite`` is false.
     NotFoundError
         If its folder does not exist.
     """
-    path = _destination(out, overwrite=overwrite)
+    path = require_writable(out, overwrite=overwrite)
     if isinstance(rows, Selection):
         known, batches = rows.provenance, rows.batches()
     else:
         known, batches = words_of(rows.schema), iter(rows.to_batches())
     words = {**known, **(provenance or {})}
+    _require_distinct(rows.schema.names)
     with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(_published(path, overwrite=overwrite))
-        n_rows = WRITERS[path.suffix](temporary, rows.schema, batches, words)
-        if path.suffix == ".csv":
-            note = stack.enter_context(_published(_note_of(path), overwrite=overwrite))
+        temporary = stack.enter_context(new_file(path, overwrite=overwrite))
+        n_rows = _writer(path)(temporary, rows.schema, batches, words)
+        if path.suffix.lower() == ".csv":
+            note = stack.enter_context(new_file(_note_of(path), overwrite=overwrite))
             note.write_text(json.dumps({**words, "n_rows": n_rows}, indent=1) + "\n")
     return n_rows
 
 
-def _destination(out: str | Path, *, overwrite: bool) -> Path:
+def require_writable(out: str | Path, *, overwrite: bool) -> Path:
+    """The absolute path of a file that `write` can write, before the work for it starts.
+
+    Parameters
+    ----------
+    out
+        A local path.
+    overwrite
+        Whether to replace what is there.
+
+    Raises
+    ------
+    InvalidInputError, ConflictError, NotFoundError
+        As `write`.
+    """
     if "://" in str(out):
         raise InvalidInputError(
             f"{out} is no local path", "Write to a local file and copy it from there"
         )
     path = Path(out).expanduser().absolute()
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise InvalidInputError(
             f"{out} ends on {path.suffix or 'nothing'}", f"Choose one of {', '.join(FORMATS)}"
         )
     if not path.parent.is_dir():
         raise NotFoundError(f"there is no folder {path.parent}", "Make it first")
-    for place in (path, _note_of(path)) if path.suffix == ".csv" else (path,):
-        if place.exists() and (not overwrite or place.is_dir()):
-            raise ConflictError(
-                f"{place} is already there", "Choose another name, or allow overwriting"
-            )
+    for place in (path, _note_of(path)) if path.suffix.lower() == ".csv" else (path,):
+        require_free(place, overwrite=overwrite)
     return path
 
 
@@ -102,21 +116,15 @@ def _note_of(path: Path) -> Path:
     return path.with_name(path.name + ".provenance.json")
 
 
-@contextlib.contextmanager
-def _published(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` if the block succeeds and vanishes if it does not."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder, path.name)
-        yield temporary
-        if overwrite:
-            os.replace(temporary, path)
-            return
-        try:
-            os.link(temporary, path)  # unlike a rename, refuses what appeared there in the meantime
-        except FileExistsError as error:
-            raise ConflictError(
-                f"{path} is already there", "Choose another name, or allow overwriting"
-            ) from error
+def _require_distinct(names: list[str]) -> None:
+    """Refuse names that readers take for one: DuckDB and FITS do not look at the case."""
+    counts = Counter(name.casefold() for name in names)
+    repeated = [name for name in names if counts[name.casefold()] > 1 or not name.strip(" \0")]
+    if repeated:
+        raise InvalidInputError(
+            f"columns are called {', '.join(map(repr, repeated[:5]))}",
+            "Name each differently, such as AS a",
+        )
 
 
 def _parquet(
@@ -128,7 +136,10 @@ def _parquet(
         {**_votable(schema, words), **{f"{PREFIX}{key}": text for key, text in words.items()}}
     )
     n_rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+    with (
+        _explained("Parquet"),
+        pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer,
+    ):
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
             n_rows += len(batch)
@@ -153,65 +164,76 @@ def _column(field: pa.Field) -> Column | None:
     return Column(field.name, field.type, words["unit"], words["ucd"], words["description"])
 
 
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidInputError(
+            f"{name} cannot hold this: {first_line(error)}",
+            "Cast the column, such as ::VARCHAR",
+        ) from error
+
+
 def _csv(
     path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
 ) -> int:
-    import pyarrow.csv as csv
-
-    n_rows = 0
     with path.open("wb") as file:
-        # names and numbers need no quotes; arrays hold commas and do
-        file.write((",".join(schema.names) + "\n").encode())
-        for batch in batches:
-            csv.write_csv(_flat(batch), file, csv.WriteOptions(include_header=False))
-            n_rows += len(batch)
+        return write_csv(file, schema, batches)
+
+
+def write_csv(file: IO[bytes], schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Write rows as CSV and return their number.
+
+    Parameters
+    ----------
+    file
+        Where to, in bytes.
+    schema
+        Of the rows; names and texts are quoted, and a quote in them is doubled.
+    batches
+        The rows.
+
+    Raises
+    ------
+    InvalidInputError
+        CSV cannot hold a column; see `xpscale.query.csv_text.csv_text`.
+    """
+    import pyarrow as pa
+    import pyarrow.csv
+
+    n_rows, options = 0, pyarrow.csv.WriteOptions(include_header=False)
+    empty = pa.schema([(name, pa.string()) for name in schema.names]).empty_table()
+    pyarrow.csv.write_csv(empty, file)
+    for batch in batches:
+        columns = map(csv_text, batch.columns, schema.names)
+        with _explained("CSV"):
+            pyarrow.csv.write_csv(
+                pa.RecordBatch.from_arrays([*columns], schema.names), file, options
+            )
+        n_rows += len(batch)
     return n_rows
 
 
-def _flat(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with arrays spelt as ``[a,b,..]``."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = []
-    for column in batch.columns:
-        if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-            texts = column.cast(pa.list_(pa.float32())).cast(pa.list_(pa.string()))
-            column = pc.binary_join_element_wise("[", pc.binary_join(texts, ","), "]", "")
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+def _writer(
+    path: Path,
+) -> Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]:
+    if path.suffix.lower() == ".parquet":
+        return _parquet
+    return _csv if path.suffix.lower() == ".csv" else _table
 
 
-def _fits(
+def _table(
     path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
 ) -> int:
     import pyarrow as pa
-    from astropy.io.fits import HDUList, PrimaryHDU, table_to_hdu
 
-    from xpscale.query.convert import to_astropy
-
-    # keywords have at most eight letters; header text is ASCII
-    header = {
-        key.upper()[:8]: text.encode("ascii", "replace").decode() for key, text in words.items()
-    }
-    table = to_astropy(pa.Table.from_batches(batches, schema), header)
-    units = {name: table[name].unit for name in table.colnames}
-    for name in table.colnames:
-        table[
-            name
-        ].unit = None  # FITS has no electron, and astropy would drop the unit with a warning
-    hdu = table_to_hdu(table)
-    for column in hdu.columns:
-        if units[column.name] is not None:
-            column.unit = units[column.name].to_string().replace(" ", "")
-    HDUList([PrimaryHDU(), hdu]).writeto(path)
-    return len(table)
+    table = pa.Table.from_batches(batches, schema)
+    write_table(table, path, words, TABLE_FORMATS[path.suffix.lower()])
+    return int(table.num_rows)
 
 
-WRITERS: dict[
-    str, Callable[[Path, pa.Schema, Iterator[pa.RecordBatch], Mapping[str, str]], int]
-] = {
-    ".parquet": _parquet,
-    ".csv": _csv,
-    ".fits": _fits,
-}
+FORMATS = (".parquet", ".csv", *TABLE_FORMATS)
+"""Extensions that `write` knows."""

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from xpscale.errors import InvalidInputError
 from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.storage import Storage
+from xpscale.storage.single_file import put_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,7 +202,7 @@ class Sample:
             )
 
 
-def save_sample(sample: Sample, destination: str) -> None:
+def save_sample(sample: Sample, destination: str, *, overwrite: bool = False) -> None:
     """Write a sample as one Parquet file, with its plan and digest in the file's metadata.
 
     Parameters
@@ -209,7 +210,14 @@ def save_sample(sample: Sample, destination: str) -> None:
     sample
         The sample.
     destination
-        Path or URL of the file; an earlier one is replaced.
+        Path or URL of the file.
+    overwrite
+        Replace what is there.
+
+    Raises
+    ------
+    ConflictError
+        Another file is there, and ``overwrite`` is false.
     """
     head = {
         "format_version": FORMAT_VERSION,
@@ -228,8 +236,7 @@ def save_sample(sample: Sample, destination: str) -> None:
     ).replace_schema_metadata({METADATA: json.dumps(head, sort_keys=True)})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
-    folder, name = _folder_and_name(destination)
-    folder.replace(name, buffer.getvalue())
+    put_file(destination, buffer.getvalue(), overwrite=overwrite)
 
 
 def load_sample(source: str) -> Sample:
