@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xpscale.cli.common import Json, Output, Overwrite, print_json, say
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, open_input
 from xpscale.formatting import format_bytes
+
+if TYPE_CHECKING:
+    from xpscale.model.checkpoint import TrainedModel
 
 __all__ = ["Model", "register"]
 
@@ -33,7 +38,7 @@ def info(model: Model, json: Json = False) -> None:
     from xpscale.model.checkpoint import load_model
 
     found = load_model(model)
-    card = found.card
+    card = replace(found.card, metrics={**found.card.metrics, **_comparable(found)})
     if json:
         print_json(card.to_json().rstrip())
         return
@@ -48,6 +53,7 @@ def info(model: Model, json: Json = False) -> None:
         {
             "fitted": known if scaling.is_known else "no: it cannot be applied to spectra",
             "training density": f"{density.n_rows:,} objects" if density.is_known else "unknown",
+            "in_distribution_score": "known" if found.typicality else "unknown: it will be NaN",
         },
     )
     data = {name: value for name, value in card.data.items() if name != "sample_plan"}
@@ -59,6 +65,15 @@ def info(model: Model, json: Json = False) -> None:
     _section("software", card.software)
     lines = [card.notes, f"licence {card.licence}", *(f"cite {text}" for text in card.citation)]
     print("\n".join(filter(None, lines)))
+
+
+def _comparable(model: TrainedModel) -> dict[str, float]:
+    """The held-out loss of c / G, with all constants, which any two models can be compared by."""
+    loss = model.card.metrics.get("held_out_loss")
+    if loss is None or not model.scaling.is_known:
+        return {}
+    constant = model.n_coefficients / 2 * math.log(2 * math.pi)
+    return {"held_out_normalized_nll": loss + constant + model.scaling.log_volume}
 
 
 def _print_sample(plan: dict[str, Any]) -> None:

@@ -54,6 +54,9 @@ class Scores:
         without C/2 ln(2 pi).
     nll
         The same mean with that constant.
+    normalized_nll
+        That of c / G, in nats per spectrum, whatever the scaling
+        (`xpscale.model.scaling.Scaling.log_volume`): comparable between all models.
     kl
         Mean KL divergence, nats.
     alive, n_latents
@@ -84,6 +87,7 @@ class Scores:
     loss: float
     median_loss: float
     nll: float
+    normalized_nll: float
     kl: float
     alive: int
     n_latents: int
@@ -134,11 +138,13 @@ def score(
         ratios = scatter_ratio(at_mean, planted_scatter / unit)
     known = ratios[np.isfinite(ratios)]
     middle, low, high = np.percentile(known, (50, 5, 95)) if len(known) else (math.nan,) * 3
+    nll = judged.loss + model.n_coefficients / 2 * math.log(2 * math.pi)
     return Scores(
         name=name,
         loss=judged.loss,
         median_loss=judged.median_loss,
-        nll=judged.loss + model.n_coefficients / 2 * math.log(2 * math.pi),
+        nll=nll,
+        normalized_nll=nll + model.scaling.log_volume,
         kl=judged.kl,
         alive=n_alive(judged.kl_per_latent),
         n_latents=model.n_latents,
@@ -220,6 +226,7 @@ HEADS: dict[str, Callable[[Scores], str]] = {
     "loss": lambda s: f"{s.loss:.1f}",
     "median": lambda s: f"{s.median_loss:.1f}",
     "NLL": lambda s: f"{s.nll:.1f}",
+    "NLL of c/G": lambda s: f"{s.normalized_nll:.1f}",
     "KL": lambda s: f"{s.kl:.1f}",
     "alive": lambda s: f"{s.alive} of {s.n_latents}",
     "max R2": lambda s: f"{s.redundancy:.2f}",

@@ -167,6 +167,16 @@ class Scaling:
         """Whether there is a scaling at all."""
         return not bool(np.isnan(self.std).any())
 
+    @property
+    def log_volume(self) -> float:
+        """``sum_j ln d_j``: what a loss in standardized units lacks to one of c / G, in nats.
+
+        With p(c / G) = p(x) / prod_j d_j, two models of different scalings can be compared::
+
+            -ln p(c / G) = -ln p(x) + sum_j ln d_j
+        """
+        return float(np.log(self.std).sum())
+
     def standardize(
         self, batch: SpectraBatch, rows: slice | NDArray[Any] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
