@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from commands import done
 
+from tests.commands import done
 from xpscale.bands import Bands
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
