@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
+from xpscale.formatting import first_line
 from xpscale.runtime.attempt import CatchErrors, failure_report
 from xpscale.runtime.executors.window import StalledError, Window, connected
 from xpscale.runtime.stall import Turnaround
@@ -156,15 +157,39 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
 
 @contextlib.contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """A client of a scheduler that runs somewhere, ``tcp://host:8786``."""
+    """A client of a scheduler that runs somewhere, ``tcp://host:8786``.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler; ``tls://`` with the certificates that Dask's configuration names.
+
+    Raises
+    ------
+    NotFoundError
+        There is none, or the address is none that Dask can use.
+    """
     from distributed import Client
 
+    class ClosedClient(Client):
+        """Is closed if it cannot be connected; else it waits 30 s when Python ends."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            try:
+                super().__init__(*arguments, **options)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self.close(timeout=0)
+                raise
+
     try:
-        client = Client(address, timeout="15s", set_as_default=False)
-    except (OSError, ValueError) as error:
+        client = ClosedClient(address, timeout="15s", set_as_default=False)
+    except Exception as error:  # OSError, ValueError, TypeError, by scheme
+        remedy = "Start one with 'dask scheduler', or check the address"
+        if address.startswith("tls://"):
+            remedy += "; Dask finds certificates in its configuration, distributed.comm.tls"
         raise NotFoundError(
-            f"no Dask scheduler answers at {address}",
-            "Start one with 'dask scheduler', or check the address",
+            f"no Dask scheduler answers at {address}: {first_line(error)}", remedy
         ) from error
     with client:
         yield client
