@@ -9,6 +9,7 @@
     ├── ConflictError       (FileExistsError)     exit  5   choose another place
     ├── PermanentError      (RuntimeError)        exit 20   trying again will not help
     │   └── IncompleteError                       exit 20   part of the work failed
+    │       └── UnexpectedError                   exit 70   a fault of xpscale: report it
     └── TryAgainError       (OSError)             exit 75   the same call may succeed later
 
 Each message names the file, row or key, the cause, and the remedy. Each class also inherits from a
@@ -25,6 +26,7 @@ __all__ = [
     "PermanentError",
     "PlanError",
     "TryAgainError",
+    "UnexpectedError",
     "XpscaleError",
 ]
 
@@ -83,6 +85,24 @@ class PermanentError(XpscaleError, RuntimeError):
 
 class IncompleteError(PermanentError):
     """Some tasks failed; everything that succeeded is kept."""
+
+
+class UnexpectedError(IncompleteError):
+    """A task met an error that nobody foresaw.
+
+    Parameters
+    ----------
+    message, remedy
+        As `XpscaleError`.
+    trace
+        The traceback, from the worker that met it.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, remedy: str = "", trace: str = "") -> None:
+        super().__init__(message, remedy)
+        self.trace = trace
 
 
 class TryAgainError(XpscaleError, OSError):

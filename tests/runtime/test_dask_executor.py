@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,3 +195,28 @@ def test_a_cluster_ends_quickly_and_quietly(capfd):
     assert time.perf_counter() - clock < 4  # the nanny's patience: longer means that it killed
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+ODD = (
+    *("tls://127.0.0.1:9", "ucx://127.0.0.1:9", "gateway://127.0.0.1:9", "http://127.0.0.1:9"),
+    *("tcp://127.0.0.1", "tcp://127.0.0.1:x", "inproc://", "127.0.0.1", ""),
+)
+
+
+def test_odd_addresses_are_refused_in_one_line_and_leave_no_client_behind():
+    script = f"""
+from xpscale.errors import NotFoundError
+from xpscale.runtime.executors.dask import connect
+for address in {ODD!r}:
+    try:
+        connect(address).__enter__()
+    except NotFoundError as error:
+        assert address in error.message, error
+        assert "\\n" not in error.message, error
+    else:
+        raise AssertionError(address)
+"""
+    # a client that is left open waits 30 s when Python ends, and then complains
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -7,22 +7,28 @@ instant.
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import shlex
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xpscale import __version__
 from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store, train
-from xpscale.errors import TryAgainError, XpscaleError
+from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
+from xpscale.formatting import first_line
 
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["app", "main"]
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
 INTERRUPTED = 130  # what the command line library makes of a KeyboardInterrupt
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -73,6 +79,7 @@ def main() -> None:
     # a preempted job ends like an interrupted one: the same command resumes it
     for number in SIGNALS:
         signal.signal(number, stop)
+    _open_streams()
     try:
         code = _run(stopped)
     except KeyboardInterrupt:  # it came when the application had ended
@@ -88,26 +95,59 @@ def main() -> None:
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Make the standard streams take any text, also where the shell has closed them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # print(file=None) would go to the other one
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> int:
+    """Send what Python still flushes at its end nowhere: nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _ask_for_report(trace: str) -> None:
+    from xpscale.cli.error_report import write_error_report
+
+    path = write_error_report(trace, _command())
+    print(f"  This is a fault of xpscale: please send {path}.", file=sys.stderr)
+
+
 def _run(stopped: list[int]) -> int:
     """Run the application: its exit code, after its errors were printed."""
     try:
         code = app(prog_name="xpscale", standalone_mode=False)
+        sys.stdout.flush()
     except XpscaleError as error:
         print(f"xpscale: {error.message}", file=sys.stderr)
         if error.remedy:
             print(f"  {error.remedy}.", file=sys.stderr)
         if isinstance(error, TryAgainError):
             print(f"  {_command()}", file=sys.stderr)
+        if isinstance(error, UnexpectedError):
+            _ask_for_report(error.trace)
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our output has closed it
-        sys.stderr.close()
-        code = 0
+    except (BrokenPipeError, SystemExit):  # which the library makes of it: our reader has gone
+        code = _give_up_output()
     except Exception as error:
         if hasattr(error, "show"):  # wrong usage: the command line library explains it
             error.show()
             code = error.exit_code  # type: ignore[attr-defined]
         elif stopped:  # a cluster was stopped while it started
             code = INTERRUPTED
+        elif isinstance(error, OSError) and error.errno in FULL:
+            place = error.filename or "standard output"
+            print(f"xpscale: {place}: {error.strerror}\n  Make room.", file=sys.stderr)
+            _give_up_output()
+            code = TryAgainError.exit_code
         else:
-            raise
+            said = f"{type(error).__name__}: {first_line(error)}"
+            print(f"xpscale: unexpected {said}", file=sys.stderr)
+            _ask_for_report("".join(traceback.format_exception(error)))
+            code = UnexpectedError.exit_code
     return code if isinstance(code, int) else 0

@@ -19,6 +19,7 @@ from xpscale.formatting import format_bytes
 from xpscale.inference.plan import InferencePlan, plan_inference
 from xpscale.inference.run import RunReport, run_inference
 from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.runtime.attempt import run_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.split_text import describe_split
 from xpscale.schema import FULL_PRECISION, OUTPUTS
@@ -214,4 +215,4 @@ def _failure(report: RunReport) -> XpscaleError:
     remedy = "Repair the cause and run the same command again"
     if all(failure.status is TaskStatus.QUARANTINED for failure in failed):
         remedy += ", or publish without: --skip-damaged"
-    return IncompleteError(text, remedy)
+    return run_error(IncompleteError(text, remedy), failed)

@@ -13,6 +13,7 @@ from xpscale.ingest.report import reconcile, rejections
 from xpscale.ingest.stage import StageFragment
 from xpscale.ingest.staged import STAGING, StagedFile, staged_files
 from xpscale.release import Release, release_of, require_same_release
+from xpscale.runtime.attempt import run_error
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.ledger import Ledger
@@ -266,9 +267,8 @@ def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
     by_input = all(
         report.details.get("exit_code") == InvalidInputError.exit_code for report in failed
     )
-    raise (InvalidInputError if by_input else IncompleteError)(
-        f"{failed[0].error.rstrip('.')}{more}", remedy
-    )
+    kind = InvalidInputError if by_input else IncompleteError
+    raise run_error(kind(f"{failed[0].error.rstrip('.')}{more}", remedy), failed)
 
 
 def _clean_up(store: Storage) -> None:

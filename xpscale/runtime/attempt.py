@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from xpscale.errors import (
     NotFoundError,
     PermanentError,
     TryAgainError,
+    UnexpectedError,
     XpscaleError,
 )
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
-__all__ = ["RETRY_DELAYS_S", "Attempt", "CatchErrors", "failure_report", "peak_memory"]
+__all__ = ["RETRY_DELAYS_S", "Attempt", "CatchErrors", "failure_report", "peak_memory", "run_error"]
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Pauses before a task is tried again after a passing fault; then it has failed."""
@@ -112,14 +113,33 @@ def failure_report(task: Any, error: BaseException) -> TaskReport:
         What was raised.  Input that can never be processed makes the task QUARANTINED, anything
         else FAILED; an error that is not xpscale's own is named with the line it came from.
     """
-    details = {"exit_code": error.exit_code if isinstance(error, XpscaleError) else 1}
+    details: dict[str, Any] = {
+        "exit_code": error.exit_code
+        if isinstance(error, XpscaleError)
+        else UnexpectedError.exit_code
+    }
     status = TaskStatus.QUARANTINED if isinstance(error, PERMANENT) else TaskStatus.FAILED
     text = str(error)
     if not isinstance(error, XpscaleError):
         text = f"{type(error).__name__}: {text}"
         if frames := traceback.extract_tb(error.__traceback__):
             text += f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+        details["trace"] = "".join(traceback.format_exception(error))
     return TaskReport(task.key, status, error=text, details=details)
+
+
+def run_error(error: XpscaleError, failed: Iterable[TaskReport]) -> XpscaleError:
+    """The error of a run: an `UnexpectedError` if one of its tasks met an error nobody foresaw.
+
+    Parameters
+    ----------
+    error
+        What to raise otherwise.
+    failed
+        Reports of the tasks that failed.
+    """
+    traces = [str(report.details["trace"]) for report in failed if "trace" in report.details]
+    return UnexpectedError(error.message, error.remedy, traces[0]) if traces else error
 
 
 def peak_memory() -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpscale.errors import IncompleteError, InvalidInputError, TryAgainError
 from xpscale.model.scaling import trainable_rows
+from xpscale.runtime.attempt import run_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.run import run_stage
 from xpscale.sampling.sketch import SketchBuilder
@@ -207,4 +208,5 @@ def _require_all(reports: dict[str, TaskReport]) -> None:
     )
     if all(report.details.get("exit_code") == TryAgainError.exit_code for report in failed):
         raise TryAgainError(text, "The causes may pass: run the same command again")
-    raise IncompleteError(text, "Repair the cause and run the same command again")
+    error = IncompleteError(text, "Repair the cause and run the same command again")
+    raise run_error(error, failed)
