@@ -176,10 +176,10 @@ def connect(address: str) -> Iterator[Client]:
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             try:
-                super().__init__(*arguments, **options)
+                super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
             except BaseException:
                 with contextlib.suppress(Exception):
-                    self.close(timeout=0)
+                    self.close(timeout=0)  # type: ignore[no-untyped-call]
                 raise
 
     try:
