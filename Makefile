@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types imports bench constraints clean
+.PHONY: demo test check lint types imports docs bench constraints clean
 
 demo: $(READY)          ## the whole flow on real stars: demo-out/
 	$(BIN)/xpscale demo --out demo-out
@@ -25,6 +25,11 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
+docs: $(READY)          ## the documents, with their tutorials executed: docs/_build/html
+	$(BIN)/python docs/example.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(READY)         ## ratios, not times: prints tables
 	$(BIN)/python -m tests.benchmarks
 
@@ -41,4 +46,4 @@ constraints: $(READY)   ## renew constraints.txt within the ranges of pyproject.
 	mv constraints.txt.new constraints.txt; rm constraints.new
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) demo-out dist docs/_build docs/reference/api docs/explanation/design docs/tutorials/*-out docs/tutorials/tutorial-*

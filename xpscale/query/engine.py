@@ -63,7 +63,9 @@ def connected(
     storage, allowed = version.storage, {f"{version.storage.url}/{part.key}" for part in parts}
     with duckdb.connect(":memory:") as connection:
         storage.open_to(connection)
-        connection.execute("SET enable_progress_bar = false")
+        # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
+        if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
+            connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, sorted(allowed)))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
