@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types imports docs bench constraints clean
+.PHONY: demo test check lint types imports workflows docs wheel bench constraints clean
 
 demo: $(READY)          ## the whole flow on real stars: demo-out/
 	$(BIN)/xpscale demo --out demo-out
@@ -13,7 +13,7 @@ test: $(READY)          ## lint, types, import contracts, tests
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-check: lint types imports
+check: lint types imports workflows
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,6 +30,10 @@ docs: $(READY)          ## the documents, with their tutorials executed: docs/_b
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+workflows: $(READY)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
+
 bench: $(READY)         ## ratios, not times: prints tables
 	$(BIN)/python -m tests.benchmarks
 
@@ -40,9 +44,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
 	touch $(READY)
 
-constraints: $(READY)   ## renew constraints.txt within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --extra test pyproject.toml | sed 's/+cpu//' > constraints.new
-	(head -1 constraints.txt; cat constraints.new) > constraints.txt.new
+wheel: $(READY)         ## a wheel in dist/, tried in a fresh environment without the tests' packages
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/python -m tests.packages.wheel dist/*.whl
+
+constraints: $(READY)   ## renew constraints.txt within the ranges of pyproject.toml; CUDA's packages are pip's choice
+	cp constraints.txt constraints.new
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras pyproject.toml -o constraints.new
+	(head -1 constraints.txt; sed 's/+cpu//' constraints.new | grep -vE '^(#|nvidia-|cuda-|triton)') > constraints.txt.new
 	mv constraints.txt.new constraints.txt; rm constraints.new
 
 clean:

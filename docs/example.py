@@ -18,19 +18,27 @@ from xpscale.demo.synthetic import synthetic_stars
 from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.training.settings import TrainingSettings
 
-N_STARS = 6_000
 
+def make_example(folder: Path, n_stars: int = 6_000, epochs: int = 8) -> None:
+    """Spectra, labels, store, model and catalogue in a folder; what is there is kept.
 
-def make_example(folder: Path) -> None:
-    """Spectra, labels, store, model and catalogue in a folder; what is there is kept."""
-    spectra, labels = synthetic_stars(N_STARS)
+    Parameters
+    ----------
+    folder
+        Where they go.
+    n_stars
+        Number of simulated stars.
+    epochs
+        Passes of the training over them.
+    """
+    spectra, labels = synthetic_stars(n_stars)
     if not (folder / "spectra").exists():
         write_parquet_files(spectra, str(folder / "spectra"))
         pq.write_table(labels, folder / "labels.parquet")
     store, model, catalog = (str(folder / name) for name in ("store", "model", "catalog"))
     xps.run_ingest(xps.plan_ingest(str(folder / "spectra"), store))
     reader = xps.open_spectra(store)
-    xps.train(reader, model, replace(TrainingSettings(), epochs=8))
+    xps.train(reader, model, replace(TrainingSettings(), epochs=epochs))
     xps.infer(reader, model, catalog)
 
 

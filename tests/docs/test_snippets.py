@@ -1,0 +1,89 @@
+"""What README and documents show runs, on a small `demo-out` like that of the tutorials."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import xpscale as xps
+from tests.architecture.source import ROOT
+
+README = ROOT / "README.md"
+A_SOURCE, A_PLACE = "223411314459392", "45.582,1.194"  # of the demo's catalogue
+FEWER = {"-n 20000": "-n 2000", "train  demo-out": "train --epochs 1 demo-out"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a small `demo-out`."""
+    place = tmp_path_factory.mktemp("reader")
+    spec = importlib.util.spec_from_file_location("example", ROOT / "docs/example.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.make_example(place / "demo-out", n_stars=3_000, epochs=1)
+    return place
+
+
+@pytest.fixture(scope="module")
+def of_the_example(folder):
+    """A text of the README with a source and a place that the small catalogue has."""
+    row = xps.open_catalog(str(folder / "demo-out/catalog")).select().to_table().slice(0, 1)
+    ra, dec, source = (row[name][0].as_py() for name in ("ra", "dec", "source_id"))
+
+    def translate(text):
+        for old, new in {
+            A_SOURCE: f"{source}",
+            A_PLACE: f"{ra},{dec}",
+            "ra=45.582, dec=1.194": f"ra={ra}, dec={dec}",
+            **FEWER,
+        }.items():
+            text = text.replace(old, new)
+        return text
+
+    return translate
+
+
+def test_commands_of_the_readme(folder, of_the_example):
+    lines = re.findall(r"^    (xpscale .*?)(?: +#.*)?$", README.read_text(), re.M)
+    assert len(lines) >= 10
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    for line in lines:
+        command = shlex.split(of_the_example(line))
+        ran = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
+        )
+        assert ran.returncode == 0, f"{line}\n{ran.stderr}"
+    for name in ("stars.fits", "spectrum.png", "sky.png", "sample.parquet"):
+        assert (folder / name).stat().st_size > 1000, name
+
+
+def test_python_of_the_readme(folder, of_the_example, monkeypatch):
+    monkeypatch.chdir(folder)
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
+    assert blocks
+    for block in blocks:
+        names = {}
+        exec(compile(of_the_example(block), "README.md", "exec"), names)
+        assert len(names["spectra"]) == names["stars"].count() > 0
+
+
+def test_the_readme_is_short():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_readme_links_to_files_that_exist():
+    pages = [README, *ROOT.glob("docs/[!_]*/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.md")]
+    missing = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
+        if not link.startswith(("../explanation/design/", "explanation/design/", "design/"))
+        and not (page.parent / link).exists()
+    ]
+    assert missing == []
