@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,19 +74,23 @@ linkcheck_ignore = [r"http://127\.0\.0\.1.*", r"http://storage\.example.*"]
 
 
 def _columns() -> str:
-    """The columns of the derived catalogue, as tables in Markdown."""
+    """The columns of the derived catalogue, as tables in Markdown; numbered ones in one row."""
     layout = TableLayout(6, DR3.known_bands.n_coefficients, DR3)
     lines = []
     for product in layout.products:
         lines += [
             f"## {product}",
             "",
-            "| column | type | unit | UCD | meaning |",
+            "| column | meaning | unit | type | UCD |",
             "|---|---|---|---|---|",
         ]
+        rows: dict[str, list[str]] = {}
+        for c in layout.columns(product):
+            meaning = re.sub(r"(?<=latent) \d+( and \d+)?", " i", c.description)
+            row = f"{meaning} | {c.unit or '–'} | {c.type} | {c.ucd} |"
+            rows.setdefault(row, []).append(f"`{c.name}`")
         lines += [
-            f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.ucd} | {c.description} |"
-            for c in layout.columns(product)
+            f"| {' … '.join(dict.fromkeys((n[0], n[-1])))} | {row}" for row, n in rows.items()
         ]
         lines.append("")
     return "\n".join(lines)

@@ -1,5 +1,5 @@
-"""The documents are true: the tree of the architecture, the glossary, the public names; and importing stays
-light.
+"""The documents are true: the tree of the architecture, the glossary, the public names; importing
+stays light.
 """
 
 import doctest

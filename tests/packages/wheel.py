@@ -55,9 +55,7 @@ def _row(wheel: Path, extra: str, code: str, folder: Path) -> str:
         [str(place / "bin/xpscale"), "catalog", "info", "demo-out/catalog"],
         [str(python), "-c", code],
     ):
-        subprocess.run(
-            command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL
-        )
+        subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     packages = [*place.glob("lib/*/site-packages/*.dist-info")]
     size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
     shown = f"xpscale[{extra}]" if extra else "xpscale"
