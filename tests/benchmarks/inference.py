@@ -34,13 +34,13 @@ from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
 from xpscale.inference import task as task_module
 from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
 from xpscale.inference.task import TASKS_PER_WORKER
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS

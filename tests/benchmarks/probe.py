@@ -22,11 +22,11 @@ from pathlib import Path
 import torch
 
 import xpscale as xps
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.testing.universe import Universe
 

@@ -19,7 +19,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.card import Architecture
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import DR3
 from xpscale.training.batches import Rows
 from xpscale.training.loop import Trainer

@@ -9,11 +9,11 @@ import xpscale as xps
 from tests.commands import done, xpscale
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import DR3
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe

@@ -5,12 +5,12 @@ from scipy.stats import norm
 
 from xpscale.bands import Bands
 from xpscale.evaluate.scores import score
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.testing.universe import Universe
 
 

@@ -9,11 +9,11 @@ import torch
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.ingest.build import build_store
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.testing.universe import Universe
 from xpscale.training.batches import Rows, standardized
 from xpscale.training.typical import typicality_of

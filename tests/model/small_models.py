@@ -4,7 +4,12 @@ import numpy as np
 import torch
 
 from xpscale.bands import Bands
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.architectures import build
+from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.density import TrainingDensity
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.spectra import SpectraBatch
 from xpscale.testing.memory_reader import SIX_EACH
 
@@ -34,3 +39,19 @@ def random_network(architecture=SMALL, seed=0):
         if buffer.dtype.is_floating_point:
             buffer.uniform_(0.3, 2.0)
     return network.eval()
+
+
+def small_model(name, bands, seed=0):
+    """A model of an architecture, with random weights and scaling."""
+    torch.manual_seed(seed)
+    architecture = Architecture(bands, n_latents=4, hidden=(16, 16), name=name)
+    network = build(architecture)
+    for buffer in network.buffers():
+        if buffer.dtype.is_floating_point:
+            buffer.uniform_(0.3, 2.0)
+    rng = np.random.default_rng(seed)
+    scaling = Scaling(
+        rng.normal(size=bands.n_coefficients), rng.uniform(0.1, 1, bands.n_coefficients), bands
+    )
+    density = TrainingDensity.unknown(bands)
+    return TrainedModel.create(network, scaling, density, ModelCard(architecture))

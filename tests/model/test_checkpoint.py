@@ -11,7 +11,8 @@ from small_models import SMALL, random_network
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.card import ModelCard
-from xpscale.model.checkpoint import CARD, WEIGHTS, TrainedModel, load_model
+from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.model.folder import CARD, WEIGHTS
 from xpscale.model.portable import open_portable
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling

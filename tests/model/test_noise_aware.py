@@ -6,14 +6,13 @@ from small_models import batch_of
 from xpscale.errors import InvalidInputError
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import build
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import Reconstruction
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture
 from xpscale.schema import Flag
 from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.training.batches import Rows, standardized

@@ -13,12 +13,12 @@ from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.model import export
 from xpscale.model.architectures import ARCHITECTURES, build
-from xpscale.model.card import ModelCard
-from xpscale.model.checkpoint import CARD, WEIGHTS, TrainedModel
+from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
+from xpscale.model.folder import CARD, WEIGHTS
 from xpscale.model.portable import open_portable
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture
 from xpscale.testing.memory_reader import SIX_EACH
 
 ALONE = """

@@ -11,7 +11,7 @@ from tests.commands import done
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
-from xpscale.model.scatter_vae import Architecture
+from xpscale.model.card import Architecture
 from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.testing.universe import Universe
 

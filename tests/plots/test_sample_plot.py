@@ -3,11 +3,11 @@ import pytest
 
 from tests.commands import done
 from xpscale.ingest.build import build_store
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.plots.sample import sample_density
 from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
 from xpscale.sampling.draw import draw_sample

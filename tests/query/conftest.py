@@ -103,11 +103,11 @@ def known():
 def model():
     import torch
 
-    from xpscale.model.card import ModelCard
+    from xpscale.model.card import Architecture, ModelCard
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.density import TrainingDensity
     from xpscale.model.scaling import Scaling
-    from xpscale.model.scatter_vae import Architecture, ScatterVAE
+    from xpscale.model.scatter_vae import ScatterVAE
     from xpscale.release import DR3
 
     torch.manual_seed(1)

@@ -19,11 +19,11 @@ from xpscale.catalog.snapshots import current, snapshots
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.ingest.build import build_store
-from xpscale.model.card import ModelCard
+from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
 from xpscale.store.open import open_spectra

@@ -8,13 +8,14 @@ import torch
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.model.card import Architecture
 from xpscale.model.checkpoint import load_model
 from xpscale.model.density import cell_of
 from xpscale.model.export import export_program
 from xpscale.model.portable import open_portable
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import find_release
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.card import Architecture
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import NoiseAwareVAE
-from xpscale.model.scatter_vae import Architecture, NetworkModule, ScatterVAE
+from xpscale.model.scatter_vae import NetworkModule, ScatterVAE
 from xpscale.model.transformer import TransformerVAE
 
 __all__ = ["ARCHITECTURES", "build"]

@@ -1,18 +1,7 @@
-"""A trained model as one value, and as one folder.
-
-::
-
-    MODEL/
-        model.safetensors     weights, scaling, training density, typicality
-        card.json             what it is and where it comes from; written last: then it is complete
-
-A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling,
-density and typicality, whatever the card says about them.  Loading computes it again.
-"""
+"""A trained model as one value, saved in a folder (`xpscale.model.folder`)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,11 +12,13 @@ import safetensors.numpy
 import torch
 
 from xpscale.bands import Bands
-from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.architectures import build
 from xpscale.model.card import ModelCard
+from xpscale.model.decoder import Decoder, weights_of
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
+from xpscale.model.folder import CARD, WEIGHTS, content_hash, damaged, read_card, read_folder
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import NetworkModule
 from xpscale.model.typicality import Typicality, oddness
@@ -39,10 +30,7 @@ if TYPE_CHECKING:
 
     from xpscale.spectra import SpectraBatch
 
-__all__ = ["CARD", "WEIGHTS", "TrainedModel", "load_model"]
-
-WEIGHTS = "model.safetensors"
-CARD = "card.json"
+__all__ = ["TrainedModel", "load_model"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +90,8 @@ class TrainedModel:
             )
         network = network.cpu().eval().requires_grad_(False)
         model = TrainedModel(network, scaling, density, card, typicality)
-        return replace(model, card=replace(card, model_id=model._content_hash()))
+        model_id = content_hash(network.architecture, model._tensors())
+        return replace(model, card=replace(card, model_id=model_id))
 
     @property
     def model_id(self) -> str:
@@ -182,6 +171,12 @@ class TrainedModel:
             return np.full(len(x), np.nan, np.float32)
         return self.typicality.score(*oddness((x, x_err), latents, decoded, self.density))
 
+    @property
+    def decoder(self) -> Decoder:
+        """The decoder in numpy, which the catalogue's users have."""
+        weights = weights_of(self._tensors())
+        return Decoder(self.card, weights, self.scaling.mean, self.scaling.std)
+
     def save(self, destination: str | Storage) -> None:
         """Write the model's folder; the same model again is a no-op.
 
@@ -193,7 +188,7 @@ class TrainedModel:
         storage = destination if isinstance(destination, Storage) else Storage(destination)
         refusal = f"{storage} already holds another model"
         if storage.exists(CARD):
-            there = _read_card(storage).model_id
+            there = read_card(storage).model_id
             if there != self.model_id:
                 raise ConflictError(
                     f"{refusal}, {there[:12]} instead of {self.model_id[:12]}",
@@ -225,16 +220,6 @@ class TrainedModel:
             **(typical.tensors() if typical else {}),
         }
 
-    def _content_hash(self) -> str:
-        digest = hashlib.sha256(
-            json.dumps(self.network.architecture.to_dict(), sort_keys=True).encode()
-        )
-        for name, values in sorted(self._tensors().items()):
-            little_endian = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-            digest.update(f"\n{name} {values.dtype.name} {values.shape}\n".encode())
-            digest.update(little_endian.tobytes())
-        return digest.hexdigest()
-
 
 def load_model(source: str | Storage) -> TrainedModel:
     """The model in a folder, checked against the hash on its card.
@@ -252,17 +237,11 @@ def load_model(source: str | Storage) -> TrainedModel:
         If what is there is broken, or is not what the card says.
     """
     storage = source if isinstance(source, Storage) else Storage(source)
-    card = _read_card(storage)
+    card, tensors = read_folder(storage)
     bands = card.architecture.bands
     try:
-        tensors = safetensors.numpy.load(storage.read(WEIGHTS))
-        weights = {
-            k.removeprefix("network."): torch.from_numpy(v)
-            for k, v in tensors.items()
-            if k.startswith("network.")
-        }
         network = build(card.architecture)
-        network.load_state_dict(weights)
+        network.load_state_dict({n: torch.from_numpy(t) for n, t in weights_of(tensors).items()})
         density = TrainingDensity(
             tensors["density.counts"],
             int(tensors["density.n_rows"]),
@@ -272,26 +251,6 @@ def load_model(source: str | Storage) -> TrainedModel:
         )
         scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"], bands)
         typicality = Typicality.from_tensors(tensors)
-    except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInputError(
-            f"{storage}/{WEIGHTS} is damaged: {reason}", "Fetch or train the model again"
-        ) from error
-    model = TrainedModel.create(network, scaling, density, card, typicality)
-    if model.model_id != card.model_id:
-        raise InvalidInputError(
-            f"{storage} is not the model its card names: content {model.model_id[:12]}, card"
-            f" {card.model_id[:12]}",
-            "Fetch or train the model again",
-        )
-    return model
-
-
-def _read_card(storage: Storage) -> ModelCard:
-    try:
-        text = storage.read(CARD)
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"there is no model at {storage} (no {CARD})", "Check the address, or train one"
-        ) from error
-    return ModelCard.from_json(text, f"{storage}/{CARD}")
+    except (KeyError, RuntimeError) as error:
+        raise damaged(storage, error) from error
+    return TrainedModel.create(network, scaling, density, card, typicality)

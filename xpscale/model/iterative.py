@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xpscale.model.card import Architecture
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior
 from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import NoiseAwareVAE, measured_elements
-from xpscale.model.scatter_vae import Architecture
 
 __all__ = ["IterativeVAE"]
 

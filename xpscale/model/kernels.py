@@ -18,6 +18,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from xpscale.model.gelu import END, P, Q
+
 __all__ = [
     "fit_rows",
     "gelu_rows",
@@ -37,25 +39,10 @@ _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300
 
 
-# Phi(x) - 1/2 = x P(x^2) / Q(x^2) for |x| < 5.6, to 1e-8: a least-squares fit of degrees 5 and 5,
-# weighted until the largest error could not fall.  Beyond, Phi is 0 or 1 to the precision of
-# float32.
 _F = np.float32
-_P0, _P1, _P2, _P3, _P4, _P5 = (
-    _F(c)
-    for c in (
-        3.98942222e-01,
-        3.43760962e-02,
-        4.70725890e-03,
-        1.73850610e-04,
-        6.35652709e-06,
-        2.21452996e-08,
-    )
-)
-_Q1, _Q2, _Q3, _Q4, _Q5 = (
-    _F(c) for c in (2.52833808e-01, 2.89400817e-02, 1.91297768e-03, 7.51018598e-05, 1.18021124e-06)
-)
-_HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), _F(5.6)
+_P0, _P1, _P2, _P3, _P4, _P5 = P
+_, _Q1, _Q2, _Q3, _Q4, _Q5 = Q
+_HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), END
 
 
 @_jit

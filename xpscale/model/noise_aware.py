@@ -33,6 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.card import Architecture
+from xpscale.model.constants import LOG_SCATTER_BOUNDS, MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.distributions import (
     LATENT_LOG_VAR_BOUNDS,
     LatentPosterior,
@@ -40,22 +42,10 @@ from xpscale.model.distributions import (
     seen_elements,
 )
 from xpscale.model.nn import asinh
-from xpscale.model.scatter_vae import Architecture, NetworkModule
+from xpscale.model.scatter_vae import NetworkModule
 
-__all__ = ["MEAN_BOUND", "SCATTER_FLOOR", "NoiseAwareVAE", "measured_elements"]
+__all__ = ["NoiseAwareVAE", "measured_elements"]
 
-SCATTER_FLOOR = 1e-3
-"""Smallest scatter, in standard deviations of the coefficient over the training sample.
-
-The smallest errors of bright stars are of this size (BP 0, RP 0); below it the likelihood could
-grow without bound. """
-
-MEAN_BOUND = 8.0
-"""Largest |asinh x_hat|: 1,490 standard deviations, nine times the most extreme star of the APOGEE
-library.
-"""
-
-LOG_SCATTER_BOUNDS = (-12.0, 6.0)
 ERROR_BOUNDS = (1e-6, 1e3)  # of a standardized error; what is not seen has the upper one
 
 

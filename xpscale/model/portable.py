@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import build
-from xpscale.model.card import ModelCard
-from xpscale.model.scatter_vae import Architecture, NetworkModule
+from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.scatter_vae import NetworkModule
 
 __all__ = ["PortableModel", "open_portable"]
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.model.card import ModelCard, software
+from xpscale.model.card import Architecture, ModelCard, software
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import Architecture, ScatterVAE
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import DR3, Release
 
 __all__ = ["import_published", "load_published_network"]

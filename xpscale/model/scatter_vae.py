@@ -35,75 +35,15 @@ https://doi.org/10.3847/1538-4357/ad9607
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from xpscale.bands import Bands
-from xpscale.errors import InvalidInputError
+from xpscale.model.card import Architecture
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.nn import decoder_stack, encoder_stack
 
-__all__ = [
-    "Architecture",
-    "Network",
-    "NetworkModule",
-    "ScatterVAE",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """The widths that define a network.
-
-    Parameters
-    ----------
-    bands
-        How many BP and RP coefficients a spectrum has.
-    n_latents
-        L, the number of latents.
-    hidden
-        Widths of the encoder's layers; the decoders mirror them.
-    name
-        What kind of network it is: a key of `xpscale.model.architectures.ARCHITECTURES`.
-
-    Raises
-    ------
-    InvalidInputError
-        If a width is below 1.
-    """
-
-    bands: Bands
-    n_latents: int = 6
-    hidden: tuple[int, ...] = (90, 70, 50, 30, 10)
-    name: str = "scatter_vae"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        if min(self.n_latents, *self.hidden, len(self.hidden)) < 1:
-            raise InvalidInputError(f"every width must be at least 1: {self}")
-
-    @property
-    def n_coefficients(self) -> int:
-        """C, the number of coefficients of a spectrum."""
-        return self.bands.n_coefficients
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return {**asdict(self), "hidden": list(self.hidden)}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Architecture:
-        """The architecture that `to_dict` wrote.
-
-        Raises
-        ------
-        KeyError, TypeError
-            If a field is missing or unknown.
-        """
-        return Architecture(**{**values, "bands": Bands.from_dict(values["bands"])})
+__all__ = ["Network", "NetworkModule", "ScatterVAE"]
 
 
 class Network(Protocol):

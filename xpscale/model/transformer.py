@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
+from xpscale.model.card import Architecture
+from xpscale.model.constants import SCATTER_FLOOR
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.nn import asinh
-from xpscale.model.noise_aware import SCATTER_FLOOR, measured_elements
-from xpscale.model.scatter_vae import Architecture, NetworkModule
+from xpscale.model.noise_aware import measured_elements
+from xpscale.model.scatter_vae import NetworkModule
 
 __all__ = ["TransformerVAE"]
 

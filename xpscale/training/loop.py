@@ -86,6 +86,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [self.weights.vector],
             lr=settings.learning_rate,
+            betas=(0.9, settings.second_moment_decay),
             weight_decay=settings.weight_decay,
             fused=True,
         )
@@ -95,8 +96,7 @@ class Trainer:
         self._prepare()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
-        # of this epoch so far: nll, kl, rows
-        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # nll, kl, rows
         self.best: dict[str, Any] = {"epoch": 0, "loss": float("inf"), "network": {}}
         # the last batch, and whether its loss is finite, which nobody has looked at yet
         self._last: tuple[Batch, Tensor] | None = None

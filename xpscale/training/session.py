@@ -23,7 +23,8 @@ import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.card import ModelCard, software
-from xpscale.model.checkpoint import CARD, TrainedModel, load_model
+from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.model.folder import CARD
 from xpscale.storage import Storage
 from xpscale.training.loader import TrainingData, load_training_data
 from xpscale.training.loop import Progress, Trainer

@@ -13,7 +13,7 @@ from typing import Any
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.architectures import ARCHITECTURES
-from xpscale.model.scatter_vae import Architecture
+from xpscale.model.card import Architecture
 from xpscale.sampling.held_out import HeldOutSplit
 
 __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
@@ -45,13 +45,12 @@ class TrainingSettings:
     learning_rate
         Of AdamW, at its highest.
     schedule
-        ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step.
-        ``"restarts"``: a half cosine down every ``restart_epochs``, one value an epoch, as in the
-        paper.
+        ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step;
+        ``"restarts"``: a half cosine down every ``restart_epochs``, as in the paper.
     restart_epochs
-        Period of the schedule ``"restarts"``.
-    weight_decay
-        Of AdamW.
+        Period of ``"restarts"``.
+    weight_decay, second_moment_decay
+        Of AdamW: lambda and beta_2.
     max_gradient_norm
         Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights;
         0: never.
@@ -78,8 +77,7 @@ class TrainingSettings:
         ``"float32"``, or ``"bf16"``: matrix products in bfloat16, the loss and the held-out loss in
         float32.
     compile
-        Whether the step is compiled by ``torch.compile``: minutes once, then faster on a GPU; on a
-        CPU it takes one core.
+        Whether ``torch.compile`` compiles the step: minutes once, then faster on a GPU.
     held_out_fraction, split_seed
         Share of the sky never trained on, and which.
     max_rows
@@ -93,10 +91,11 @@ class TrainingSettings:
 
     epochs: int = 100
     batch_size: int = 256
-    learning_rate: float = 6e-3
+    learning_rate: float = 4e-3
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
+    second_moment_decay: float = 0.99
     max_gradient_norm: float = 10.0
     free_nats: float = 0.7
     masked_fraction: float = 0.1
@@ -149,6 +148,7 @@ class TrainingSettings:
         for name, holds, wanted in (
             ("batch_size", self.batch_size >= 2, "at least 2, for batch normalization"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("second_moment_decay", 0 <= self.second_moment_decay < 1, "in [0, 1)"),
             ("masked_fraction", 0 <= self.masked_fraction <= 1, "in [0, 1]"),
             ("held_out_fraction", 0 <= self.held_out_fraction < 1, "in [0, 1)"),
         ):
@@ -286,6 +286,7 @@ LAROCHE2024 = TrainingSettings(
     learning_rate=1e-4,
     schedule="restarts",
     restart_epochs=500,
+    second_moment_decay=0.999,
     max_gradient_norm=0.0,
     free_nats=0.0,
     masked_fraction=0.0,
