@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpscale.bands import Bands
-from xpscale.rules import RULES, judge
+from xpscale.row_rules import RULES, judge
 from xpscale.spectra import SpectraBatch
 
 

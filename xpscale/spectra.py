@@ -216,7 +216,7 @@ class SpectraReader(Protocol):
     ) -> tuple[SpectraBatch, Mapping[str, NDArray[np.bool_]]]:
         """All rows of a partition, with errors, in the order of the input; and masks with shape
         (N,) of those that break a rule as only the whole input shows, by reasons of
-        `xpscale.rules`.
+        `xpscale.row_rules`.
         """
         return self.read(partition), {}
 

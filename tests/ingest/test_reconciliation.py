@@ -10,7 +10,7 @@ from tests.commands import xpscale
 from xpscale.archive.files import open_archive
 from xpscale.archive.verify import verify_archive
 from xpscale.errors import IncompleteError
-from xpscale.rules import RULES
+from xpscale.row_rules import RULES
 from xpscale.store.reader import open_store
 from xpscale.testing.archive_defects import Defects
 from xpscale.testing.archive_files import write_archive

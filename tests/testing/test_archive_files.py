@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError
-from xpscale.rules import RULES
+from xpscale.row_rules import RULES
 from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 

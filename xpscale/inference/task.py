@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
-from xpscale.rules import judge
+from xpscale.row_rules import judge
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.writer import position_order

@@ -11,7 +11,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.ingest.staged import RowRun, StagedFile
 from xpscale.release import Release
-from xpscale.rules import DUPLICATE, repeats
+from xpscale.row_rules import DUPLICATE, repeats
 from xpscale.sky import Pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from xpscale.rules import DUPLICATE
+from xpscale.row_rules import DUPLICATE
 from xpscale.types import TaskReport
 
 __all__ = ["reconcile", "rejections"]

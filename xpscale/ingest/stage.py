@@ -12,7 +12,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.ingest.parsers import Fragment, FragmentRows, Parser
 from xpscale.ingest.staged import write_correlations, write_rows
 from xpscale.release import Release
-from xpscale.rules import judge
+from xpscale.row_rules import judge
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage

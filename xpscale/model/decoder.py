@@ -143,7 +143,7 @@ def _batch_norm(weights: Weights, name: str, h: NDArray[np.float32]) -> NDArray[
     mean, variance, gain, shift = (
         weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
     )
-    return (h - mean) / np.sqrt(variance + np.float32(1e-5)) * gain + shift
+    return np.asarray((h - mean) / np.sqrt(variance + np.float32(1e-5)) * gain + shift)
 
 
 def _layers(weights: Weights, name: str) -> list[str]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.rules import judge
+from xpscale.row_rules import judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ import torch
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling, normalized
-from xpscale.rules import judge
+from xpscale.row_rules import judge
 from xpscale.sampling.hashing import uniform_hash
 from xpscale.training.batches import Order, Rows, TrainingRows, standardized
 from xpscale.training.stream import StreamedRows, design_effect, read_ahead

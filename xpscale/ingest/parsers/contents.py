@@ -59,7 +59,7 @@ class FragmentRows:
         The rows, with errors.
     faults
         Masks with shape (N,) of rows that are bad for a reason that only the input shows, by the
-        names in `xpscale.rules`.
+        names in `xpscale.row_rules`.
     correlations
         BP and RP correlations, each with shape (N, n (n - 1) / 2) for the n coefficients of its
         band; ``None`` if they are not kept.
