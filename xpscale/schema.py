@@ -64,9 +64,11 @@ class Flag(enum.IntFlag):
     This and the two last are only ever set in a catalogue with a reconstruction or a scatter.
     """
     OUTSIDE_TRAINING_DOMAIN = 2
-    """A coefficient lies outside the range seen in training, or the two leading ones at a place
-    where no training object is, by more than five times the noise and the spread of the training
-    sample (`xpscale.model.density.TrainingDensity.outside`): the model extrapolates.
+    """The model extrapolates: a coefficient lies outside the range seen in training by more than
+    five times its noise and the training sample's spread; or the two leading ones lie where no
+    training object is, by more than five times their noise; or the latents are farther out than
+    those of 99.8 % of the training objects of like signal-to-noise.  A run that reads no errors
+    cannot tell, and never sets it (`xpscale.model.typicality.outside`).
     """
     LATENT_VARIANCE_CLAMPED = 4
     """A latent log variance ran against its bound."""

@@ -120,6 +120,7 @@ def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, m
     for name in expected - {"flags"}:
         assert table[name].equals(everything[name]), name
     fit = int(Flag.ERRORS_UNUSABLE | Flag.SCATTER_AT_BOUND | Flag.POOR_FIT)
+    fit |= int(Flag.OUTSIDE_TRAINING_DOMAIN)  # cannot be told without errors
     seen = everything["flags"].to_numpy()
     assert np.array_equal(table["flags"], seen if encoder.has_fit else seen & ~fit)
 
@@ -130,14 +131,16 @@ def flags(model, batch):
 
 def test_each_flag_is_set_by_what_it_says_and_only_there(copied, model, make_model, spectra):
     before = flags(model, spectra)
-    assert not (before & (Flag.ERRORS_UNUSABLE | Flag.OUTSIDE_TRAINING_DOMAIN)).any()
+    assert not (before & Flag.ERRORS_UNUSABLE).any()
+    assert (before & Flag.OUTSIDE_TRAINING_DOMAIN).astype(bool).mean() < 0.005
+    assert not (before[:7] & Flag.OUTSIDE_TRAINING_DOMAIN).any()
     copied.coefficient_errors[3, 10] = 0
     copied.coefficient_errors[4, 10] = np.nan
     copied.coefficient_errors[5, 10] = -1
     copied.coefficients[6, 20] += 1e3 * model.scaling.std[20] * copied.phot_g_mean_flux[6]
     after = flags(model, copied)
     assert np.flatnonzero(after & Flag.ERRORS_UNUSABLE).tolist() == [3, 4, 5]
-    assert np.flatnonzero(after & Flag.OUTSIDE_TRAINING_DOMAIN).tolist() == [6]
+    assert np.flatnonzero(after & ~before & Flag.OUTSIDE_TRAINING_DOMAIN).tolist() == [6]
     assert after[6] & Flag.POOR_FIT
     others = np.arange(len(after)) > 6
     assert np.array_equal(after[others], before[others])

@@ -9,7 +9,13 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.model.density import TrainingDensity
 from xpscale.model.kernels import log_fractions, misfit_rows
-from xpscale.model.typicality import LEVELS, Typicality, oddness
+from xpscale.model.typicality import (
+    LEVELS,
+    Typicality,
+    information,
+    oddness,
+    outside,
+)
 
 BANDS = Bands(6, 6)
 
@@ -53,6 +59,16 @@ def test_odd_objects_score_near_0(odd, trained):
     assert np.quantile(score, 0.9) < 0.01
 
 
+@pytest.mark.parametrize("noise", [0.08, 1.0, 8.0])
+def test_a_place_without_training_objects_in_the_space_of_latents_is_outside(noise, trained):
+    typicality, density = trained
+    x, errors, latents, *_ = spectra(20_000, 6, noise)
+    assert outside(density, typicality, (x, errors), latents).mean() < 0.005
+    assert outside(density, typicality, (x, errors), latents + 5).all()
+    assert outside(density, None, (x, errors), latents + 5).mean() < 0.005
+    assert not outside(density, typicality, (x, None), latents + 5).any()
+
+
 def test_the_score_falls_with_oddness_far_beyond_the_sample(trained):
     typicality, _ = trained
     far = np.geomspace(30, 1e6, 50)
@@ -65,14 +81,14 @@ def test_the_measures_are_those_of_the_formulas():
     x, errors, _, mean, scatter = spectra(50, 3)
     errors[0, 3], errors[1, 4], errors[2, 5], x[3, 6] = np.nan, np.inf, 0, np.nan
     seen = np.isfinite(x) & np.isfinite(errors) & (errors > 0)
-    information, misfit = np.empty((2, 50))
-    misfit_rows(x, errors, mean, scatter, information, misfit)
+    misfit = np.empty(50)
+    misfit_rows(x, errors, mean, scatter, misfit)
     with np.errstate(all="ignore"):
         e2, w = errors.astype(float) ** 2, errors.astype(float) ** 2 + scatter.astype(float) ** 2
         terms = (x.astype(float) - mean) ** 2 / w - 1
         v = 1 / (1 + w)
         log = np.log(1 + 1 / e2)
-    np.testing.assert_allclose(information, np.where(seen, log, 0).sum(1) / 2, rtol=1e-6)
+    np.testing.assert_allclose(information(x, errors), np.where(seen, log, 0).sum(1) / 2, rtol=1e-6)
     expected = np.where(seen, v * terms, 0).sum(1) / np.sqrt(2 * np.where(seen, v**2, 0).sum(1))
     np.testing.assert_allclose(misfit, expected, rtol=1e-5, atol=1e-6)
 

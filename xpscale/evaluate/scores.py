@@ -155,14 +155,16 @@ def score(
         scatter_ratio=float(middle),
         scatter_ratio_range=(float(low), float(high)),
         scatter_within=(int((np.abs(known - 1) <= 0.1).sum()), len(known)),
-        scatter_ratios={
-            model.bands.label(j): float(ratios[j])
-            for j in np.flatnonzero(np.isfinite(ratios)).tolist()
-        },
+        scatter_ratios=_by_name(ratios, model),
         alpha_mcc=alpha_mcc,
         encoded_per_s=encoded_per_s(model, batch),
         trained_per_s=float(model.card.metrics.get("spectra_per_s", math.nan)),
     )
+
+
+def _by_name(ratios: NDArray[np.float64], model: TrainedModel) -> dict[str, float]:
+    known = np.flatnonzero(np.isfinite(ratios)).tolist()
+    return {model.bands.label(j): float(ratios[j]) for j in known}
 
 
 def _colour_and_magnitude(

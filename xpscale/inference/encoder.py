@@ -34,6 +34,7 @@ from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
+from xpscale.model.typicality import in_distribution_score, outside
 from xpscale.schema import FULL_PRECISION, Flag
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch
@@ -129,8 +130,9 @@ class ScatterVAEEncoder:
                         decoded = results["mean"], results["scatter"]
                         self._fit(batch.take(rows), rows, (x, x_err), decoded, columns)
                         means = results["latents"][: self.model.n_latents].T
-                        score = self.model.in_distribution_score((x, x_err), means, decoded)
-                        columns["in_distribution_score"][rows] = score
+                        columns["in_distribution_score"][rows] = in_distribution_score(
+                            self.model.density, self.model.typicality, (x, x_err), means, decoded
+                        )
         with watch("encode_s"):
             self._flag_clamped(columns)
             return pa.table(
@@ -220,9 +222,9 @@ class ScatterVAEEncoder:
         ):  # means, log variances, kl: the first
             column[rows] = values
         columns["training_density"][rows] = self.model.density.at(data[0])
-        columns["flags"][rows] |= self.model.density.outside(*data) * np.int32(
-            Flag.OUTSIDE_TRAINING_DOMAIN
-        )
+        means = latents[: self.model.n_latents].T
+        is_outside = outside(self.model.density, self.model.typicality, data, means)
+        columns["flags"][rows] |= is_outside * np.int32(Flag.OUTSIDE_TRAINING_DOMAIN)
 
     def _flag_clamped(self, columns: dict[str, NDArray[Any]]) -> None:
         """Mark the rows that have a log variance at one of its bounds."""

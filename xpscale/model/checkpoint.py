@@ -21,7 +21,7 @@ from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folder import CARD, WEIGHTS, content_hash, damaged, read_card, read_folder
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import NetworkModule
-from xpscale.model.typicality import Typicality, oddness
+from xpscale.model.typicality import Typicality
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 
@@ -147,29 +147,6 @@ class TrainedModel:
         mean = self.scaling.coefficients(standardized.mean.numpy(), phot_g_mean_flux)
         scatter = self.scaling.widths(standardized.scatter.numpy(), phot_g_mean_flux)
         return Reconstruction(torch.from_numpy(mean), torch.from_numpy(scatter))
-
-    def in_distribution_score(
-        self,
-        data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
-        latents: NDArray[np.float32],
-        decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
-        """The score of `xpscale.model.typicality`, with shape (N,); NaN if the model has no count
-        of its training sample, or a spectrum no usable error.
-
-        Parameters
-        ----------
-        data
-            Standardized coefficients and errors, with shape (N, C).
-        latents
-            Posterior means, with shape (N, L).
-        decoded
-            Reconstruction and scatter at these, standardized, with shape (N, C).
-        """
-        x, x_err = data
-        if self.typicality is None or x_err is None:
-            return np.full(len(x), np.nan, np.float32)
-        return self.typicality.score(*oddness((x, x_err), latents, decoded, self.density))
 
     @property
     def decoder(self) -> Decoder:

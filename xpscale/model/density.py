@@ -166,17 +166,15 @@ class TrainingDensity:
         Parameters
         ----------
         x, x_err
-            Standardized coefficients and errors, with shape (N, C).  Without errors only the place
-            counts, and elements whose error is not usable are not judged.
+            Standardized coefficients and errors, with shape (N, C).  What has no usable error is
+            not judged.
         """
-        if not self.is_known:
+        if not self.is_known or x_err is None:
             return np.zeros(len(x), bool)
         from xpscale.model.kernels import leaves_range
 
         cells, noise = self._distance(x, x_err)
         far = (cells - 1) * CELL_WIDTH > N_SIGMA * noise
-        if x_err is None:
-            return np.asarray(far)
         found = np.empty(len(x), bool)
         leaves_range(x, x_err, self.lower, self.upper, N_SIGMA, found)
         return np.asarray(found | far)
@@ -198,16 +196,14 @@ class TrainingDensity:
         return np.where(np.isnan(a), 0, a)
 
     def _distance(
-        self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None
+        self, x: NDArray[np.float32], x_err: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cells to the nearest training object, counted along rows, columns and diagonals, and the
         noise of the place, with shape (N,); NaN where a leading coefficient is not measured.
         """
         columns = [self.bands.bp.start, self.bands.rp.start]
-        leading, noise = x[:, columns].astype(np.float64), np.zeros((len(x), 2))
-        if x_err is not None:
-            noise = x_err[:, columns].astype(np.float64)
-            noise[~(noise > 0) | ~np.isfinite(noise)] = np.nan
+        leading, noise = (values[:, columns].astype(np.float64) for values in (x, x_err))
+        noise[~(noise > 0) | ~np.isfinite(noise)] = np.nan
         cell = np.floor((np.clip(leading, -1e6, 1e6) + HALF_WIDTH) / CELL_WIDTH)
         nearest = np.nan_to_num(np.clip(cell, 0, N_CELLS - 1)).astype(np.int64)
         beyond = np.abs(cell - nearest).max(1)

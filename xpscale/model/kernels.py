@@ -23,6 +23,7 @@ from xpscale.model.gelu import END, P, Q
 __all__ = [
     "fit_rows",
     "gelu_rows",
+    "information_rows",
     "leaves_range",
     "log_fractions",
     "misfit_rows",
@@ -197,32 +198,49 @@ def _log_of_product(w):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def misfit_rows(x, x_err, mean, scatter, information, misfit):  # type: ignore[no-untyped-def]
-    """The information I of spectra and their misfit a_1, as `xpscale.model.typicality` has them.
+def information_rows(x, x_err, out):  # type: ignore[no-untyped-def]
+    """I of `xpscale.model.typicality`: ``sum ln(1 + 1 / x_err^2) / 2`` of the measured elements.
+
+    Parameters
+    ----------
+    x, x_err
+        float32, with shape (N, C).
+    out
+        Result, float64, with shape (N,).
+    """
+    n, c = x.shape
+    gain = np.empty(c)
+    for i in range(n):
+        for j in range(c):
+            error2 = np.float64(x_err[i, j]) ** 2
+            is_seen = x_err[i, j] > 0 and error2 < np.inf and abs(x[i, j]) < np.inf
+            gain[j] = 1 + 1 / error2 if is_seen else 1.0
+        out[i] = _log_of_product(gain) / 2
+
+
+@_jit
+def misfit_rows(x, x_err, mean, scatter, out):  # type: ignore[no-untyped-def]
+    """The misfit a_1 of `xpscale.model.typicality`.
 
     Parameters
     ----------
     x, x_err, mean, scatter
         float32, with shape (N, C); elements that are not measured are left out.
-    information, misfit
-        Results, float64, with shape (N,).
+    out
+        Result, float64, with shape (N,).
     """
     n, c = x.shape
-    gain = np.empty(c)
     for i in range(n):
         total, squares = 0.0, 0.0
         for j in range(c):
             error2 = np.float64(x_err[i, j]) ** 2
             off = np.float64(x[i, j]) - mean[i, j]
-            is_seen = x_err[i, j] > 0 and error2 < np.inf and abs(off) < np.inf
-            gain[j] = 1 + 1 / error2 if is_seen else 1.0
-            if is_seen:
+            if x_err[i, j] > 0 and error2 < np.inf and abs(off) < np.inf:
                 w = error2 + np.float64(scatter[i, j]) ** 2
                 v = 1 / (1 + w)
                 total += v * (off * off / w - 1)
                 squares += v * v
-        information[i] = _log_of_product(gain) / 2
-        misfit[i] = total / np.sqrt(2 * squares)
+        out[i] = total / np.sqrt(2 * squares)
 
 
 @_jit

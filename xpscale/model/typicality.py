@@ -31,17 +31,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.kernels import log_fractions, misfit_rows
+from xpscale.model.kernels import information_rows, log_fractions, misfit_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.density import TrainingDensity
 
-__all__ = ["LEVELS", "Typicality", "oddness"]
+__all__ = [
+    "LEVELS",
+    "Typicality",
+    "in_distribution_score",
+    "information",
+    "oddness",
+    "outside",
+]
 
 LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Fractions of the training objects that are at or above the quantiles."""
+
+RARE = 0.002
+"""Share of ordinary objects that `Typicality.is_rare` finds."""
 
 MAX_BINS = 16
 ROWS_PER_BIN = 1_000
@@ -67,10 +77,27 @@ def oddness(
     density
         Where the training objects are.
     """
-    information, misfit = np.empty((2, len(latents)))
-    misfit_rows(*data, *decoded, information, misfit)
-    distance = np.square(latents, dtype=np.float64).sum(1)
-    return information, np.stack([distance, misfit, density.emptiness(*data)])
+    misfit = np.empty(len(latents))
+    misfit_rows(*data, *decoded, misfit)
+    return information(*data), np.stack([distance(latents), misfit, density.emptiness(*data)])
+
+
+def information(x: NDArray[np.float32], x_err: NDArray[np.float32]) -> NDArray[np.float64]:
+    """I, with shape (N,).
+
+    Parameters
+    ----------
+    x, x_err
+        Standardized coefficients and errors, with shape (N, C).
+    """
+    found = np.empty(len(x))
+    information_rows(x, x_err, found)
+    return found
+
+
+def distance(latents: NDArray[np.float32]) -> NDArray[np.float64]:
+    """a_0 of posterior means with shape (N, L)."""
+    return np.asarray(np.square(latents, dtype=np.float64).sum(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,6 +180,22 @@ class Typicality:
         together = self._together(information, measures)
         return np.exp(self._log_fraction(N_KINDS - 1, together, information)).astype(np.float32)
 
+    def is_rare(
+        self, information: NDArray[np.float64], latents: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Whether at most 0.2 % of the training objects of like information lie as far out in the
+        space of latents, with shape (N,).
+
+        Parameters
+        ----------
+        information
+            I, with shape (N,).
+        latents
+            Posterior means, with shape (N, L).
+        """
+        log_fraction = self._log_fraction(0, distance(latents), information)
+        return np.asarray(log_fraction < np.log(RARE))
+
     def _together(
         self, information: NDArray[np.float64], measures: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -167,3 +210,56 @@ class Typicality:
         levels: Any = np.log(LEVELS)
         log_fractions(values, information, self.information, self.quantiles[kind], levels, out)
         return out
+
+
+def outside(
+    density: TrainingDensity,
+    typicality: Typicality | None,
+    data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+    latents: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Whether spectra are outside the training sample, with shape (N,): by a coefficient, or by
+    their place in the plane of the leading coefficients or in the space of latents.
+
+    Parameters
+    ----------
+    density, typicality
+        Those of the model.
+    data
+        Standardized coefficients and errors, with shape (N, C); without errors nothing can be
+        told.
+    latents
+        Posterior means, with shape (N, L).
+    """
+    x, x_err = data
+    found = density.outside(x, x_err)
+    if typicality is not None and x_err is not None:
+        found |= typicality.is_rare(information(x, x_err), latents)
+    return found
+
+
+def in_distribution_score(
+    density: TrainingDensity,
+    typicality: Typicality | None,
+    data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+    latents: NDArray[np.float32],
+    decoded: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """The score, with shape (N,); NaN if the model has no count of its training sample, or a
+    spectrum no usable error.
+
+    Parameters
+    ----------
+    density, typicality
+        Those of the model.
+    data
+        Standardized coefficients and errors, with shape (N, C).
+    latents
+        Posterior means, with shape (N, L).
+    decoded
+        Reconstruction and scatter at these, standardized, with shape (N, C).
+    """
+    x, x_err = data
+    if typicality is None or x_err is None:
+        return np.full(len(x), np.nan, np.float32)
+    return typicality.score(*oddness((x, x_err), latents, decoded, density))
