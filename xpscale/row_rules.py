@@ -19,7 +19,7 @@ from xpscale.spectra import SpectraBatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DUPLICATE", "NO_POSITION", "RULES", "Rule", "is_placed", "judge", "repeats"]
+__all__ = ["DUPLICATE", "NO_POSITION", "RULES", "Rule", "is_placed", "is_sound", "judge", "repeats"]
 
 DUPLICATE = "duplicate_source_id"
 NO_POSITION = "no_position"
@@ -130,6 +130,15 @@ def judge(
             rejected[rule.reason] = n_rows
             keep &= ~broken
     return keep, rejected
+
+
+def is_sound(batch: SpectraBatch) -> NDArray[np.bool_]:
+    """The rows that break no rule by themselves, be they duplicates or not, with shape (N,)."""
+    keep = np.ones(len(batch), bool)
+    for rule in RULES:
+        if rule.is_broken and getattr(batch, rule.needs) is not None:
+            keep &= ~rule.is_broken(batch)
+    return keep
 
 
 def repeats(source_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ every row group reaches everywhere, `ParquetSpectra.read_factor` says what it co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import Release
+from xpscale.rules import DUPLICATE, is_placed
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.parquet_files import (
@@ -36,17 +38,16 @@ from xpscale.store.parquet_partitions import (
     ParquetPartition,
     counted_partitions,
     hats_partitions,
+    with_repeated,
 )
 from xpscale.store.parquet_rows import ParquetRows, RowGroups
+from xpscale.store.parquet_survey import PLACES, survey
 from xpscale.types import Partition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ParquetPartition", "ParquetSpectra", "RowGroups"]
-
-POSITIONS = ("source_id", "ra", "dec")
-"""What tells where a row belongs, and its place among others of one position."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,17 @@ class ParquetSpectra(SpectraReader):
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, sorted by position on the sky; of a plain folder they take one pass over
-        the positions.
+        """All partitions, sorted by position on the sky; they take one pass over identifiers and
+        positions.
         """
+        seen = survey(self._rows, self.files)
         found = (
             hats_partitions(self.files)
             if self.is_hats
-            else counted_partitions(self._rows, self.files, self.max_rows)
+            else counted_partitions(seen, self.files, self.max_rows)
         )
-        return tuple(sorted(found, key=lambda partition: partition.pixel.index_range))
+        ordered = sorted(found, key=lambda partition: partition.pixel.index_range)
+        return tuple(with_repeated(partition, seen) for partition in ordered)
 
     @property
     def read_factor(self) -> float:
@@ -213,35 +216,69 @@ class ParquetSpectra(SpectraReader):
         ConflictError
             As of `read`.
         """
+        wanted = tuple(dict.fromkeys(names))
+        found, index, _ = self._gather(partition, wanted)
+        order = np.lexsort((found["source_id"], index))
+        # one array after the other, so that only one is there twice
+        return {name: found.pop(name)[order] for name in wanted}
+
+    def read_in_order(
+        self, partition: Partition
+    ) -> tuple[SpectraBatch, Mapping[str, NDArray[np.bool_]]]:
+        """All rows of a partition in the order of the files; and which of them have an earlier
+        usable row of their source, be it in another partition.
+        """
+        names = self._rows.names(errors=True)
+        found, _, repeated = self._gather(partition, names)
+        return self._as_batch({name: found[name] for name in names}), {DUPLICATE: repeated}
+
+    def _gather(
+        self, partition: Partition, names: Iterable[str]
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]:
+        """Arrays of a partition in the order of the files, their ``_healpix_29``, and which rows
+        are known to be repeated.
+        """
         if not isinstance(partition, ParquetPartition):
             raise InvalidInputError(f"{partition} is not a partition of {self.url}")
-        wanted = tuple(dict.fromkeys(names))
         low, high = partition.pixel.index_range
-        found: dict[str, list[NDArray[Any]]] = {name: [] for name in (*wanted, *POSITIONS)}
-        indexes = [np.empty(0, np.int64)]
+        known = {(file, number): rows for file, number, rows in partition.repeated}
+        found: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, *PLACES)}
+        indexes, repeated = [np.empty(0, np.int64)], [np.empty(0, bool)]
         for groups in partition.row_groups:
+            starts: Counter[int] = Counter()
             for number, columns in self._rows.read(groups, tuple(found)):
-                where = self._rows.place(groups.file, number)
-                index = self._rows.index(columns["ra"], columns["dec"], where)
+                index = self._rows.index(*(columns[name] for name in PLACES))
                 inside = (index >= low) & (index < high)
-                if self.is_hats and not inside.all():
-                    raise InvalidInputError(
-                        f"{where}: {int((~inside).sum())} rows lie outside {partition.pixel} by"
-                        f" {self.sources.ra}, {self.sources.dec}",
-                        f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
-                    )
+                if self.is_hats:
+                    inside |= ~is_placed(columns["ra"], columns["dec"])
+                    self._require_inside(inside, partition, groups.file, number)
                 rows = slice(None) if inside.all() else inside
                 for name, arrays in found.items():
                     arrays.append(columns[name][rows])
                 indexes.append(index[rows])
+                numbers = starts[number] + np.arange(len(index))
+                repeated.append(np.isin(numbers, known.get((groups.file, number), ()))[rows])
+                starts[number] += len(index)
         index = np.concatenate(indexes)
         if len(index) != partition.n_rows:
             raise ConflictError(
                 f"{self.url} has changed while it was in use", "Start the run again"
             )
-        order = np.lexsort((np.concatenate(found["source_id"]), index))
-        # one array after the other, so that only one is there twice
-        return {name: np.concatenate(found.pop(name))[order] for name in wanted}
+        return (
+            {name: np.concatenate(arrays) for name, arrays in found.items()},
+            index,
+            np.concatenate(repeated),
+        )
+
+    def _require_inside(
+        self, inside: NDArray[np.bool_], partition: Partition, file: str, number: int
+    ) -> None:
+        if not inside.all():
+            raise InvalidInputError(
+                f"{self._rows.place(file, number)}: {int((~inside).sum())} rows lie outside"
+                f" {partition.pixel} by {self.sources.ra}, {self.sources.dec}",
+                f"Make a spectra store of it: 'xpscale ingest {self.url} STORE'",
+            )
 
     @property
     def form(self) -> str:

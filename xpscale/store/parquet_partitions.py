@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import Lock
-from typing import TYPE_CHECKING
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from xpscale.sky import Pixel
-from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixel
+from xpscale.store.footprints import row_groups_by_pixel
 from xpscale.store.parquet_files import ParquetFile, hats_pixel
-from xpscale.store.parquet_rows import ParquetRows, RowGroups
-from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
+from xpscale.store.parquet_rows import RowGroups
+from xpscale.store.parquet_survey import Survey
+from xpscale.store.partitions import adaptive_partitions
 from xpscale.types import Partition
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["ParquetPartition", "counted_partitions", "hats_partitions"]
-
-THREADS = 8
+__all__ = ["ParquetPartition", "counted_partitions", "hats_partitions", "with_repeated"]
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -30,6 +21,8 @@ class ParquetPartition(Partition):
     """A partition that says where its rows lie, so that a task carries all it needs."""
 
     row_groups: tuple[RowGroups, ...] = ()
+    repeated: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+    """File, row group, and rows in it whose source has an earlier usable row."""
 
 
 def hats_partitions(files: Sequence[ParquetFile]) -> list[ParquetPartition]:
@@ -54,29 +47,21 @@ def hats_partitions(files: Sequence[ParquetFile]) -> list[ParquetPartition]:
 
 
 def counted_partitions(
-    rows: ParquetRows, files: Sequence[ParquetFile], max_rows: int
+    found: Survey, files: Sequence[ParquetFile], max_rows: int
 ) -> list[ParquetPartition]:
-    """Partitions of rows in any order, by one pass over their positions.
+    """Partitions of rows in any order.
 
     Parameters
     ----------
-    rows
-        What the columns of the files are.
+    found
+        What one pass over the files found.
     files
         All files.
     max_rows
         Rows of a partition at most.
-
-    Raises
-    ------
-    InvalidInputError
-        A row has no position, or a file is damaged.
     """
-    counts, lock = np.zeros(12 * 4**COUNT_ORDER, np.int64), Lock()
-    with ThreadPoolExecutor(THREADS) as threads:
-        footprints = list(threads.map(lambda file: _count(rows, file, counts, lock), files))
-    partitions = adaptive_partitions(counts, max_rows)
-    touching = row_groups_by_pixel([partition.pixel for partition in partitions], footprints)
+    partitions = adaptive_partitions(found.counts, max_rows)
+    touching = row_groups_by_pixel([partition.pixel for partition in partitions], found.footprints)
     return [
         ParquetPartition(
             partition.pixel,
@@ -88,16 +73,18 @@ def counted_partitions(
     ]
 
 
-def _count(
-    rows: ParquetRows, file: ParquetFile, counts: NDArray[np.int64], lock: Lock
-) -> list[Footprint]:
-    """The footprints of a file's row groups; adds its sources to the counts of all threads."""
-    groups = RowGroups(file.key, file.n_bytes, tuple(range(len(file.row_group_rows))))
-    pixels = {number: [np.empty(0, np.int64)] for number in groups.numbers}
-    for number, columns in rows.read(groups, ("ra", "dec")):
-        index = rows.index(columns["ra"], columns["dec"], rows.place(file.key, number))
-        found, n_rows = np.unique(count_pixels(index), return_counts=True)
-        with lock:
-            counts[found] += n_rows
-        pixels[number].append(found)
-    return [Footprint.of(np.concatenate(of_group)) for of_group in pixels.values()]
+def with_repeated(partition: ParquetPartition, found: Survey) -> ParquetPartition:
+    """A partition that knows which rows of its row groups have an earlier row elsewhere.
+
+    Parameters
+    ----------
+    partition, found
+        A partition of the files, and what one pass over them found.
+    """
+    repeated = tuple(
+        (groups.file, number, tuple(found.repeated[groups.file, number].tolist()))
+        for groups in partition.row_groups
+        for number in groups.numbers
+        if (groups.file, number) in found.repeated
+    )
+    return replace(partition, repeated=repeated)

@@ -11,7 +11,8 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import InvalidInputError
-from xpscale.sky import healpix_29
+from xpscale.rules import is_placed
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, healpix_29, source_id_pixel
 from xpscale.storage import Storage
 from xpscale.store.arrow_arrays import arrow_vectors
 from xpscale.store.layout import ARRAYS
@@ -100,30 +101,26 @@ class ParquetRows:
         return f"{self.storage.url}/{file}, row group {number}"
 
     def index(
-        self, ra: NDArray[np.float64], dec: NDArray[np.float64], where: str
+        self,
+        source_id: NDArray[np.int64],
+        ra: NDArray[np.float64],
+        dec: NDArray[np.float64],
     ) -> NDArray[np.int64]:
-        """``_healpix_29`` of positions.
+        """``_healpix_29`` of positions; where there is none, of the pixel in the identifier, so that
+        such rows are counted somewhere.
 
         Parameters
         ----------
+        source_id
+            Identifiers, with shape (N,).
         ra, dec
             Degrees, each with shape (N,).
-        where
-            What to call the rows in errors.
-
-        Raises
-        ------
-        InvalidInputError
-            A row has no position.
         """
-        placed = (ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90)
-        if not placed.all():
-            raise InvalidInputError(
-                f"{where} has {int((~placed).sum())} rows without a position in"
-                f" {self.sources.ra}, {self.sources.dec}",
-                "Make a spectra store of it, which counts and leaves them out: 'xpscale ingest'",
-            )
-        return healpix_29(ra, dec)
+        placed, n_pixels = is_placed(ra, dec), 12 * 4**MAX_ORDER
+        index = source_id_pixel(source_id, MAX_ORDER).clip(0, n_pixels - 1)
+        index <<= 2 * (INDEX_ORDER - MAX_ORDER)
+        index[placed] = healpix_29(ra[placed], dec[placed])
+        return index
 
     def _groups(self, name: str) -> tuple[tuple[str, ...], ...]:
         """The groups of columns of coefficients or of errors."""
