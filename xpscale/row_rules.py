@@ -8,18 +8,30 @@ a network cannot take, though a store keeps it, the model says: `xpscale.model.s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpscale.spectra import SpectraBatch
+from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DUPLICATE", "NO_POSITION", "RULES", "Rule", "is_placed", "is_sound", "judge", "repeats"]
+__all__ = [
+    "DUPLICATE",
+    "NO_POSITION",
+    "RULES",
+    "Rule",
+    "is_placed",
+    "is_sound",
+    "judge",
+    "rejections",
+    "repeats",
+]
 
 DUPLICATE = "duplicate_source_id"
 NO_POSITION = "no_position"
@@ -155,3 +167,9 @@ def repeats(source_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[
     again = usable.copy()
     again[rows[np.unique(source_id[rows], return_index=True)[1]]] = False
     return again
+
+
+def rejections(reports: Iterable[TaskReport]) -> str:
+    """``3 missing_bp, 1 bad_errors``."""
+    total: Counter[str] = sum((Counter(report.n_rejected) for report in reports), Counter())
+    return ", ".join(f"{n} {reason}" for reason, n in total.items()) or "nothing was read"

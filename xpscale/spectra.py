@@ -232,10 +232,13 @@ class SpectraReader(Protocol):
 
     @property
     def is_checked(self) -> bool:
-        """Whether every row is known to be usable, as in a spectra store, whose ingest rejects
-        the others.
-        """
+        """Whether every row is known to be usable, as in a spectra store."""
         return False
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether coefficients come with errors."""
+        return True
 
     @property
     def reads_in_blocks(self) -> bool:

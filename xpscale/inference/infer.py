@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.snapshots import read_manifest, snapshots
-from xpscale.errors import IncompleteError, TryAgainError, XpscaleError
+from xpscale.errors import IncompleteError, InvalidInputError, TryAgainError, XpscaleError
 from xpscale.formatting import format_bytes
 from xpscale.inference.plan import InferencePlan, plan_inference
 from xpscale.inference.run import RunReport, run_inference
 from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.row_rules import rejections
 from xpscale.runtime.attempt import run_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.split_text import describe_split
@@ -172,6 +173,11 @@ def infer(
     if not publish:
         return InferenceResult(plan, report, None, None)
     manifest = build_manifest(plan.catalog, report.reports.values(), skip_damaged=skip_damaged)
+    if not manifest.n_out:
+        raise InvalidInputError(
+            f"no spectrum for {plan.catalog} is left: {rejections(report.reports.values())}",
+            "Check the input; nothing was published",
+        )
     return InferenceResult(plan, report, commit(plan.catalog, manifest, message), manifest)
 
 

@@ -16,6 +16,7 @@ from xpscale.sky import Pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
+from xpscale.store.repeated import repeated_rows
 from xpscale.store.writer import position_order, write_partition
 from xpscale.types import TaskReport, TaskStatus
 
@@ -28,12 +29,14 @@ __all__ = ["PartitionTask", "WritePartition", "partition_tasks"]
 
 
 def partition_tasks(
-    staged: Sequence[StagedFile], max_rows: int, correlations: bool
+    store: Storage, staged: Sequence[StagedFile], max_rows: int, correlations: bool
 ) -> list[PartitionTask]:
     """The partitions of staged rows.
 
     Parameters
     ----------
+    store
+        The store being made.
     staged
         Everything that was staged, all of the same bands.
     max_rows
@@ -44,9 +47,14 @@ def partition_tasks(
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
     for file in staged:
         counts[file.pixels] += file.counts
-    tasks = []
+    repeated = repeated_rows(
+        [file.identifiers for file in staged], lambda i: staged[i].read_identifiers(store)
+    )
+    none, tasks = np.empty(0, np.int64), []
     for partition in adaptive_partitions(counts, max_rows):
-        runs = (file.rows_in(partition.pixel) for file in staged)
+        runs = (
+            file.rows_in(partition.pixel, repeated.get(i, none)) for i, file in enumerate(staged)
+        )
         filled = tuple(run for run in runs if run.stop > run.start)
         tasks.append(PartitionTask(partition.pixel, staged[0].bands, filled, correlations))
     return tasks
@@ -93,7 +101,10 @@ class WritePartition:
         batch = SpectraBatch.concatenate(run.read(self.store, task.bands) for run in task.runs)
         origin = np.repeat(np.arange(len(task.runs)), [run.stop - run.start for run in task.runs])
         read_s = time.perf_counter() - clock
-        first = ~repeats(batch.source_id, np.ones(len(batch), bool))
+        elsewhere = np.concatenate(
+            [np.isin(np.arange(run.stop - run.start), run.repeated) for run in task.runs]
+        )
+        first = ~(elsewhere | repeats(batch.source_id, ~elsewhere))
         repeated = {
             run.name: int(n)
             for i, run in enumerate(task.runs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xpscale.row_rules import DUPLICATE
 from xpscale.types import TaskReport
 
-__all__ = ["reconcile", "rejections"]
+__all__ = ["reconcile"]
 
 
 def reconcile(
@@ -54,9 +54,3 @@ def reconcile(
         "files": rows,
         "quarantined": [dict(file) for file in quarantined],
     }
-
-
-def rejections(reports: Iterable[TaskReport]) -> str:
-    """``3 missing_bp, 1 bad_errors``."""
-    total: Counter[str] = sum((Counter(report.n_rejected) for report in reports), Counter())
-    return ", ".join(f"{n} {reason}" for reason, n in total.items()) or "nothing was read"

@@ -9,10 +9,11 @@ from typing import Any
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.partition import WritePartition, partition_tasks
 from xpscale.ingest.plan import IngestPlan
-from xpscale.ingest.report import reconcile, rejections
+from xpscale.ingest.report import reconcile
 from xpscale.ingest.stage import StageFragment
 from xpscale.ingest.staged import STAGING, StagedFile, staged_files
 from xpscale.release import Release, release_of, require_same_release
+from xpscale.row_rules import rejections
 from xpscale.runtime.attempt import run_error
 from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
@@ -219,7 +220,7 @@ def finish_store(
     written = run_stage(
         "write partitions",
         WritePartition(store, release),
-        partition_tasks(staged, max_rows, correlations),
+        partition_tasks(store, staged, max_rows, correlations),
         executor,
         Ledger(store / "_xpscale", "partitions"),
         callbacks=callbacks,

@@ -20,6 +20,7 @@ from xpscale.bands import Bands
 from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
 from xpscale.spectra import SpectraBatch
 from xpscale.store.partitions import COUNT_ORDER
+from xpscale.store.repeated import Identifiers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,11 +56,24 @@ def record_type(n_coefficients: int) -> np.dtype[np.void]:
 
 @dataclass(frozen=True, slots=True)
 class RowRun:
-    """A half-open run of rows of one staged file."""
+    """A half-open run of rows of one staged file.
+
+    Parameters
+    ----------
+    name
+        The file's task key.
+    start, stop
+        First row, and the one after the last.
+    repeated
+        Rows of the run, counted from its start, of sources that an earlier file has in another
+        partition.
+    """
 
     name: str
     start: int
     stop: int
+
+    repeated: tuple[int, ...] = ()
 
     def read(self, store: Storage, bands: Bands) -> SpectraBatch:
         """The rows, sorted by position: one range read.
@@ -109,18 +123,34 @@ class StagedFile:
     pixels, counts
         Pixels of order `COUNT_ORDER` with rows, ascending, and the rows in each; int64 with shape
         (P,).
+    identifiers
+        What is known of the identifiers without reading them.
     """
 
     name: str
     bands: Bands
     pixels: NDArray[np.int64]
     counts: NDArray[np.int64]
+    identifiers: Identifiers
 
-    def rows_in(self, pixel: Pixel) -> RowRun:
-        """The file's rows that lie in a pixel of order `COUNT_ORDER` or coarser."""
+    def rows_in(self, pixel: Pixel, repeated: NDArray[np.int64]) -> RowRun:
+        """The file's rows in a pixel.
+
+        Parameters
+        ----------
+        pixel
+            Of order `COUNT_ORDER` or coarser.
+        repeated
+            Rows of the file whose source an earlier file has, too, ascending.
+        """
         edges = np.concatenate([[0], np.cumsum(self.counts)])
-        first, last = np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))
-        return RowRun(self.name, int(edges[first]), int(edges[last]))
+        first, last = edges[np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))].tolist()
+        inside = repeated[slice(*np.searchsorted(repeated, [first, last]))]
+        return RowRun(self.name, first, last, tuple((inside - first).tolist()))
+
+    def read_identifiers(self, store: Storage) -> NDArray[np.int64]:
+        """The identifiers of all rows, in their order."""
+        return np.frombuffer(store.read(identifiers_key(self.name)), "<i8")
 
 
 def rows_key(name: str) -> str:
@@ -131,6 +161,11 @@ def rows_key(name: str) -> str:
 def correlations_key(name: str) -> str:
     """``_xpscale/staging/NAME.correlations``."""
     return f"{STAGING}/{name}.correlations"
+
+
+def identifiers_key(name: str) -> str:
+    """``_xpscale/staging/NAME.identifiers``."""
+    return f"{STAGING}/{name}.identifiers"
 
 
 def index_key(name: str) -> str:
@@ -170,8 +205,17 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
         records[field] = getattr(batch, field)[order]
     pixels, counts = np.unique(index[order] >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
     store.replace(rows_key(name), memoryview(records.view(np.uint8).data))
+    store.replace(identifiers_key(name), records["source_id"].tobytes())
+    known = Identifiers.of(batch.source_id, index)
     buffer = io.BytesIO()
-    np.savez(buffer, pixels=pixels, counts=counts, shape=[batch.bands.n_bp, batch.n_coefficients])
+    np.savez(
+        buffer,
+        pixels=pixels,
+        counts=counts,
+        shape=[batch.bands.n_bp, batch.n_coefficients],
+        ends=[known.first, known.last],
+        strays=known.strays,
+    )
     store.replace(index_key(name), buffer.getvalue())
     return index
 
@@ -213,7 +257,9 @@ def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]
         with np.load(io.BytesIO(store.read(index_key(name)))) as index:
             n_bp, n_coefficients = index["shape"].tolist()
             bands = Bands(n_bp, n_coefficients - n_bp)
-            return StagedFile(name, bands, index["pixels"], index["counts"])
+            strays = index["strays"]  # no source is in a staged file twice
+            known = Identifiers(*index["ends"].tolist(), strays, strays[:0])
+            return StagedFile(name, bands, index["pixels"], index["counts"], known)
 
     with ThreadPoolExecutor(16) as threads:
         return tuple(threads.map(load, names))

@@ -84,7 +84,8 @@ def split_spectra(reader: SpectraReader, split: HeldOutSplit) -> tuple[SpectraBa
     training, held_out = [], []
     for partition in reader.partitions:
         batch = reader.read(partition)
-        usable, out = trainable_rows(batch), split.held_out(batch)
-        training.append(batch.take(usable & ~out))
-        held_out.append(batch.take(usable & out))
+        batch = batch.take(trainable_rows(batch))
+        out = split.held_out(batch)
+        training.append(batch.take(~out))
+        held_out.append(batch.take(out))
     return SpectraBatch.concatenate(training), SpectraBatch.concatenate(held_out)

@@ -158,8 +158,9 @@ class SketchPartitions:
             with watch("read_s"):
                 columns, is_usable = self._read(partition)
             n_in, n_unusable = n_in + len(is_usable), n_unusable + int((~is_usable).sum())
-            is_held_out = self.split.is_held_out(columns["ra"], columns["dec"])
-            rows = np.flatnonzero(is_usable & ~is_held_out)
+            rows = np.flatnonzero(is_usable)
+            is_held_out = self.split.is_held_out(columns["ra"][rows], columns["dec"][rows])
+            rows = rows[~is_held_out]
             if len(rows):
                 numbers = self.cells.numbers(partition, columns, self.reader.bands)
                 builder.add(numbers[rows], columns["source_id"][rows], number, rows)

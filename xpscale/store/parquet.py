@@ -4,17 +4,17 @@ Coefficients may be lists, fixed-size lists, or one scalar column each, under an
 `xpscale.columns` knows.
 
 A HATS catalogue's pixels are the partitions.  The files of a plain folder may hold any rows in any
-order: one pass over ``ra, dec`` counts sources per pixel and notes which row groups reach into
-which, the partitions follow from the counts as in an ingest, and reading one reads the row groups
-that have rows there.  That is quick where files are sorted by position or ``source_id``; where
-every row group reaches everywhere, `ParquetSpectra.read_factor` says what it costs.
+order: one pass counts sources per pixel and notes which row groups reach into which, the partitions
+follow from the counts as in an ingest, and reading one reads the row groups that have rows there.
+That is quick where files are sorted by position or ``source_id``; where every row group reaches
+everywhere, `ParquetSpectra.read_factor` says what it costs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import Release
-from xpscale.rules import DUPLICATE, is_placed
+from xpscale.row_rules import DUPLICATE, is_placed
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.parquet_files import (
@@ -91,16 +91,8 @@ class ParquetSpectra(SpectraReader):
     known_files: tuple[ParquetFile, ...] = field(default=(), repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        described = (
-            self.storage,
-            self.root,
-            self.spectra,
-            self.sources,
-            self.bands,
-            self.release,
-            self.digest,
-        )
-        return ParquetSpectra, (*described, self.is_hats, self.max_rows)
+        names = [each.name for each in fields(self) if each.name != "known_files"]
+        return ParquetSpectra, tuple(getattr(self, name) for name in names)
 
     @property
     def url(self) -> str:
@@ -118,6 +110,11 @@ class ParquetSpectra(SpectraReader):
                 f"{self.url} has changed while it was in use", "Start the run again"
             )
         return files
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether coefficients come with errors."""
+        return bool(self.spectra.errors)
 
     @property
     def n_rows(self) -> int:
@@ -264,11 +261,8 @@ class ParquetSpectra(SpectraReader):
             raise ConflictError(
                 f"{self.url} has changed while it was in use", "Start the run again"
             )
-        return (
-            {name: np.concatenate(arrays) for name, arrays in found.items()},
-            index,
-            np.concatenate(repeated),
-        )
+        joined = {name: np.concatenate(found.pop(name)) for name in tuple(found)}
+        return joined, index, np.concatenate(repeated)
 
     def _require_inside(
         self, inside: NDArray[np.bool_], partition: Partition, file: str, number: int

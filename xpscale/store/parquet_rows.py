@@ -11,7 +11,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import InvalidInputError
-from xpscale.rules import is_placed
+from xpscale.row_rules import is_placed
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, healpix_29, source_id_pixel
 from xpscale.storage import Storage
 from xpscale.store.arrow_arrays import arrow_vectors
@@ -106,8 +106,8 @@ class ParquetRows:
         ra: NDArray[np.float64],
         dec: NDArray[np.float64],
     ) -> NDArray[np.int64]:
-        """``_healpix_29`` of positions; where there is none, of the pixel in the identifier, so that
-        such rows are counted somewhere.
+        """``_healpix_29`` of positions; where there is none, of the pixel in the identifier: a row
+        without position is counted somewhere.
 
         Parameters
         ----------

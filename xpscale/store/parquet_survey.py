@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.rules import is_sound
+from xpscale.row_rules import is_sound
 from xpscale.spectra import SpectraBatch
 from xpscale.store.footprints import Footprint, count_pixels
 from xpscale.store.parquet_files import ParquetFile

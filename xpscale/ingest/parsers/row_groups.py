@@ -43,6 +43,10 @@ def recognise(given: Input) -> Contents | None:
     reader = open_parquet(
         given.url, bands=given.bands, release=given.release, columns=given.columns
     )
+    if not reader.has_errors:
+        raise InvalidInputError(
+            f"{reader.url} has no coefficient errors", "A spectra store needs them"
+        )
     pieces = [(file, *groups) for file in reader.files for groups in _row_groups(file)]
     return Contents(
         kind="parquet",
@@ -103,11 +107,6 @@ class ParquetParser:
         Raises
         ------
         InvalidInputError
-            The file is damaged, or has no errors.
+            The file is damaged.
         """
-        batch = SpectraBatch.concatenate(self.reader.read_row_groups(fragment.source))
-        if batch.coefficient_errors is None:
-            raise InvalidInputError(
-                f"{self.reader.url} has no coefficient errors", "A spectra store needs them"
-            )
-        return FragmentRows(batch)
+        return FragmentRows(SpectraBatch.concatenate(self.reader.read_row_groups(fragment.source)))

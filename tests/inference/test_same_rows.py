@@ -1,0 +1,197 @@
+"""Inference directly from Parquet or HATS uses the rows that an ingest would write, and gives the
+same catalogue, byte for byte, with the same rows rejected for the same reasons.
+"""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.commands import done, xpscale
+from xpscale.errors import InvalidInputError
+from xpscale.inference.infer import infer
+from xpscale.inference.plan import plan_inference
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
+from xpscale.schema import OUTPUTS
+from xpscale.spectra import SpectraBatch
+from xpscale.store.open import open_parquet, open_spectra
+from xpscale.testing.parquet_files import spectra_table, write_parquet_files
+from xpscale.testing.universe import Universe
+
+ROWS = Universe(240, seed=5, mover_fraction=0.05).spectra()
+
+
+def fresh(rows=slice(None)):
+    batch = ROWS.take(np.arange(len(ROWS))[rows])
+    return SpectraBatch.concatenate([batch])
+
+
+def again(change=lambda batch: None, rows=slice(20, 23)):
+    """All rows, and some of them once more, changed; each way the first usable row counts."""
+    copies = fresh(rows)
+    change(copies)
+    return [fresh(), copies]
+
+
+def first(change, rows=slice(20, 23)):
+    return again(change, rows)[::-1]
+
+
+def put(name, value, rows=slice(3, 5), element=7):
+    batch = fresh()
+    values = getattr(batch, name)
+    values[(rows, element) if values.ndim == 2 else rows] = value
+    return [batch]
+
+
+def opposite(batch):
+    batch.ra[:], batch.dec[:] = (batch.ra + 180) % 360, -batch.dec
+
+
+def brighter(batch):
+    batch.phot_g_mean_flux[:] *= 1.5
+
+
+def unusable(batch):
+    batch.coefficient_errors[:, 3] = np.nan
+
+
+def no_band(batch):
+    batch.coefficients[:, :55] = batch.coefficient_errors[:, :55] = np.nan
+
+
+def without_band():
+    batch = fresh()
+    batch.coefficients[3:5, 55:] = batch.coefficient_errors[3:5, 55:] = np.nan
+    return [batch]
+
+
+def within_one_file():
+    batch = SpectraBatch.concatenate(again(opposite))
+    return [batch.take(np.random.default_rng(1).permutation(len(batch)))]
+
+
+def three_times():
+    """At three places, in three files, the first of them unusable."""
+    pieces = [*again(opposite), fresh(slice(20, 23))]
+    pieces[0].coefficients[20:22, 0] = np.nan
+    return pieces
+
+
+KINDS = {
+    "exact rows, another file": (again(), "duplicate_source_id", 3),
+    "exact rows, one file": ([SpectraBatch.concatenate(again())], "duplicate_source_id", 3),
+    "another flux": (again(brighter), "duplicate_source_id", 3),
+    "another flux first": (first(brighter), "duplicate_source_id", 3),
+    "another place": (again(opposite), "duplicate_source_id", 3),
+    "another place first": (first(opposite), "duplicate_source_id", 3),
+    "another place, one file": (within_one_file(), "duplicate_source_id", 3),
+    "an unusable row first": (first(unusable), "bad_errors", 3),
+    "three places": (three_times(), "duplicate_source_id", 4),
+    "error NaN": (put("coefficient_errors", np.nan), "bad_errors", 2),
+    "error 0": (put("coefficient_errors", 0), "bad_errors", 2),
+    "error negative": (put("coefficient_errors", -1), "bad_errors", 2),
+    "error infinite": (put("coefficient_errors", np.inf), "bad_errors", 2),
+    "coefficient NaN": (put("coefficients", np.nan), "non_finite_coefficients", 2),
+    "coefficient infinite": (put("coefficients", -np.inf), "non_finite_coefficients", 2),
+    "no RP": (without_band(), "missing_rp", 2),
+    "no G": (put("phot_g_mean_flux", np.nan), "no_g_flux", 2),
+    "G zero": (put("phot_g_mean_flux", 0), "no_g_flux", 2),
+    "no position": (put("ra", np.nan), "no_position", 2),
+    "position outside": (put("dec", 91), "no_position", 2),
+}
+
+
+def write(pieces, folder):
+    folder.mkdir()
+    for i, piece in enumerate(pieces):
+        table = spectra_table(piece, "list")
+        pq.write_table(table, folder / f"part-{i}.parquet", row_group_size=60)
+    return folder
+
+
+def parts_of(result):
+    return [(part.key, part.n_rows, part.n_bytes, part.sha256) for part in result.manifest.parts]
+
+
+@pytest.fixture(scope="module")
+def net(make_model):
+    return make_model([fresh()])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parquet_gives_what_its_store_gives(kind, net, tmp_path):
+    pieces, reason, n_rejected = KINDS[kind]
+    folder = write(pieces, tmp_path / "in")
+    store, _ = run_ingest(plan_ingest(str(folder), str(tmp_path / "store")))
+    of_store = infer(store, net, str(tmp_path / "of_store"))
+    direct = infer(str(folder), net, str(tmp_path / "direct"))
+    assert store.report["n_rejected"][reason] == n_rejected
+    assert direct.manifest.n_rejected == store.report["n_rejected"]
+    assert direct.manifest.n_in == store.report["n_read"]
+    assert parts_of(direct) == parts_of(of_store)
+    found = [
+        table["source_id"].to_numpy()
+        for table in map(pq.read_table, sorted((tmp_path / "direct/latents").rglob("Npix=*")))
+    ]
+    found = np.concatenate(found)
+    assert len(np.unique(found)) == len(found) == store.n_rows
+
+
+def test_the_first_usable_row_is_kept_wherever_it_stands(net, tmp_path):
+    folder = write(first(opposite), tmp_path / "in")
+    infer(str(folder), net, str(tmp_path / "catalog"), outputs=OUTPUTS[:1])
+    latents = sorted((tmp_path / "catalog/latents").rglob("Npix=*"))
+    rows = pq.read_table(latents).to_pandas().set_index("source_id")
+    ids = ROWS.source_id[20:23]
+    np.testing.assert_allclose(rows.loc[ids, "dec"], -ROWS.dec[20:23])
+
+
+def test_a_source_in_two_leaves_of_hats_counts_once(net, tmp_path):
+    leaves = tmp_path / "hats/dataset/Norder=0/Dir=0"
+    leaves.mkdir(parents=True)
+    (tmp_path / "hats/hats.properties").write_text("hats_col_ra=ra\nhats_col_dec=dec\n")
+    pieces = again(opposite)
+    batch = SpectraBatch.concatenate(pieces)
+    plain = open_parquet(str(write(pieces, tmp_path / "plain")))
+    for partition in plain.partitions:
+        number = partition.pixel.number
+        rows, _ = plain.read_in_order(partition)
+        pq.write_table(spectra_table(rows, "list"), leaves / f"Npix={number}.parquet")
+    result = infer(str(tmp_path / "hats"), net, str(tmp_path / "catalog"))
+    assert result.manifest.n_in == len(batch)
+    assert result.manifest.n_rejected == {"duplicate_source_id": 3}
+
+
+def test_nothing_left_is_an_error_and_publishes_nothing(net, tmp_path):
+    batch = fresh()
+    batch.phot_g_mean_flux[:] = np.nan
+    write_parquet_files(batch, str(tmp_path / "in"))
+    with pytest.raises(InvalidInputError, match=r"no spectrum .* is left: 240 no_g_flux"):
+        infer(str(tmp_path / "in"), net, str(tmp_path / "catalog"))
+    assert not list((tmp_path / "catalog").rglob("snapshots/*"))
+
+
+def test_plan_refuses_spectra_without_errors_that_need_them(net, tmp_path):
+    table = spectra_table(fresh(), "list")
+    lacking = table.select([n for n in table.column_names if "errors" not in n])
+    pq.write_table(lacking, tmp_path / "in.parquet")
+    reader = open_spectra(tmp_path / "in.parquet")
+    with pytest.raises(InvalidInputError, match="no coefficient errors"):
+        plan_inference(reader, net, str(tmp_path / "catalog"))
+    net.save(str(tmp_path / "model"))
+    refused = xpscale("plan", tmp_path / "in.parquet", tmp_path / "model", tmp_path / "catalog")
+    assert refused.code == 2
+    assert xpscale("ingest", tmp_path / "in.parquet", tmp_path / "store").code == 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_same_file_twice(net, tmp_path):
+    net.save(str(tmp_path / "model"))
+    folder = write([fresh(), fresh()], tmp_path / "in")
+    done("infer", folder, tmp_path / "model", tmp_path / "catalog", "--workers", 0)
+    info = json.loads(done("catalog", "info", tmp_path / "catalog", "--json").out)
+    assert info["n_rejected"] == {"duplicate_source_id": 240}
+    assert done("catalog", "check", tmp_path / "catalog").code == 0
