@@ -258,7 +258,8 @@ def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]
             n_bp, n_coefficients = index["shape"].tolist()
             bands = Bands(n_bp, n_coefficients - n_bp)
             strays = index["strays"]  # no source is in a staged file twice
-            known = Identifiers(*index["ends"].tolist(), strays, strays[:0])
+            first, last = index["ends"].tolist()
+            known = Identifiers(first, last, strays, strays[:0])
             return StagedFile(name, bands, index["pixels"], index["counts"], known)
 
     with ThreadPoolExecutor(16) as threads:

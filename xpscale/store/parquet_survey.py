@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Survey", "survey"]
 
 THREADS = 8
-PLACES = ("source_id", "ra", "dec")
+PLACES = {"source_id": np.int64, "ra": np.float64, "dec": np.float64}
 """What tells where a row belongs, and its place among others of one position."""
 
 
@@ -67,13 +67,13 @@ def survey(rows: ParquetRows, files: Sequence[ParquetFile]) -> Survey:
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(lambda file: _look_through(rows, file), files))
     counts = np.zeros(12 * 4**COUNT_ORDER, np.int64)
-    for groups in found:
-        for pixels, n_rows, _ in groups:
+    for of_file in found:
+        for pixels, n_rows, _ in of_file:
             counts[pixels] += n_rows
     groups = [(file, number) for file in files for number in range(len(file.row_group_rows))]
 
     def read(piece: int) -> NDArray[np.int64]:
-        return _column(rows, *groups[piece], "source_id")
+        return _identifiers(rows, *groups[piece])
 
     def usable(piece: int, wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
         return _usable(rows, *groups[piece], wanted)
@@ -93,12 +93,10 @@ def _look_through(
     """Of every row group its pixels, the rows in each, and what to remember of its identifiers."""
     found = []
     for number in range(len(file.row_group_rows)):
-        pieces = [columns for _, columns in rows.read(_group(file, number), PLACES)]
+        pieces = [columns for _, columns in rows.read(_group(file, number), tuple(PLACES))]
         source_id, ra, dec = (
-            np.concatenate([columns[name] for columns in pieces])
-            if pieces
-            else np.empty(0, np.int64)
-            for name in PLACES
+            np.concatenate([np.empty(0, kind), *(columns[name] for columns in pieces)])
+            for name, kind in PLACES.items()
         )
         index = rows.index(source_id, ra, dec)
         pixels, n_rows = np.unique(count_pixels(index), return_counts=True)
@@ -110,9 +108,9 @@ def _group(file: ParquetFile, number: int) -> RowGroups:
     return RowGroups(file.key, file.n_bytes, (number,))
 
 
-def _column(rows: ParquetRows, file: ParquetFile, number: int, name: str) -> NDArray[np.int64]:
-    parts = [columns[name] for _, columns in rows.read(_group(file, number), (name,))]
-    return np.concatenate(parts)
+def _identifiers(rows: ParquetRows, file: ParquetFile, number: int) -> NDArray[np.int64]:
+    pieces = rows.read(_group(file, number), ("source_id",))
+    return np.concatenate([columns["source_id"] for _, columns in pieces])
 
 
 def _usable(
@@ -121,7 +119,8 @@ def _usable(
     """Whether some rows of a row group break no rule of their own, with shape (N,)."""
     start, found = 0, []
     for _, columns in rows.read(_group(file, number), rows.names(errors=True)):
-        batch = SpectraBatch(**{"coefficient_errors": None, **columns}, bands=rows.bands)
+        values: dict[str, Any] = {"coefficient_errors": None, **columns}
+        batch = SpectraBatch(**values, bands=rows.bands)
         low, high = np.searchsorted(wanted, [start, start + len(batch)])
         some = batch.take(wanted[low:high] - start)
         found.append(is_sound(some))
