@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.query.lookup import candidates, locate, parse_ids
+from xpscale.query.identifiers import parse_ids
+from xpscale.query.lookup import candidates, locate
 from xpscale.release import DR3, UNSTATED, find_release
 
 

@@ -36,7 +36,11 @@ def query(
         str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")
     ] = "",
     ids: Annotated[
-        str, typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia source_id.")
+        str,
+        typer.Option(
+            metavar="ID[,ID..]|@FILE",
+            help="Sources by Gaia source_id; FILE is text, CSV, Parquet, FITS or VOTable.",
+        ),
     ] = "",
     where: Annotated[
         str, typer.Option(metavar="SQL", help="A condition: 'reduced_chi2 < 1.5'.")
@@ -50,7 +54,7 @@ def query(
 ) -> None:
     """Select sources from a catalogue."""
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.lookup import parse_ids
+    from xpscale.query.identifiers import parse_ids
     from xpscale.query.region import parse_cone
     from xpscale.query.write import require_writable, write
 
@@ -122,16 +126,19 @@ def spectrum(
     import numpy as np
     import pyarrow as pa
 
-    from xpscale.errors import NotFoundError
+    from xpscale.errors import InvalidInputError, NotFoundError
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.lookup import parse_ids
+    from xpscale.query.identifiers import parse_ids
     from xpscale.query.reconstruct import reconstruct
     from xpscale.storage.single_file import require_free
 
     if plot:
         require_free(plot, overwrite=overwrite)
     opened = open_catalog(catalog)
-    chosen = opened.at(parse_ids(source_id, opened.release)[:1])
+    ids = parse_ids(source_id, opened.release)
+    if len(ids) > 1:
+        raise InvalidInputError(f"{source_id!r} holds {len(ids)} identifiers", "Give one")
+    chosen = opened.at(ids)
     if len(chosen.missing):
         raise NotFoundError(
             f"source_id {source_id} is not in {catalog}",

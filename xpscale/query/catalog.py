@@ -7,15 +7,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpscale.query.selection import Selection
 from xpscale.query.version import CatalogVersion
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pyarrow as pa
 
 __all__ = ["Catalog", "open_catalog"]
@@ -40,8 +38,10 @@ class Catalog(CatalogVersion):
         """
         return self.select().cone(ra, dec, radius_deg)
 
-    def at(self, source_ids: int | Iterable[int]) -> Selection:
-        """Sources by Gaia identifier; what is not here is in `Selection.missing`."""
+    def at(self, source_ids: Any) -> Selection:
+        """Sources by Gaia identifier, in any form: see `Selection.at`; what is not here is in
+        `Selection.missing`.
+        """
         return self.select().at(source_ids)
 
     def where(self, condition: str) -> Selection:

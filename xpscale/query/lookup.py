@@ -9,12 +9,10 @@ identifiers not found at first are looked for in all other parts, where the stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.convert import array
 from xpscale.query.engine import connected, put_ids, scan
 from xpscale.sky import MAX_ORDER, Pixel, source_id_pixel
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.query.version import CatalogVersion
-    from xpscale.release import Release
     from xpscale.types import Part
 
-__all__ = ["Location", "candidates", "locate", "parse_ids"]
+__all__ = ["Location", "candidates", "locate"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,67 +104,3 @@ def _search(
     return array(found["source_id"]), {
         name.removeprefix(root) for name in found["filename"].unique().to_pylist()
     }
-
-
-def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
-    """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats
-    removed.
-
-    A file has one identifier a line; blank lines and what follows a ``#`` are ignored.  The name
-    of the release may stand before a number: ``Gaia DR3 4295806720``.
-
-    Parameters
-    ----------
-    text
-        Identifiers, or ``@`` and the path of a file of them.
-    release
-        The release whose identifiers they are.
-
-    Raises
-    ------
-    InvalidInputError
-        If an entry is no identifier or one of another release (the message names the line or the
-        field), or there is none at all.
-    NotFoundError
-        If the file does not exist.
-    """
-    if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        if not path.is_file():
-            raise NotFoundError(f"there is no file {path}", "Give @FILE with one source_id a line")
-        try:
-            lines = path.read_text().splitlines()
-        except UnicodeDecodeError as error:
-            raise InvalidInputError(
-                f"{path} is not a text file", "Give one source_id a line"
-            ) from error
-        entries = [(f"{path}, line {i}", line.partition("#")[0]) for i, line in enumerate(lines, 1)]
-    else:
-        entries = [(f"entry {i}", field) for i, field in enumerate(text.split(","), 1)]
-    ids = [_parse_id(where, entry.strip(), release) for where, entry in entries if entry.strip()]
-    if not ids:
-        raise InvalidInputError(
-            f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"
-        )
-    return np.array(list(dict.fromkeys(ids)), np.int64)
-
-
-def _parse_id(where: str, text: str, release: Release) -> int:
-    *prefix, digits = text.split()
-    if prefix and not _is_number(prefix[-1]) and _is_number(digits):
-        named = " ".join(prefix)
-        if named.casefold() != release.name.casefold():
-            raise InvalidInputError(
-                f"{where}: {text!r} is an identifier of {named}, the catalogue is of {release}",
-                f"Give identifiers of {release}: those of another release are other sources",
-            )
-    elif prefix or not _is_number(digits):
-        raise InvalidInputError(
-            f"{where}: {text!r} is no Gaia source_id",
-            "A source_id is a whole number, like 4295806720",
-        )
-    return int(digits)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 0 < int(text) < 2**63

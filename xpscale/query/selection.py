@@ -17,6 +17,7 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.engine import ARRAYS, connected, no_rows, put_ids, scan, unknown_column
+from xpscale.query.identifiers import read_ids
 from xpscale.query.lookup import Location, locate
 from xpscale.query.region import Cone, within
 from xpscale.query.version import PREFIX
@@ -79,18 +80,15 @@ class Selection:
         """
         return replace(self, cones=(*self.cones, Cone(float(ra), float(dec), float(radius_deg))))
 
-    def at(self, source_ids: int | Iterable[int]) -> Selection:
-        """Only sources with these Gaia identifiers; rows come in the order given, repeats once."""
-        ids = np.atleast_1d(
-            np.asarray([*source_ids] if isinstance(source_ids, Iterable) else source_ids)
-        )
-        if ids.size and (ids.ndim != 1 or ids.dtype.kind not in "iu"):
-            raise InvalidInputError(
-                f"source_ids are {ids.dtype} with shape {ids.shape}, not whole numbers with shape"
-                " (N,)",
-                "A float cannot hold a source_id exactly; read the column as int64",
-            )
-        unique = np.array(list(dict.fromkeys(ids.tolist())), np.int64)
+    def at(self, source_ids: Any) -> Selection:
+        """Only sources with these Gaia identifiers; rows come in the order given, repeats once.
+
+        Parameters
+        ----------
+        source_ids
+            In any form, see `xpscale.query.identifiers.read_ids`.
+        """
+        unique = read_ids(source_ids, self.catalog.release)
         if self.source_ids is not None:
             unique = self.source_ids[np.isin(self.source_ids, unique)]
         return replace(self, source_ids=unique)

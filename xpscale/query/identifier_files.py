@@ -1,0 +1,161 @@
+"""Files of identifiers: text, CSV, Parquet, FITS, VOTable and ECSV, by their content, not their
+names.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.formatting import first_line
+
+if TYPE_CHECKING:
+    from xpscale.release import Release
+
+__all__ = ["AROUND", "chosen_column", "letters", "read_file"]
+
+AROUND = " \t\r\n\v\f\xa0\ufeff\"'`[]()"
+"""What may stand around an identifier: blanks, a byte-order mark, quotes, brackets of a list."""
+
+NUMBERED = re.compile(r"\d\d|[\s_-]\d+\W*$")
+"""What an identifier has, and the name of a column has not."""
+
+
+def read_file(path: Path, release: Release) -> Any:
+    """What a file of identifiers holds: a table of pyarrow or astropy, or of a text the places and
+    entries.
+
+    Parameters
+    ----------
+    path
+        The file, which may be compressed with gzip.
+    release
+        The release whose identifiers they are; its name may be that of the column.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    InvalidInputError
+        It is neither text nor a table.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise NotFoundError(
+            f"there is no file {path}", "Give @FILE with one source_id a line"
+        ) from error
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InvalidInputError(
+                f"{path} cannot be read: {first_line(error)}", "Write it again"
+            ) from error
+    table = _table(data, path)
+    if table is not None:
+        return table
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not a text file", "Give one source_id a line, or a table"
+        ) from error
+    return [*_lines(text, path, release)]
+
+
+def _table(data: bytes, path: Path) -> Any:
+    """A table in the bytes of a file; ``None`` if they are something else."""
+    import pyarrow.parquet as pq
+
+    kinds = {b"SIMPLE  =": "fits", b"# %ECSV": "ascii.ecsv"}
+    found = next((kind for head, kind in kinds.items() if data.startswith(head)), "")
+    if b"<VOTABLE" in data[:4096]:
+        found = "votable"
+    if not found and not data.startswith(b"PAR1"):
+        return None
+    try:
+        if not found:
+            return pq.read_table(io.BytesIO(data))
+        from astropy.table import Table
+
+        options = {"use_names_over_ids": True} if found == "votable" else {}
+        return Table.read(io.BytesIO(data), format=found, **options)
+    except Exception as error:  # each library has its own
+        raise InvalidInputError(
+            f"{path} cannot be read: {first_line(error)}", "Write it again"
+        ) from error
+
+
+def _lines(text: str, path: Path, release: Release) -> Iterator[tuple[str, str | None]]:
+    """Places and entries of a text: one a line, or a column of CSV; a header is no entry."""
+    lines = [line.partition("#")[0].rstrip() for line in text.splitlines()]
+    first = next((line for line in lines if line.strip(AROUND)), "")
+    separator = next((each for each in ",;\t|" if each in first.rstrip(",;\t|")), "")
+    if not separator:
+        for i, line in enumerate(lines, 1):
+            is_header = line is first and re.search(r"[^\W\d]", line) and not NUMBERED.search(line)
+            yield f"{path}, line {i}", "" if is_header else line.rstrip(",;|")
+        return
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    column = -1
+    for row in rows:
+        if not any(field.strip(AROUND) for field in row):
+            continue
+        if column < 0:
+            names = [field.strip(AROUND) for field in row]
+            if not any(re.match(r"[^\W\d]", name) for name in names):
+                raise InvalidInputError(
+                    f"{path}, line {rows.line_num} has {len(row)} fields, and no header says which"
+                    " is the source_id",
+                    "Give one source_id a line, or a header",
+                )
+            column = names.index(chosen_column(names, str(path), release))
+        else:
+            yield (
+                f"{path}, line {rows.line_num}",
+                (row[column] if column < len(row) else "") or None,
+            )
+
+
+def chosen_column(names: Sequence[str], where: str, release: Release) -> str:
+    """The column of identifiers.
+
+    Parameters
+    ----------
+    names
+        Of all columns.
+    where
+        What to call the table in the message.
+    release
+        The release that may be part of the name.
+
+    Raises
+    ------
+    InvalidInputError
+        None has a name for identifiers of this release.
+    """
+    its = letters(release.name)
+    known = {letters(name): name for name in reversed(names)}
+    wanted = ("sourceid", "gaiasourceid", f"{its}sourceid", f"{its.removeprefix('gaia')}sourceid")
+    for name in (*wanted, "source", its, "designation", "gaiaid", "objectid"):
+        if name in known:
+            return known[name]
+    if len(names) == 1:
+        return names[0]
+    raise InvalidInputError(
+        f"{where} has no column source_id; its columns are {', '.join(map(str, names[:12]))}",
+        "Call the column of identifiers source_id",
+    )
+
+
+def letters(text: str) -> str:
+    """Letters and digits of a name, in small letters."""
+    return re.sub(r"[\W_]", "", text).casefold()

@@ -1,0 +1,218 @@
+"""Source identifiers as people have them: numbers and text, columns of tables, files of them.
+
+An identifier has up to 19 digits, and a float64 holds 15: whatever went through one is refused.
+Missing values, such as the rows of a crossmatch without a counterpart, are passed over with a
+warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.query.identifier_files import AROUND, chosen_column, letters, read_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from xpscale.release import Release
+
+__all__ = ["parse_ids", "read_ids"]
+
+MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>", "--"}
+log = logging.getLogger("xpscale")
+
+
+def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
+    """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats
+    removed.
+
+    The name of the release may stand before a number: ``Gaia DR3 4295806720``.  A file is text with
+    one identifier a line (blank lines and what follows a ``#`` are ignored), or a table: CSV,
+    Parquet, FITS, VOTable or ECSV with a column ``source_id``, also compressed with gzip.
+
+    Parameters
+    ----------
+    text
+        Identifiers, or ``@`` and the path of a file of them.
+    release
+        The release whose identifiers they are.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is no identifier or one of another release (the message names the line or the
+        field), or there is none at all.
+    NotFoundError
+        If the file does not exist.
+    """
+    if text.startswith("@"):
+        ids = _of_file(Path(text[1:]).expanduser(), release)
+    else:
+        ids = _parsed(_numbered("entry", re.split(r"[,;\n]", text)), "the list", release)
+    if not len(ids):
+        raise InvalidInputError(
+            f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"
+        )
+    return ids
+
+
+def read_ids(values: Any, release: Release) -> NDArray[np.int64]:
+    """Identifiers from any object that holds them, int64, with shape (N,), repeats removed.
+
+    Parameters
+    ----------
+    values
+        A number or a text; an iterable of these; a column of numpy, Arrow, pandas, polars or
+        astropy, or a table with the column ``source_id``; a path, or the text ``@FILE``.
+    release
+        The release whose identifiers they are.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is no identifier; the message names it and says why.
+    NotFoundError
+        If a file does not exist.
+    """
+    if isinstance(values, str):
+        return parse_ids(values, release)
+    if isinstance(values, Path):
+        return _of_file(values, release)
+    return _of_column(_column(values, "the table", release), "source_ids", "entry", release)
+
+
+def _of_file(path: Path, release: Release) -> NDArray[np.int64]:
+    """The identifiers in a text or table."""
+    found = read_file(path, release)
+    if isinstance(found, list):
+        return _parsed(found, str(path), release)
+    column = _column(found, str(path), release)
+    return _of_column(column, str(path), f"{path}, row", release)
+
+
+def _of_column(
+    column: pa.Array | list[Any], where: str, entry: str, release: Release
+) -> NDArray[np.int64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, list):
+        return _parsed(_numbered(entry, column), where, release)
+    kind = column.type
+    if pa.types.is_floating(kind) and len(column):
+        raise InvalidInputError(
+            f"{where}: {kind} cannot hold a source_id exactly",
+            "Read the column as int64, with missing values as Int64, or as text",
+        )
+    numbers = None
+    if not (pa.types.is_boolean(kind) or pa.types.is_temporal(kind)):  # Arrow makes numbers of them
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            numbers = column.cast(pa.int64())
+    if numbers is None or pc.any(pc.less_equal(numbers, 0)).as_py():
+        return _parsed(_numbered(entry, column.to_pylist()), where, release)
+    _tell_missing(column.null_count, len(column), where)
+    return _unique(numbers.drop_null().to_numpy(zero_copy_only=False))
+
+
+def _unique(ids: Any) -> NDArray[np.int64]:
+    found, first = np.unique(np.asarray(ids, np.int64), return_index=True)
+    return found[np.argsort(first, kind="stable")]
+
+
+def _tell_missing(n_missing: int, n: int, where: str) -> None:
+    if n_missing:
+        log.warning("%s: %s of %s entries are missing, and passed over", where, n_missing, n)
+
+
+def _numbered(word: str, entries: Iterable[Any]) -> list[tuple[str, Any]]:
+    return [(f"{word} {i}", entry) for i, entry in enumerate(entries, 1)]
+
+
+def _parsed(entries: Sequence[tuple[str, Any]], where: str, release: Release) -> NDArray[np.int64]:
+    """Identifiers from places and what stands there."""
+    found = [_parse(place, entry, release) for place, entry in entries]
+    ids = [number for number in found if number is not None]
+    blank = sum(isinstance(entry, str) and not entry.strip(AROUND) for _, entry in entries)
+    _tell_missing(len(found) - len(ids) - blank, len(found), where)
+    return _unique(ids)
+
+
+def _parse(place: str, entry: Any, release: Release) -> int | None:
+    """An identifier, or ``None`` if it is missing."""
+    if entry is None or entry is np.ma.masked or str(entry) in ("<NA>", "NaT"):
+        return None
+    if isinstance(entry, (bool, np.bool_, float, np.floating)):
+        raise _refused(place, entry, "a float or a truth value, which cannot hold one exactly")
+    text = (entry.decode("ascii", "replace") if isinstance(entry, bytes) else str(entry)).strip(
+        AROUND
+    )
+    if text.casefold() in MISSING:
+        return None
+    named = re.fullmatch(r"(?:(.*[^\W\d_].*?)[\s_-]+)?(\d+)", text, re.ASCII)
+    if not named:
+        rounded = re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text, re.ASCII)
+        is_float = rounded and ("." in text or "e" in text.lower())
+        raise _refused(place, text, "written as a float, which loses digits" if is_float else "")
+    prefix, number = named[1], int(named[2])
+    if prefix and not _names(prefix, release):
+        if not re.search(r"gaia|dr\d", prefix, re.IGNORECASE):
+            raise _refused(place, text)
+        raise InvalidInputError(
+            f"{place}: {text!r} is an identifier of {prefix}, the catalogue is of {release}",
+            f"Give identifiers of {release}: those of another release are other sources",
+        )
+    if not 0 < number < 2**63:
+        raise _refused(place, text, "not from 1 to 2^63 - 1")
+    return number
+
+
+def _refused(place: str, entry: Any, why: str = "") -> InvalidInputError:
+    return InvalidInputError(
+        f"{place}: {str(entry)!r} is no Gaia source_id{f': it is {why}' if why else ''}",
+        "A source_id is a whole number, like 4295806720",
+    )
+
+
+def _names(prefix: str, release: Release) -> bool:
+    return letters(prefix) in (letters(release.name), letters(release.name).removeprefix("gaia"))
+
+
+def _column(values: Any, where: str, release: Release) -> pa.Array | list[Any]:
+    """The identifiers among a column or a table of any library, as Arrow array or as a list."""
+    import pyarrow as pa
+
+    if hasattr(values, "colnames"):  # astropy
+        values = values[chosen_column(values.colnames, where, release)]
+    if np.ma.isMaskedArray(values):
+        values, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
+        return [None if gone else item for item, gone in zip(values.tolist(), mask, strict=True)]
+    if isinstance(values, np.ndarray):
+        if values.ndim > 1 or values.dtype.names:
+            raise InvalidInputError(
+                f"source_ids have shape {values.shape} and type {values.dtype}",
+                "Give one column, with shape (N,)",
+            )
+        values = np.atleast_1d(np.asarray(values))
+        if values.dtype.kind not in "iuf":
+            return values.tolist()
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+    if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
+        chunks = (
+            pa.chunked_array(values) if hasattr(values, "__arrow_c_stream__") else pa.array(values)
+        )
+        if pa.types.is_struct(chunks.type):
+            table = pa.table(values)
+            chunks = table[chosen_column(table.column_names, where, release)]
+        return chunks.combine_chunks() if isinstance(chunks, pa.ChunkedArray) else chunks
+    if hasattr(values, "to_numpy"):  # pandas before 3
+        return pa.array(values, from_pandas=True)
+    return [*values] if isinstance(values, Iterable) else [values]
