@@ -19,6 +19,7 @@ import numpy as np
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
 from xpscale.nested import field_paths, flattened
+from xpscale.printed_arrays import printed_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +125,13 @@ class _ArrayTable:
         return values.astype(np.int64)
 
     def floats(self, name: str) -> NDArray[np.float64]:
-        return np.asarray(np.ma.filled(np.ma.asarray(self.get(name), np.float64), np.nan))
+        values = self.get(name)
+        try:
+            return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{name} holds {values.dtype}, not numbers ({error})", "Correct the column"
+            ) from None
 
     def texts(self, name: str) -> list[str]:
         values = np.asarray(self.get(name)).tolist()
@@ -137,12 +144,16 @@ class _ArrayTable:
                 return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan)).astype(
                     np.float32
                 )
-        return stack([_filled(value) for value in values], name)
+        return stack(
+            [_filled(value, f"{name}: row {i}") for i, value in enumerate(values, 1)], name
+        )
 
 
-def _filled(value: Any) -> NDArray[np.float64]:
+def _filled(value: Any, where: str) -> NDArray[np.float64]:
     if value is None or value is np.ma.masked:
         return np.empty(0)
+    if isinstance(value, str | bytes):
+        return printed_numbers(value.decode() if isinstance(value, bytes) else value, where)
     return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
 
 

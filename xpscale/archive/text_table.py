@@ -1,7 +1,7 @@
 """CSV and ECSV tables, read as text.
 
-The archive writes ``null`` where ECSV readers expect a number, and arrays as ``"(1.0, 2.0)"`` or
-``"[1.0,2.0]"``.
+The archive writes ``null`` where ECSV readers expect a number, and arrays as text: see
+`xpscale.printed_arrays`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.printed_arrays import is_missing, printed_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["TextTable", "stack", "text_table"]
-
-_NOTHING = ("", "null", "nan", "--", "none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,22 +60,9 @@ class TextTable:
 
     def vectors(self, name: str) -> NDArray[np.float32]:
         """An array column, with shape (N, W); NaN where missing, W = 0 if no row has any."""
-        return stack(
-            [self._vector(name, i, text) for i, text in enumerate(self.columns[name])],
-            f"{self.where}: {name}",
-        )
-
-    def _vector(self, name: str, row: int, text: str) -> NDArray[np.float64]:
-        text = text.strip()
-        if text.lower() in _NOTHING:
-            return np.empty(0)
-        if text[0] + text[-1] not in ("()", "[]"):
-            raise InvalidInputError(
-                f"{self.where}: row {row + 1} has an array in {name} that does not end",
-                "Fetch it again",
-            )
-        fields = [_number(field) for field in text[1:-1].split(",")] if text[1:-1].strip() else []
-        return np.array([self._value(float, name, row, field) for field in fields])
+        where = f"{self.where}: {name}"
+        texts = enumerate(self.columns[name], 1)
+        return stack([printed_numbers(text, f"{where}: row {i}") for i, text in texts], where)
 
     def _value(self, kind: Any, name: str, row: int, text: str) -> Any:
         try:
@@ -84,12 +70,12 @@ class TextTable:
         except ValueError:
             raise InvalidInputError(
                 f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number",
-                "Fetch it again",
+                "Correct it, or save the table as Parquet or FITS",
             ) from None
 
 
 def _number(text: str) -> str:
-    return "nan" if text.strip().lower() in _NOTHING else text
+    return "nan" if is_missing(text) else text
 
 
 def text_table(stream: BinaryIO, where: str) -> TextTable:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.printed_arrays import printed_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ def arrow_vectors(
                 for i, name in enumerate(group):
                     out[:, start + i] = table[name].to_numpy()
             else:
-                array = table[group[0]].combine_chunks()
+                array = _lists(table[group[0]].combine_chunks(), where, group[0])
                 _fill(out[:, start : start + width], array, where, group[0])
             start += width
     return out
@@ -94,10 +95,25 @@ def list_width(array: Any, where: str, name: str) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    array = _lists(array, where, name)
     _require_numbers(array.type, where, name)
     if pa.types.is_fixed_size_list(array.type):
         return int(array.type.list_size)
     return int(pc.max(pc.list_value_length(array)).as_py() or 0)
+
+
+def _lists(array: Any, where: str, name: str) -> Any:
+    """Arrays that are written as text, as lists; anything else as it is."""
+    import pyarrow as pa
+
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if not pa.types.is_string(kind) and not pa.types.is_large_string(kind):
+        return array
+    rows = [
+        None if text is None else printed_numbers(text, f"{where}, column {name}: row {row}")
+        for row, text in enumerate(array.to_pylist())
+    ]
+    return pa.array(rows, pa.list_(pa.float64()))
 
 
 def _require_numbers(kind: Any, where: str, name: str) -> None:
