@@ -1,15 +1,16 @@
 """The columns of the derived catalogue: Arrow type, unit, UCD and meaning, in one place.
 
 A run computes `OUTPUTS` of its choice, in two products that share their rows.  ``latents`` is the
-main catalogue, small, for queries; ``spectra`` is its extension, joined on ``source_id``, with an
-array a source for each of ``reconstruction`` and ``scatter`` that was chosen.  A run of latents
-alone has no decoder, so no ``nll`` and no ``reduced_chi2``.  Units are VOUnits; ``""`` is
-dimensionless.
+main catalogue, small, for queries, and has the ``correlations``, too; ``spectra`` is its
+extension, joined on ``source_id``, with an array a source for each of ``reconstruction`` and
+``scatter`` that was chosen.  A run with neither has no decoder, so no ``nll`` and no
+``reduced_chi2``.  Units are VOUnits; ``""`` is dimensionless.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,13 +30,15 @@ __all__ = [
     "checked_outputs",
     "checked_precision",
     "conform",
+    "correlation_columns",
     "products_of",
+    "spectra_outputs",
 ]
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 """Version of these columns; part of what resume compares."""
 
-OUTPUTS = ("latents", "reconstruction", "scatter")
+OUTPUTS = ("latents", "correlations", "reconstruction", "scatter")
 """What a run can compute, in the order in which choices are written down; latents always."""
 
 FULL_PRECISION = "float32"
@@ -137,11 +140,26 @@ def checked_precision(precision: str) -> str:
     return precision if precision == FULL_PRECISION else f"{fraction:g}"
 
 
+def spectra_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Those of the outputs that are arrays of coefficients, which a decoder is needed for."""
+    return tuple(output for output in outputs if output in ("reconstruction", "scatter"))
+
+
 def products_of(outputs: Sequence[str]) -> tuple[str, ...]:
     """The products that hold these outputs: ``latents``, and ``spectra`` for a reconstruction or a
     scatter.
     """
-    return ("latents", "spectra") if len(outputs) > 1 else ("latents",)
+    return ("latents", "spectra") if spectra_outputs(outputs) else ("latents",)
+
+
+def correlation_columns(n_latents: int) -> tuple[str, ...]:
+    """Names of the columns with the posterior's correlations, for each pair i < j of latents.
+
+    >>> correlation_columns(3)
+    ('latent_correlation_0_1', 'latent_correlation_0_2', 'latent_correlation_1_2')
+    """
+    pairs = itertools.combinations(range(n_latents), 2)
+    return tuple(f"latent_correlation_{i}_{j}" for i, j in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +204,7 @@ class TableLayout:
         shared = _identity_columns(self.release)
         if product == "spectra":
             return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))
-        return (*shared, *_latents_columns(self.n_latents, has_fit=len(self.outputs) > 1))
+        return (*shared, *_latents_columns(self.n_latents, self.outputs))
 
 
 def _identity_columns(release: Release) -> tuple[Column, ...]:
@@ -216,9 +234,11 @@ def _spectra_columns(
     return tuple(column for column in both if column.name in outputs)
 
 
-def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
+def _latents_columns(n_latents: int, outputs: Sequence[str]) -> tuple[Column, ...]:
     latents = range(n_latents)
-    mean, variance = "Posterior mean of latent", "Natural log of the variance of latent"
+    mean, var = "Posterior mean of latent", "Natural log of the variance of latent"
+    pairs = correlation_columns(n_latents) if "correlations" in outputs else ()
+    correlation = "Correlation of two latents given the spectrum"
     chi2 = "Mean over coefficients of (x - reconstruction)^2 / (error^2 + scatter^2)"
     nll = "Negative log likelihood at the posterior mean, standardized units, without C/2 ln(2 pi)"
     kl = "Kullback-Leibler divergence of the posterior from the prior, nats"
@@ -233,22 +253,14 @@ def _latents_columns(n_latents: int, *, has_fit: bool) -> tuple[Column, ...]:
         Column("in_distribution_score", FLOAT, "", "stat.probability", LIKENESS),
     )
     return (
-        Column(
-            "phot_g_mean_flux",
-            DOUBLE,
-            "electron.s**-1",
-            "phot.flux;em.opt",
-            "Mean flux in the G band",
-        ),
+        Column("phot_g_mean_flux", DOUBLE, COEFFICIENT_UNIT, "phot.flux;em.opt", "Mean G flux"),
         *(
             Column(f"latent_mean_{i}", FLOAT, "", "stat.param;stat.mean", f"{mean} {i}")
             for i in latents
         ),
-        *(
-            Column(f"latent_log_var_{i}", FLOAT, "", "stat.variance", f"{variance} {i}")
-            for i in latents
-        ),
-        *(fit if has_fit else ()),
+        *(Column(f"latent_log_var_{i}", FLOAT, "", "stat.variance", f"{var} {i}") for i in latents),
+        *(Column(name, FLOAT, "", "stat.correlation", correlation) for name in pairs),
+        *(fit if spectra_outputs(outputs) else ()),
         Column("kl", FLOAT, "", "stat.value", kl),
         Column(
             "n_coefficients", pa.int16(), "", "meta.number", "Number of finite coefficients used"

@@ -12,12 +12,27 @@ import torch
 
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import InvalidInputError, TryAgainError
+from xpscale.inference.columns import CORRELATION_PRECISION
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
+from xpscale.model.architectures import build
+from xpscale.model.card import ModelCard
+from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.density import TrainingDensity
 from xpscale.model.kernels import fit_rows
+from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import Architecture
 from xpscale.model.typicality import oddness
+from xpscale.query.posterior import latent_covariance
 from xpscale.release import DR3
-from xpscale.schema import OUTPUTS, Flag, TableLayout, conform, products_of
+from xpscale.schema import (
+    OUTPUTS,
+    Flag,
+    TableLayout,
+    conform,
+    correlation_columns,
+    products_of,
+)
 from xpscale.sky import healpix_29
 
 
@@ -104,19 +119,22 @@ def test_rows_do_not_depend_on_their_neighbours(spectra, model):
     assert len(encoder(spectra.take(slice(0)))) == 0
 
 
-@pytest.mark.parametrize("outputs", [OUTPUTS[:1], OUTPUTS[:2], OUTPUTS[::2]])
+@pytest.mark.parametrize(
+    "outputs", [OUTPUTS[:1], OUTPUTS[:2], OUTPUTS[:3], OUTPUTS[::3], OUTPUTS[:1] + OUTPUTS[2:]]
+)
 def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, model):
     batch = spectra.take(slice(2_100))
     everything = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
     encoder = ScatterVAEEncoder(model, outputs, "cpu")
-    table = encoder(replace(batch, coefficient_errors=None) if outputs == ("latents",) else batch)
+    table = encoder(replace(batch, coefficient_errors=None) if len(outputs) < 2 else batch)
     expected = {
         name
         for product in products_of(outputs)
         for name in product_schema(product, TableLayout(6, 110, DR3, outputs)).names
     }
     assert set(table.column_names) == expected
-    assert encoder.has_fit == ("nll" in expected) == (len(outputs) > 1)
+    assert encoder.has_fit == ("nll" in expected) == bool({*outputs} & {*OUTPUTS[2:]})
+    assert ("latent_correlation_4_5" in expected) == ("correlations" in outputs)
     for name in expected - {"flags"}:
         assert table[name].equals(everything[name]), name
     fit = int(Flag.ERRORS_UNUSABLE | Flag.SCATTER_AT_BOUND | Flag.POOR_FIT)
@@ -224,3 +242,37 @@ def test_a_fit_with_wild_errors_is_the_formula(spectra, model):
     np.testing.assert_allclose(chi2, z2.mean(1), rtol=2e-7)
     assert usable.all()
     assert np.array_equal(at_bound, (s > np.float32(0.5)).any(1))
+
+
+def turned_model(spectra, seed=0):
+    """A model of the default network, with correlations that differ from row to row."""
+    scaling = Scaling.fit([spectra])
+    torch.manual_seed(seed)
+    network = build(Architecture(spectra.bands, hidden=(24, 24), name="iterative")).eval()
+    with torch.no_grad():
+        network.correction.weight *= 50
+    network.turn(torch.linalg.qr(torch.randn(6, 6))[0])
+    card = ModelCard(network.architecture)
+    return TrainedModel.create(network, scaling, TrainingDensity.unknown(spectra.bands), card)
+
+
+def test_correlations_are_the_posteriors_to_what_matters(spectra):
+    """Rounded, they still make a positive definite matrix that is the same distribution."""
+    model, batch = turned_model(spectra), spectra.take(slice(1_000))
+    table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
+    exact = model.encode(batch)
+    published = np.stack([table[name].to_numpy() for name in correlation_columns(6)], 1)
+    off = np.abs(published - exact.correlations().numpy()) / exact.correlation_widths().numpy()
+    assert off.max() <= CORRELATION_PRECISION * 1.01
+    root, covariance = exact.root().double().numpy(), latent_covariance(table)
+    inverse = np.linalg.inv(root)
+    ratio = np.linalg.eigvalsh(inverse @ covariance @ inverse.transpose(0, 2, 1))
+    assert np.abs(ratio - 1).max() < CORRELATION_PRECISION * np.sqrt(30)
+    assert published.std() > 0.1  # there was something to round
+    few = [len(np.unique(column * 2**12 % 1)) for column in published.T]
+    assert max(few) < 50  # and few digits are left
+
+
+def test_a_network_without_correlations_publishes_zeros(spectra, model):
+    table = ScatterVAEEncoder(model, OUTPUTS[:2], "cpu")(spectra.take(slice(20)))
+    assert not any(table[name].to_numpy().any() for name in correlation_columns(6))

@@ -24,9 +24,12 @@ def test_gelu_is_that_of_torch():
 
 
 @pytest.mark.parametrize("bands", [Bands(55, 55), Bands(51, 55)], ids=str)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "turned"])
 def test_it_agrees_with_torch(name, bands, tmp_path):
-    model = small_model(name, bands)
+    model = small_model(name.replace("turned", "iterative"), bands)
+    if name == "turned":
+        model.network.turn(torch.linalg.qr(torch.randn(model.n_latents, model.n_latents))[0])
+        model = type(model).create(model.network, model.scaling, model.density, model.card)
     model.save(str(tmp_path))
     z = np.random.default_rng(1).normal(size=(500, model.n_latents)).astype(np.float32)
     flux = np.random.default_rng(2).uniform(1e2, 1e6, 500)

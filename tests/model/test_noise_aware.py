@@ -53,7 +53,7 @@ def planted(n, seed):
 def trained(request):
     settings = TrainingSettings(
         network=request.param,
-        epochs=15,
+        epochs=30,
         batch_size=64,
         n_latents=2,
         hidden=(16, 16),

@@ -19,6 +19,7 @@ class Coefficients:
     mean: np.ndarray
     scatter: np.ndarray
     bands: Bands = FIFTY_FIVE_EACH
+    posterior_error: np.ndarray | None = None
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Flux:
     wavelength_nm: np.ndarray
     flux: np.ndarray
     scatter: np.ndarray
+    posterior_error: np.ndarray | None = None
 
 
 def batch(ids, coefficients, errors, bands=None):
@@ -73,6 +75,21 @@ def test_flux_panels_say_their_power_of_ten():
     shown = [text.get_text() for text in fig.legends[0].texts]
     assert shown == ["intrinsic scatter", "observed", "reconstruction"]
     np.testing.assert_allclose(axes[0, 0].lines[1].get_ydata(), flux[0] / 1e-16)
+
+
+@pytest.mark.parametrize("kind", ["flux", "coefficients"])
+def test_the_band_holds_scatter_and_posterior(kind):
+    values = np.geomspace(1, 2, 110)[None]
+    parts = {"scatter": values * 0.3, "posterior_error": values * 0.4}
+    if kind == "flux":
+        model = Flux(np.array([1]), np.arange(110.0), values, **parts)
+    else:
+        model = Coefficients(np.array([1]), values, **parts)
+    figure, axes = spectra(model)
+    (band,) = axes[0, 0].collections
+    low, high = (f(band.get_paths()[0].vertices[:, 1]) for f in (np.min, np.max))
+    np.testing.assert_allclose([low, high], [0.5, 3], rtol=1e-6)
+    assert figure.legends[0].texts[0].get_text() == "scatter and posterior"
 
 
 @pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)

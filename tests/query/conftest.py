@@ -18,7 +18,7 @@ from xpscale.catalog.manifest import Manifest, RunIdentity
 from xpscale.catalog.sink import ParquetSink
 from xpscale.query.catalog import open_catalog
 from xpscale.release import DR3
-from xpscale.schema import OUTPUTS, SCHEMA_VERSION, TableLayout
+from xpscale.schema import OUTPUTS, SCHEMA_VERSION, TableLayout, correlation_columns
 from xpscale.sky import Pixel, healpix_29
 from xpscale.storage import Storage
 
@@ -73,6 +73,8 @@ def make_rows(model, rng):
         "phot_g_mean_flux": flux,
     }
     values |= {f"latent_mean_{i}": z[:, i] for i in range(N_LATENTS)}
+    values |= {f"latent_log_var_{i}": np.full(len(ra), -2.0 - i) for i in range(N_LATENTS)}
+    values |= dict.fromkeys(correlation_columns(N_LATENTS), np.full(len(ra), 0.25))
     values |= {
         "reduced_chi2": rng.chisquare(20, len(ra)) / 20,
         "flags": rng.integers(0, 3, len(ra)),

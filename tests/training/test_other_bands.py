@@ -20,30 +20,11 @@ from xpscale.release import find_release
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
 from xpscale.training.loader import load_training_data
-from xpscale.training.loss import shown_elements
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=64, n_latents=3, hidden=(16, 16))
 both = pytest.mark.parametrize("bands", [Bands(51, 55), Bands(48, 44)], ids=str)
-
-
-@both
-def test_a_mask_hides_exactly_one_band(bands):
-    generator = torch.Generator().manual_seed(0)
-    seen = shown_elements(torch.rand(30_000, 2, generator=generator), 0.3, bands)
-    bp, rp = seen[:, bands.bp], seen[:, bands.rp]
-    no_bp, no_rp = ~bp.any(1), ~rp.any(1)
-    assert no_bp.float().mean() == pytest.approx(0.1, abs=0.01)
-    assert no_rp.float().mean() == pytest.approx(0.1, abs=0.01)
-    assert rp[no_bp].all()
-    assert bp[no_rp].all()
-    truncated = ~seen.all(1) & ~no_bp & ~no_rp
-    for band in (bp[truncated], rp[truncated]):
-        assert band[:, 0].all()
-        assert (band[:, :-1] >= band[:, 1:]).all()  # the lower orders
-        assert (band.sum(1) <= 2).any()
-        assert (band.sum(1) == band.shape[1] - 1).any()
 
 
 @both

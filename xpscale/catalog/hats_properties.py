@@ -100,7 +100,15 @@ def table_properties(
 def _default_columns(product: str, identity: RunIdentity) -> list[str]:
     """What a reader loads who names no columns: not the log variances and terms of the fit."""
     names = [column.name for column in identity.columns(product)]
-    hidden = ("_healpix_29", "latent_log_var", "nll", "kl", "n_coefficients", "training_density")
+    hidden = (
+        "_healpix_29",
+        "latent_log_var",
+        "latent_correlation",
+        "nll",
+        "kl",
+        "n_coefficients",
+        "training_density",
+    )
     return [name for name in names if not name.startswith(hidden)]
 
 

@@ -36,7 +36,9 @@ __all__ = ["Catalog", "register"]
 Catalog = Annotated[
     str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")
 ]
-Outputs = Annotated[str, typer.Option(help="latents, and reconstruction or scatter or both.")]
+Outputs = Annotated[
+    str, typer.Option(help="latents, and some of correlations, reconstruction, scatter.")
+]
 Precision = Annotated[
     str,
     typer.Option(
@@ -49,7 +51,7 @@ Precision = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")]
-ALL_OUTPUTS = "latents,reconstruction,scatter"
+ALL_OUTPUTS = "latents,correlations,reconstruction,scatter"
 
 
 def register(app: typer.Typer) -> None:

@@ -114,7 +114,8 @@ def spectrum(
     catalog: Catalog,
     source_id: Annotated[str, typer.Argument(help="Gaia source_id.")],
     plot: Annotated[
-        str, typer.Option(metavar="OUT.png", help="Draw it: reconstruction with its scatter band.")
+        str,
+        typer.Option(metavar="OUT.png", help="Draw it, with the band of its error."),
     ] = "",
     store: Annotated[
         str, typer.Option(help="The spectra store, to draw the observed spectrum with it.")
@@ -122,7 +123,9 @@ def spectrum(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Reconstructed coefficients and intrinsic scatter of one source, in the archive's units."""
+    """Reconstructed coefficients of one source and the parts of their error: intrinsic scatter, and
+    the posterior's where the catalogue has correlations.  In the archive's units.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -145,15 +148,17 @@ def spectrum(
             f"Check the identifier; it must be one of {opened.release}",
         )
     found = reconstruct(chosen)
-    mean, scatter = found.mean[0].astype(float), found.scatter[0].astype(float)
+    shown = {"reconstruction": found.mean, "scatter": found.scatter}
+    if found.posterior_error is not None:
+        shown |= {"posterior_error": found.posterior_error, "total_error": found.total_error}
+    of_one = {name: values[0].astype(float) for name, values in shown.items()}
     if plot:
         save_figure(_draw(found, store, chosen.provenance), plot, overwrite=overwrite)
     if json:
         row = chosen.to_table().to_pylist()[0]
-        print_json({**row, "reconstruction": mean.tolist(), "scatter": scatter.tolist()})
+        print_json({**row, **{name: values.tolist() for name, values in of_one.items()}})
     elif not plot:
-        index = np.arange(len(mean))
-        print_table(pa.table({"coefficient": index, "reconstruction": mean, "scatter": scatter}))
+        print_table(pa.table({"coefficient": np.arange(found.bands.n_coefficients), **of_one}))
 
 
 def _draw(found: Spectra, store: str, provenance: dict[str, str]) -> Any:

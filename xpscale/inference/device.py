@@ -62,17 +62,19 @@ class OnDevice:
         From `xpscale.model.folding.fold`, on its device.
     device
         Where it is.
-    decodes
-        Whether reconstructions are wanted, and not latents alone.
+    decodes, correlates
+        Whether reconstructions, and correlations of the latents, are wanted.
     """
 
     network: NetworkModule
     device: torch.device
     decodes: bool
+    correlates: bool = False
 
     def __call__(self, x: torch.Tensor, x_err: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """``latents`` with shape (2L + 1, B): means, log variances, kl; ``mean`` and ``scatter``
-        with shape (B, C).
+        """``latents`` with shape (2L + 2, B): means, log variances, kl, whether a variance is at
+        its bound; ``mean`` and ``scatter`` with shape (B, C); ``correlations`` and their
+        ``correlation_widths`` with shape (L (L - 1) / 2, B).
         """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return self.results(x, x_err)
@@ -86,8 +88,11 @@ class OnDevice:
             Standardized rows and their errors, with shape (B, C).
         """
         posterior = self.network.encode(x, x_err)
-        rows = (posterior.mean.T, posterior.log_var.T, posterior.kl()[None])
-        results = {"latents": torch.cat(rows)}
+        alone = torch.stack([posterior.kl(), posterior.clamped.to(posterior.mean)])
+        results = {"latents": torch.cat([posterior.mean.T, posterior.log_var.T, alone])}
+        if self.correlates:
+            results["correlations"] = posterior.correlations().T
+            results["correlation_widths"] = posterior.correlation_widths().T
         if self.decodes:
             decoded = self.network.decode(posterior.mean)
             results |= {"mean": decoded.mean, "scatter": decoded.scatter}

@@ -28,14 +28,14 @@ import pyarrow as pa
 import torch
 
 from xpscale.errors import TryAgainError
+from xpscale.inference.columns import arrow, empty_columns, rounded_correlations
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
 from xpscale.model.checkpoint import TrainedModel
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
 from xpscale.model.typicality import in_distribution_score, outside
-from xpscale.schema import FULL_PRECISION, Flag
+from xpscale.schema import FULL_PRECISION, Flag, spectra_outputs
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch
 from xpscale.types import Stopwatch
@@ -82,12 +82,15 @@ class ScatterVAEEncoder:
         self.model = model
         self.outputs = outputs
         self.precision = precision
-        self.has_fit = len(outputs) > 1
+        self.spectra_outputs = spectra_outputs(outputs)
+        self.has_fit = bool(self.spectra_outputs)
         self.needs_errors = model.network.needs_errors
         self.device = pick_device(device)
         self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
         self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
-        self.lanes = Lanes(OnDevice(fold(model.network).to(self.device), self.device, self.has_fit))
+        network = fold(model.network).to(self.device)
+        on_device = OnDevice(network, self.device, self.has_fit, "correlations" in outputs)
+        self.lanes = Lanes(on_device)
         torch.set_float32_matmul_precision(
             "highest"
         )  # no TF32, whatever was set before (design/007)
@@ -119,13 +122,13 @@ class ScatterVAEEncoder:
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # of the thread that calls: with more the sums round otherwise
         watch = watch or Stopwatch()
-        columns = self._empty_columns(len(batch))
+        columns = empty_columns(self.model, self.outputs, len(batch))
         with self.lanes.take() as lane:
             for rows, x, x_err, flight in self._micro_batches(batch, lane, watch):
                 with watch("forward_s"):
                     results = flight.result()
                 with watch("encode_s"):
-                    self._latents(rows, (x, x_err), results["latents"], columns)
+                    self._latents(rows, (x, x_err), results, columns)
                     if self.has_fit:
                         decoded = results["mean"], results["scatter"]
                         self._fit(batch.take(rows), rows, (x, x_err), decoded, columns)
@@ -134,7 +137,6 @@ class ScatterVAEEncoder:
                             self.model.density, self.model.typicality, (x, x_err), means, decoded
                         )
         with watch("encode_s"):
-            self._flag_clamped(columns)
             return pa.table(
                 {
                     "_healpix_29": healpix_29(batch.ra, batch.dec),
@@ -142,7 +144,7 @@ class ScatterVAEEncoder:
                     "ra": batch.ra,
                     "dec": batch.dec,
                     "phot_g_mean_flux": batch.phot_g_mean_flux,
-                    **{name: _arrow(values) for name, values in columns.items()},
+                    **{name: arrow(values) for name, values in columns.items()},
                 }
             )
 
@@ -192,48 +194,24 @@ class ScatterVAEEncoder:
             self.micro_batch,
         )
 
-    def _empty_columns(self, n: int) -> dict[str, NDArray[Any]]:
-        n_latents, n_coefficients = self.model.n_latents, self.model.n_coefficients
-        names = [
-            *(f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)),
-            "kl",
-        ]
-        columns: dict[str, NDArray[Any]] = dict(
-            zip(names, np.empty((len(names), n), np.float32), strict=True)
-        )
-        fit = ("reduced_chi2", "nll", "in_distribution_score") if self.has_fit else ()
-        for name in (*fit, "training_density"):
-            columns[name] = np.empty(n, np.float32)
-        columns["n_coefficients"] = np.full(n, n_coefficients, np.int16)
-        columns["flags"] = np.zeros(n, np.int32)
-        for name in self.outputs[1:]:
-            columns[name] = np.empty((n, n_coefficients), np.float32)
-        return columns
-
     def _latents(
         self,
         rows: slice,
         data: tuple[NDArray[np.float32], NDArray[np.float32] | None],
-        latents: NDArray[np.float32],
+        results: dict[str, NDArray[np.float32]],
         columns: dict[str, NDArray[Any]],
     ) -> None:
+        *latents, clamped = results["latents"]
+        # means, log variances, kl, correlations: the first
         for column, values in zip(
-            columns.values(), latents, strict=False
-        ):  # means, log variances, kl: the first
+            columns.values(), [*latents, *rounded_correlations(results)], strict=False
+        ):
             column[rows] = values
         columns["training_density"][rows] = self.model.density.at(data[0])
-        means = latents[: self.model.n_latents].T
+        means = results["latents"][: self.model.n_latents].T
         is_outside = outside(self.model.density, self.model.typicality, data, means)
         columns["flags"][rows] |= is_outside * np.int32(Flag.OUTSIDE_TRAINING_DOMAIN)
-
-    def _flag_clamped(self, columns: dict[str, NDArray[Any]]) -> None:
-        """Mark the rows that have a log variance at one of its bounds."""
-        lower, upper = LATENT_LOG_VAR_BOUNDS
-        for i in range(self.model.n_latents):
-            log_var = columns[f"latent_log_var_{i}"]
-            columns["flags"] |= ((log_var <= lower) | (log_var >= upper)) * np.int32(
-                Flag.LATENT_VARIANCE_CLAMPED
-            )
+        columns["flags"][rows] |= (clamped > 0) * np.int32(Flag.LATENT_VARIANCE_CLAMPED)
 
     def _fit(
         self,
@@ -285,15 +263,5 @@ class ScatterVAEEncoder:
             "reconstruction": np.hypot(errors, arrays["scatter"]),
             "scatter": arrays["scatter"],
         }
-        for name in self.outputs[1:]:
+        for name in self.spectra_outputs:
             columns[name][rows] = round_within(arrays[name], widths[name], float(self.precision))
-
-
-def _arrow(values: NDArray[Any]) -> pa.Array:
-    """An Arrow array over the same memory; two-dimensional values become fixed-size lists."""
-    if values.ndim == 1:
-        return pa.array(values)
-    element = pa.field("element", pa.float32(), nullable=False)
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(values.ravel()), type=pa.list_(element, values.shape[1])
-    )

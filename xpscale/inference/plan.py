@@ -26,6 +26,7 @@ from xpscale.schema import (
     SCHEMA_VERSION,
     checked_outputs,
     checked_precision,
+    spectra_outputs,
 )
 from xpscale.spectra import SpectraReader
 from xpscale.storage import Storage
@@ -71,7 +72,7 @@ class InferencePlan:
     @cached_property
     def projection(self) -> InferenceProjection:
         """Bytes, requests, memory and time."""
-        n_spectra_outputs = len(self.identity.outputs) - 1
+        n_spectra_outputs = len(spectra_outputs(self.identity.outputs))
         return InferenceProjection(
             tuple(task.partition.n_rows for task in self.tasks),
             self.identity.n_coefficients,

@@ -168,8 +168,8 @@ def _paper(weights: Weights, z: NDArray[np.float32]) -> tuple[Any, Any]:
 
 
 def _noise_aware(weights: Weights, z: NDArray[np.float32]) -> tuple[Any, Any]:
-    """As `xpscale.model.noise_aware.NoiseAwareVAE.decode`."""
-    h = z
+    """As `xpscale.model.noise_aware.NoiseAwareVAE.decode`, after the turn of `iterative`."""
+    h = z @ weights["axes"] if "axes" in weights else z
     for layer in _layers(weights, "decoder"):
         if f"{layer}.norm.weight" in weights:
             inner = gelu(

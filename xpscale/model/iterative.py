@@ -21,16 +21,26 @@ R is the Cholesky factor of the correlations of the latents given x; t_k are the
 diagonal in its row k. Labels that a spectrum tells only together are correlated given that
 spectrum.  A posterior that cannot say so is wrong, and training then bends the model until it is
 right: latents follow the intrinsic scatter of single coefficients.
+
+After training the latents are turned to axes that are the same for all spectra and have the least
+correlations (`xpscale.model.axes`)::
+
+    encoder    N(Q mu, Q C Q^T)         decoder    x | Q^T z
+
+which is the same model, since the prior looks the same from every side.  Q is kept beside the
+weights, as ``axes``: with exp(log_var_1 / 2) between them, the layers cannot take it up.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.model.card import Architecture
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior
+from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
 from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import NoiseAwareVAE, measured_elements
 
@@ -54,6 +64,7 @@ class IterativeVAE(NoiseAwareVAE):
     """
 
     left_of_diagonal: Tensor
+    axes: Tensor | None
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -67,6 +78,7 @@ class IterativeVAE(NoiseAwareVAE):
             (n_coefficients + 2 * n_latents + width, *(width for _ in hidden))
         )
         self.correction = nn.Linear(width, 2 * n_latents + n_latents * (n_latents - 1) // 2)
+        self.register_buffer("axes", None)  # in training, and of models that were never turned
         self.register_buffer(
             "left_of_diagonal", torch.tril_indices(n_latents, n_latents, -1), persistent=False
         )
@@ -88,16 +100,40 @@ class IterativeVAE(NoiseAwareVAE):
         first = self.posterior(h)
         mean, log_var = first.chunk(2, -1)
         log_var = log_var.clamp(*LATENT_LOG_VAR_BOUNDS)
-        guess = self.decode(mean)
+        guess = self.decode(mean if self.axes is None else mean @ self.axes.T)
         width = (self.errors_shown(x_err).square() + guess.scatter.square()).sqrt()
         off = ((x - guess.mean) / width).clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
         h = self.second_look(torch.cat([torch.where(seen, asinh(off), 0), first, h], -1))
         d, e, t = self.correction(h).tensor_split((mean.shape[-1], 2 * mean.shape[-1]), -1)
-        return LatentPosterior(
-            mean + (log_var / 2).exp() * d,
-            (log_var + e).clamp(*LATENT_LOG_VAR_BOUNDS),
-            self._factor(t),
+        # of a spectrum with nothing in it the posterior is the prior
+        some = seen.any(1, keepdim=True)
+        posterior = LatentPosterior(
+            torch.where(some, mean + (log_var / 2).exp() * d, 0),
+            torch.where(some, (log_var + e).clamp(*LATENT_LOG_VAR_BOUNDS), 0),
+            self._factor(torch.where(some, t, 0)),
         )
+        return posterior if self.axes is None else posterior.turned(self.axes)
+
+    def decode(self, z: Tensor) -> Reconstruction:
+        """The distribution of standardized coefficients given latents z, with shape (B, L)."""
+        return super().decode(z if self.axes is None else z @ self.axes)
+
+    def turn(self, axes: Tensor) -> None:
+        """Make z' = Q z the latents, for good.
+
+        Parameters
+        ----------
+        axes
+            Q, orthogonal, with shape (L, L).
+        """
+        axes = axes.to(self.correction.weight).contiguous()  # as safetensors needs it
+        self.axes = axes if self.axes is None else axes @ self.axes
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Axes are loaded where there are some."""
+        if (axes := state.get(f"{prefix}axes")) is not None:
+            self.axes = torch.empty_like(axes)
+        super()._load_from_state_dict(state, prefix, *others)
 
     def _factor(self, t: Tensor) -> Tensor:
         """R, with shape (B, L, L)."""

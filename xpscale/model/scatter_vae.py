@@ -102,6 +102,16 @@ class NetworkModule(nn.Module):
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
         raise NotImplementedError
 
+    def turn(self, axes: Tensor) -> None:
+        """Make z' = Q z the latents, for good; only where posteriors have correlations.
+
+        Parameters
+        ----------
+        axes
+            Q, orthogonal, with shape (L, L).
+        """
+        raise NotImplementedError
+
     def forward(
         self, x: Tensor, x_err: Tensor | None, noise: Tensor
     ) -> tuple[LatentPosterior, Reconstruction]:

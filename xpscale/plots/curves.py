@@ -1,8 +1,8 @@
-"""One star's spectrum as curves: reconstruction, intrinsic scatter, and what was observed."""
+"""One star's spectrum as curves: reconstruction, the parts of its error, and what was observed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +41,11 @@ class Coefficients(Protocol):
         """With shape (N, C)."""
         ...
 
+    @property
+    def posterior_error(self) -> NDArray[Any] | None:
+        """With shape (N, C), where it is known."""
+        ...
+
 
 @runtime_checkable
 class Sampled(Protocol):
@@ -66,6 +71,11 @@ class Sampled(Protocol):
         """With shape (N, W)."""
         ...
 
+    @property
+    def posterior_error(self) -> NDArray[Any] | None:
+        """With shape (N, W), where it is known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
@@ -75,8 +85,9 @@ class Curves:
     ----------
     x
         Wavelength in nm, or the index of the coefficient, with shape (W,).
-    mean, scatter
-        Reconstruction and its intrinsic scatter, with shape (W,).
+    mean, scatter, posterior_error
+        Reconstruction, its intrinsic scatter, and how far itself is known, with shape (W,); the
+        last is ``None`` where nothing is known of it.
     observed, error
         Observation and its error, with shape (W,); ``None`` if there is none.
     """
@@ -84,8 +95,9 @@ class Curves:
     x: NDArray[Any]
     mean: NDArray[Any]
     scatter: NDArray[Any]
-    observed: NDArray[Any] | None
-    error: NDArray[Any] | None
+    posterior_error: NDArray[Any] | None = None
+    observed: NDArray[Any] | None = None
+    error: NDArray[Any] | None = None
 
 
 def curves_of(
@@ -109,8 +121,10 @@ def curves_of(
     """
     mean, scatter = _row(model, i)
     x = model.wavelength_nm if isinstance(model, Sampled) else np.arange(len(mean))
+    known = model.posterior_error
+    curves = Curves(x, mean, scatter, None if known is None else np.asarray(known[i], np.float64))
     if observed is None:
-        return Curves(x, mean, scatter, None, None)
+        return curves
     if isinstance(model, Sampled) != isinstance(observed, Sampled):
         raise InvalidInputError(
             "reconstruction and observation are not both flux or both coefficients",
@@ -118,13 +132,13 @@ def curves_of(
         )
     rows = np.flatnonzero(np.asarray(observed.source_id) == model.source_id[i])
     if len(rows) == 0:
-        return Curves(x, mean, scatter, None, None)
+        return curves
     values, errors = _row(observed, rows[0])
     if values.shape != mean.shape:
         raise InvalidInputError(
             f"the observation has {len(values)} values, the reconstruction {len(mean)}"
         )
-    return Curves(x, mean, scatter, values, errors)
+    return replace(curves, observed=values, error=errors)
 
 
 def _row(spectra: Any, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

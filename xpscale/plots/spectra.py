@@ -1,5 +1,5 @@
-"""Spectra of a few stars: observed, reconstructed, with the intrinsic scatter as a band and the
-residuals below.
+"""Spectra of a few stars: observed, reconstructed, with the error of the reconstruction as a band
+(intrinsic scatter and posterior together) and the residuals below.
 
 Against wavelength where spectra are given as flux, against the index of the coefficient where they
 are given as basis coefficients; there the vertical scale is linear around zero and logarithmic
@@ -117,7 +117,7 @@ def _flux(ax: Axes, curves: Curves) -> float:
     exponent = int(np.floor(np.log10(np.nanmax(np.abs(curves.mean)))))
     unit = 10.0**exponent
     mean = curves.mean / unit
-    _scatter_band(ax, curves, unit)
+    _error_band(ax, curves, unit)
     if curves.observed is not None:
         ax.plot(curves.x, curves.observed / unit, color=BLACK, lw=1.3, label="observed")
     ax.plot(curves.x, mean, color=BLUE, lw=1.1, label="reconstruction")
@@ -129,7 +129,7 @@ def _flux(ax: Axes, curves: Curves) -> float:
 def _coefficients(ax: Axes, curves: Curves) -> float:
     """Draw coefficients against their index; returns the unit, 1."""
     mean = curves.mean
-    _scatter_band(ax, curves, 1.0, step="mid")
+    _error_band(ax, curves, 1.0, step="mid")
     if curves.observed is not None:
         points: dict[str, Any] = {"fmt": ".", "ms": 3.2, "lw": 0.7, "color": BLACK}
         ax.errorbar(curves.x, curves.observed, curves.error, label="observed", **points)
@@ -145,10 +145,16 @@ def _coefficients(ax: Axes, curves: Curves) -> float:
     return 1.0
 
 
-def _scatter_band(ax: Axes, curves: Curves, unit: float, **options: Any) -> None:
-    low, high = (curves.mean - curves.scatter) / unit, (curves.mean + curves.scatter) / unit
+def _error_band(ax: Axes, curves: Curves, unit: float, **options: Any) -> None:
+    """One standard deviation of the truth about the reconstruction; its scatter's part alone where
+    the posterior's is not known.
+    """
+    posterior = curves.posterior_error
+    width = curves.scatter if posterior is None else np.hypot(curves.scatter, posterior)
+    low, high = (curves.mean - width) / unit, (curves.mean + width) / unit
     look: dict[str, Any] = {"color": BLUE, "alpha": 0.28, "lw": 0, **options}
-    ax.fill_between(curves.x, low, high, label="intrinsic scatter", **look)
+    label = "intrinsic scatter" if posterior is None else "scatter and posterior"
+    ax.fill_between(curves.x, low, high, label=label, **look)
 
 
 def _decades(width: float, largest: float) -> list[float]:

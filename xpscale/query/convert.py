@@ -38,7 +38,9 @@ def array(column: pa.ChunkedArray) -> NDArray[Any]:
     import pyarrow as pa
 
     rows = column.combine_chunks()
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+    if pa.types.is_fixed_size_list(column.type):
+        return _values(rows.flatten()).reshape(len(column), column.type.list_size)
+    if pa.types.is_list(column.type):
         return _values(rows.flatten()).reshape(len(column), -1 if len(column) else 0)
     return _values(rows)
 

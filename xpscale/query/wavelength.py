@@ -20,6 +20,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, PermanentError
+from xpscale.query.posterior import total_error
 from xpscale.release import UNSTATED, Release, release_of
 
 if TYPE_CHECKING:
@@ -45,15 +46,30 @@ class SampledSpectra:
     scatter
         One standard deviation of the flux, from independent deviations of the coefficients, with
         shape (N, W).
+    posterior_error
+        One standard deviation of the flux as far as the latents are not known, with shape (N, W);
+        ``None`` where that is not known, or nothing was reconstructed.
     """
 
     source_id: NDArray[np.int64]
     wavelength_nm: NDArray[np.float64]
     flux: NDArray[np.float64]
     scatter: NDArray[np.float64]
+    posterior_error: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.source_id)
+
+    @property
+    def total_error(self) -> NDArray[np.float64]:
+        """sqrt(posterior_error^2 + scatter^2), with shape (N, W).
+
+        Raises
+        ------
+        InvalidInputError
+            If the posterior is not known.
+        """
+        return total_error(self.posterior_error, self.scatter)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

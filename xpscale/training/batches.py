@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from xpscale.model.scaling import Scaling
     from xpscale.spectra import SpectraBatch
 
-__all__ = ["Batch", "Order", "Rows", "TrainingRows", "permutation", "share", "standardized"]
+__all__ = [
+    "Batch",
+    "Order",
+    "Rows",
+    "TrainingRows",
+    "permutation",
+    "share",
+    "some_rows",
+    "standardized",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,22 @@ class TrainingRows(Protocol):
             Number of the batch to begin with.
         """
         ...
+
+
+def some_rows(rows: TrainingRows, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """X and its errors of about so many training rows drawn at random, or of all.
+
+    Parameters
+    ----------
+    rows
+        Training rows.
+    n
+        How many.
+    seed
+        Of the order in which they come.
+    """
+    first = next(iter(rows.batches(Order(min(n, len(rows)), seed), epoch=0))).rows
+    return first.x.cpu(), first.x_err.cpu()
 
 
 def permutation(n: int, *seeds: int) -> NDArray[np.int64]:

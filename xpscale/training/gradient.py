@@ -36,22 +36,19 @@ class _HalfPrecision(NetworkModule):
         super().__init__(network.architecture)
         self.network = network
 
-    def forward(
-        self, x: Tensor, x_err: Tensor | None, noise: Tensor
-    ) -> tuple[LatentPosterior, Reconstruction]:
+    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The same as that of the network."""
         # every weight is used once, so that nothing is gained by keeping it converted
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
-            posterior, decoded = self.network(x, x_err, noise)
-        factor = posterior.factor
-        return (
-            LatentPosterior(
-                posterior.mean.float(),
-                posterior.log_var.float(),
-                None if factor is None else factor.float(),
-            ),
-            Reconstruction(decoded.mean.float(), decoded.scatter.float()),
-        )
+            found = self.network.encode(x, x_err)
+        factor = None if found.factor is None else found.factor.float()
+        return LatentPosterior(found.mean.float(), found.log_var.float(), factor)
+
+    def decode(self, z: Tensor) -> Reconstruction:
+        """The same as that of the network."""
+        with torch.autocast(z.device.type, torch.bfloat16, cache_enabled=False):
+            found = self.network.decode(z)
+        return Reconstruction(found.mean.float(), found.scatter.float())
 
 
 class BatchGradient:

@@ -45,6 +45,11 @@ class HeldOutLoss:
     kl_per_latent: tuple[float, ...]
     active_units: int
 
+    @property
+    def by_latent(self) -> dict[str, float]:
+        """``held_out_kl_0`` ... as in ``history.csv``."""
+        return {f"held_out_kl_{k}": value for k, value in enumerate(self.kl_per_latent)}
+
 
 @dataclass(frozen=True, slots=True)
 class EpochMetrics:
@@ -85,7 +90,7 @@ class EpochMetrics:
         return {
             **{name: getattr(self, name) for name in names[:5]},
             **{f"held_out_{name}": getattr(self.held_out, name) for name in held_out},
-            **{f"held_out_kl_{k}": value for k, value in enumerate(self.held_out.kl_per_latent)},
+            **self.held_out.by_latent,
             "active_units": self.held_out.active_units,
             **{name: getattr(self, name) for name in names[5:]},
         }

@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.model.axes import N_SPECTRA, turn_axes
 from xpscale.model.card import ModelCard, software
 from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.model.folder import CARD
 from xpscale.storage import Storage
+from xpscale.training.batches import some_rows
 from xpscale.training.loader import TrainingData, load_training_data
 from xpscale.training.loop import Progress, Trainer
-from xpscale.training.metrics import EpochMetrics, history_csv
+from xpscale.training.metrics import EpochMetrics, held_out_loss, history_csv
 from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.typical import typicality_of
@@ -140,11 +142,8 @@ def train_here(
 
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """One torch thread on the CPU: the layers are too small for more.
-
-    Measured on 2 cores, two threads gain a quarter when nothing else runs and take 8 to 20 times as
-    long when something does; and sums over several threads would tie the weights' last bits to the
-    number of cores.  `xpscale.training.share_threads` takes shares of a batch to all cores instead.
+    """One torch thread on the CPU: the layers are too small for more, and sums over several would
+    tie the weights' last bits to their number.  `xpscale.training.share_threads` uses all cores.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -219,8 +218,7 @@ class _Run:
                 self._keep()
                 if self.on_epoch and trainer.processes.is_first:
                     self.on_epoch(metrics)
-        # however it ends: what is kept is the state after the last whole epoch, or a later
-        # checkpoint
+        # however it ends: the state after the last whole epoch, or a later checkpoint
         finally:
             self._write()
 
@@ -250,11 +248,14 @@ class _Run:
         self.written = time.monotonic()
 
     def model(self, data: TrainingData) -> TrainedModel:
-        """The model, with the weights of the epoch that is kept."""
-        trainer, identity = self.trainer, self.identity
-        epoch = trainer.keep_chosen()
+        """The model, with the weights of the epoch that is kept, on its common axes."""
+        trainer, identity, seed = self.trainer, self.identity, self.job.settings.seed
+        epoch, network = trainer.keep_chosen(), trainer.network.cpu().eval()
+        metrics = {**self.history[epoch - 1], "epochs_trained": trainer.epoch}
+        if turn_axes(network, *some_rows(data.training, N_SPECTRA, seed)):
+            metrics |= held_out_loss(network, data.held_out, seed).by_latent
         card = ModelCard(
-            architecture=trainer.network.architecture,
+            architecture=network.architecture,
             release=identity["release"],
             training=identity["settings"],
             data={
@@ -267,11 +268,10 @@ class _Run:
                 **({"shuffle": data.shuffle} if data.shuffle else {}),
                 **({"sample_plan": self.job.sample.plan.to_dict()} if self.job.sample else {}),
             },
-            metrics={**self.history[epoch - 1], "epochs_trained": trainer.epoch},
+            metrics=metrics,
             software=software(),
         )
-        network = trainer.network.cpu().eval()
-        typicality = typicality_of(network, data.training, data.density, self.job.settings.seed)
+        typicality = typicality_of(network, data.training, data.density, seed)
         return TrainedModel.create(network, data.scaling, data.density, card, typicality)
 
 

@@ -149,7 +149,7 @@ class TrainingSettings:
             ("batch_size", self.batch_size >= 2, "at least 2, for batch normalization"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("second_moment_decay", 0 <= self.second_moment_decay < 1, "in [0, 1)"),
-            ("masked_fraction", 0 <= self.masked_fraction <= 1, "in [0, 1]"),
+            ("masked_fraction", 0 <= self.masked_fraction < 1, "in [0, 1)"),
             ("held_out_fraction", 0 <= self.held_out_fraction < 1, "in [0, 1)"),
         ):
             _require(holds, name, getattr(self, name), wanted)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from xpscale.model.typicality import Typicality, oddness
-from xpscale.training.batches import Order
+from xpscale.training.batches import some_rows
 from xpscale.training.loss import noisier
 
 if TYPE_CHECKING:
     from xpscale.model.density import TrainingDensity
     from xpscale.model.scatter_vae import NetworkModule
-    from xpscale.training.batches import TrainingRows
+    from xpscale.training.batches import TrainingRows, some_rows
 
 __all__ = ["typicality_of"]
 
@@ -44,11 +44,11 @@ def typicality_of(
     seed
         Of the choice and of the noise.
     """
-    first = next(iter(rows.batches(Order(min(N_OBJECTS, len(rows)), seed), epoch=0))).rows
+    sample = some_rows(rows, N_OBJECTS, seed)
     generator = torch.Generator().manual_seed(seed)
     found = []
     for number in range(N_COPIES):
-        x, x_err = first.x.cpu(), first.x_err.cpu()
+        x, x_err = sample
         if number:
             low, high = np.log(NOISE)
             k = torch.exp(low + (high - low) * torch.rand(len(x), 1, generator=generator))

@@ -1,0 +1,86 @@
+"""Columns of the catalogue in memory: to be filled, rounded, and handed to Arrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from xpscale.inference.rounding import round_within
+from xpscale.schema import correlation_columns, spectra_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from xpscale.model.checkpoint import TrainedModel
+
+__all__ = ["CORRELATION_PRECISION", "arrow", "empty_columns", "rounded_correlations"]
+
+CORRELATION_PRECISION = 0.01
+"""Largest rounding error of a correlation, in units of 1 / sqrt(P_ii P_jj + P_ij^2), with P the
+inverse of the correlation matrix.
+
+Rounded so, the matrix stays positive definite, and no variance that is computed from it moves by
+more than this times sqrt(L (L - 1)): with six latents by 5.5 %, and by a tenth of that as a rule.
+"""
+
+
+def empty_columns(
+    model: TrainedModel, outputs: Sequence[str], n_rows: int
+) -> dict[str, NDArray[Any]]:
+    """The computed columns by name, not filled yet but for the flags, which are 0; those that the
+    network gives come first: means, log variances, kl, correlations.
+
+    Parameters
+    ----------
+    model
+        Whose results they will hold.
+    outputs
+        What is computed, of `xpscale.schema.OUTPUTS`.
+    n_rows
+        N.
+    """
+    n_latents = model.n_latents
+    names = [
+        *(f"latent_{what}_{i}" for what in ("mean", "log_var") for i in range(n_latents)),
+        "kl",
+        *(correlation_columns(n_latents) if "correlations" in outputs else ()),
+    ]
+    columns: dict[str, NDArray[Any]] = dict(
+        zip(names, np.empty((len(names), n_rows), np.float32), strict=True)
+    )
+    arrays = spectra_outputs(outputs)
+    for name in (
+        *(("reduced_chi2", "nll", "in_distribution_score") if arrays else ()),
+        "training_density",
+    ):
+        columns[name] = np.empty(n_rows, np.float32)
+    columns["n_coefficients"] = np.full(n_rows, model.n_coefficients, np.int16)
+    columns["flags"] = np.zeros(n_rows, np.int32)
+    for name in arrays:
+        columns[name] = np.empty((n_rows, model.n_coefficients), np.float32)
+    return columns
+
+
+def rounded_correlations(results: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The correlations that a network gave, rounded, with shape (L (L - 1) / 2, B); none if none
+    were wanted.
+    """
+    if "correlations" not in results:
+        return np.empty((0, 0), np.float32)
+    return round_within(
+        results["correlations"], results["correlation_widths"], CORRELATION_PRECISION
+    )
+
+
+def arrow(values: NDArray[Any]) -> pa.Array:
+    """An Arrow array over the same memory; two-dimensional values become fixed-size lists."""
+    if values.ndim == 1:
+        return pa.array(values)
+    element = pa.field("element", pa.float32(), nullable=False)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.ravel()), type=pa.list_(element, values.shape[1])
+    )
