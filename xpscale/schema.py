@@ -70,7 +70,7 @@ class Flag(enum.IntFlag):
     """The model extrapolates: a coefficient lies outside the range seen in training by more than
     five times its noise and the training sample's spread; or the two leading ones lie where no
     training object is, by more than five times their noise; or the latents are farther out than
-    those of 99.8 % of the training objects of like signal-to-noise.  A run that reads no errors
+    those of 99.9 % of the training objects of like signal-to-noise.  A run that reads no errors
     cannot tell, and never sets it (`xpscale.model.typicality.outside`).
     """
     LATENT_VARIANCE_CLAMPED = 4

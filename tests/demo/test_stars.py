@@ -14,8 +14,11 @@ import pytest
 
 from xpscale.demo import stars as module
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.query import wavelength
 from xpscale.sky import healpix_29, source_id_pixel
+from xpscale.spectra import SpectraBatch
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_library = pytest.mark.skipif(
@@ -124,6 +127,40 @@ def test_stars_with_genuine_coefficients_come_out_near_them(library):
         assert np.linalg.norm(off) / np.linalg.norm(true) < 0.012
         assert np.median(np.abs(off) / error) < 0.5
         assert 0.6 < np.median(batch.coefficient_errors[i] / error) < 1.5
+
+
+@needs_library
+def test_no_coefficient_is_shifted_against_genuine_stars_of_like_spectra(
+    some_stars, real_archive, tmp_path
+):
+    """Every coefficient of genuine spectra is predicted from ten leading ones, with the relation of
+    the recovered stars: what a recovery's prior adds of its own shows as a shift.
+    """
+    store, _ = run_ingest(plan_ingest(str(real_archive), str(tmp_path / "store")))
+    genuine = SpectraBatch.concatenate(store.read(one) for one in store.partitions)
+    leading = np.r_[0:4, 55:61]
+    ours, theirs = (
+        one.coefficients / one.phot_g_mean_flux[:, None] for one in (some_stars.batch, genuine)
+    )
+    # G flux of the mirror is good to 1 to 2 %: both take that of one passband
+    passband = np.linalg.lstsq(ours[:, leading], np.ones(len(ours)))[0]
+    errors = genuine.coefficient_errors / genuine.phot_g_mean_flux[:, None]
+    ours, theirs = (one / (one[:, leading] @ passband)[:, None] for one in (ours, theirs))
+    low, middle, high = np.percentile(ours[:, leading], (16, 50, 84), axis=0)
+
+    def terms(normalized):
+        u = (normalized[:, leading] - middle) / (high - low)
+        u = np.column_stack([np.ones(len(u)), u])
+        return np.stack([u[:, i] * u[:, j] for i in range(11) for j in range(i, 11)], 1)
+
+    relation = np.linalg.lstsq(terms(ours), ours)[0]
+    magnitude = 25.6873668671 - 2.5 * np.log10(genuine.phot_g_mean_flux)
+    like = (np.abs(theirs[:, leading] - middle) < 1.5 * (high - low)).all(1)
+    like &= (magnitude > 9) & (magnitude < 14)
+    assert like.sum() > 250
+    shift = np.median(((theirs - terms(theirs) @ relation) / errors)[like], axis=0)
+    assert np.median(np.abs(shift)) < 0.25
+    assert np.abs(shift).max() < 4
 
 
 def test_missing_packages_are_named_with_the_remedy(monkeypatch):

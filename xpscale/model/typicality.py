@@ -50,7 +50,7 @@ __all__ = [
 LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 """Fractions of the training objects that are at or above the quantiles."""
 
-RARE = 0.002
+RARE = 0.001
 """Share of ordinary objects that `Typicality.is_rare` finds."""
 
 MAX_BINS = 16
@@ -183,7 +183,7 @@ class Typicality:
     def is_rare(
         self, information: NDArray[np.float64], latents: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
-        """Whether at most 0.2 % of the training objects of like information lie as far out in the
+        """Whether at most 0.1 % of the training objects of like information lie as far out in the
         space of latents, with shape (N,).
 
         Parameters
