@@ -117,7 +117,7 @@ def test_never_overwrites_silently(cat, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
 def test_a_failure_leaves_nothing(tmp_path, name):
-    def batches():
+    def batches(_):
         yield pa.record_batch({"a": [1, 2]})
         raise RuntimeError("cut")
 

@@ -17,7 +17,7 @@ from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.formatting import first_line
 from xpscale.query.csv_text import csv_text
-from xpscale.query.selection import Selection
+from xpscale.query.selection import BATCH_ROWS, Selection
 from xpscale.query.table_files import TABLE_FORMATS, write_table
 from xpscale.query.version import PREFIX, stated_origin, words_of
 from xpscale.schema import Column
@@ -69,7 +69,7 @@ def write(
     if isinstance(rows, Selection):
         known, batches = rows.provenance, rows.batches()
     else:
-        known, batches = words_of(rows.schema), iter(rows.to_batches())
+        known, batches = words_of(rows.schema), iter(rows.to_batches(BATCH_ROWS))
     words = {**known, **(provenance or {})}
     _require_distinct(rows.schema.names)
     with contextlib.ExitStack() as stack:

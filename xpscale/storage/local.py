@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from xpscale.errors import TryAgainError
 from xpscale.storage.backend import Backend
+from xpscale.storage.finish import give_name
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore
@@ -75,18 +77,18 @@ class LocalBackend(Backend):
 
     def create(self, key: str, data: bytes) -> bool:
         """Write it if there is none."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**9)}")
         try:
-            obstore.put(self._store, key, data, mode="create", use_multipart=False)
-        except AlreadyExistsError:
-            return False
+            temporary.write_bytes(data)
+            return give_name(temporary, path)
         except FileNotFoundError as error:
             raise TryAgainError(
                 f"{self.folder}/{key}: its temporary file was removed before it was linked"
             ) from error
-        return True
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def replace(self, key: str, data: bytes) -> None:
         """Write it over whatever was there."""
