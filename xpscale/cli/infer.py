@@ -21,7 +21,7 @@ from xpscale.cli.common import (
     say,
 )
 from xpscale.cli.model import Model
-from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,7 @@ def plan(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
     probe: Annotated[
         bool,
         typer.Option(
@@ -96,7 +97,9 @@ def plan(
     from xpscale.model.checkpoint import load_model
 
     planned = plan_inference(
-        open_input(store, release=release, bands=bands, columns=columns_map),
+        open_input(
+            store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+        ),
         load_model(model),
         catalog,
         outputs=_names(outputs),
@@ -129,6 +132,7 @@ def infer(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
     metrics_port: Annotated[
         int,
         typer.Option(
@@ -154,7 +158,9 @@ def infer(
 
     with _listeners(metrics_port) as listeners:
         result = run_workflow(
-            open_input(store, release=release, bands=bands, columns=columns_map),
+            open_input(
+                store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+            ),
             model,
             catalog,
             outputs=_names(outputs),

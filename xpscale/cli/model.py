@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xpscale.cli.common import Json, Output, Overwrite, print_json, say
-from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, TrustUnits, open_input
 from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def import_(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
 ) -> None:
     """Import published weights as a model."""
     from xpscale.bands import Bands
@@ -160,7 +161,9 @@ def import_(
     its_release = find_release(release) if release else DR3
     fitted: Scaling | None = None
     if scaling_from:
-        spectra = open_input(scaling_from, release=release, bands=bands, columns=columns_map)
+        spectra = open_input(
+            scaling_from, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+        )
         its_release = spectra.release
         fitted = Scaling.fit(spectra.read(partition) for partition in spectra.partitions)
     elif scaling:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import N_CPUS, Output, Overwrite, Scheduler, Workers, executor, say
-from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
@@ -68,6 +68,7 @@ def sample(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
     workers: Workers = N_CPUS,
     scheduler: Scheduler = "",
     overwrite: Overwrite = False,
@@ -81,7 +82,9 @@ def sample(
     from xpscale.storage.single_file import require_free
 
     require_free(output, overwrite=overwrite)
-    spectra = open_input(store, release=release, bands=bands, columns=columns_map)
+    spectra = open_input(
+        store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+    )
     cells = _cells(by, model, catalog, spectra)
     with executor(scheduler, workers if spectra.n_rows > N_ROWS_WORTH_WORKERS else 0) as where:
         drawn = draw_sample(

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from xpscale.store.reader import SpectraStore
 
 
-__all__ = ["BandWidths", "ColumnNames", "ReleaseName", "Spectra", "Store", "open_input", "register"]
+__all__ = [
+    "BandWidths",
+    "ColumnNames",
+    "ReleaseName",
+    "Spectra",
+    "Store",
+    "TrustUnits",
+    "open_input",
+    "register",
+]
 
 Store = Annotated[
     str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")
@@ -69,6 +78,14 @@ ColumnNames = Annotated[
     ),
 ]
 
+TrustUnits = Annotated[
+    bool,
+    typer.Option(
+        "--trust-units",
+        help="Take coefficients and errors as electron/s, though their sizes say otherwise.",
+    ),
+]
+
 nouns = typer.Typer(no_args_is_help=True, help="Look at a spectra store, or verify it.")
 
 
@@ -79,7 +96,13 @@ def register(app: typer.Typer) -> None:
 
 
 def open_input(
-    url: str, *, release: str = "", bands: str = "", columns: str = "", silently: bool = False
+    url: str,
+    *,
+    release: str = "",
+    bands: str = "",
+    columns: str = "",
+    trust_units: bool = False,
+    silently: bool = False,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store or Parquet; say what it is and what to know before reading it.
 
@@ -87,14 +110,14 @@ def open_input(
     ----------
     url
         Where it is.
-    release, bands, columns
+    release, bands, columns, trust_units
         What the options for these say; empty to leave it to the files.
     silently
         Say nothing: another process does.
     """
     from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(url, **_stated(release, bands, columns))
+    spectra = open_spectra(url, **_stated(release, bands, columns, trust_units))
     if not silently:
         say(str(spectra))
         for warning in spectra.warnings():
@@ -106,9 +129,10 @@ class _Stated(TypedDict):
     release: Release | None
     bands: Bands | None
     columns: ColumnsMap | None
+    trust_units: bool
 
 
-def _stated(release: str, bands: str, columns: str) -> _Stated:
+def _stated(release: str, bands: str, columns: str, trust_units: bool) -> _Stated:
     """What the options of these names say; ``None`` where they say nothing."""
     from xpscale.bands import Bands
     from xpscale.column_names import read_columns_map
@@ -118,6 +142,7 @@ def _stated(release: str, bands: str, columns: str) -> _Stated:
         "release": find_release(release) if release else None,
         "bands": Bands.parse(bands) if bands else None,
         "columns": read_columns_map(columns) if columns else None,
+        "trust_units": trust_units,
     }
 
 
@@ -163,6 +188,7 @@ def ingest(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")
     ] = False,
@@ -185,7 +211,7 @@ def ingest(
         max_rows=max_rows,
         skip_damaged=skip_damaged,
         correlations=correlations,
-        **_stated(release, bands, columns_map),
+        **_stated(release, bands, columns_map, trust_units),
     )
     if dry_run:
         projection = plan.project()

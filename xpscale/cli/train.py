@@ -9,7 +9,7 @@ import typer
 
 from xpscale.cli.common import Scheduler
 from xpscale.cli.model import Model
-from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, open_input
+from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 __all__ = ["register"]
 
@@ -49,6 +49,7 @@ def train(
     release: ReleaseName = "",
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
+    trust_units: TrustUnits = False,
 ) -> None:
     """Train a scatter VAE on a store; run again to resume.  Also: torchrun -m xpscale train ..."""
     from xpscale.sampling.sample import load_sample
@@ -65,6 +66,7 @@ def train(
             release=release,
             bands=bands,
             columns=columns_map,
+            trust_units=trust_units,
             silently=not run.is_first_process(),
         ),
         model,

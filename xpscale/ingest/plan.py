@@ -41,6 +41,8 @@ class IngestPlan:
         The data release, as far as it is known before reading.
     bands
         Coefficients of each band, if the user says how many.
+    trust_units
+        Whether the values are taken for what they are, whatever their sizes.
     """
 
     contents: Contents
@@ -49,6 +51,7 @@ class IngestPlan:
     skip_damaged: bool = False
     release: Release | None = None
     bands: Bands | None = None
+    trust_units: bool = False
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -107,6 +110,7 @@ def plan_ingest(
     release: Release | None = None,
     bands: Bands | None = None,
     columns: ColumnsMap | None = None,
+    trust_units: bool = False,
 ) -> IngestPlan:
     """Recognise what lies at an address and say what ingesting it will take.  Writes nothing.
 
@@ -131,6 +135,9 @@ def plan_ingest(
         Coefficients of each band, for tables that hold both in one array.
     columns
         What columns of the input and of ``sources`` are called, where that is not known by name.
+    trust_units
+        Whether to take the values for what they are, though their sizes are not those of the
+        archive's units.
 
     Raises
     ------
@@ -150,6 +157,7 @@ def plan_ingest(
             release=release,
             bands=bands,
             columns=columns,
+            trust_units=trust_units,
         )
     )
     named = ((fragment.name, fragment.release) for fragment in contents.fragments)
@@ -160,4 +168,5 @@ def plan_ingest(
         skip_damaged,
         agreed_release(release, named),
         bands,
+        trust_units,
     )

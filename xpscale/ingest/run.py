@@ -138,7 +138,7 @@ def _stage(
     store = plan.store
     reports = run_stage(
         "read files",
-        StageFragment(store, plan.contents.parser, plan.release, plan.bands),
+        StageFragment(store, plan.contents.parser, plan.release, plan.bands, plan.trust_units),
         plan.fragments,
         executor,
         Ledger(store / "_xpscale", "files"),

@@ -17,6 +17,7 @@ from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
+from xpscale.units import check_units
 
 __all__ = ["StageFragment", "stage_rows"]
 
@@ -33,12 +34,15 @@ class StageFragment:
         Reads the fragment.
     release, bands
         What the rows must be of, as far as it is known.
+    trust_units
+        Whether to take the values for what they are, whatever their sizes.
     """
 
     store: Storage
     parser: Parser
     release: Release | None = None
     bands: Bands | None = None
+    trust_units: bool = False
 
     def __call__(self, fragment: Fragment) -> TaskReport:
         """Stage one fragment; a damaged one is refused before anything is written."""
@@ -46,6 +50,8 @@ class StageFragment:
         rows = self.parser.read(fragment)
         read_s = time.perf_counter() - clock
         self._check_bands(rows.batch, fragment.name)
+        if not self.trust_units:
+            check_units(rows.batch, fragment.name)
         report = stage_rows(self.store, fragment.key, fragment.name, rows)
         details = {**report.details, **({"release": rows.release} if rows.release else {})}
         write_s = time.perf_counter() - clock - read_s

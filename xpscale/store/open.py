@@ -21,7 +21,7 @@ from xpscale.release import DR3, Release, release_of, require_same_release
 from xpscale.stated_release import agreed_release, release_in_name
 from xpscale.storage import Storage
 from xpscale.store.layout import INGEST
-from xpscale.store.parquet import ParquetSpectra
+from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import (
     ParquetFile,
     content_digest,
@@ -35,8 +35,12 @@ from xpscale.store.parquet_files import (
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
+from xpscale.units import check_units
 
 __all__ = ["open_parquet", "open_spectra"]
+
+MOST_FILES = 16
+"""Files of which the first rows are looked at for their units."""
 
 
 def open_spectra(
@@ -45,6 +49,7 @@ def open_spectra(
     bands: Bands | None = None,
     release: Release | None = None,
     columns: ColumnsMap | None = None,
+    trust_units: bool = False,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
 
@@ -54,7 +59,7 @@ def open_spectra(
     ----------
     url
         Where it is.
-    bands, release, columns
+    bands, release, columns, trust_units
         As in `open_parquet`; of a store they must be what it says itself.
 
     Raises
@@ -73,7 +78,9 @@ def open_spectra(
             raise InvalidInputError(f"{storage.url} has {store.bands} coefficients, not {bands}")
         return store
     try:
-        return open_parquet(storage, bands=bands, release=release, columns=columns)
+        return open_parquet(
+            storage, bands=bands, release=release, columns=columns, trust_units=trust_units
+        )
     except NotFoundError:
         raise NotFoundError(
             f"{storage.url} has neither a spectra store nor Parquet files",
@@ -88,6 +95,7 @@ def open_parquet(
     bands: Bands | None = None,
     release: Release | None = None,
     columns: ColumnsMap | None = None,
+    trust_units: bool = False,
 ) -> ParquetSpectra:
     """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
 
@@ -106,6 +114,9 @@ def open_parquet(
         The data release; if not given, what the files say, else that of their bands.
     columns
         What the files' columns are called, where that is not known by name.
+    trust_units
+        Whether to take the values for what they are, though their sizes are not those of the
+        archive's units.
 
     Raises
     ------
@@ -126,7 +137,7 @@ def open_parquet(
     found = _bands(storage, files, spectra, properties, StatedBands(bands, release=release))
     release = release or release_of("", found)
     release.require_bands(found, storage.url)
-    return ParquetSpectra(
+    reader = ParquetSpectra(
         storage,
         root,
         spectra,
@@ -138,6 +149,18 @@ def open_parquet(
         max_rows,
         files,
     )
+    if not trust_units:
+        _require_units(reader)
+    return reader
+
+
+def _require_units(reader: ParquetSpectra) -> None:
+    """Look at the first rows of some files."""
+    files = [file for file in reader.files if file.n_rows]
+    for file in files[:: -(-len(files) // MOST_FILES) or 1]:
+        first = next(i for i, n_rows in enumerate(file.row_group_rows) if n_rows)
+        rows = reader.read_row_groups(RowGroups(file.key, file.n_bytes, (first,)))
+        check_units(next(rows), f"{reader.storage.url}/{file.key}")
 
 
 def _dataset(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:

@@ -65,6 +65,8 @@ class Input:
         Coefficients of each band, if the user says how many.
     columns
         What the user says columns are called.
+    trust_units
+        Whether the user says that units are right.
     """
 
     url: str
@@ -76,6 +78,7 @@ class Input:
     release: Release | None = None
     bands: Bands | None = None
     columns: ColumnsMap = field(default_factory=ColumnsMap)
+    trust_units: bool = False
 
     @staticmethod
     def at(
@@ -87,6 +90,7 @@ class Input:
         release: Release | None = None,
         bands: Bands | None = None,
         columns: ColumnsMap | None = None,
+        trust_units: bool = False,
     ) -> Input:
         """List the files at an address.
 
@@ -94,7 +98,7 @@ class Input:
         ----------
         url
             A folder, a file, ``s3://`` or ``https://``.
-        sources, correlations, allow_unpaired, release, bands, columns
+        sources, correlations, allow_unpaired, release, bands, columns, trust_units
             As of `Input`.
 
         Raises
@@ -126,6 +130,7 @@ class Input:
             release,
             bands,
             columns or ColumnsMap(),
+            trust_units,
         )
 
     @property

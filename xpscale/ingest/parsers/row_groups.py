@@ -41,7 +41,11 @@ def recognise(given: Input) -> Contents | None:
         return None
     given.require_one_kind(tables)
     reader = open_parquet(
-        given.url, bands=given.bands, release=given.release, columns=given.columns
+        given.url,
+        bands=given.bands,
+        release=given.release,
+        columns=given.columns,
+        trust_units=given.trust_units,
     )
     if not reader.has_errors:
         raise InvalidInputError(

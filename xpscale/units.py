@@ -1,0 +1,112 @@
+"""Whether spectra are in the archive's units, told by their sizes.
+
+Tables in circulation hold coefficients that were divided by the G flux, or by their norm, under the
+archive's names.  With c the coefficients of a source, e their errors and G its mean flux, all in
+electron/s, the archive has for every source::
+
+    |c| / G           0.08 to 0.5      fractions of the flux, whatever the magnitude
+    median(e) / √G    0.002 to 1       photon noise, for the numbers of transits that there are
+
+(the smallest and largest of 2,051 sources of DR3 and 32,388 of the APOGEE library).  What was
+divided by G lies a factor of G below, which is at least 30 for a source with a spectrum.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.spectra import SpectraBatch
+
+__all__ = ["MOST_ROWS", "check_units"]
+
+MOST_ROWS = 10_000
+"""Rows that are looked at, evenly spread."""
+
+FEWEST_ROWS = 10
+"""With fewer, sizes that are too large tell nothing: one G flux may be wrong."""
+
+SHARE = 0.05
+"""Share of rows that may be too small."""
+
+SMALLEST_FRACTION, LARGEST_FRACTION = 0.02, 20.0
+SMALLEST_NOISE, SMALLEST_RATIO = 3e-4, 0.3
+
+REMEDY = (
+    "Give coefficients and errors in electron/s, as the archive has them; if they are, say so:"
+    " --trust-units"
+)
+
+
+def check_units(batch: SpectraBatch, where: str) -> None:
+    """Refuse spectra whose sizes are not those of the archive's units.
+
+    Parameters
+    ----------
+    batch
+        Rows, usable or not.
+    where
+        What to call them in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        They look divided by something; the message says what was seen.
+    """
+    batch = batch.take(slice(None, None, max(1, len(batch) // MOST_ROWS)))
+    flux, errors = batch.phot_g_mean_flux, batch.coefficient_errors
+    with np.errstate(all="ignore"):
+        size = np.sqrt(np.nansum(batch.coefficients.astype(np.float64) ** 2, axis=1))
+        rows = np.isfinite(size) & (size > 0) & np.isfinite(flux) & (flux > 0)
+    if rows.any():
+        _check_coefficients(size[rows], flux[rows], where)
+        if errors is not None:
+            _check_errors(errors[rows].astype(np.float64), size[rows], flux[rows], where)
+
+
+def _check_coefficients(size: NDArray[np.float64], flux: NDArray[np.float64], where: str) -> None:
+    """Norms of the coefficients against G fluxes, each with shape (N,)."""
+    fraction = size / flux
+    seen = f"the coefficients of {len(size):,} sources in {where} are {np.median(fraction):.2g}"
+    if np.mean(fraction < SMALLEST_FRACTION) > SHARE:
+        by_norm = np.mean(np.abs(size - 1) < 1e-3) > SHARE
+        raise InvalidInputError(
+            f"{seen} of phot_g_mean_flux (median), in the archive about 0.1: they look divided by"
+            f" {'their norm' if by_norm else 'phot_g_mean_flux'} already",
+            REMEDY,
+        )
+    if len(size) >= FEWEST_ROWS and np.median(fraction) > LARGEST_FRACTION:
+        raise InvalidInputError(
+            f"{seen} times phot_g_mean_flux (median), in the archive about 0.1: one of them is in"
+            " other units",
+            REMEDY,
+        )
+
+
+def _check_errors(
+    errors: NDArray[np.float64], size: NDArray[np.float64], flux: NDArray[np.float64], where: str
+) -> None:
+    """Errors, with shape (N, C), against norms of the coefficients and G fluxes."""
+    rows = (np.isfinite(errors) & (errors > 0)).all(1)
+    if not rows.any():
+        return
+    noise = np.median(errors[rows], axis=1)
+    relative, ratio = noise / np.sqrt(flux[rows]), np.median(size[rows] / noise)
+    seen = f"the coefficient errors of {len(noise):,} sources in {where} are"
+    if np.mean(relative < SMALLEST_NOISE) > SHARE:
+        raise InvalidInputError(
+            f"{seen} 1/{ratio:.2g} of the coefficients (median), less than their photon noise: they"
+            " look divided by something",
+            REMEDY,
+        )
+    if len(noise) >= FEWEST_ROWS and ratio < SMALLEST_RATIO:
+        raise InvalidInputError(
+            f"{seen} {1 / ratio:.2g} times the coefficients (median): one is in other units",
+            REMEDY,
+        )
