@@ -141,13 +141,15 @@ class TrainingDensity:
         """Fraction of the training sample per unit area around standardized coefficients (N, C),
         with shape (N,).
 
-        The unit of area is one standard deviation of BP 0 times one of RP 0; 0 off the grid.
+        The unit of area is one standard deviation of BP 0 times one of RP 0; 0 off the grid, NaN
+        where one of them is missing.
         """
         if not self.is_known:
             return np.full(len(x), np.nan, np.float32)
         fraction = np.zeros(N_CELLS**2 + 1, np.float32)  # the last one stands for off the grid
         fraction[:-1] = self.counts.ravel() / (self.n_rows * CELL_AREA)
-        return fraction[cell_of(x, self.bands)]
+        missing = np.isnan(x[:, [self.bands.bp.start, self.bands.rp.start]]).any(1)
+        return np.where(missing, np.float32(np.nan), fraction[cell_of(x, self.bands)])
 
     def outside(
         self, x: NDArray[np.float32], x_err: NDArray[np.float32] | None = None
