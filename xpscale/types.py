@@ -134,6 +134,24 @@ class TaskReport:
         )
         return TaskReport(**fields)
 
+    @staticmethod
+    def of(task: str, text: str | bytes) -> TaskReport | None:
+        """The report of a task, or ``None`` if an object is something else, such as a copy of
+        another report.
+
+        Parameters
+        ----------
+        task
+            Its key.
+        text
+            What the object holds.
+        """
+        try:
+            report = TaskReport.from_json(text)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return report if report.task == task else None
+
     def as_already_written(self) -> TaskReport:
         """The same report, as seen by a later attempt that found the work done."""
         return (

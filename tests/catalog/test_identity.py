@@ -41,14 +41,14 @@ def test_an_identity_that_cannot_be_read_is_no_crash(storage: Storage, text: byt
 
 
 def test_a_twin_that_claims_at_the_same_moment_is_no_stranger(storage: Storage, monkeypatch):
-    looked = Storage.is_empty
+    looked = Storage.first_key
 
-    def twin_comes(self: Storage) -> bool:
-        monkeypatch.setattr(Storage, "is_empty", looked)
+    def twin_comes(self: Storage, begun: str = "") -> str:
+        monkeypatch.setattr(Storage, "first_key", looked)
         assert claim(Storage(storage.url), identity()) is True
-        return looked(self)
+        return looked(self, begun)
 
-    monkeypatch.setattr(Storage, "is_empty", twin_comes)
+    monkeypatch.setattr(Storage, "first_key", twin_comes)
     assert claim(storage, identity()) is False
 
 

@@ -79,15 +79,19 @@ def test_a_task_that_fails_stops_the_probe(store, model, tmp_path, monkeypatch):
 
 
 def test_what_a_killed_probe_left_is_removed_by_the_next(store, model, tmp_path):
-    """But not what another probe, which may be running, wrote less than an hour ago."""
+    """But neither what another probe, which may be running, wrote less than an hour ago, nor what
+    no probe wrote.
+    """
     plan = plan_inference(store, model, str(tmp_path / "catalog"))
-    for name, age_s in (("killed", MINIMUM_AGE_S + 60), ("running", MINIMUM_AGE_S - 600)):
+    old_s = MINIMUM_AGE_S + 60
+    for name, age_s in (("0123abcd", old_s), ("89ef0123", MINIMUM_AGE_S - 600), ("theirs", old_s)):
         scratch = tmp_path / "catalog.probe" / name
         model.save(Storage(str(scratch)) / MODEL)
         for path in scratch.rglob("*"):
             os.utime(path, (time.time() - age_s,) * 2)
     plan.probe(ThreadsExecutor(1), device="cpu", seconds=0)
-    assert [path.name for path in (tmp_path / "catalog.probe").iterdir()] == ["running"]
+    left = {path.name for path in (tmp_path / "catalog.probe").iterdir()}
+    assert left == {"89ef0123", "theirs"}
 
 
 def test_plan_prints_what_the_probe_measured(store, model, tmp_path):

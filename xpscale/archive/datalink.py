@@ -26,6 +26,7 @@ from xpscale.release import DR3, Release
 from xpscale.spectra import SpectraBatch
 from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
+from xpscale.storage.names import is_hidden
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def member_names(storage: Storage, key: str) -> list[str]:
         if not key.lower().endswith(".zip"):
             return hdf5_groups(stream)
         with zipfile.ZipFile(stream) as archive:
-            members = [item.filename for item in archive.infolist() if not item.is_dir()]
+            names = [item.filename for item in archive.infolist() if not item.is_dir()]
+    members = [member for member in names if not is_hidden(member)]
     chosen = [member for member in members if not is_other_product(member)]
     if not chosen:
         raise InvalidInputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -105,7 +106,7 @@ class Mirror:
             old = md5_sums(storage, folder)
             lines = [f"{md5}  {name}\n" for name, md5 in sorted({**old, **new}.items())]
             if old | new != old:
-                storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode())
+                storage.replace(f"{folder}/_MD5SUM.txt", "".join(lines).encode(), _is_list)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -125,3 +126,8 @@ class Mirror:
             except OSError:
                 pass  # a file system without locks
             yield
+
+
+def _is_list(data: bytes) -> bool:
+    """Whether a ``_MD5SUM.txt`` holds nothing but sums and names."""
+    return re.fullmatch(rb"(\s*[0-9a-fA-F]{32}\s+\S+\s*\n?)*", data) is not None

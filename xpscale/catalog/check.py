@@ -176,8 +176,7 @@ def _content_problems(
 def _shallow_problems(storage: Storage, manifest: Manifest, parts: list[Part]) -> Iterator[str]:
     for part in parts:
         try:
-            path = f"{storage.path}/{part.key}"
-            with pq.ParquetFile(path, filesystem=storage.filesystem) as file:
+            with storage.open(part.key) as data, pq.ParquetFile(data) as file:
                 yield from _footer_problems(manifest, part, file)
         except (pa.ArrowException, OSError) as error:
             yield f"{part.key} cannot be read: {first_line(error)}"
@@ -235,7 +234,7 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
     described = hats_manifest(storage, manifest.identity.products)
     if described is None:
-        yield "the HATS metadata are damaged, or of several versions: commit again to repair them"
+        yield "the HATS metadata are damaged, or of several versions: delete them and commit again"
     elif described != manifest.digest:
         yield (
             f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again"

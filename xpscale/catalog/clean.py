@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS, part_key
+from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS, is_our_name, part_key
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import NotFoundError
 from xpscale.sky import Pixel
@@ -31,6 +31,7 @@ __all__ = ["MINIMUM_AGE_S", "CleanReport", "Stray", "clean", "find_strays"]
 MINIMUM_AGE_S = 3600.0
 """Younger objects may belong to a task or a commit that is between two steps."""
 
+FOREIGN = "readers of the folder would see it, and xpscale did not write it: move it elsewhere"
 METADATA = ("_metadata", "_common_metadata")
 TASK = re.compile(r"/ledger/Norder=(\d+)/Npix=(\d+)\.json$")
 PIXEL = re.compile(r"/dataset/(Norder=\d+)/Dir=\d+/(Npix=\d+)\.parquet$")
@@ -49,8 +50,8 @@ class Stray:
     is_visible
         Whether readers of a product's folder see it: they would take its rows for the catalogue's,
         or fail on it.
-    is_finished
-        Whether a finished task wrote it and the next commit publishes it: it is kept.
+    is_kept
+        Whether it is not ours to remove: the next commit publishes it, or xpscale did not write it.
     """
 
     key: str
@@ -58,7 +59,7 @@ class Stray:
     age_s: float
     why: str
     is_visible: bool = False
-    is_finished: bool = False
+    is_kept: bool = False
 
     def __str__(self) -> str:
         return f"{self.key}: {self.why}"
@@ -101,7 +102,10 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
     found = []
     for key, (n_bytes, written) in objects.items():
         size_and_age = (key, n_bytes, max(now - written, 0.0))
-        if key in unfinished:
+        if not is_our_name(key):
+            if _is_in_dataset(key):
+                found.append(Stray(*size_and_age, FOREIGN, is_visible=True, is_kept=True))
+        elif key in unfinished:
             is_visible = _is_in_dataset(key)
             why = "a temporary file of a process that was killed" + (
                 ", which readers of the folder would see" if is_visible else ""
@@ -136,11 +140,7 @@ def _gone(storage: Storage, identity: RunIdentity, objects: Collection[str], key
     pixel = Pixel(int(found[1]), int(found[2]))
     if all(part_key(product, pixel) in objects for product in identity.products):
         return set()
-    return {
-        part.key
-        for part in TaskReport.from_json(storage.read(key)).parts
-        if part.key not in objects
-    }
+    return _finished_parts(storage, pixel.key) - set(objects)
 
 
 def _is_in_dataset(key: str) -> bool:
@@ -155,7 +155,7 @@ def _part(storage: Storage, key: str, n_bytes: int, age_s: float) -> Stray:
             "a part of a finished task that is not published yet: run 'xpscale infer' again to"
             " publish it"
         )
-        return Stray(key, n_bytes, age_s, why, is_visible=True, is_finished=True)
+        return Stray(key, n_bytes, age_s, why, is_visible=True, is_kept=True)
     why = "in no manifest: a stray object, which readers of the folder would see"
     return Stray(key, n_bytes, age_s, why, is_visible=True)
 
@@ -165,12 +165,10 @@ def _finished_parts(storage: Storage, task: str) -> set[str]:
     a moment ago.
     """
     try:
-        return {
-            part.key
-            for part in TaskReport.from_json(storage.read(f"{LEDGER}/ledger/{task}.json")).parts
-        }
+        report = TaskReport.of(task, storage.read(f"{LEDGER}/ledger/{task}.json"))
     except NotFoundError:
         return set()
+    return {part.key for part in report.parts} if report else set()
 
 
 def clean(
@@ -192,7 +190,7 @@ def clean(
     NotFoundError
         There is no catalogue.
     """
-    strays = [stray for stray in find_strays(storage) if not stray.is_finished]
+    strays = [stray for stray in find_strays(storage) if not stray.is_kept]
     old = tuple(stray for stray in strays if stray.age_s >= older_than_s)
     young = tuple(stray for stray in strays if stray.age_s < older_than_s)
     if not dry_run:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import manifest_key, part_key, product_of, snapshot_key
+from xpscale.catalog.layout import is_our_name, manifest_key, part_key, product_of, snapshot_key
 from xpscale.catalog.manifest import Manifest, Quarantined, RunIdentity, Snapshot
 from xpscale.catalog.snapshots import current, numbers, read_manifest, read_snapshot
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, TryAgainError
@@ -113,7 +113,7 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
     for product in manifest.identity.products:
-        storage.delete(*storage.unfinished(f"{product}/dataset"))
+        storage.delete(*filter(is_our_name, storage.unfinished(f"{product}/dataset")))
     if not storage.create(key, text):
         raise ConflictError(
             f"{storage}/{key} is there and is not what its name says", "Delete it and commit again"

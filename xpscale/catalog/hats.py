@@ -17,6 +17,7 @@ time.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +41,7 @@ from xpscale.catalog.hats_properties import (
     extension_properties,
     table_properties,
 )
-from xpscale.catalog.layout import COLLECTION
+from xpscale.catalog.layout import COLLECTION, HATS, hats_key
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import first_line
@@ -93,13 +94,11 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
         histogram = _histogram(storage, manifest)
         for product in products:
             _write_product(root, storage, manifest, snapshot, product, histogram)
-            _send(root, storage, product)
         for product in products[1:]:
             extension_properties(name, product, manifest.identity).to_properties_file(root)
-            _send(root, storage, f"{product}.properties")
         digest = {FILES_FIELD: _files_digest(Storage(folder), products)}
         collection_properties(name, manifest, snapshot, digest).to_properties_file(root)
-        _send(root, storage, COLLECTION)
+        _send(root, storage, products)
 
 
 def hats_manifest(storage: Storage, products: tuple[str, ...]) -> str | None:
@@ -143,7 +142,7 @@ def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...
     products
         Its products.
     """
-    storage.filesystem.invalidate_cache()  # s3fs remembers listings of before the commit
+    storage.upath.fs.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
         try:
             valid = is_valid_collection(storage.upath, strict=True)
@@ -195,8 +194,10 @@ def _write_product(
     table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
 
 
-def _open(storage: Storage, key: str) -> pq.ParquetFile:
-    return pq.ParquetFile(f"{storage.path}/{key}", filesystem=storage.filesystem)
+@contextmanager
+def _open(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
+    with storage.open(key) as data, pq.ParquetFile(data) as file:
+        yield file
 
 
 def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
@@ -211,12 +212,27 @@ def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
     return metadata
 
 
-def _send(root: Path, storage: Storage, below: str) -> None:
-    """Send a file, or all of a folder, each object whole; what readers look at first goes last."""
-    source = root / below
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: (path.suffix == ".properties", path)):
-        storage.replace(path.relative_to(root).as_posix(), path.read_bytes())
+def _send(root: Path, storage: Storage, products: tuple[str, ...]) -> None:
+    """Send the files, each whole, over none but those that a commit announced; what readers look at
+    first goes last.
+    """
+    by_product = [(root / product).rglob("*") for product in products]
+    tables = [path for paths in by_product for path in paths if path.is_file()]
+    tables.sort(key=lambda path: (path.suffix == ".properties", path))
+    last = [root / f"{name}.properties" for name in (*products[1:], Path(COLLECTION).stem)]
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in (*tables, *last)}
+    sums = {key: hashlib.sha256(data).hexdigest() for key, data in files.items()}
+    announced = json.dumps(sums, indent=1).encode()
+    key = hats_key(hashlib.sha256(announced).hexdigest())
+    if not storage.create(key, announced):
+        raise PermanentError(f"{storage}/{key} is not what its name says", "Delete it")
+
+    def is_ours(there: bytes) -> bool:
+        digest = hashlib.sha256(there).hexdigest().encode()
+        return any(digest in storage.read(record) for record in storage.list(HATS))
+
+    for key, data in files.items():
+        storage.replace(key, data, is_ours)
 
 
 @contextmanager

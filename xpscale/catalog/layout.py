@@ -15,11 +15,13 @@
             ledger/Norder=5/Npix=123.json      one report a finished task
             failed/Norder=5/Npix=123.json      the last failure of a task that has not finished
             manifests/<sha256>.json            every part with rows, bytes, sha256
+            hats/<sha256>.json         sha256 of the HATS files that a commit was about to write
             snapshots/000001.json              published versions; the highest number is current
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,12 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLLECTION",
+    "HATS",
     "LEDGER",
     "MANIFESTS",
     "MODEL",
     "PRODUCTS",
     "RUN",
     "SNAPSHOTS",
+    "hats_key",
+    "is_our_name",
     "manifest_key",
     "part_key",
     "product_of",
@@ -49,6 +54,15 @@ MODEL = f"{PRIVATE}/model"
 LEDGER = PRIVATE
 MANIFESTS = f"{PRIVATE}/manifests"
 SNAPSHOTS = f"{PRIVATE}/snapshots"
+HATS = f"{PRIVATE}/hats"
+
+_OURS = re.compile(
+    rf"(?:{'|'.join(PRODUCTS)})/(?:dataset/(?:Norder=\d+/Dir=\d+/Npix=\d+\.parquet"
+    r"|_metadata|_common_metadata)|(?:hats\.)?properties|partition_info\.csv|skymap\.fits)"
+    rf"|(?:collection|{'|'.join(PRODUCTS)})\.properties"
+    rf"|{PRIVATE}/(?:ledger|failed)/Norder=\d+/Npix=\d+\.json|{PRIVATE}/run\.json"
+    rf"|(?:{MANIFESTS}|{HATS})/[0-9a-f]{{64}}\.json|{SNAPSHOTS}/\d{{6,}}\.json"
+)
 
 DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand
 
@@ -77,6 +91,18 @@ def manifest_key(digest: str) -> str:
     return f"{MANIFESTS}/{digest}.json"
 
 
+def hats_key(digest: str) -> str:
+    """``_xpscale/hats/<sha256>.json``."""
+    return f"{HATS}/{digest}.json"
+
+
 def snapshot_key(number: int) -> str:
     """``_xpscale/snapshots/000012.json``."""
     return f"{SNAPSHOTS}/{number:06d}.json"
+
+
+def is_our_name(key: str) -> bool:
+    """Whether an object of ours has this key, or what a killed process left of one: no other is
+    ever removed from a catalogue.
+    """
+    return _OURS.fullmatch(re.sub(r"#\d+$", "", key)) is not None

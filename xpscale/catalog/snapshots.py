@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import SNAPSHOTS, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
-from xpscale.errors import NotFoundError, PermanentError
+from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage
 
 __all__ = ["current", "numbers", "read_manifest", "read_snapshot", "snapshots"]
+
+NUMBER = re.compile(r"(\d{6,})\.json")
 
 
 def snapshots(storage: Storage) -> tuple[Snapshot, ...]:
@@ -66,13 +70,26 @@ def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
 
 
 def numbers(storage: Storage) -> list[int]:
-    """Numbers of all published versions, ascending."""
-    if storage.url.startswith(("https://", "http://")):  # cannot be listed; numbers have no gaps
-        number = 0
-        while storage.exists(snapshot_key(number + 1)):
-            number += 1
-        return list(range(1, number + 1))
-    return sorted(int(PurePosixPath(key).stem) for key in storage.list(SNAPSHOTS))
+    """Numbers of all published versions, ascending; other files among them are passed over."""
+    if not storage.can_list:
+        return list(range(1, _newest_on_web(storage) + 1))
+    names = (key.removeprefix(f"{SNAPSHOTS}/") for key in storage.list(SNAPSHOTS))
+    return sorted(int(found[1]) for name in names if (found := NUMBER.fullmatch(name)))
+
+
+def _newest_on_web(storage: Storage) -> int:
+    """The highest number, which nothing lists, but numbers have no gaps."""
+    for number in itertools.count(1):
+        try:
+            read_snapshot(storage, number)
+        except NotFoundError:
+            return number - 1
+        except InvalidInputError:
+            # public buckets answer 403 for what is not there; the first one must be
+            if number == 1:
+                raise
+            return number - 1
+    raise AssertionError
 
 
 def read_snapshot(storage: Storage, number: int) -> Snapshot:
@@ -89,5 +106,15 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
     ------
     NotFoundError
         There is no such version.
+    InvalidInputError
+        What is there is none.
     """
-    return Snapshot.from_json(storage.read(snapshot_key(number)))
+    key = snapshot_key(number)
+    try:
+        return Snapshot.from_json(storage.read(key))
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, XpscaleError):
+            raise
+        raise InvalidInputError(
+            f"{storage}/{key} is no version of a catalogue ({error})", "Restore it from a copy"
+        ) from error

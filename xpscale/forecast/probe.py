@@ -11,6 +11,7 @@ older than an hour.
 from __future__ import annotations
 
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -219,5 +220,5 @@ def _remove_left_behind(scratches: Storage) -> None:
         name = key.partition("/")[0]
         latest[name] = max(written, latest.get(name, 0.0))
     for name, written in latest.items():
-        if time.time() - written > MINIMUM_AGE_S:
+        if re.fullmatch("[0-9a-f]{8}", name) and time.time() - written > MINIMUM_AGE_S:
             (scratches / name).remove()

@@ -33,6 +33,9 @@ STAGED = f"{STAGING}/archive_digest"
 """Which files the staged rows come from; there once all are staged, so that partitions are never of
 two inputs.
 """
+STAGED_ENDINGS = (".rows", ".correlations", ".identifiers", ".index.npz", ".json")
+OWN = ("_xpscale/", "Norder=", "zarr.json#")
+"""What an ingest names its objects, of which an unfinished one leaves some behind."""
 
 
 def run_ingest(
@@ -274,11 +277,9 @@ def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
 
 def _clean_up(store: Storage) -> None:
     """Remove what only an unfinished ingest needs."""
-    leftovers = [
-        *store.list(STAGING),
-        *store.list("_xpscale/ledger"),
-        *store.list("_xpscale/failed"),
-    ]
+    folders = (STAGING, "_xpscale/ledger", "_xpscale/failed")
+    keys = [key for folder in folders for key in store.list(folder)]
+    leftovers = [key for key in keys if key == STAGED or key.endswith(STAGED_ENDINGS)]
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(store.delete, leftovers))
-    store.delete(*store.unfinished())
+    store.delete(*(key for key in store.unfinished() if key.startswith(OWN)))

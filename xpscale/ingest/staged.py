@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.storage import Storage
+from xpscale.store.writer import create_own
 
 __all__ = [
     "RowRun",
@@ -204,8 +205,8 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
     for field in _fields(records.dtype):
         records[field] = getattr(batch, field)[order]
     pixels, counts = np.unique(index[order] >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
-    store.replace(rows_key(name), memoryview(records.view(np.uint8).data))
-    store.replace(identifiers_key(name), records["source_id"].tobytes())
+    create_own(store, rows_key(name), memoryview(records.view(np.uint8).data))
+    create_own(store, identifiers_key(name), records["source_id"].tobytes())
     known = Identifiers.of(batch.source_id, index)
     buffer = io.BytesIO()
     np.savez(
@@ -216,7 +217,7 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
         ends=[known.first, known.last],
         strays=known.strays,
     )
-    store.replace(index_key(name), buffer.getvalue())
+    create_own(store, index_key(name), buffer.getvalue())
     return index
 
 
@@ -239,7 +240,7 @@ def write_correlations(
     for band in correlations:
         records[:, column : column + band.shape[1]] = band[rows]
         column += band.shape[1]
-    store.replace(correlations_key(name), memoryview(records.view(np.uint8).reshape(-1).data))
+    create_own(store, correlations_key(name), memoryview(records.view(np.uint8).reshape(-1).data))
 
 
 def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]:

@@ -20,6 +20,7 @@ from xpscale.errors import (
     TryAgainError,
     XpscaleError,
 )
+from xpscale.storage.object_files import duckdb_name, open_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,9 +61,10 @@ def connected(
     """
     import duckdb
 
-    storage, allowed = version.storage, {f"{version.storage.url}/{part.key}" for part in parts}
+    storage = version.storage
+    allowed = {duckdb_name(storage, part.key) for part in parts}
     with duckdb.connect(":memory:") as connection:
-        storage.open_to(connection)
+        failures = open_to(storage, connection)
         # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
         if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
             connection.execute("SET enable_progress_bar = false")
@@ -72,6 +74,12 @@ def connected(
         try:
             yield connection
         except duckdb.Error as error:
+            if failures and isinstance(failures[0], NotFoundError):
+                raise NotFoundError(
+                    f"{failures[0].message}, and is in the manifest", "Run 'xpscale catalog check'"
+                ) from error
+            if failures:
+                raise failures[0] from error
             raise _explained(error, allowed, version.column_names, what, remedy) from error
 
 
@@ -93,7 +101,7 @@ def scan(
     """
     if not parts:
         return no_rows(version.identity.columns(product), filename=filename)
-    urls = ", ".join(_literal(f"{version.storage.url}/{part.key}") for part in parts)
+    urls = ", ".join(_literal(duckdb_name(version.storage, part.key)) for part in parts)
     return f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
 
 

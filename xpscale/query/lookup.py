@@ -16,6 +16,7 @@ import numpy as np
 from xpscale.query.convert import array
 from xpscale.query.engine import connected, put_ids, scan
 from xpscale.sky import MAX_ORDER, Pixel, source_id_pixel
+from xpscale.storage.object_files import duckdb_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _search(
             f"SELECT source_id, filename FROM {table} SEMI JOIN _wanted USING (source_id)"
         )
         found = rows.to_arrow_table()
-    root = f"{catalog.storage.url}/"
+    root = duckdb_name(catalog.storage, "")
     return array(found["source_id"]), {
         name.removeprefix(root) for name in found["filename"].unique().to_pylist()
     }

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
-from xpscale.errors import InvalidInputError, XpscaleError
+from xpscale.errors import XpscaleError
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.storage import Storage
@@ -203,7 +203,10 @@ class History:
         if self._storage is not None and self._start.n_done < self._start.n_tasks:
             record = self.record
             with contextlib.suppress(XpscaleError):  # a run goes on without its record
-                self._storage.replace(f"{RUNS}/{record.name}.json", record.to_json().encode())
+                key = f"{RUNS}/{record.name}.json"
+                self._storage.replace(
+                    key, record.to_json().encode(), lambda there: _record(key, there) is not None
+                )
 
     @property
     def record(self) -> RunRecord:
@@ -227,21 +230,19 @@ class History:
 def read_records(storage: Storage) -> tuple[RunRecord, ...]:
     """The records of all runs below a place, oldest first: one listing, then a read each.
 
-    Raises
-    ------
-    InvalidInputError
-        One is damaged, or of another version of xpscale; the message names it.
+    Other files among them are passed over: nothing depends on a record.
     """
     keys = [key for key in storage.list(RUNS) if key.endswith(".json")]
-
-    def read(key: str) -> RunRecord:
-        try:
-            return RunRecord.from_json(storage.read(key))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InvalidInputError(
-                f"{storage}/{key} is no record of a run ({error})",
-                "Delete it: nothing else depends on it",
-            ) from error
-
     with ThreadPoolExecutor(16) as threads:
-        return tuple(threads.map(read, keys))
+        found = zip(keys, threads.map(storage.read, keys), strict=True)
+        records = [record for key, data in found if (record := _record(key, data))]
+    return tuple(records)
+
+
+def _record(key: str, data: bytes) -> RunRecord | None:
+    """The record of a key, or ``None`` if it holds something else."""
+    try:
+        record = RunRecord.from_json(data)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return record if key == f"{RUNS}/{record.name}.json" else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from xpscale.errors import NotFoundError
+from xpscale.errors import ConflictError, NotFoundError
 from xpscale.storage import Storage
 from xpscale.types import TaskReport
 
@@ -38,7 +38,7 @@ class Ledger:
 
     def find(self, task: str) -> TaskReport | None:
         """The report of an attempt that finished this task, or ``None``."""
-        return self._read(self._key("ledger", task))
+        return self._read(self._key("ledger", task), task)
 
     def record(self, report: TaskReport) -> TaskReport:
         """Keep the report of a finished (or failed) task.
@@ -48,12 +48,21 @@ class Ledger:
         TaskReport
             The report that stands: an earlier one if another attempt finished first.
         """
+        data = report.to_json().encode()
         if not report.status.is_done:
-            self.storage.replace(self._key("failed", report.task), report.to_json().encode())
+            key = self._key("failed", report.task)
+            self.storage.replace(
+                key, data, lambda there: TaskReport.of(report.task, there) is not None
+            )
             return report
-        if self.storage.create(self._key("ledger", report.task), report.to_json().encode()):
+        key = self._key("ledger", report.task)
+        if self.storage.create(key, data):
             return report
-        first = TaskReport.from_json(self.storage.read(self._key("ledger", report.task)))
+        first = self.find(report.task)
+        if first is None:
+            raise ConflictError(
+                f"{self.storage}/{key} is there, and is no report of {report.task}", "Remove it"
+            )
         return first.as_already_written()
 
     def finished(self) -> dict[str, TaskReport]:
@@ -80,17 +89,17 @@ class Ledger:
 
     def _keys(self, folder: str) -> dict[str, str]:
         prefix = "/".join(filter(None, (folder, self.stage)))
-        keys = self.storage.list(prefix)
+        keys = (key for key in self.storage.list(prefix) if key.endswith(".json"))
         return {key.removeprefix(f"{prefix}/").removesuffix(".json"): key for key in keys}
 
     def _reports(self, folder: str) -> dict[str, TaskReport]:
         keys = self._keys(folder)
         with ThreadPoolExecutor(16) as threads:
-            reports = threads.map(self._read, keys.values())
+            reports = threads.map(self._read, keys.values(), keys)
             return {task: report for task, report in zip(keys, reports, strict=True) if report}
 
-    def _read(self, key: str) -> TaskReport | None:
+    def _read(self, key: str, task: str) -> TaskReport | None:
         try:
-            return TaskReport.from_json(self.storage.read(key))
+            return TaskReport.of(task, self.storage.read(key))
         except NotFoundError:  # or another client has just removed the failure of a finished task
             return None

@@ -13,8 +13,6 @@ __all__ = ["Backend"]
 class Backend(ABC):
     """Objects of one place by key.  Methods raise what the libraries below raise."""
 
-    protocol: str
-    """Of the URL, as fsspec has it."""
     parquet_options: Mapping[str, Any]
     """Of `pyarrow.parquet.ParquetFile`."""
     create_delays_s: tuple[float, ...]
@@ -51,11 +49,19 @@ class Backend(ABC):
 
     @abstractmethod
     def objects(self, prefix: str) -> Iterator[tuple[str, int, float]]:
-        """Key, size in bytes and time of the last change of every object, finished or not."""
+        """Key, size in bytes and time of the last change of every object, finished or not, also
+        behind links.
+        """
 
     @abstractmethod
-    def keys(self) -> Iterator[str]:
-        """Keys of all finished objects."""
+    def first_key(self, begun: str) -> str:
+        """Key of one object or link; empty if there is none, however many folders there are.
+
+        Parameters
+        ----------
+        begun
+            An object; what a killed process left of it does not count.
+        """
 
     def is_unfinished(self, key: str) -> bool:
         """Whether an object is what a killed process left of one."""
@@ -74,8 +80,13 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def replace(self, key: str, data: bytes) -> None:
-        """Write an object over whatever was there.
+    def read_version(self, key: str) -> tuple[bytes, str]:
+        """A whole object, and what tells it from a later one of its key; empty if nothing does."""
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes, version: str) -> bool:
+        """Write an object over what is there; whether that still was the version, where the place
+        can compare.
 
         Parameters
         ----------
@@ -83,6 +94,8 @@ class Backend(ABC):
             The object.
         data
             What it shall hold.
+        version
+            From `read_version`; empty for whatever is there.
         """
 
     @abstractmethod
@@ -90,5 +103,7 @@ class Backend(ABC):
         """Remove an object."""
 
     @abstractmethod
-    def remove_folders(self) -> None:
-        """Remove the folders of objects that were removed, where there are any."""
+    def remove(self) -> None:
+        """Remove everything that lies here, links but not what they lead to, and on a disk the
+        folder, and the one above if nothing else is in it.
+        """

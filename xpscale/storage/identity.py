@@ -43,11 +43,12 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
     mine = json.loads(json.dumps(identity))
     theirs = read_claim(storage, key)
     # read again: another process may have claimed the place, and begun to write, meanwhile
-    if theirs is None and not storage.is_empty() and (theirs := read_claim(storage, key)) is None:
-        raise ConflictError(
-            f"{storage} already holds something else: {storage.first_key()}",
-            "Choose a path that is empty",
-        )
+    if theirs is None and (found := storage.first_key(begun=key)):
+        theirs = read_claim(storage, key)
+        if theirs is None:
+            raise ConflictError(
+                f"{storage} already holds something else: {found}", "Choose a path that is empty"
+            )
     if theirs is None and storage.create(
         key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
     ):

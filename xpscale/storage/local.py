@@ -6,15 +6,17 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from xpscale.errors import TryAgainError
+from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.storage.backend import Backend
 from xpscale.storage.finish import give_name
+from xpscale.storage.names import is_litter
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore
@@ -34,7 +36,6 @@ class LocalBackend(Backend):
         Path of the folder; it is made at the first write.
     """
 
-    protocol = "file"
     # streamed: a row group may have a million rows
     parquet_options = MappingProxyType({"buffer_size": 1 << 20})
     create_delays_s = ()
@@ -60,15 +61,26 @@ class LocalBackend(Backend):
 
     def objects(self, prefix: str) -> Iterator[tuple[str, int, float]]:
         """Key, size and time of every object."""
-        for path in self._files(prefix):
-            with contextlib.suppress(FileNotFoundError):  # a temporary file that became an object
-                stat = path.stat()
-                yield path.relative_to(self.folder).as_posix(), stat.st_size, stat.st_mtime
+        for entry in _files(self.folder / prefix):
+            try:
+                found = entry.stat()
+            except OSError as error:
+                if entry.is_symlink() and not is_litter(entry.name):
+                    raise InvalidInputError(
+                        f"{entry.path} is a link to nothing", "Repair or remove the link"
+                    ) from error
+                continue  # a temporary file that became an object
+            if stat.S_ISREG(found.st_mode):
+                key = Path(entry.path).relative_to(self.folder).as_posix()
+                yield key, found.st_size, found.st_mtime
 
-    def keys(self) -> Iterator[str]:
-        """Keys of finished objects."""
-        keys = (path.relative_to(self.folder).as_posix() for path in self._files(""))
-        return (key for key in keys if not self.is_unfinished(key))
+    def first_key(self, begun: str) -> str:
+        """Key of one object or link."""
+        for entry in _files(self.folder, follow=False):
+            key = Path(entry.path).relative_to(self.folder).as_posix()
+            if not (begun and self.is_unfinished(key) and key.rpartition("#")[0] == begun):
+                return key
+        return ""
 
     def is_unfinished(self, key: str) -> bool:
         """Whether a killed process left it."""
@@ -90,17 +102,22 @@ class LocalBackend(Backend):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def replace(self, key: str, data: bytes) -> None:
-        """Write it over whatever was there."""
+    def read_version(self, key: str) -> tuple[bytes, str]:
+        """A whole object; a disk has no versions."""
+        return self.read(key), ""
+
+    def replace(self, key: str, data: bytes, version: str) -> bool:
+        """Write it over what is there."""
         import obstore
 
         obstore.put(self._store, key, data, use_multipart=False)
+        return True
 
     def delete(self, key: str) -> None:
         """Remove it."""
         (self.folder / key).unlink()
 
-    def remove_folders(self) -> None:
+    def remove(self) -> None:
         """Remove the folder, and the one above if nothing else is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # something else is in it
@@ -112,7 +129,26 @@ class LocalBackend(Backend):
 
         return LocalStore(self.folder, mkdir=True, automatic_cleanup=False)
 
-    def _files(self, prefix: str) -> Iterator[Path]:
-        for parent, _, names in os.walk(self.folder / prefix):
-            for name in sorted(names):
-                yield Path(parent, name)
+
+def _files(
+    folder: str | Path, *, follow: bool = True, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[os.DirEntry[str]]:
+    """What is no folder below a folder; of links to folders what is behind them, or the links.
+
+    A link to a folder above is passed over: what it shows is listed already.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        status = os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError:
+        if above and is_litter(os.path.basename(folder)):
+            return
+        raise
+    here = status.st_dev, status.st_ino
+    for entry in entries if here not in above else ():
+        if entry.is_dir(follow_symlinks=False) or (follow and os.path.isdir(entry.path)):
+            yield from _files(entry.path, follow=follow, above=(*above, here))
+        else:
+            yield entry

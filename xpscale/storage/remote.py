@@ -1,28 +1,24 @@
 """A prefix in a bucket, or an address on the web, which is read only.
 
-S3 is configured by the standard AWS environment, the same for every library used here:
-``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, and ``AWS_ENDPOINT_URL`` for
-servers other than Amazon's; a public bucket is read with ``AWS_SKIP_SIGNATURE=true``.
-``AWS_TIMEOUT`` (``300s``) ends a request that hangs.
+S3 is configured as `xpscale.storage.s3_settings` says.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
+from xpscale.storage import s3_settings
 from xpscale.storage.backend import Backend
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
 __all__ = ["RemoteBackend"]
-
-TIMEOUT = "300s"  # of one request: a part of 200 MB at 0.7 MB/s
 
 
 class RemoteBackend(Backend):
@@ -39,16 +35,12 @@ class RemoteBackend(Backend):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.protocol = url.split("://")[0]
-        self.is_web = self.protocol != "s3"
+        self.is_web = not url.startswith("s3://")
 
     @property
     def fsspec_options(self) -> dict[str, Any]:
         """Of its fsspec file system."""
-        if self.is_web:
-            return {}
-        # hats opens an s3:// string anonymously unless the option is given
-        return {"anon": os.environ.get("AWS_SKIP_SIGNATURE", "").lower() == "true"}
+        return {} if self.is_web else s3_settings.for_fsspec()
 
     def read(self, key: str) -> bytes:
         """A whole object."""
@@ -77,15 +69,13 @@ class RemoteBackend(Backend):
 
         for chunk in obstore.list(self._store, prefix or None):
             for meta in chunk:
-                yield meta["path"], int(meta["size"]), meta["last_modified"].timestamp()
+                # the marker of a folder, "name/", is listed without its stroke
+                if meta["size"] or (meta["path"] and self.size(meta["path"]) is not None):
+                    yield meta["path"], int(meta["size"]), meta["last_modified"].timestamp()
 
-    def keys(self) -> Iterator[str]:
-        """Keys of finished objects."""
-        import obstore
-
-        for chunk in obstore.list(self._store, chunk_size=1):
-            for meta in chunk:
-                yield meta["path"]
+    def first_key(self, begun: str) -> str:
+        """Key of one object."""
+        return next((key for key, *_ in self.objects("")), "")
 
     def create(self, key: str, data: bytes) -> bool:
         """Write it if there is none."""
@@ -98,13 +88,28 @@ class RemoteBackend(Backend):
             return False
         return True
 
-    def replace(self, key: str, data: bytes) -> None:
-        """Write it over whatever was there."""
+    def read_version(self, key: str) -> tuple[bytes, str]:
+        """A whole object, and its entity tag."""
         import obstore
 
+        found = obstore.get(self._store, key)
+        return bytes(found.bytes()), found.meta["e_tag"] or ""
+
+    def replace(self, key: str, data: bytes, version: str) -> bool:
+        """Write it over what is there, if that is the version."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        mode: UpdateVersion | Literal["overwrite"] = "overwrite"
+        if version:
+            mode = {"e_tag": version}
         # in one request: a multipart upload that was cut off would stay there, invisible and paid
         # for
-        obstore.put(self._writable, key, data, use_multipart=False)
+        try:
+            obstore.put(self._writable, key, data, mode=mode, use_multipart=False)
+        except PreconditionError:
+            return False
+        return True
 
     def delete(self, key: str) -> None:
         """Remove it."""
@@ -112,23 +117,21 @@ class RemoteBackend(Backend):
 
         obstore.delete(self._writable, key)
 
-    def remove_folders(self) -> None:
-        """Nothing to do: a server has no folders."""
+    def remove(self) -> None:
+        """Remove every object."""
+        for key, *_ in list(self.objects("")):
+            self.delete(key)
 
     @cached_property
     def _store(self) -> ObjectStore:
         from obstore.store import HTTPStore, S3Store
 
         if self.is_web:
-            return HTTPStore.from_url(
-                self._url, client_options={"allow_http": self.protocol == "http"}
-            )
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-        options = {
-            "timeout": os.environ.get("AWS_TIMEOUT", TIMEOUT),
-            "allow_http": endpoint.startswith("http://"),
-        }
-        return S3Store.from_url(self._url, client_options=options)  # type: ignore[arg-type]
+            is_plain = self._url.startswith("http://")
+            return HTTPStore.from_url(self._url, client_options={"allow_http": is_plain})
+        # from_url would take #, ? and % of a prefix for those of a web address
+        bucket, _, prefix = self._url.removeprefix("s3://").partition("/")
+        return S3Store(bucket, prefix=prefix or None, **s3_settings.for_obstore())
 
     @property
     def _writable(self) -> ObjectStore:

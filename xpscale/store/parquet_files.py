@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.nested import field_paths, flattened
 from xpscale.sky import Pixel
+from xpscale.storage.names import is_hidden
 from xpscale.store.arrow_arrays import list_width
 
 if TYPE_CHECKING:
@@ -79,11 +80,10 @@ class ParquetFile:
 
 
 def is_parquet(name: str) -> bool:
-    """Whether a file of this name is taken for Parquet data (``_metadata`` and the like are
-    not).
+    """Whether a file of this name is taken for Parquet data; hidden ones, ``_metadata`` and the
+    like, are not.
     """
-    base = name.rsplit("/", 1)[-1]
-    return base.endswith((".parquet", ".pq")) and not base.startswith(("_", "."))
+    return name.endswith((".parquet", ".pq")) and not is_hidden(name)
 
 
 def hats_pixel(key: str) -> Pixel | None:

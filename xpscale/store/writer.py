@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-__all__ = ["position_order", "seal_store", "sort_by_position", "table_digest", "write_partition"]
+__all__ = [
+    "create_own",
+    "position_order",
+    "seal_store",
+    "sort_by_position",
+    "table_digest",
+    "write_partition",
+]
 
 
 def sort_by_position(batch: SpectraBatch) -> SpectraBatch:
@@ -100,13 +107,31 @@ def write_partition(
         raise InvalidInputError(f"the rows for {pixel} are empty, unsorted or reach outside it")
     parts = []
     for key, data in sorted(_zarr_objects(pixel, batch, release, correlations or {}).items()):
-        if not store.create(key, data):
-            raise ConflictError(
-                f"{store.url}/{key} is there already with other content",
-                "Write to a new store, or remove this one",
-            )
+        create_own(store, key, data)
         parts.append(Part(pixel, key, len(batch), len(data), hashlib.sha256(data).hexdigest()))
     return tuple(parts)
+
+
+def create_own(store: Storage, key: str, data: bytes | memoryview) -> None:
+    """Write an object of a store; the same bytes again, after a crash, change nothing.
+
+    Parameters
+    ----------
+    store
+        The store's root.
+    key, data
+        The object, and what it shall hold.
+
+    Raises
+    ------
+    ConflictError
+        Something else is there.
+    """
+    if not store.create(key, data):
+        raise ConflictError(
+            f"{store.url}/{key} is there already with other content",
+            "Write to a new store, or remove this one",
+        )
 
 
 def _zarr_objects(
@@ -186,11 +211,12 @@ def seal_store(
         The data release that the spectra are of.
     """
     table = partition_table(parts)
-    store.replace(PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
-    store.replace(REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
+    create_own(store, PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
+    create_own(store, REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
     for order in sorted({row["order"] for row in table}):
-        store.replace(f"Norder={order}/zarr.json", _group_json({}))
-    store.replace(
+        create_own(store, f"Norder={order}/zarr.json", _group_json({}))
+    create_own(
+        store,
         "zarr.json",
         _group_json(
             {

@@ -10,6 +10,7 @@ class TestLocalStorage(StorageContract):
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import os
 import pickle
@@ -17,14 +18,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from xpscale.errors import NotFoundError
+from xpscale.errors import ConflictError, NotFoundError
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
+from xpscale.storage.object_files import duckdb_name, open_to
 
 __all__ = ["SpectraReaderContract", "StorageContract"]
+
+ODD_NAMES = ("run#1", "what?", "a%20b", "a b+c", "set[1]", "50%", "star*", "Weiße Zwerge")
+"""Names that some library could take for something else than they are."""
 
 
 class StorageContract:
@@ -139,11 +146,63 @@ class StorageContract:
         assert storage.read("another") == b"1"
 
     def test_other_libraries_open_the_same_objects(self, storage: Storage) -> None:
-        """Other libraries (fsspec, UPath) read the same bytes."""
+        """UPath, as hats takes it, and DuckDB read the same bytes."""
         storage.create("a/key", b"value")
-        with storage.filesystem.open(f"{storage.path}/a/key", "rb") as stream:
-            assert stream.read() == b"value"
         assert (storage.upath / "a" / "key").read_bytes() == b"value"
+
+    def test_litter_is_not_listed_but_is_there(self, storage: Storage) -> None:
+        """What macOS, notebooks, Windows and Hadoop leave is passed over by who lists, in every
+        folder; a place that holds it is not empty.
+        """
+        storage.create(".DS_Store", b"1")
+        assert storage.first_key() == ".DS_Store"
+        for key in ("a/._x.csv", "a/.ipynb_checkpoints/x.csv", "Thumbs.db", "a_$folder$", "x~"):
+            storage.create(key, b"1")
+        storage.create("a/x.csv", b"1")
+        assert storage.list() == {"a/x.csv": 1}
+        assert storage.list("a") == {"a/x.csv": 1}
+        assert storage.list("a/.ipynb_checkpoints") == {"a/.ipynb_checkpoints/x.csv": 1}
+        assert len(storage.objects()) == 7
+
+    def test_only_what_is_ours_is_replaced(self, storage: Storage) -> None:
+        """Another's object stays, and is named, however late it came."""
+        storage.replace("key", b"ours 1", lambda there: there.startswith(b"ours"))
+        storage.replace("key", b"ours 2", lambda there: there.startswith(b"ours"))
+        assert storage.read("key") == b"ours 2"
+        storage.replace("key", b"theirs")
+        with pytest.raises(ConflictError, match="key is there, and xpscale did not write it"):
+            storage.replace("key", b"ours 3", lambda there: there.startswith(b"ours"))
+        assert storage.read("key") == b"theirs"
+
+    def test_everything_is_removed(self, storage: Storage) -> None:
+        """Litter, too."""
+        for key in ("a/b/c", ".DS_Store", "a/._b"):
+            storage.create(key, b"1")
+        storage.remove()
+        assert storage.is_empty()
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_a_prefix_is_taken_as_it_is_spelt(self, storage: Storage, name: str) -> None:
+        """By us, by UPath (hats), and by DuckDB, for which some characters are patterns."""
+        import duckdb
+
+        place, key = storage / f"{name}/cat", "a/part.parquet"
+        assert place.create(key, _parquet(1))
+        assert (storage / f"{name[:2]}/cat").create(key, _parquet(2))
+        assert set(storage.list()) == {f"{name[:2]}/cat/{key}", f"{name}/cat/{key}"}
+        assert list(place.list()) == [key]
+        assert (place.upath / "a" / "part.parquet").read_bytes() == _parquet(1)
+        with duckdb.connect(":memory:") as connection:
+            open_to(place, connection)
+            found = connection.execute("FROM read_parquet($1)", [duckdb_name(place, key)])
+            assert found.fetchall() == [(1,)]
+
+
+def _parquet(number: int) -> bytes:
+    """A Parquet file of one number."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"number": [number]}), buffer)
+    return buffer.getvalue()
 
 
 class SpectraReaderContract:

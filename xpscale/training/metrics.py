@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xpscale.model.scatter_vae import NetworkModule
     from xpscale.training.loader import Rows
 
-__all__ = ["EpochMetrics", "HeldOutLoss", "held_out_loss", "history_csv"]
+__all__ = ["EpochMetrics", "HeldOutLoss", "held_out_loss", "history_csv", "is_history"]
 
 ROWS_AT_ONCE = 4096
 ACTIVE_VARIANCE = 0.01
@@ -104,6 +104,12 @@ def history_csv(rows: Iterable[dict[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def is_history(data: bytes) -> bool:
+    """Whether `history_csv` wrote this; other programs write a ``history.csv``, too."""
+    names = data.split(b"\n", 1)[0].strip().split(b",")
+    return names == [b"epoch"] or (names[0] == b"epoch" and b"active_units" in names)
 
 
 @torch.inference_mode()

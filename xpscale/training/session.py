@@ -30,7 +30,7 @@ from xpscale.storage import Storage
 from xpscale.training.batches import some_rows
 from xpscale.training.loader import TrainingData, load_training_data
 from xpscale.training.loop import Progress, Trainer
-from xpscale.training.metrics import EpochMetrics, held_out_loss, history_csv
+from xpscale.training.metrics import EpochMetrics, held_out_loss, history_csv, is_history
 from xpscale.training.parallel import Processes, joined, own_device
 from xpscale.training.settings import TrainingSettings
 from xpscale.training.typical import typicality_of
@@ -167,13 +167,12 @@ class _Run:
         on_step: Callable[[Progress], None] | None,
         on_epoch: Callable[[EpochMetrics], None] | None,
     ) -> None:
-        self.folder = folder
-        self.identity = identity
-        self.job = job
-        self.trainer = trainer
+        self.folder, self.identity = folder, identity
+        self.job, self.trainer = job, trainer
         self.history: list[dict[str, float]] = []
         self.on_step, self.on_epoch = on_step, on_epoch
         self.written = self.shown = time.monotonic()
+        self.checkpoint = b""  # as this run read or wrote it last
 
     def resume(self) -> None:
         """Take over the checkpoint in the folder, if there is one."""
@@ -199,12 +198,13 @@ class _Run:
 
     def _stored(self) -> bytes:
         if self.folder.exists(CHECKPOINT):
-            return self.folder.read(CHECKPOINT)
-        if not self.folder.is_empty() and not self.folder.exists(HISTORY):
-            raise ConflictError(
-                f"{self.folder} holds something that is not a model", "Choose another place"
-            )
-        return b""
+            self.checkpoint = self.folder.read(CHECKPOINT)
+        elif (found := self.folder.first_key(begun=CHECKPOINT)) and not (
+            self.folder.exists(HISTORY) and is_history(self.folder.read(HISTORY))
+        ):
+            what = f"{self.folder} holds something that is not a model: {found}"
+            raise ConflictError(what, "Choose another place")
+        return self.checkpoint
 
     def train(self, data: TrainingData) -> None:
         """The epochs that are left."""
@@ -243,8 +243,9 @@ class _Run:
     def _write(self) -> None:
         if self.trainer.processes.is_first:
             checkpoint, history = self.kept
-            self.folder.replace(CHECKPOINT, checkpoint)
-            self.folder.replace(HISTORY, history.encode())
+            self.folder.replace(CHECKPOINT, checkpoint, self.checkpoint.__eq__)
+            self.checkpoint = checkpoint
+            self.folder.replace(HISTORY, history.encode(), is_history)
         self.written = time.monotonic()
 
     def model(self, data: TrainingData) -> TrainedModel:

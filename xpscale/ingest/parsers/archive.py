@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xpscale.archive.files import ArchiveFile, FilePair, open_archive, tables_of
+from xpscale.archive.files import ArchiveFile, FilePair, md5_sums, open_archive, tables_of
 from xpscale.archive.parse import parse_spectra
 from xpscale.archive.reading import verified_stream
 from xpscale.archive.sources import match_sources
@@ -39,7 +39,9 @@ def recognise(given: Input) -> Contents | None:
     """
     xp = tables_of(given.layout)["xp"]
     folders = (f"{xp.folder}/", f"{xp.parent}/{xp.folder}/", "")
-    is_archive = given.storage.url.startswith("http") or any(
+    if not given.files and not given.storage.can_list and not _has_sums(given):
+        given.storage.list()  # refuses a web server
+    is_archive = not (given.storage.can_list or given.files) or any(
         key.startswith(folder) and xp.pixels(key.removeprefix(folder))
         for key in given.files
         for folder in folders
@@ -73,6 +75,12 @@ def recognise(given: Input) -> Contents | None:
         n_bytes=archive.n_bytes,
         has_correlations=given.correlations,
     )
+
+
+def _has_sums(given: Input) -> bool:
+    """Whether the archive says which spectra it has, where nothing can be listed."""
+    xp = tables_of(given.layout)["xp"]
+    return any(md5_sums(given.storage, f"{above}{xp.folder}") for above in ("", f"{xp.parent}/"))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from xpscale.column_names import ColumnsMap
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 from xpscale.storage import Storage
+from xpscale.storage.names import is_hidden
 from xpscale.store.parquet_files import is_parquet
 
 __all__ = ["Input", "format_of"]
@@ -35,10 +36,9 @@ def format_of(key: str) -> str:
     """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and
     ``_metadata`` do.
     """
-    base = key.rsplit("/", 1)[-1]
-    if base.startswith(("_", ".")):
+    if is_hidden(key):
         return ""
-    return FORMATS.get(base.lower().removesuffix(".gz").rpartition(".")[2], "")
+    return FORMATS.get(key.rsplit("/", 1)[-1].lower().removesuffix(".gz").rpartition(".")[2], "")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Input:
     storage
         The folder of the files.
     files
-        Bytes by key, of a single file only that one; empty over http, where nothing can be listed.
+        Bytes by key, of a single file only that one; empty for a folder on the web.
     sources
         Address of a table with positions and G flux; empty if none was given.
     correlations
@@ -108,18 +108,17 @@ class Input:
         """
         storage = Storage(url)
         files: Mapping[str, int] = {}
-        if not storage.url.startswith("http"):
-            folder = Storage(storage.url.rpartition("/")[0])
-            if format_of(storage.name) and (n_bytes := folder.size(storage.name)) is not None:
-                storage, files = folder, {storage.name: n_bytes}
-            elif storage.exists("zarr.json"):
-                raise InvalidInputError(
-                    f"{url} is a spectra store (or another Zarr group)", "It needs no ingest"
-                )
-            else:
-                files = storage.list()
+        name, folder = storage.name, storage.parent
+        if format_of(name) and (n_bytes := folder.size(name)) is not None:
+            storage, files = folder, {name: n_bytes}
+        elif storage.exists("zarr.json"):
+            raise InvalidInputError(
+                f"{url} is a spectra store (or another Zarr group)", "It needs no ingest"
+            )
+        elif storage.can_list:
+            files = storage.list()
         own = Storage(sources).url if sources else ""
-        files = {key: n for key, n in files.items() if f"{storage.url}/{key}" != own}
+        files = {key: n for key, n in files.items() if storage.url_of(key) != own}
         return Input(
             url,
             storage,

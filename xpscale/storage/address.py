@@ -1,0 +1,62 @@
+"""Addresses that mean the same to every library below us."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from xpscale.errors import InvalidInputError
+
+__all__ = ["checked", "web_quoted"]
+
+
+def checked(url: str | os.PathLike[str]) -> str:
+    """The one spelling of an address.
+
+    >>> checked("s3://bucket/run#1/"), checked("https://host/my data")
+    ('s3://bucket/run#1', 'https://host/my%20data')
+
+    Parameters
+    ----------
+    url
+        A local path or ``file://``, as it is; ``s3://BUCKET/PREFIX``, where every character of the
+        prefix stands for itself; or a web address, quoted (``%20``) as browsers show it.
+
+    Raises
+    ------
+    InvalidInputError
+        Libraries would disagree about it, or none can open it.
+    """
+    text = os.fspath(url)
+    scheme = text.partition("://")[0].lower() if "://" in text else "file"
+    rest = text.partition("://")[2] if "://" in text else text
+    if scheme == "file":
+        return str(Path(rest).expanduser().absolute()).rstrip("/") or "/"
+    parts = rest.rstrip("/").split("/")
+    if scheme not in ("s3", "http", "https"):
+        raise InvalidInputError(
+            f"{text} has a scheme xpscale cannot open",
+            "Use a local path, s3://, https:// or http://",
+        )
+    if not {"", ".", ".."}.isdisjoint(parts):
+        what = "no bucket or host" if not parts[0] else "an empty part, or . or .."
+        raise InvalidInputError(f"{text} has {what}", f"Write {scheme}://NAME/FOLDER/FOLDER")
+    if scheme != "s3" and (found := re.search(r"[?#]", rest)):
+        raise InvalidInputError(
+            f"{text} has a {found[0]}, which begins no part of a path on the web",
+            "Write %3F for ? and %23 for #; an address with a query cannot be read in parts",
+        )
+    return f"{scheme}://{rest.rstrip('/') if scheme == 's3' else web_quoted(rest.rstrip('/'))}"
+
+
+def web_quoted(path: str) -> str:
+    """A path as it stands in a web address, where what is quoted already stays.
+
+    Parameters
+    ----------
+    path
+        Host and path, or a path.
+    """
+    return re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", quote(path, safe="/%:@!$&'()*+,;=~[]"))
