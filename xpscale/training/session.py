@@ -170,9 +170,8 @@ class _Run:
         self.folder, self.identity = folder, identity
         self.job, self.trainer = job, trainer
         self.history: list[dict[str, float]] = []
-        self.on_step, self.on_epoch = on_step, on_epoch
+        self.on_step, self.on_epoch, self.checkpoint = on_step, on_epoch, b""
         self.written = self.shown = time.monotonic()
-        self.checkpoint = b""  # as this run read or wrote it last
 
     def resume(self) -> None:
         """Take over the checkpoint in the folder, if there is one."""
