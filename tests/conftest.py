@@ -49,3 +49,13 @@ def gpu():
 def device(request):
     """Each kind of device that this machine has."""
     return request.param if request.param == "cpu" else request.getfixturevalue("gpu")
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory):
+    """A folder with a small `demo-out`, as documents and light installations use it."""
+    from docs.example import make_example
+
+    place = tmp_path_factory.mktemp("reader")
+    make_example(place / "demo-out", n_stars=3_000, epochs=1)
+    return place

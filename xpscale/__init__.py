@@ -60,7 +60,10 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'xpscale' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"xpscale.{_HOMES[name]}"), name)
+    from xpscale.extras import naming_extras
+
+    with naming_extras():
+        value = getattr(importlib.import_module(f"xpscale.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,6 +1,5 @@
 """What README and documents show runs, on a small `demo-out` like that of the tutorials."""
 
-import importlib.util
 import os
 import re
 import shlex
@@ -18,20 +17,9 @@ FEWER = {"-n 20000": "-n 2000", "train  demo-out": "train --epochs 1 demo-out"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with a small `demo-out`."""
-    place = tmp_path_factory.mktemp("reader")
-    spec = importlib.util.spec_from_file_location("example", ROOT / "docs/example.py")
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    example.make_example(place / "demo-out", n_stars=3_000, epochs=1)
-    return place
-
-
-@pytest.fixture(scope="module")
-def of_the_example(folder):
+def of_the_example(small_demo):
     """A text of the README with a source and a place that the small catalogue has."""
-    row = xps.open_catalog(str(folder / "demo-out/catalog")).select().to_table().slice(0, 1)
+    row = xps.open_catalog(str(small_demo / "demo-out/catalog")).select().to_table().slice(0, 1)
     ra, dec, source = (row[name][0].as_py() for name in ("ra", "dec", "source_id"))
 
     def translate(text):
@@ -47,22 +35,26 @@ def of_the_example(folder):
     return translate
 
 
-def test_commands_of_the_readme(folder, of_the_example):
+def test_commands_of_the_readme(small_demo, of_the_example):
     lines = re.findall(r"^    (xpscale .*?)(?: +#.*)?$", README.read_text(), re.M)
     assert len(lines) >= 10
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     for line in lines:
         command = shlex.split(of_the_example(line))
         ran = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
+            command,
+            cwd=small_demo,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": path},
         )
         assert ran.returncode == 0, f"{line}\n{ran.stderr}"
     for name in ("stars.fits", "spectrum.png", "sky.png", "sample.parquet"):
-        assert (folder / name).stat().st_size > 1000, name
+        assert (small_demo / name).stat().st_size > 1000, name
 
 
-def test_python_of_the_readme(folder, of_the_example, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_python_of_the_readme(small_demo, of_the_example, monkeypatch):
+    monkeypatch.chdir(small_demo)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
     assert blocks
     for block in blocks:

@@ -21,6 +21,7 @@ import typer
 from xpscale import __version__
 from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store, train
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
+from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _ask_for_report(trace: str) -> None:
 def _run(stopped: list[int]) -> int:
     """Run the application: its exit code, after its errors were printed."""
     try:
-        code = app(prog_name="xpscale", standalone_mode=False)
+        with naming_extras():
+            code = app(prog_name="xpscale", standalone_mode=False)
         sys.stdout.flush()
     except XpscaleError as error:
         print(f"xpscale: {error.message}", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.errors import PermanentError
+from xpscale.extras import naming_extras
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,12 +85,8 @@ def alpha_mcc(
     PermanentError
         If scikit-learn is not installed.
     """
-    try:
+    with naming_extras():
         from sklearn.ensemble import RandomForestClassifier
-    except ImportError as error:
-        raise PermanentError(
-            "scikit-learn is not installed", "Install it with: pip install 'xpscale[evaluate]'"
-        ) from error
     ours, theirs = is_alpha_giant(labels), is_alpha_giant(held_out_labels)
     forest = RandomForestClassifier(N_TREES, min_samples_leaf=MIN_LEAF, random_state=seed)
     forest.fit(features[ours], is_high_alpha(labels)[ours])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from xpscale.model.checkpoint import TrainedModel
+    from xpscale.model.decoder import Decoder
 
 __all__ = ["PosteriorSpread", "latent_covariance", "posterior_columns", "total_error"]
 
@@ -122,7 +122,7 @@ class PosteriorSpread:
         mean: NDArray[np.floating[Any]],
         covariance: NDArray[np.float64],
         phot_g_mean_flux: NDArray[np.float64],
-        model: Callable[[], TrainedModel],
+        model: Callable[[], Decoder],
     ) -> None:
         self.mean, self.covariance = mean, covariance
         self.phot_g_mean_flux, self.model = phot_g_mean_flux, model
@@ -154,8 +154,6 @@ class PosteriorSpread:
 
     def modes(self) -> Iterator[NDArray[np.float64]]:
         """m_k of some thousand rows at a time, electron/s, with shape (n, L, C)."""
-        import torch
-
         model, step = self.model(), np.sqrt(3)
         for start in range(0, max(len(self.mean), 1), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
@@ -164,7 +162,6 @@ class PosteriorSpread:
             root = directions * np.sqrt(np.maximum(values, 0))[:, None]  # (n, L, L)
             points = self.mean[rows, None] + step * np.stack([root, -root]).transpose(0, 1, 3, 2)
             flux = np.broadcast_to(self.phot_g_mean_flux[rows, None], points.shape[:-1])
-            z = torch.from_numpy(points.reshape(-1, points.shape[-1]).astype(np.float32))
-            decoded = model.decode(z, flux.ravel()).mean.numpy()
-            ahead, behind = decoded.reshape(*points.shape[:-1], model.n_coefficients)
+            mean, _ = model.decode(points.reshape(-1, points.shape[-1]), flux.ravel())
+            ahead, behind = mean.reshape(*points.shape[:-1], model.bands.n_coefficients)
             yield (ahead - behind) / (2 * step)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
+    from xpscale.model.decoder import Decoder
     from xpscale.query.selection import Selection
     from xpscale.query.wavelength import SampledSpectra
 
@@ -131,7 +132,7 @@ class Spectra:
 
 def reconstruct(
     rows: Selection | Catalog | pa.Table,
-    model: TrainedModel | None = None,
+    model: TrainedModel | Decoder | None = None,
     *,
     from_latents: bool = False,
 ) -> Spectra:
@@ -151,7 +152,9 @@ def reconstruct(
         ``reconstruction`` and ``scatter``, or ``phot_g_mean_flux`` and all ``latent_mean_*``;
         ``source_id`` in any case, and for the posterior's error all columns of the latents.
     model
-        The model to decode a table of latents with; a selection finds the model of its catalogue.
+        The model to decode a table of latents with, or its decoder
+        (`xpscale.model.decoder.load_decoder`, which needs no torch); a selection finds the model of
+        its catalogue.
     from_latents
         Decode, even where spectra are stored.
 
@@ -169,26 +172,26 @@ def reconstruct(
         known = {column.name for column in identity.columns("latents")}
         latents = [name for name in posterior_columns(identity.n_latents) if name in known]
         table = selection.columns("source_id", "phot_g_mean_flux", *latents, *stored).to_table()
-        load = cache(lambda: model or _model_of(catalog))
+        load = cache(lambda: _decoder_of(model or catalog))
         return _stored(table, load) if stored else _decode(table, load())
     if {"source_id", *ARRAYS} <= set(rows.column_names) and not from_latents:
-        return _stored(rows, (lambda: model) if model else None)
+        return _stored(rows, (lambda: _decoder_of(model)) if model else None)
     if model is None:
         raise InvalidInputError(
             "the table lacks source_id, reconstruction or scatter, and there is no model to decode"
             " latents with",
             "Give a selection, or reconstruct(table, model=load_model(...))",
         )
-    return _decode(rows, model)
+    return _decode(rows, _decoder_of(model))
 
 
-def _stored(table: pa.Table, model: Callable[[], TrainedModel] | None) -> Spectra:
+def _stored(table: pa.Table, model: Callable[[], Decoder] | None) -> Spectra:
     """The spectra that a table holds; ``model`` gives the one that made them, if it is known."""
     ids, mean, scatter = (array(table[name]) for name in ("source_id", *ARRAYS))
     return Spectra(ids, mean, scatter, *_origin(table, model), _spread(table, model))
 
 
-def _spread(table: pa.Table, model: Callable[[], TrainedModel] | None) -> PosteriorSpread | None:
+def _spread(table: pa.Table, model: Callable[[], Decoder] | None) -> PosteriorSpread | None:
     """The posterior's, if the table has its columns."""
     n_latents = sum(name.startswith("latent_mean_") for name in table.column_names)
     wanted = {"phot_g_mean_flux", *posterior_columns(n_latents)}
@@ -198,23 +201,27 @@ def _spread(table: pa.Table, model: Callable[[], TrainedModel] | None) -> Poster
     return PosteriorSpread(z, latent_covariance(table), array(table["phot_g_mean_flux"]), model)
 
 
-def _model_of(catalog: CatalogVersion) -> TrainedModel:
-    """The model stored in a catalogue; refuses one that did not make it."""
-    from xpscale.model.checkpoint import load_model
+def _decoder_of(source: TrainedModel | Decoder | CatalogVersion) -> Decoder:
+    """The decoder of a model, or of the one stored in a catalogue; refuses one that did not make
+    the catalogue.
+    """
+    from xpscale.model.decoder import Decoder, load_decoder
 
-    model = load_model(catalog.storage / MODEL)
-    if model.model_id != catalog.model_id:
+    if isinstance(source, Decoder):
+        return source
+    if not isinstance(source, CatalogVersion):
+        return source.decoder
+    decoder = load_decoder(source.storage / MODEL)
+    if decoder.model_id != source.model_id:
         raise InvalidInputError(
-            f"{catalog.storage}/{MODEL} is model {model.model_id[:12]}, but the rows are of"
-            f" {catalog.model_id[:12]}",
+            f"{source.storage}/{MODEL} is model {decoder.model_id[:12]}, but the rows are of"
+            f" {source.model_id[:12]}",
             "Put the model that made the catalogue back",
         )
-    return model
+    return decoder
 
 
-def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
-    import torch
-
+def _decode(table: pa.Table, model: Decoder) -> Spectra:
     names = [f"latent_mean_{i}" for i in range(model.n_latents)]
     lacking = [
         name for name in ("source_id", "phot_g_mean_flux", *names) if name not in table.column_names
@@ -223,18 +230,18 @@ def _decode(table: pa.Table, model: TrainedModel) -> Spectra:
         raise InvalidInputError(
             f"the table lacks {', '.join(lacking)}", "Keep these columns in the selection"
         )
-    z = np.stack([array(table[name]) for name in names], 1).astype(np.float32)  # (N, L)
-    decoded = model.decode(torch.from_numpy(z), array(table["phot_g_mean_flux"]))
+    z = np.stack([array(table[name]) for name in names], 1)  # (N, L)
+    mean, scatter = model.decode(z, array(table["phot_g_mean_flux"]))
     return Spectra(
         array(table["source_id"]),
-        decoded.mean.numpy(),
-        decoded.scatter.numpy(),
+        mean,
+        scatter,
         *_origin(table, lambda: model),
         _spread(table, lambda: model),
     )
 
 
-def _origin(table: pa.Table, model: Callable[[], TrainedModel] | None) -> tuple[Bands, Release]:
+def _origin(table: pa.Table, model: Callable[[], Decoder] | None) -> tuple[Bands, Release]:
     """Bands and release of a table's spectra: as its metadata say, or by the model or the width."""
     if stated := stated_origin(words_of(table.schema)):
         return stated

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.bands import Bands
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
-from xpscale.errors import PermanentError
+from xpscale.extras import naming_extras
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
 
@@ -116,10 +116,8 @@ class CatalogVersion:
         PermanentError
             If lsdb is not installed.
         """
-        try:
+        with naming_extras():
             import lsdb
-        except ImportError as error:
-            raise PermanentError("lsdb is not installed", 'pip install "xpscale[lsdb]"') from error
         return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.errors import InvalidInputError, PermanentError
+from xpscale.errors import InvalidInputError
+from xpscale.extras import naming_extras
 from xpscale.query.posterior import total_error
 from xpscale.release import UNSTATED, Release, release_of
 
@@ -128,12 +129,8 @@ def calibration() -> Calibration:
     uses_latex = "text.usetex"
     matplotlib = sys.modules.get("matplotlib")
     before = matplotlib.rcParams[uses_latex] if matplotlib else False
-    try:
+    with naming_extras():
         from gaiaxpy.core.config import load_xpmerge_from_xml, load_xpsampling_from_xml
-    except ImportError as error:
-        raise PermanentError(
-            "GaiaXPy is not installed", 'pip install "xpscale[wavelength]"'
-        ) from error
     # GaiaXPy's import makes matplotlib ask for LaTeX, without which no figure could be drawn
     if matplotlib := sys.modules.get("matplotlib"):
         matplotlib.rcParams[uses_latex] = before

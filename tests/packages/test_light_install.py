@@ -1,0 +1,79 @@
+"""What works, and what is said, where only the packages of ``pip install xpscale`` are there."""
+
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from tests.architecture.source import ROOT
+from xpscale.extras import EXTRA_OF
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+WITHOUT = f"""
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(EXTRA_OF)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Without())
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Variables for a Python in which no package of an extra can be imported."""
+    place = tmp_path_factory.mktemp("without")
+    (place / "sitecustomize.py").write_text(WITHOUT)
+    return {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}
+
+
+def run(environment, *arguments):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+def test_query_and_reconstruct_need_no_extra(environment, small_demo):
+    code = f"""
+import xpscale as xps
+cat = xps.open_catalog({str(small_demo / "demo-out/catalog")!r})
+rows = cat.where("flags >= 0").to_table()
+spectra = xps.reconstruct(cat.at(rows["source_id"][:3].to_pylist()), from_latents=True)
+cat.select().to_astropy(), cat.select().to_pandas(), cat.sql("SELECT count(*) FROM latents")
+print(len(spectra), spectra.mean.shape[1])
+"""
+    result = run(environment, "-c", code)
+    assert result.stdout.split() == ["3", "110"], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [(("train", "STORE", "MODEL"), "infer"), (("ingest", "FILES", "STORE"), "infer")],
+)
+def test_what_needs_more_names_the_extra(environment, arguments, extra, tmp_path):
+    result = run(environment, "-m", "xpscale", *arguments)
+    assert result.returncode in (3, 20)
+    if result.returncode == 20:
+        assert f"pip install 'xpscale[{extra}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_python_names_the_extra(environment):
+    code = """
+import xpscale
+try:
+    xpscale.train
+except xpscale.errors.PermanentError as error:
+    print(error)
+"""
+    result = run(environment, "-c", "import xpscale.errors" + code)
+    assert "which is not installed. Install it with: pip install 'xpscale[infer]'" in result.stdout
+
+
+def test_every_extra_that_is_named_exists():
+    assert set(EXTRA_OF.values()) <= PROJECT["optional-dependencies"].keys()
