@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xpscale.store.reader import open_store as open_store
     from xpscale.training.run import train as train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "DaskExecutor": "runtime.executors.dask",

@@ -13,14 +13,15 @@ from xpscale.extras import EXTRA_OF
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 WITHOUT = f"""
-import sys
+from importlib.machinery import PathFinder
 
-class Without:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {set(EXTRA_OF)!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+found = PathFinder.find_spec
 
-sys.meta_path.insert(0, Without())
+def find_spec(name, path=None, target=None):
+    missing = name.partition(".")[0] in {set(EXTRA_OF)!r}
+    return None if missing else found(name, path, target)
+
+PathFinder.find_spec = find_spec
 """
 
 
