@@ -199,3 +199,21 @@ def test_the_commands_and_the_catalogue_take_them(example, cat, tmp_path, caplog
     done("spectrum", example.url, f"Gaia DR3 {ids[0]}")
     both = xpscale("spectrum", example.url, f"{ids[0]},{ids[1]}")
     assert (both.code, "holds 2 identifiers" in both.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "code", "says"),
+    [
+        ({"source_id": [A, None], "x": [1.0, 2.0]}, 2, "no row has a value"),
+        ({"source_id": [1.5], "x": [1.0]}, 2, "no column source_id of numbers and x"),
+        ({"source_id": ["HD 1"], "x": [1.0]}, 2, "no column source_id of numbers and x"),
+        ({"source_id": [A]}, 2, "no column source_id of numbers and x"),
+        (None, 3, "there is no file"),
+    ],
+)
+def test_labels_of_a_figure_that_cannot_be_used_are_refused(example, tmp_path, columns, code, says):
+    if columns:
+        pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    options = ("--labels", tmp_path / "labels.parquet", "--color", "x", "-o", tmp_path / "x.png")
+    result = xpscale("plot", "latents", example.url, *options)
+    assert (result.code, says in result.err) == (code, True), result

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xpscale.cli.common import Output, Overwrite, save_figure
 from xpscale.cli.infer import Catalog
 from xpscale.cli.model import Model
+
+if TYPE_CHECKING:
+    from xpscale.plots.colour import Colour
 
 __all__ = ["register"]
 
@@ -78,8 +81,6 @@ def latents(
     """Every pair of active latents against each other; a random part of them if there are very
     many.
     """
-    import pyarrow.parquet as pq
-
     from xpscale.errors import InvalidInputError
     from xpscale.plots.colour import Colour
     from xpscale.plots.latents import latents as draw
@@ -98,10 +99,7 @@ def latents(
     )
     table = (chosen.where(where) if where else chosen).to_table()
     if labels:
-        known = pq.read_table(labels, columns=["source_id", color])
-        colour: Colour | None = Colour(
-            known[color].to_numpy(), color, known["source_id"].to_numpy()
-        )
+        colour: Colour | None = _labelled(labels, color)
     elif color:
         opened.columns(color)  # names the near misses if there is no such column
         colour = Colour(table[color].to_numpy(), color)
@@ -110,6 +108,30 @@ def latents(
     save_figure(
         draw(table, colour, provenance=opened.provenance(""))[0], output, overwrite=overwrite
     )
+
+
+def _labelled(path: str, color: str) -> Colour:
+    """A column of a Parquet file, by source_id; rows without an identifier are of no use."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from xpscale.errors import InvalidInputError, NotFoundError
+    from xpscale.formatting import first_line
+    from xpscale.plots.colour import Colour
+
+    try:
+        known = pq.read_table(path, columns=["source_id", color])
+        known = known.filter(pc.is_valid(known["source_id"]))
+        ids = known["source_id"].cast(pa.int64()).to_numpy()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no file {path}", "Check the path") from error
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise InvalidInputError(
+            f"{path} has no column source_id of numbers and {color}: {first_line(error)}",
+            "Give a Parquet file that has both",
+        ) from error
+    return Colour(known[color].to_numpy(), color, ids)
 
 
 @nouns.command()

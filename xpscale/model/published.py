@@ -8,7 +8,6 @@ values are ever unpickled from it.  The scaling they trained with (``apogee_norm
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise NotFoundError(f"{path} does not exist", "Give the path of the authors' weight.pt")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # unpickling what is no pickle raises anything
         raise InvalidInputError(
             f"{path} is not a PyTorch weight file", "Give the authors' weight.pt"
         ) from error
