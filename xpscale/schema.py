@@ -244,7 +244,7 @@ def _latents_columns(n_latents: int, outputs: Sequence[str]) -> tuple[Column, ..
     kl = "Kullback-Leibler divergence of the posterior from the prior, nats"
     density = (
         "Training objects in this source's cell of the two leading coefficients, as a fraction"
-        " of the sample per unit area; NaN if the model does not know its training sample"
+        " of the sample per unit area; NaN if it or the sample is unknown"
     )
     flags = "Quality bits, 0 is good; see xpscale.schema.Flag"
     fit = (
