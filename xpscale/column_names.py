@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from xpscale.companions import COMPANIONS, checked_companions
 from xpscale.errors import InvalidInputError
-from xpscale.release import Release
+from xpscale.release import DR3, Release
 from xpscale.toml_files import read_toml, require_keys
 
 __all__ = [
@@ -16,9 +17,10 @@ __all__ = [
     "G_BAND",
     "N_PARAMETERS",
     "SOURCE_IDS",
-    "ColumnsMap",
+    "ColumnChoice",
     "candidates",
     "known_columns",
+    "lacking_source_columns",
     "read_columns_map",
 ]
 
@@ -32,7 +34,7 @@ COEFFICIENTS = tuple(
     for band in ("bp_", "rp_", "")
     for kind in ("coefficients", "coefficient_errors")
 )
-_OF_SOURCES = ("source_id", "ra", "dec", *G_BAND)
+_OF_SOURCES = tuple(dict.fromkeys(("source_id", "ra", "dec", *G_BAND, *COMPANIONS)))
 
 _LIKE = {
     "source_id": re.compile(r"id$|source|object|designation"),
@@ -46,8 +48,8 @@ MAX_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnsMap:
-    """What the user says columns are called; a TOML file::
+class ColumnChoice:
+    """What the user says of columns.  What they are called, a TOML file tells::
 
         source_id = "object_id"
         coefficients = "spectral_coefficients.coeff"
@@ -63,13 +65,28 @@ class ColumnsMap:
         The column of the spectra's tables by its name in DR3.
     sources
         The same for the table of sources.
+    companions
+        Which of `xpscale.companions.COMPANIONS` come along, where they are there.
+    pixel_positions
+        Whether each source is placed at the centre of the level-12 pixel that its identifier
+        carries; else by ``ra`` and ``dec``.
     """
 
     spectra: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    companions: tuple[str, ...] = tuple(COMPANIONS)
+    pixel_positions: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "companions", checked_companions(self.companions))
+
+    @property
+    def of_sources(self) -> ColumnChoice:
+        """The same for the columns of the table of sources."""
+        return replace(self, spectra=self.sources)
 
 
-def read_columns_map(path: str) -> ColumnsMap:
+def read_columns_map(path: str) -> ColumnChoice:
     """The file of ``--columns-map``.
 
     Raises
@@ -88,7 +105,7 @@ def read_columns_map(path: str) -> ColumnsMap:
             raise InvalidInputError(
                 f"{path}: {name} is {column!r}", f'Write {name} = "column", or "struct.field"'
             )
-    return ColumnsMap(table, sources)
+    return ColumnChoice(table, sources)
 
 
 def known_columns(
@@ -169,3 +186,25 @@ def candidates(columns: Iterable[str], wanted: Iterable[str]) -> str:
     shown = like or every
     text = ", ".join(shown[:MAX_SHOWN]) + " ..." * (len(shown) > MAX_SHOWN)
     return f"{'candidates' if like else 'its columns'} are {text}"
+
+
+def lacking_source_columns(
+    names: Iterable[str],
+    where: str,
+    release: Release = DR3,
+    choice: ColumnChoice | None = None,
+) -> str:
+    """What a table lacks that `xpscale.columns.find_source_columns` needs, and what may be meant.
+
+    Parameters
+    ----------
+    names, where, release, choice
+        As of `xpscale.columns.find_source_columns`.
+    """
+    choice = choice or ColumnChoice()
+    known = known_columns(names, where, release, choice.spectra)
+    position = {} if choice.pixel_positions else {"ra": ("ra",), "dec": ("dec",)}
+    wanted = {"source_id": SOURCE_IDS, **position, G_BAND[0]: G_BAND}
+    lacking = [name for name, any_of in wanted.items() if not {*any_of} & {*known}]
+    words = [" or ".join(G_BAND) if name == G_BAND[0] else name for name in lacking]
+    return f"{where} lacks {', '.join(words)}; {candidates(known.values(), lacking)}"

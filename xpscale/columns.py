@@ -18,7 +18,7 @@ struct is named by its path; see `xpscale.column_names`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,13 @@ from xpscale.column_names import (
     G_BAND,
     N_PARAMETERS,
     SOURCE_IDS,
+    ColumnChoice,
     candidates,
     known_columns,
 )
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
+from xpscale.sky import source_id_position
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +47,6 @@ __all__ = [
     "find_source_columns",
     "find_xp_columns",
     "flux_of_magnitude",
-    "lacking_source_columns",
 ]
 
 G_ZERO_POINT = 25.6873668671
@@ -68,14 +69,16 @@ def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class SourceColumns:
-    """The columns of position and brightness.
+    """The columns of position and brightness, and what comes along.
 
     Parameters
     ----------
     source_id, ra, dec, g
-        Their names.
+        Their names; of ``ra`` and ``dec`` none where the pixels in identifiers are the positions.
     g_is_magnitude
         Whether ``g`` is ``phot_g_mean_mag``: there is no ``phot_g_mean_flux``.
+    companions
+        Pairs of a companion's name and its column.
     """
 
     source_id: str
@@ -83,15 +86,31 @@ class SourceColumns:
     dec: str
     g: str
     g_is_magnitude: bool
+    companions: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of them."""
-        return (self.source_id, self.ra, self.dec, self.g)
+        each = (self.source_id, self.ra, self.dec, self.g, *dict(self.companions).values())
+        return tuple(dict.fromkeys(filter(None, each)))
 
-    def flux(self, g: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean G flux in electron/s of the column's values."""
-        return flux_of_magnitude(g) if self.g_is_magnitude else g
+    def values(
+        self, column: Callable[[str], NDArray[np.float64]], source_id: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """``ra``, ``dec``, ``phot_g_mean_flux`` in electron/s and companions of N rows.
+
+        Parameters
+        ----------
+        column
+            Gives the values of a column, float64, with shape (N,), NaN where missing.
+        source_id
+            The rows' identifiers, with shape (N,).
+        """
+        ra, dec = (column(self.ra), column(self.dec)) if self.ra else source_id_position(source_id)
+        g = column(self.g)
+        flux = flux_of_magnitude(g) if self.g_is_magnitude else g
+        companions = {name: column(its) for name, its in self.companions}
+        return {"ra": ra, "dec": dec, "phot_g_mean_flux": flux, **companions}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +158,7 @@ def find_source_columns(
     names: Iterable[str],
     where: str,
     release: Release = DR3,
-    stated: Mapping[str, str] | None = None,
+    choice: ColumnChoice | None = None,
 ) -> SourceColumns | None:
     """The position and brightness columns among ``names``; ``None`` if the table lacks any of them.
 
@@ -151,50 +170,39 @@ def find_source_columns(
         What to call the table in errors.
     release
         The release that may have other names for columns.
-    stated
-        What the user says columns are called, as in `xpscale.column_names.ColumnsMap`.
+    choice
+        What the user says of columns: `xpscale.column_names.ColumnChoice`.
 
     Raises
     ------
     InvalidInputError
         Two columns have one name, or one that the user names is not there.
     """
-    stated = stated or {}
+    choice = choice or ColumnChoice()
+    stated = choice.spectra
     known = known_columns(names, where, release, stated)
     of_flux = G_BAND[0] in known and (G_BAND[0] in stated or G_BAND[1] not in stated)
     g = known.get(G_BAND[0] if of_flux else G_BAND[1])
-    source_id, ra, dec = _source_id(known), known.get("ra", ""), known.get("dec", "")
-    if not (source_id and ra and dec and g):
+    at = choice.pixel_positions
+    source_id = _source_id(known)
+    ra, dec = ("", "") if at else (known.get("ra", ""), known.get("dec", ""))
+    if not (source_id and g and (at or (ra and dec))):
         return None
-    return SourceColumns(source_id, ra, dec, g, not of_flux)
-
-
-def lacking_source_columns(names: Iterable[str], where: str, release: Release = DR3) -> str:
-    """Why `find_source_columns` found ``None``: what the table lacks, and what may be meant.
-
-    Parameters
-    ----------
-    names, where, release
-        As of `find_source_columns`.
-    """
-    known = known_columns(names, where, release, {})
-    wanted = {"source_id": SOURCE_IDS, "ra": ("ra",), "dec": ("dec",), G_BAND[0]: G_BAND}
-    lacking = [name for name, any_of in wanted.items() if not {*any_of} & {*known}]
-    words = [" or ".join(G_BAND) if name == G_BAND[0] else name for name in lacking]
-    return f"{where} lacks {', '.join(words)}; {candidates(known.values(), lacking)}"
+    companions = tuple((name, known[name]) for name in choice.companions if name in known)
+    return SourceColumns(source_id, ra, dec, g, not of_flux, companions)
 
 
 def find_xp_columns(
     names: Iterable[str],
     where: str,
     release: Release = DR3,
-    stated: Mapping[str, str] | None = None,
+    choice: ColumnChoice | None = None,
 ) -> XpColumns:
     """The columns of identifier, coefficients and errors among ``names``.
 
     Parameters
     ----------
-    names, where, release, stated
+    names, where, release, choice
         As of `find_source_columns`.
 
     Raises
@@ -202,8 +210,9 @@ def find_xp_columns(
     InvalidInputError
         There are none, or they cannot be told apart; the message says which columns there are.
     """
-    known = known_columns(names, where, release, stated or {})
-    given = {name: known[name] for name in COEFFICIENTS if name in (stated or {})}
+    stated = (choice or ColumnChoice()).spectra
+    known = known_columns(names, where, release, stated)
+    given = {name: known[name] for name in COEFFICIENTS if name in stated}
     groups = _groups(given or known, where)
     bands = ("bp", "rp") if (False, "bp") in groups and (False, "rp") in groups else ("",)
     coefficients = [groups.get((False, band)) for band in bands]
@@ -215,6 +224,11 @@ def find_xp_columns(
             f" {candidates(known.values(), [lacking])}",
             "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one"
             " column a coefficient; others can be named: --columns-map FILE",
+        )
+    if transit := known.get("transit_id") or known.get("transitid"):
+        raise InvalidInputError(
+            f"{where} holds epoch spectra: several rows a source, told apart by {transit}",
+            "Give mean spectra, one row a source; or keep one transit of each and drop that column",
         )
     found_errors = [groups.get((True, band)) for band in bands]
     chosen = tuple(group for group in coefficients if group is not None)

@@ -102,6 +102,17 @@ class Release:
         epoch = "" if self.reference_epoch is None else f", epoch J{self.reference_epoch}"
         return f"ICRS{epoch}"
 
+    def position_text(self, pixel_positions: bool) -> str:
+        """What positions are, for people: frame and epoch, or that identifiers tell them.
+
+        Parameters
+        ----------
+        pixel_positions
+            Whether they are the centres of the pixels in the identifiers.
+        """
+        centre = "ICRS, centre of the level-12 HEALPix pixel that source_id carries"
+        return centre if pixel_positions else self.position
+
     @property
     def known_bands(self) -> Bands:
         """The bands of all of its spectra.

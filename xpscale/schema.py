@@ -12,10 +12,11 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import pyarrow as pa
 
+from xpscale.companions import COMPANIONS
 from xpscale.errors import InvalidInputError
 from xpscale.release import Release
 
@@ -47,13 +48,10 @@ FULL_PRECISION = "float32"
 COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
 
-
 LIKENESS = (
-    "Fraction of training objects of like signal-to-noise that are at least as odd: near 0 for an"
-    " object unlike those that the model knows; NaN if the model has no such count, or no"
-    " coefficient a usable error"
+    "Fraction of training objects of like signal-to-noise that are at least as odd, near 0 for an"
+    " object that the model does not know; NaN without such a count or without usable errors"
 )
-
 LONG, FLOAT, DOUBLE = pa.int64(), pa.float32(), pa.float64()
 
 
@@ -176,6 +174,8 @@ class TableLayout:
         What the run computes; from `checked_outputs`.
     precision
         To what reconstruction and scatter are rounded; from `checked_precision`.
+    companions, pixel_positions
+        As of `xpscale.spectra.SpectraReader`.
     """
 
     n_latents: int
@@ -183,6 +183,8 @@ class TableLayout:
     release: Release
     outputs: tuple[str, ...] = OUTPUTS
     precision: str = FULL_PRECISION
+    companions: tuple[str, ...] = ()
+    pixel_positions: bool = False
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -201,14 +203,16 @@ class TableLayout:
             raise InvalidInputError(
                 f"no product is called {product!r}", f"Products are {', '.join(self.products)}"
             )
-        shared = _identity_columns(self.release)
+        shared = _identity_columns(self)
         if product == "spectra":
             return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))
-        return (*shared, *_latents_columns(self.n_latents, self.outputs))
+        more = (astuple(COMPANIONS[name]) for name in self.companions)
+        companions = (Column(name, pa.type_for_alias(kind), *rest) for name, kind, *rest in more)
+        return (*shared, *_latents_columns(self.n_latents, self.outputs), *companions)
 
 
-def _identity_columns(release: Release) -> tuple[Column, ...]:
-    at = release.position
+def _identity_columns(layout: TableLayout) -> tuple[Column, ...]:
+    release, at = layout.release, layout.release.position_text(layout.pixel_positions)
     index = "HEALPix NESTED index of order 29 of ra, dec"
     return (
         Column("_healpix_29", LONG, "", "pos.healpix", index),

@@ -35,6 +35,7 @@ __all__ = [
     "healpix_29",
     "separation_deg",
     "source_id_pixel",
+    "source_id_position",
 ]
 
 ARCHIVE_ORDER = 8
@@ -120,6 +121,25 @@ def source_id_pixel(source_id: NDArray[np.int64], order: int) -> NDArray[np.int6
     if not 0 <= order <= MAX_ORDER:
         raise InvalidInputError(f"source_id carries HEALPix orders 0 to {MAX_ORDER}, not {order}")
     return source_id >> (SOURCE_ID_SHIFT + 2 * (MAX_ORDER - order))
+
+
+def source_id_position(
+    source_id: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination in degrees of the centres of the level-12 pixels that
+    identifiers carry (0.86 arcmin wide), each with shape (N,).
+
+    Parameters
+    ----------
+    source_id
+        Gaia identifiers, int64, with shape (N,).
+    """
+    from cdshealpix.nested import healpix_to_lonlat
+
+    if len(source_id) == 0:
+        return np.empty(0), np.empty(0)
+    ra, dec = healpix_to_lonlat(source_id_pixel(source_id, MAX_ORDER).astype(np.uint64), MAX_ORDER)
+    return np.asarray(ra.deg), np.asarray(dec.deg)
 
 
 def healpix_29(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -18,7 +18,8 @@ from xpscale.testing.universe import Universe
 
 FORMATS = ("csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet")
 ROWS = Universe(12, seed=2).spectra()
-NOWHERE = SourceTable(*(np.empty(0, kind) for kind in (np.int64, float, float, float)))
+NOTHING = {name: np.empty(0) for name in ("ra", "dec", "phot_g_mean_flux")}
+NOWHERE = SourceTable(((np.empty(0, np.int64), NOTHING),)).match
 SINGLE = "XP_CONTINUOUS-Gaia DR3 5937083312263887616"
 
 
@@ -85,7 +86,7 @@ def test_made_files_come_back_bit_for_bit(tmp_path, form):
     storage, name = put(tmp_path, f"file.{form}", spectra_bytes(rows, form))
     (member,) = member_names(storage, name) if form == "zip" else [""]
     (tmp_path / "sources").write_bytes(source_table_bytes(rows.take(slice(1, None)), "csv"))
-    found = read_spectra(storage, name, member, read_source_table(str(tmp_path / "sources")))
+    found = read_spectra(storage, name, member, read_source_table(str(tmp_path / "sources")).match)
     np.testing.assert_array_equal(found.batch.source_id, rows.source_id)
     np.testing.assert_array_equal(found.batch.coefficients, rows.coefficients)
     np.testing.assert_array_equal(found.batch.coefficient_errors, rows.coefficient_errors)
@@ -98,12 +99,10 @@ def test_made_files_come_back_bit_for_bit(tmp_path, form):
 def test_sources_of_every_format(tmp_path, form):
     storage, name = put(tmp_path, f"sources.{form}", source_table_bytes(ROWS, form))
     table = read_source_table(f"{storage.url}/{name}")
-    rows, found = table.rows(np.append(ROWS.source_id[::-1], 7))
-    assert found.tolist() == [True] * len(ROWS) + [False]
-    for column in ("source_id", "ra", "dec", "phot_g_mean_flux"):
-        np.testing.assert_array_equal(
-            getattr(table, column)[rows[:-1]], getattr(ROWS, column)[::-1]
-        )
+    matched = table.match(np.append(ROWS.source_id[::-1], 7))
+    assert matched.found.tolist() == [True] * len(ROWS) + [False]
+    for column in ("ra", "dec", "phot_g_mean_flux"):
+        np.testing.assert_array_equal(matched.values[column][:-1], getattr(ROWS, column)[::-1])
 
 
 def test_a_gzipped_file_and_a_table_with_positions_of_its_own(tmp_path):

@@ -57,7 +57,7 @@ def test_every_number_of_the_real_files_is_what_pandas_reads(real_archive):
         expected = sources.set_index("source_id").loc[parsed.source_id]
         assert matched.found.all()
         for name in columns[1:]:
-            assert np.array_equal(getattr(matched, name), expected[name], equal_nan=True)
+            assert np.array_equal(matched.values[name], expected[name], equal_nan=True)
         n_rows += len(parsed.source_id)
     assert n_rows == 2_052
 
@@ -187,9 +187,9 @@ def test_sources_missing_repeated_and_in_any_order(small):
     where = {i: row for row, i in enumerate(truth.source_id.tolist())}
     rows = [where[i] for i in asked[:-1].tolist()]
     assert matched.found.tolist() == [True] * len(rows) + [False]
-    assert np.array_equal(matched.ra[:-1], truth.ra[rows])
-    assert np.array_equal(matched.phot_g_mean_flux[:-1], truth.phot_g_mean_flux[rows])
-    assert np.isnan(matched.dec[-1])
+    assert np.array_equal(matched.values["ra"][:-1], truth.ra[rows])
+    assert np.array_equal(matched.values["phot_g_mean_flux"][:-1], truth.phot_g_mean_flux[rows])
+    assert np.isnan(matched.values["dec"][-1])
     with open_file(archive.storage, archive.pairs[0].sources) as stream:
         assert len(match_sources(stream, "x", np.empty(0, np.int64)).found) == 0
 

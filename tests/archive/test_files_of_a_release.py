@@ -65,8 +65,8 @@ def test_names_and_widths_of_a_release(bands, tmp_path):
         assert tuple(part.shape[1] for part in found.correlations) == bands.n_correlations
         assert all(np.isfinite(part).all() for part in found.correlations)
         assert sources.found.all()
-        assert np.array_equal(sources.ra, truth.ra[rows])
-        assert np.array_equal(sources.phot_g_mean_flux, truth.phot_g_mean_flux[rows])
+        assert np.array_equal(sources.values["ra"], truth.ra[rows])
+        assert np.array_equal(sources.values["phot_g_mean_flux"], truth.phot_g_mean_flux[rows])
         n_rows += len(rows)
     assert n_rows == len(truth)
 

@@ -92,17 +92,22 @@ def test_the_user_names_columns(expected, tmp_path):
     sources = nested({"gaia.a": "ra", "gaia.d": "dec", "gaia.g": "phot_g_mean_flux"})
     sources = sources.drop_columns(["coefficients", "coefficient_errors"])
     pq.write_table(sources.append_column("ra", pa.array([0.0] * len(ROWS))), tmp_path / "s.parquet")
-    (tmp_path / "map.toml").write_text(
-        'source_id = "star"\ncoefficients = "xp.x"\ncoefficient_errors = "xp.dx"\n'
-        '[sources]\nra = "gaia.a"\ndec = "gaia.d"\nphot_g_mean_flux = "gaia.g"\n'
-    )
+    of_sources = '[sources]\nra = "gaia.a"\ndec = "gaia.d"\nphot_g_mean_flux = "gaia.g"\n'
+    of_spectra = 'source_id = "star"\ncoefficients = "xp.x"\ncoefficient_errors = "xp.dx"\n'
     arguments = ["ingest", tmp_path / "in.parquet", tmp_path / "store", "--workers", 0]
     arguments += ["--sources", tmp_path / "s.parquet"]
-    refused = xpscale(*arguments)
-    assert refused.code == InvalidInputError.exit_code
-    assert "has no source_id; its columns are star, " in refused.err
-    assert "--columns-map FILE" in refused.err
-    assert xpscale(*arguments, "--columns-map", tmp_path / "map.toml").code == 0
+    arguments += ["--columns-map", tmp_path / "map.toml"]
+    for text, seen in {
+        "": "lacks dec, phot_g_mean_flux or phot_g_mean_mag; candidates are gaia.a, gaia.d, gaia.g",
+        of_sources: "has no source_id; its columns are star, ",
+    }.items():
+        (tmp_path / "map.toml").write_text(text)
+        refused = xpscale(*arguments)
+        assert refused.code == InvalidInputError.exit_code
+        assert seen in refused.err
+        assert "--columns-map FILE" in refused.err
+    (tmp_path / "map.toml").write_text(of_spectra + of_sources)
+    assert xpscale(*arguments).code == 0
     assert open_spectra(tmp_path / "store").digest == expected.digest
 
 

@@ -92,6 +92,8 @@ def test_scalar_columns_are_put_in_order_of_their_numbers(value, error, first):
             "errors for some of them",
         ),
         (["source_id", "SOURCE_ID", "coefficients"], "source_id and SOURCE_ID"),
+        (["source_id", "coefficients", "transit_id"], "epoch spectra: several rows a source"),
+        (["source_id", "coefficients", "xp.transitId"], "told apart by xp.transitId"),
     ],
 )
 def test_names_that_cannot_be_told_are_refused(names, match):

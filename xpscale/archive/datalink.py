@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from xpscale.archive.source_table import SourceTable, source_values
+from xpscale.archive.sources import MatchedSources
 from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
 from xpscale.bands import Bands
-from xpscale.column_names import ColumnsMap
+from xpscale.column_names import ColumnChoice
 from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import DR3, Release
@@ -33,12 +33,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "Lookup",
     "TableSpectra",
     "column_names",
     "is_other_product",
     "member_names",
     "read_spectra",
 ]
+
+Lookup = Callable[["NDArray[np.int64]"], MatchedSources]
+"""Looks up sources by identifier."""
 
 OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", "RVS")
 """What else a DataLink request brings; left aside by the beginning of the file's name."""
@@ -101,11 +105,11 @@ def read_spectra(
     storage: Storage,
     key: str,
     member: str = "",
-    sources: SourceTable | None = None,
+    sources: Lookup | None = None,
     *,
     release: Release | None = None,
     bands: Bands | None = None,
-    columns: ColumnsMap | None = None,
+    columns: ColumnChoice | None = None,
 ) -> TableSpectra:
     """All spectra of a file.
 
@@ -116,7 +120,7 @@ def read_spectra(
     member
         Member of a zip file, or group of an HDF5 file.
     sources
-        Position and G flux, for tables that have none.
+        Looks up positions, G flux and companions, for tables that have none.
     release, bands, columns
         What the user says of the file, if anything.
 
@@ -133,7 +137,7 @@ def read_spectra(
     with _opened(storage, key, member) as stream:
         for table in open_tables(stream, name, member):
             with explained(name):
-                found.append(_spectra(table, name, sources, stated, columns or ColumnsMap()))
+                found.append(_spectra(table, name, sources, stated, columns or ColumnChoice()))
     if len({part.batch.bands for part in found}) != 1:
         raise InvalidInputError(
             f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
@@ -166,17 +170,17 @@ def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...
 def _spectra(
     table: Table,
     name: str,
-    sources: SourceTable | None,
+    sources: Lookup | None,
     stated: StatedBands,
-    called: ColumnsMap,
+    choice: ColumnChoice,
 ) -> TableSpectra:
     layout = stated.release or DR3
-    columns = find_xp_columns(table.names, name, layout, called.spectra)
+    columns = find_xp_columns(table.names, name, layout, choice)
     if not columns.errors:
         raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
     source_id = table.integers(columns.source_id)
-    own = find_source_columns(table.names, name, layout, called.spectra)
-    found, (ra, dec, flux) = _positions(table, name, source_id, own or sources)
+    own = find_source_columns(table.names, name, layout, choice)
+    matched = _matched(table, name, source_id, own or sources)
     values = [_group(table, group) for group in columns.coefficients]
     errors = [_group(table, group) for group in columns.errors]
     widths = _widths(values, errors, columns, name)
@@ -190,29 +194,28 @@ def _spectra(
         numbers = [table.floats(column) for column in columns.n_parameters]
         by_columns = bands_of_numbers(numbers) if numbers else None
         bands = bands_of(columns, widths, name, replace(stated, by_columns=by_columns))
-    batch = SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, bands)
-    return TableSpectra(batch, found, _release(table, name))
+    ra, dec, flux = (matched.values[its] for its in ("ra", "dec", "phot_g_mean_flux"))
+    more = matched.companions
+    batch = SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, bands, more)
+    return TableSpectra(batch, matched.found, _release(table, name))
 
 
-def _positions(
+def _matched(
     table: Table,
     name: str,
     source_id: NDArray[np.int64],
-    sources: SourceColumns | SourceTable | None,
-) -> tuple[NDArray[np.bool_], list[NDArray[np.float64]]]:
-    """Whether each row has a source; ra, dec and G flux of the rows."""
-    if isinstance(sources, SourceColumns):
-        return np.ones(len(source_id), bool), source_values(table, sources)
+    sources: SourceColumns | Lookup | None,
+) -> MatchedSources:
+    """What the table's own columns, or else a table of sources, tell of its rows."""
     if sources is None:
         raise InvalidInputError(
             f"{name} has no ra, dec and phot_g_mean_flux",
             "Give a table that has them: --sources FILE",
         )
-    rows, found = sources.rows(source_id)
-    columns = (sources.ra, sources.dec, sources.phot_g_mean_flux)
-    if len(sources.source_id) == 0:
-        return found, [np.full(len(rows), np.nan) for _ in columns]
-    return found, [np.where(found, column[rows], np.nan) for column in columns]
+    if not isinstance(sources, SourceColumns):
+        return sources(source_id)
+    n_rows = len(source_id)
+    return MatchedSources(np.ones(n_rows, bool), sources.values(table.floats, source_id), n_rows)
 
 
 def _release(table: Table, name: str) -> str:

@@ -77,6 +77,8 @@ class EcsvReader:
         Names of scalar columns.
     arrays
         Names of array columns.
+    optional
+        Those of ``floats`` that the file may lack; they are NaN then.
     only
         Ascending values of the first integer column: other rows are passed over.  All rows if not
         given.
@@ -85,6 +87,8 @@ class EcsvReader:
     ----------
     n_rows
         Rows seen so far, those passed over included.
+    absent
+        Optional columns that the file lacks, once rows were read.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class EcsvReader:
         integers: Sequence[str] = (),
         floats: Sequence[str] = (),
         arrays: Sequence[str] = (),
+        optional: Sequence[str] = (),
         only: NDArray[np.int64] | None = None,
     ) -> None:
         self.name = name
@@ -102,6 +107,7 @@ class EcsvReader:
         self._names: list[str] = []
         self._integers, self._floats, self._arrays = list(integers), list(floats), list(arrays)
         self._widths = [FIRST_WIDTH] * len(arrays)
+        self._optional, self.absent = frozenset(optional), frozenset[str]()
         self._only = only
         self._stream = stream
 
@@ -147,14 +153,14 @@ class EcsvReader:
                 consumed, is_done = self._scan(buffer, consumed, filled, roles, rows)
                 if is_done:
                     break
-                yield _chunk(rows)
+                yield self._chunk(rows)
                 rows = self._room()
             if n_read == 0:
                 if roles is None:
                     raise InvalidInputError(
                         f"{self.name} has no header line", "Check that it is an archive bulk file"
                     )
-                yield _chunk(rows)
+                yield self._chunk(rows)
                 return
             buffer[: filled - consumed] = buffer[consumed:filled]
             filled -= consumed
@@ -164,7 +170,8 @@ class EcsvReader:
             name.strip().strip('"') for name in header.decode("utf-8", "replace").strip().split(",")
         ]
         wanted = self._integers + self._floats + self._arrays
-        missing = [name for name in wanted if name not in names]
+        self.absent = self._optional - {*names}
+        missing = [name for name in wanted if name not in names and name not in self.absent]
         if missing:
             raise InvalidInputError(
                 f"{self.name} has no column {', '.join(missing)}; it starts with"
@@ -207,12 +214,14 @@ class EcsvReader:
             )
         return consumed, not rows.is_full
 
-
-def _chunk(rows: RowBuffer) -> EcsvChunk:
-    """The rows so far; the buffer is not used again."""
-    n = rows.n
-    arrays = tuple(rows.arrays[:n, low:high] for low, high in pairwise(rows.edges))
-    return EcsvChunk(rows.integers[:n], rows.floats[:n], arrays, rows.lengths[:n])
+    def _chunk(self, rows: RowBuffer) -> EcsvChunk:
+        """The rows so far; the buffer is not used again."""
+        n = rows.n
+        for slot, name in enumerate(self._floats):
+            if name in self.absent:
+                rows.floats[:n, slot] = np.nan
+        arrays = tuple(rows.arrays[:n, low:high] for low, high in pairwise(rows.edges))
+        return EcsvChunk(rows.integers[:n], rows.floats[:n], arrays, rows.lengths[:n])
 
 
 def _header_start(buffer: bytearray, filled: int) -> int | None:

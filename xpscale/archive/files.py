@@ -133,10 +133,7 @@ class FilePair:
     @property
     def key(self) -> str:
         """``000000-003111.1f2e3d4c``: the range in the files' names, and a hash of their sizes and
-        MD5 sums.
-
-        A file that is replaced by another makes another key, so that nothing done with the old one
-        is taken for it.
+        MD5 sums, so that nothing done with a file is taken for another that replaced it.
         """
         content = "\n".join(file.fingerprint for file in (self.spectra, self.sources))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
@@ -164,19 +161,22 @@ class Archive:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def open_archive(url: str, *, release: Release = DR3, allow_unpaired: bool = False) -> Archive:
+def open_archive(
+    url: str, *, release: Release = DR3, allow_unpaired: bool = False, alone: bool = False
+) -> Archive:
     """List an archive and pair its files.
 
     Parameters
     ----------
     url
-        Folder or URL holding the folders of spectra and sources.  Over http, where nothing can be
-        listed, the ``_MD5SUM.txt`` of each folder says which files there are.
+        Folder or URL holding the folders.  Over http, where nothing can be listed, the
+        ``_MD5SUM.txt`` of each folder says which files there are.
     release
         What folders and files are called.
     allow_unpaired
-        Whether a spectrum file may lack its source file; it is paired with the name of the file
-        that should be there.
+        Whether a spectrum file may lack its source file, which is named none the less.
+    alone
+        Whether no source files are looked for.
 
     Raises
     ------
@@ -190,17 +190,17 @@ def open_archive(url: str, *, release: Release = DR3, allow_unpaired: bool = Fal
     if origin != storage:
         parent = tables["xp"].parent
         spectra = [replace(file, name=f"{parent}/{file.name}") for file in spectra]
-    sources = {file.pixels: file for file in find_table(storage, "source", release)[1]}
-    missing = [file.pixels for file in spectra if file.pixels not in sources]
-    absent = {
-        pixels: ArchiveFile(tables["source"].key(*pixels), *pixels, 0, "") for pixels in missing
-    }
-    if absent and not allow_unpaired:
+    listed = [] if alone else find_table(storage, "source", release)[1]
+    sources = {file.pixels: file for file in listed}
+    missing = (file.pixels for file in spectra if file.pixels not in sources)
+    absent = {its: ArchiveFile(tables["source"].key(*its), *its, 0, "") for its in missing}
+    if absent and not (allow_unpaired or alone):
         names = ", ".join(file.name.rpartition("/")[2] for file in list(absent.values())[:3])
         raise NotFoundError(
             f"{storage.url}/{tables['source'].folder} lacks {names}{' ...' * (len(absent) > 3)},"
             f" the source table of {len(absent)} spectrum file{'s' * (len(absent) > 1)}",
-            f"Fetch it from the archive's {tables['source'].folder} folder",
+            f"Fetch it from the archive's {tables['source'].folder} folder, or give a table of"
+            " sources: --sources",
         )
     sources |= absent
     return Archive(storage, tuple(FilePair(file, sources[file.pixels]) for file in spectra))
@@ -238,8 +238,10 @@ def find_table(storage: Storage, table: str, release: Release) -> tuple[Storage,
             return origin, files
     raise NotFoundError(
         f"{storage.url}/{names[table].folder} holds no archive file of {release}",
-        "Give the folder that contains"
-        f" {' and '.join(f'{each.folder}/' for each in names.values())}",
+        f"Give the folder that contains"
+        f" {' and '.join(f'{each.folder}/' for each in names.values())}"
+        + ", or a table of sources: --sources"
+        * (table == "source"),
     )
 
 

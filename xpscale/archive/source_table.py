@@ -1,19 +1,22 @@
-"""Tables of positions and G flux, for spectra that come without."""
+"""A table of sources, whole in memory: that of one file of spectra."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.archive.sources import MatchedSources, SourceMatcher
 from xpscale.archive.tables import Table, explained, open_tables
-from xpscale.columns import SourceColumns, find_source_columns, lacking_source_columns
+from xpscale.column_names import ColumnChoice, lacking_source_columns
+from xpscale.columns import find_source_columns
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["SourceTable", "read_source_table", "source_values"]
@@ -21,30 +24,33 @@ __all__ = ["SourceTable", "read_source_table", "source_values"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceTable:
-    """Position and G flux of sources, sorted by ``source_id``; arrays with shape (N,)."""
+    """Rows of sources.
 
-    source_id: NDArray[np.int64]
-    ra: NDArray[np.float64]
-    dec: NDArray[np.float64]
-    phot_g_mean_flux: NDArray[np.float64]
+    Parameters
+    ----------
+    parts
+        Identifiers and values, as of `SourceMatcher.add`, of one table after the other.
+    """
 
-    def rows(self, source_id: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where sources stand in this table (any row where they do not), and whether they do."""
-        if len(self.source_id) == 0:
-            return np.zeros(len(source_id), np.int64), np.zeros(len(source_id), bool)
-        rows = np.minimum(np.searchsorted(self.source_id, source_id), len(self.source_id) - 1)
-        return rows, self.source_id[rows] == source_id
+    parts: tuple[tuple[NDArray[np.int64], Mapping[str, NDArray[np.float64]]], ...]
+
+    def match(self, source_id: NDArray[np.int64]) -> MatchedSources:
+        """The sources with these identifiers, with shape (N,), in any order."""
+        matcher = SourceMatcher(source_id, list(self.parts[0][1]))
+        for ids, values in self.parts:
+            matcher.add(ids, values)
+        return matcher.result()
 
 
-def read_source_table(url: str, stated: Mapping[str, str] | None = None) -> SourceTable:
-    """Position and G flux from a Parquet, CSV, ECSV, FITS, VOTable or HDF5 file, whole into memory.
+def read_source_table(url: str, choice: ColumnChoice | None = None) -> SourceTable:
+    """Sources from a Parquet, CSV, ECSV, FITS, VOTable or HDF5 file, whole into memory.
 
     Parameters
     ----------
     url
         The file.
-    stated
-        What the user says its columns are called.
+    choice
+        What the user says of the columns of sources.
 
     Raises
     ------
@@ -52,32 +58,40 @@ def read_source_table(url: str, stated: Mapping[str, str] | None = None) -> Sour
         The file is damaged or lacks a column.
     """
     folder, _, key = Storage(url).url.rpartition("/")
-    storage = Storage(folder)
-    parts = []
-    with storage.open(key) as stream:
-        for table in open_tables(stream, url):
-            columns = find_source_columns(table.names, url, stated=stated)
-            if columns is None:
-                raise InvalidInputError(
-                    lacking_source_columns(table.names, url),
-                    "Select them from gaia_source, or say what they are called: --columns-map FILE",
-                )
-            with explained(url):
-                parts.append((table.integers(columns.source_id), *source_values(table, columns)))
-    source_id, ra, dec, flux = (np.concatenate(values) for values in zip(*parts, strict=True))
-    order = np.argsort(source_id, kind="stable")
-    return SourceTable(source_id[order], ra[order], dec[order], flux[order])
+    with Storage(folder).open(key) as stream:
+        return SourceTable(
+            tuple(
+                source_values(table, url, choice or ColumnChoice())
+                for table in open_tables(stream, url)
+            )
+        )
 
 
-def source_values(table: Table, columns: SourceColumns) -> list[NDArray[np.float64]]:
-    """Ra, dec and G flux of a table's rows, each with shape (N,).
+def source_values(
+    table: Table, where: str, choice: ColumnChoice
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """Identifiers and values of a table's rows, as of `SourceMatcher.add`.
 
     Parameters
     ----------
     table
         The table.
-    columns
-        What its columns are called.
+    where
+        What to call it in errors.
+    choice
+        What the user says of its columns.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged or lacks a column.
     """
-    ra, dec, g = (table.floats(name) for name in (columns.ra, columns.dec, columns.g))
-    return [ra, dec, columns.flux(g)]
+    columns = find_source_columns(table.names, where, choice=choice)
+    if columns is None:
+        raise InvalidInputError(
+            lacking_source_columns(table.names, where, choice=choice),
+            "Select them from gaia_source, or say what they are called: --columns-map FILE",
+        )
+    with explained(where):
+        source_id = table.integers(columns.source_id)
+        return source_id, columns.values(table.floats, source_id)

@@ -8,6 +8,7 @@ be gzipped.  A missing array is empty, null, masked, or all NaN.
 from __future__ import annotations
 
 import gzip
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ class Table(Protocol):
         ...
 
 
-def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]:
+def open_tables(
+    stream: BinaryIO, name: str, group: str = "", *, max_rows: int = 0
+) -> Iterator[Table]:
     """The tables of one file, in order; only while ``stream`` is open.
 
     Parameters
@@ -63,6 +66,8 @@ def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]
         What to call it in errors.
     group
         The group of an HDF5 file to read, if not its root.
+    max_rows
+        Cut the tables of a FITS file into pieces of so many rows, of which only one is in memory.
 
     Raises
     ------
@@ -80,7 +85,7 @@ def open_tables(stream: BinaryIO, name: str, group: str = "") -> Iterator[Table]
         if head == b"\x89HDF\r\n\x1a\n":
             yield from _hdf5_table(stream, group)
         elif head[:6] == b"SIMPLE":
-            yield from _fits_tables(stream)
+            yield from _fits_tables(stream, max_rows)
         elif head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"<":
             yield from _votable_tables(stream)
         elif head[:4] == b"PAR1":
@@ -157,16 +162,21 @@ def _filled(value: Any, where: str) -> NDArray[np.float64]:
     return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
 
 
-def _fits_tables(stream: BinaryIO) -> Iterator[Table]:
+def _fits_tables(stream: BinaryIO, max_rows: int) -> Iterator[Table]:
     from astropy.io import fits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=".*truncated.*")
-        with fits.open(stream, memmap=False) as hdus:
+        mapped = bool(max_rows) and isinstance(stream, io.BufferedReader)
+        with fits.open(stream, memmap=mapped) as hdus:
             for hdu in hdus:
-                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
-                    yield _ArrayTable(hdu.columns.names, hdu.data.field)
+                if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+                    continue
+                n_rows = len(hdu.data)
+                for start in range(0, max(n_rows, 1), max_rows or max(n_rows, 1)):
+                    rows = hdu.data[start : start + max_rows] if max_rows else hdu.data
+                    yield _ArrayTable(hdu.columns.names, rows.field)
 
 
 def _votable_tables(stream: BinaryIO) -> Iterator[Table]:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.formatting import first_line
 from xpscale.printed_arrays import is_missing, printed_numbers
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["TextTable", "stack", "text_table"]
+__all__ = ["TextTable", "stack", "text_batches", "text_head", "text_table"]
+
+BLOCK_BYTES = 1 << 24
+"""Of text that is parsed at once by `text_batches`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +105,24 @@ def text_table(stream: BinaryIO, where: str) -> TextTable:
         lines.detach()  # the stream is the caller's to close
 
 
-def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
-    delimiter, first = ",", ""
+def text_head(lines: Iterable[str], where: str) -> tuple[list[str], str, int]:
+    """Names of columns, the delimiter, and how many lines stand before the rows.
+
+    Parameters
+    ----------
+    lines
+        The lines of a CSV or ECSV file.
+    where
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It has no header line.
+    """
+    delimiter, first, n_lines = ",", "", 0
     for first in lines:
+        n_lines += 1
         if not first.startswith("#"):
             break
         if first.startswith("# %ECSV"):
@@ -115,6 +135,57 @@ def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
         raise InvalidInputError(
             f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
         )
+    return names, delimiter, n_lines
+
+
+def text_batches(
+    stream: BinaryIO, where: str, choose: Callable[[list[str]], tuple[str, Sequence[str]]]
+) -> Iterator[pa.RecordBatch]:
+    """Some scalar columns of a CSV or ECSV file, block by block.
+
+    Parameters
+    ----------
+    stream
+        The file, seekable.
+    where
+        What to call it in errors.
+    choose
+        Of all names, that of the identifier (int64) and those of others to read (float64).
+
+    Raises
+    ------
+    InvalidInputError
+        It is no table, or a value is no number.
+    """
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    names, delimiter, n_lines = text_head(lines, where)
+    lines.detach()
+    stream.seek(0)
+    source_id, others = choose(names)
+    wanted = list(dict.fromkeys((source_id, *others)))
+    try:
+        yield from arrow_csv.open_csv(
+            stream,
+            arrow_csv.ReadOptions(skip_rows=n_lines, column_names=names, block_size=BLOCK_BYTES),
+            arrow_csv.ParseOptions(delimiter=delimiter),
+            arrow_csv.ConvertOptions(
+                include_columns=wanted,
+                column_types={n: pa.int64() if n == source_id else pa.float64() for n in wanted},
+                null_values=["", "null", "NULL", "nan", "NaN", "--", "None", "none", "masked"],
+                quoted_strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise InvalidInputError(
+            f"{where} cannot be read ({first_line(error)})", "Correct that value or row"
+        ) from error
+
+
+def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
+    names, delimiter, _ = text_head(lines, where)
     columns: dict[str, list[str]] = {name: [] for name in names}
     kept = [
         (i, columns[name])

@@ -129,6 +129,7 @@ def _provenance(manifest: Manifest, snapshot: Snapshot) -> dict[str, Any]:
         "xpscale_schema_version": identity.schema_version,
         "xpscale_outputs": " ".join(identity.outputs),
         "xpscale_precision": identity.precision,
+        "xpscale_positions": "source_id pixel" if identity.pixel_positions else "ra dec",
         "xpscale_snapshot": snapshot.number,
         MANIFEST_FIELD: manifest.digest,
     }

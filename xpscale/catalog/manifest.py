@@ -53,6 +53,10 @@ class RunIdentity:
     precision
         Of reconstruction and scatter: ``float32``, or the largest rounding error as a fraction of
         the total error.
+    companions
+        What came along with the spectra, of `xpscale.companions.COMPANIONS`.
+    pixel_positions
+        Whether positions are the centres of the pixels in the identifiers.
 
     Raises
     ------
@@ -71,6 +75,8 @@ class RunIdentity:
     schema_version: str
     software: str
     precision: str = FULL_PRECISION
+    companions: tuple[str, ...] = ()
+    pixel_positions: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", checked_outputs(self.outputs))
@@ -94,7 +100,13 @@ class RunIdentity:
     def layout(self) -> TableLayout:
         """What determines the columns of its products."""
         return TableLayout(
-            self.n_latents, self.n_coefficients, self.gaia_release, self.outputs, self.precision
+            self.n_latents,
+            self.n_coefficients,
+            self.gaia_release,
+            self.outputs,
+            self.precision,
+            self.companions,
+            self.pixel_positions,
         )
 
     @property
@@ -118,7 +130,8 @@ class RunIdentity:
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> RunIdentity:
         """The identity with these fields, as JSON holds them."""
-        return RunIdentity(**{**fields, "outputs": tuple(fields["outputs"])})
+        names = {name: tuple(fields.get(name, ())) for name in ("outputs", "companions")}
+        return RunIdentity(**{**fields, **names})
 
     def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
         """Fields in which two identities differ, with both values, this one's first."""

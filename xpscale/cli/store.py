@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,12 @@ from xpscale.cli.common import (
     print_json,
     say,
 )
+from xpscale.cli.stated import stated, with_choice
 from xpscale.formatting import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from xpscale.bands import Bands
-    from xpscale.column_names import ColumnsMap
-    from xpscale.release import Release
     from xpscale.store.parquet import ParquetSpectra
     from xpscale.store.reader import SpectraStore
 
@@ -117,33 +115,12 @@ def open_input(
     """
     from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(url, **_stated(release, bands, columns, trust_units))
+    spectra = open_spectra(url, **stated(release, bands, columns, trust_units))
     if not silently:
         say(str(spectra))
         for warning in spectra.warnings():
             say(f"note: {warning}")
     return spectra
-
-
-class _Stated(TypedDict):
-    release: Release | None
-    bands: Bands | None
-    columns: ColumnsMap | None
-    trust_units: bool
-
-
-def _stated(release: str, bands: str, columns: str, trust_units: bool) -> _Stated:
-    """What the options of these names say; ``None`` where they say nothing."""
-    from xpscale.bands import Bands
-    from xpscale.column_names import read_columns_map
-    from xpscale.release import find_release
-
-    return {
-        "release": find_release(release) if release else None,
-        "bands": Bands.parse(bands) if bands else None,
-        "columns": read_columns_map(columns) if columns else None,
-        "trust_units": trust_units,
-    }
 
 
 def ingest(
@@ -161,9 +138,24 @@ def ingest(
     sources: Annotated[
         str,
         typer.Option(
-            help="Table with source_id, ra, dec, phot_g_mean_flux, for spectra that come without."
+            help="Table, folder or HATS catalogue with source_id, ra, dec, phot_g_mean_flux, for"
+            " spectra that come without, or instead of gaia_source/."
         ),
     ] = "",
+    positions: Annotated[
+        str,
+        typer.Option(
+            help="from-source-id: place sources by the pixel in their identifier, 0.4 arcmin."
+        ),
+    ] = "",
+    companions: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Columns of gaia_source that come along where they are: all, none, or some of"
+            " phot_g_mean_mag, phot_bp_mean_mag, phot_rp_mean_mag, parallax, parallax_error, ruwe.",
+        ),
+    ] = "all",
     max_rows: Annotated[
         int | None,
         typer.Option(
@@ -211,7 +203,7 @@ def ingest(
         max_rows=max_rows,
         skip_damaged=skip_damaged,
         correlations=correlations,
-        **_stated(release, bands, columns_map, trust_units),
+        **with_choice(stated(release, bands, columns_map, trust_units), positions, companions),
     )
     if dry_run:
         projection = plan.project()

@@ -145,6 +145,7 @@ class ScatterVAEEncoder:
                     "dec": batch.dec,
                     "phot_g_mean_flux": batch.phot_g_mean_flux,
                     **{name: arrow(values) for name, values in columns.items()},
+                    **batch.companions,
                 }
             )
 

@@ -262,6 +262,8 @@ def plan_inference(
         schema_version=SCHEMA_VERSION,
         software=f"xpscale {version('xpscale')}",
         precision=checked_precision(precision),
+        companions=reader.companions,
+        pixel_positions=reader.pixel_positions,
     )
     storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
     tasks = tuple(InferenceTask(partition) for partition in reader.partitions)

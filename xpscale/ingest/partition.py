@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpscale.bands import Bands
+from xpscale.companions import filled
 from xpscale.ingest.staged import RowRun, StagedFile
 from xpscale.release import Release
 from xpscale.row_rules import DUPLICATE, repeats
@@ -90,10 +91,16 @@ class WritePartition:
         The store being made.
     release
         The data release that the rows are of.
+    companions
+        What each partition has of what came along with some rows.
+    pixel_positions
+        Whether positions are the centres of the pixels in the identifiers.
     """
 
     store: Storage
     release: Release
+    companions: tuple[str, ...] = ()
+    pixel_positions: bool = False
 
     def __call__(self, task: PartitionTask) -> TaskReport:
         """Write one partition; of a source in two files the one of the first file is kept."""
@@ -114,9 +121,12 @@ class WritePartition:
         order = order[position_order(batch.ra[order], batch.dec[order], batch.source_id[order])]
         correlations = self._correlations(task, order)
         n_read, rows = len(batch), batch.take(order)
+        companions = filled(rows.companions, self.companions, len(rows))
+        rows = replace(rows, companions=companions)
         del batch  # 0.9 kB a row, and Zarr is about to take as much
         clock = time.perf_counter()
-        parts = write_partition(self.store, task.pixel, rows, self.release, correlations)
+        position = self.release.position_text(self.pixel_positions)
+        parts = write_partition(self.store, task.pixel, rows, position, correlations)
         return TaskReport(
             task.key,
             TaskStatus.WRITTEN,

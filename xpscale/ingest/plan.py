@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.column_names import ColumnsMap
+from xpscale.column_names import ColumnChoice
 from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
+from xpscale.ingest.given_sources import open_sources
 from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
 from xpscale.release import Release
 from xpscale.stated_release import agreed_release
@@ -43,6 +45,8 @@ class IngestPlan:
         Coefficients of each band, if the user says how many.
     trust_units
         Whether the values are taken for what they are, whatever their sizes.
+    columns
+        What the user says of columns.
     """
 
     contents: Contents
@@ -52,6 +56,7 @@ class IngestPlan:
     release: Release | None = None
     bands: Bands | None = None
     trust_units: bool = False
+    columns: ColumnChoice = field(default_factory=ColumnChoice)
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -67,6 +72,19 @@ class IngestPlan:
     def n_rows_estimated(self) -> int:
         """Spectra expected, from the sizes of files or from their footers."""
         return sum(fragment.n_rows for fragment in self.fragments)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this ingest from others, whatever the files contain; JSON values."""
+        choice = {
+            "correlations": self.correlations,
+            "sources": self.contents.sources.url if self.contents.sources else "",
+            "companions": ",".join(self.columns.companions),
+            "pixel_positions": self.columns.pixel_positions,
+        }
+        usual = {"companions": ",".join(ColumnChoice().companions)}
+        chosen = {name: value for name, value in choice.items() if value != usual.get(name)}
+        return {**self.contents.identity, **{n: v for n, v in chosen.items() if v or n in usual}}
 
     @property
     def correlations(self) -> bool:
@@ -109,7 +127,7 @@ def plan_ingest(
     correlations: bool = False,
     release: Release | None = None,
     bands: Bands | None = None,
-    columns: ColumnsMap | None = None,
+    columns: ColumnChoice | None = None,
     trust_units: bool = False,
 ) -> IngestPlan:
     """Recognise what lies at an address and say what ingesting it will take.  Writes nothing.
@@ -121,8 +139,9 @@ def plan_ingest(
     store_url
         Where the spectra store will be.
     sources
-        A table (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with ``source_id``, ``ra``, ``dec`` and
-        ``phot_g_mean_flux`` for spectra that come without.
+        A table, folder of tables or HATS catalogue (Parquet, CSV, ECSV, FITS, VOTable, HDF5) with
+        ``source_id``, ``ra``, ``dec`` and ``phot_g_mean_flux`` (or ``phot_g_mean_mag``), for
+        spectra that come without, and instead of the source files of a bulk archive.
     max_rows
         Rows of a partition at most; 262,144 if not given, or 32,768 with correlations.
     skip_damaged
@@ -134,7 +153,8 @@ def plan_ingest(
     bands
         Coefficients of each band, for tables that hold both in one array.
     columns
-        What columns of the input and of ``sources`` are called, where that is not known by name.
+        What columns of the input and of ``sources`` are called, where that is not known by name;
+        which companions come along; and where to place sources.
     trust_units
         Whether to take the values for what they are, though their sizes are not those of the
         archive's units.
@@ -148,10 +168,12 @@ def plan_ingest(
     ConflictError
         It is of two releases, or of another one than was given; the message names both.
     """
+    columns, store = columns or ColumnChoice(), Storage(store_url)
     contents = recognise(
         Input.at(
             source_url,
-            sources=sources,
+            sources=open_sources(sources, columns) if sources else None,
+            store=store,
             correlations=correlations,
             allow_unpaired=skip_damaged,
             release=release,
@@ -163,10 +185,11 @@ def plan_ingest(
     named = ((fragment.name, fragment.release) for fragment in contents.fragments)
     return IngestPlan(
         contents,
-        Storage(store_url),
+        store,
         max_rows or (CORRELATIONS_MAX_ROWS if correlations else DEFAULT_MAX_ROWS),
         skip_damaged,
         agreed_release(release, named),
         bands,
         trust_units,
+        columns,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from xpscale.companions import checked_companions
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest.partition import WritePartition, partition_tasks
 from xpscale.ingest.plan import IngestPlan
@@ -68,11 +69,12 @@ def run_ingest(
     """
     contents, store, executor = plan.contents, plan.store, executor or SerialExecutor()
     listeners = list(callbacks)
-    identity = {**contents.identity, **({"correlations": True} if plan.correlations else {})}
-    done = begin_store(store, identity, plan.max_rows)
+    done = begin_store(store, plan.identity, plan.max_rows)
     if done is not None:
         _require_same_input(done, plan)
         return done, False
+    if contents.sources:
+        contents.sources.prepare(store)
     reports, quarantined = _stage(plan, executor, listeners)
     attributes = {"origin": contents.origin, contents.digest_name: contents.digest}
     made = finish_store(
@@ -85,6 +87,7 @@ def run_ingest(
         callbacks=listeners,
         quarantined=quarantined,
         correlations=plan.correlations,
+        pixel_positions=plan.columns.pixel_positions,
     )
     return made, True
 
@@ -183,6 +186,7 @@ def finish_store(
     callbacks: list[Callback],
     quarantined: Sequence[Mapping[str, str]] = (),
     correlations: bool = False,
+    pixel_positions: bool = False,
 ) -> SpectraStore:
     """The second stage, from staged rows to partitions; and the seal.
 
@@ -204,6 +208,8 @@ def finish_store(
         ``name`` and ``reason`` of each file that could not be read.
     correlations
         Whether correlations of coefficients were staged, too.
+    pixel_positions
+        Whether positions are the centres of the pixels in the identifiers.
 
     Raises
     ------
@@ -212,17 +218,15 @@ def finish_store(
     ConflictError
         Rows are of different releases.
     """
-    staged = staged_files(store, sorted(key for key, report in reports.items() if report.n_out))
-    if not staged:
-        raise InvalidInputError(
-            f"no spectrum for {store.url} is left: {rejections(reports.values())}",
-            "Check the input",
-        )
-    _require_same_bands(staged, reports)
+    staged = _staged(store, reports)
     release = _release(staged[0], reports, release, store.url)
+    more: dict[str, Any] = {
+        "companions": checked_companions(name for file in staged for name in file.companions),
+        "pixel_positions": pixel_positions,
+    }
     written = run_stage(
         "write partitions",
-        WritePartition(store, release),
+        WritePartition(store, release, **more),
         partition_tasks(store, staged, max_rows, correlations),
         executor,
         Ledger(store / "_xpscale", "partitions"),
@@ -234,7 +238,7 @@ def finish_store(
         store,
         [part for task in written.values() for part in task.parts],
         reconcile(reports, written, quarantined),
-        {**attributes, "correlations": correlations, "n_quarantined": len(quarantined)},
+        {**attributes, **more, "correlations": correlations, "n_quarantined": len(quarantined)},
         bands=staged[0].bands,
         release=release,
     )
@@ -242,7 +246,14 @@ def finish_store(
     return open_store(store)
 
 
-def _require_same_bands(staged: Sequence[StagedFile], reports: Mapping[str, TaskReport]) -> None:
+def _staged(store: Storage, reports: Mapping[str, TaskReport]) -> tuple[StagedFile, ...]:
+    """What was staged, all of the same bands."""
+    staged = staged_files(store, sorted(key for key, report in reports.items() if report.n_out))
+    if not staged:
+        raise InvalidInputError(
+            f"no spectrum for {store.url} is left: {rejections(reports.values())}",
+            "Check the input",
+        )
     first = staged[0]
     for file in staged:
         if file.bands != first.bands:
@@ -251,6 +262,7 @@ def _require_same_bands(staged: Sequence[StagedFile], reports: Mapping[str, Task
                 f"{name} has {file.bands} coefficients, {other} has {first.bands}",
                 "Ingest releases of different bases into different stores",
             )
+    return staged
 
 
 def _release(

@@ -40,8 +40,16 @@ __all__ = [
 STAGING = "_xpscale/staging"
 
 
-def record_type(n_coefficients: int) -> np.dtype[np.void]:
-    """One staged row: position index, identifier, position, flux, C coefficients, C errors."""
+def record_type(n_coefficients: int, companions: Sequence[str] = ()) -> np.dtype[np.void]:
+    """One staged row: position index, identifier, position, flux, C coefficients, C errors.
+
+    Parameters
+    ----------
+    n_coefficients
+        C.
+    companions
+        What comes along, after all else.
+    """
     return np.dtype(
         [
             ("healpix_29", "<i8"),
@@ -51,6 +59,7 @@ def record_type(n_coefficients: int) -> np.dtype[np.void]:
             ("phot_g_mean_flux", "<f8"),
             ("coefficients", "<f4", (n_coefficients,)),
             ("coefficient_errors", "<f4", (n_coefficients,)),
+            *((name, "<f8") for name in companions),
         ]
     )
 
@@ -68,13 +77,15 @@ class RowRun:
     repeated
         Rows of the run, counted from its start, of sources that an earlier file has in another
         partition.
+    companions
+        What came along with the rows.
     """
 
     name: str
     start: int
     stop: int
-
     repeated: tuple[int, ...] = ()
+    companions: tuple[str, ...] = ()
 
     def read(self, store: Storage, bands: Bands) -> SpectraBatch:
         """The rows, sorted by position: one range read.
@@ -86,13 +97,14 @@ class RowRun:
         bands
             The numbers of BP and RP coefficients of a row.
         """
-        dtype = record_type(bands.n_coefficients)
+        dtype = record_type(bands.n_coefficients, self.companions)
         n_bytes = (self.stop - self.start) * dtype.itemsize
         data = store.read_range(rows_key(self.name), self.start * dtype.itemsize, n_bytes)
         rows = np.frombuffer(data, dtype)
         columns: list[NDArray[Any]] = [np.ascontiguousarray(rows[f]) for f in _fields(dtype)]
-        source_id, ra, dec, flux, coefficients, errors = columns
-        return SpectraBatch(source_id, ra, dec, flux, coefficients, errors, bands)
+        source_id, ra, dec, flux, coefficients, errors, *more = columns
+        companions = dict(zip(self.companions, more, strict=True))
+        return SpectraBatch(source_id, ra, dec, flux, coefficients, errors, bands, companions)
 
     def read_correlations(self, store: Storage, n_pairs: int) -> NDArray[np.float32]:
         """BP then RP correlations of the same rows, with shape (N, n_pairs): one range read.
@@ -126,6 +138,8 @@ class StagedFile:
         (P,).
     identifiers
         What is known of the identifiers without reading them.
+    companions
+        What came along.
     """
 
     name: str
@@ -133,6 +147,7 @@ class StagedFile:
     pixels: NDArray[np.int64]
     counts: NDArray[np.int64]
     identifiers: Identifiers
+    companions: tuple[str, ...] = ()
 
     def rows_in(self, pixel: Pixel, repeated: NDArray[np.int64]) -> RowRun:
         """The file's rows in a pixel.
@@ -147,7 +162,7 @@ class StagedFile:
         edges = np.concatenate([[0], np.cumsum(self.counts)])
         first, last = edges[np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))].tolist()
         inside = repeated[slice(*np.searchsorted(repeated, [first, last]))]
-        return RowRun(self.name, first, last, tuple((inside - first).tolist()))
+        return RowRun(self.name, first, last, tuple((inside - first).tolist()), self.companions)
 
     def read_identifiers(self, store: Storage) -> NDArray[np.int64]:
         """The identifiers of all rows, in their order."""
@@ -200,10 +215,12 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
     """
     index = healpix_29(batch.ra, batch.dec)
     order = np.lexsort((batch.source_id, index))
-    records = np.empty(len(batch), record_type(batch.n_coefficients))
+    companions = tuple(batch.companions)
+    records = np.empty(len(batch), record_type(batch.n_coefficients, companions))
     records["healpix_29"] = index[order]
     for field in _fields(records.dtype):
-        records[field] = getattr(batch, field)[order]
+        values = batch.companions[field] if field in companions else getattr(batch, field)
+        records[field] = values[order]
     pixels, counts = np.unique(index[order] >> 2 * (INDEX_ORDER - COUNT_ORDER), return_counts=True)
     create_own(store, rows_key(name), memoryview(records.view(np.uint8).data))
     create_own(store, identifiers_key(name), records["source_id"].tobytes())
@@ -216,6 +233,7 @@ def write_rows(store: Storage, name: str, batch: SpectraBatch) -> NDArray[np.int
         shape=[batch.bands.n_bp, batch.n_coefficients],
         ends=[known.first, known.last],
         strays=known.strays,
+        companions=np.array(companions, str),
     )
     create_own(store, index_key(name), buffer.getvalue())
     return index
@@ -261,7 +279,8 @@ def staged_files(store: Storage, names: Iterable[str]) -> tuple[StagedFile, ...]
             strays = index["strays"]  # no source is in a staged file twice
             first, last = index["ends"].tolist()
             known = Identifiers(first, last, strays, strays[:0])
-            return StagedFile(name, bands, index["pixels"], index["counts"], known)
+            companions = tuple(index["companions"].tolist())
+            return StagedFile(name, bands, index["pixels"], index["counts"], known, companions)
 
     with ThreadPoolExecutor(16) as threads:
         return tuple(threads.map(load, names))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["arrow_vectors", "list_width"]
+__all__ = ["arrow_identifiers", "arrow_vectors", "list_width"]
 
 
 def arrow_vectors(
@@ -75,6 +75,30 @@ def _fill(out: NDArray[np.float32], array: Any, where: str, name: str) -> None:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     out[present] = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+
+def arrow_identifiers(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.int64]:
+    """Identifiers in a column of integers, with shape (N,).
+
+    Parameters
+    ----------
+    column
+        The column.
+    where, name
+        What to call its place and itself in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It has nulls, or is not of integers.
+    """
+    values = np.asarray(column.to_numpy())
+    if column.null_count or values.dtype.kind not in "iu":
+        raise InvalidInputError(
+            f"{where}: {name} is {column.type}, with {column.null_count} nulls",
+            "Identifiers must be integers, one a row",
+        )
+    return values.astype(np.int64, copy=False)
 
 
 def list_width(array: Any, where: str, name: str) -> int:

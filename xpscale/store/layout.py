@@ -44,9 +44,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpscale.companions import COMPANIONS
+
 __all__ = [
     "ARRAYS",
     "CHUNK_ROWS",
+    "COMPANION_ARRAYS",
     "CORRELATIONS",
     "CORRELATION_CHUNK_ROWS",
     "FORMAT",
@@ -84,7 +87,7 @@ class ArraySpec:
     unit
         As the Gaia archive writes it; empty for none.
     description
-        Its meaning; ``{position}`` stands for the frame and epoch of the release.
+        Its meaning; ``{position}`` stands for what `xpscale.release.Release.position_text` says.
     dimensions
         Names of its dimensions.
     """
@@ -121,6 +124,12 @@ ARRAYS = (
         dimensions=("source", "coefficient"),
     ),
 )
+
+COMPANION_ARRAYS = {
+    its.name: ArraySpec(its.name, its.dtype, its.unit, its.description)
+    for its in COMPANIONS.values()
+}
+"""What a partition also has where it came along, by name."""
 
 CORRELATIONS = tuple(
     ArraySpec(

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.column_names import ColumnsMap
+from xpscale.column_names import ColumnChoice, lacking_source_columns
 from xpscale.columns import (
     SourceColumns,
     XpColumns,
     find_source_columns,
     find_xp_columns,
-    lacking_source_columns,
 )
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import DR3, Release, release_of, require_same_release
@@ -25,19 +24,18 @@ from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import (
     ParquetFile,
     content_digest,
-    first_rows,
     footers,
     hats_pixel,
     is_parquet,
     list_files,
-    vector_widths,
 )
+from xpscale.store.parquet_widths import first_rows, vector_widths
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 from xpscale.units import check_units
 
-__all__ = ["open_parquet", "open_spectra"]
+__all__ = ["dataset_of", "open_parquet", "open_spectra", "with_hats_position"]
 
 MOST_FILES = 16
 """Files of which the first rows are looked at for their units."""
@@ -48,7 +46,7 @@ def open_spectra(
     *,
     bands: Bands | None = None,
     release: Release | None = None,
-    columns: ColumnsMap | None = None,
+    columns: ColumnChoice | None = None,
     trust_units: bool = False,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
@@ -94,7 +92,7 @@ def open_parquet(
     max_rows: int = DEFAULT_MAX_ROWS,
     bands: Bands | None = None,
     release: Release | None = None,
-    columns: ColumnsMap | None = None,
+    columns: ColumnChoice | None = None,
     trust_units: bool = False,
 ) -> ParquetSpectra:
     """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
@@ -125,7 +123,7 @@ def open_parquet(
     InvalidInputError
         A file is damaged, differs from the others, or has no spectra.
     """
-    storage, root, properties = _dataset(url)
+    storage, root, properties = dataset_of(url)
     sizes = list_files(storage, root)
     if not sizes:
         raise NotFoundError(
@@ -163,7 +161,7 @@ def _require_units(reader: ParquetSpectra) -> None:
         check_units(next(rows), f"{reader.storage.url}/{file.key}")
 
 
-def _dataset(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:
+def dataset_of(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:
     """Where the data files are: a place, and a folder or file below it; and properties of HATS."""
     storage = url if isinstance(url, Storage) else Storage(url)
     if is_parquet(storage.name):
@@ -178,16 +176,13 @@ def _columns(
     files: Sequence[ParquetFile],
     properties: Mapping[str, str],
     layout: Release,
-    columns: ColumnsMap | None,
+    columns: ColumnChoice | None,
 ) -> tuple[XpColumns, SourceColumns]:
     """The columns of spectra and of sources, which all files must have."""
     where = f"{storage.url}/{files[0].key}"
-    names, stated = files[0].columns, dict((columns or ColumnsMap()).spectra)
-    for name in ("ra", "dec"):
-        if (said := properties.get(f"hats_col_{name}")) in names:
-            stated.setdefault(name, said)
-    spectra = find_xp_columns(names, where, layout, stated)
-    sources = find_source_columns(names, where, layout, stated)
+    names, choice = files[0].columns, with_hats_position(columns, properties, files[0].columns)
+    spectra = find_xp_columns(names, where, layout, choice)
+    sources = find_source_columns(names, where, layout, choice)
     if sources is None:
         raise InvalidInputError(
             lacking_source_columns(names, where, layout),
@@ -201,6 +196,26 @@ def _columns(
                 f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has"
             )
     return spectra, sources
+
+
+def with_hats_position(
+    choice: ColumnChoice | None, properties: Mapping[str, str], names: Sequence[str]
+) -> ColumnChoice:
+    """A choice of columns, completed by what the properties of HATS say of positions.
+
+    Parameters
+    ----------
+    choice
+        What the user says.
+    properties
+        Of the catalogue; empty if it is none.
+    names
+        Its columns.
+    """
+    choice = choice or ColumnChoice()
+    said = {name: properties.get(f"hats_col_{name}", "") for name in ("ra", "dec")}
+    known = {name: column for name, column in said.items() if column in names}
+    return replace(choice, spectra={**known, **choice.spectra})
 
 
 def _named_releases(

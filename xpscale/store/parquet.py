@@ -1,7 +1,6 @@
 """Spectra in a Parquet folder or HATS catalogue that somebody else made, read as they are.
 
-Coefficients may be lists, fixed-size lists, or one scalar column each, under any name that
-`xpscale.columns` knows.
+Coefficients may be lists or one scalar column each, under any name that `xpscale.columns` knows.
 
 A HATS catalogue's pixels are the partitions.  The files of a plain folder may hold any rows in any
 order: one pass counts sources per pixel and notes which row groups reach into which, the partitions
@@ -38,6 +37,7 @@ from xpscale.store.parquet_partitions import (
     ParquetPartition,
     counted_partitions,
     hats_partitions,
+    read_factor,
     with_repeated,
 )
 from xpscale.store.parquet_rows import ParquetRows, RowGroups
@@ -117,6 +117,16 @@ class ParquetSpectra(SpectraReader):
         return bool(self.spectra.errors)
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """What comes along of `xpscale.companions.COMPANIONS`, by name."""
+        return tuple(dict(self.sources.companions))
+
+    @property
+    def pixel_positions(self) -> bool:
+        """Whether positions are the centres of the pixels in the identifiers."""
+        return not self.sources.ra
+
+    @property
     def n_rows(self) -> int:
         """Number of sources."""
         return sum(file.n_rows for file in self.files)
@@ -142,15 +152,7 @@ class ParquetSpectra(SpectraReader):
     @property
     def read_factor(self) -> float:
         """Rows read for each row wanted, over all partitions; 1 is the least."""
-        rows = {file.key: file.row_group_rows for file in self.files}
-        n_read = sum(
-            rows[groups.file][number]
-            for partition in self.partitions
-            if isinstance(partition, ParquetPartition)
-            for groups in partition.row_groups
-            for number in groups.numbers
-        )
-        return n_read / max(self.n_rows, 1)
+        return read_factor(self.files, self.partitions)
 
     def warnings(self) -> tuple[str, ...]:
         """What reading costs where row groups reach across partitions."""
@@ -277,12 +279,10 @@ class ParquetSpectra(SpectraReader):
     @property
     def form(self) -> str:
         """What the files are, for people: ``2 Parquet files, arrays coefficients``."""
-        n_files = len(self.files)
-        kind = (
-            "HATS catalogue" if self.is_hats else f"{n_files:,} Parquet file{'s' * (n_files > 1)}"
-        )
+        n = len(self.files)
+        kind = "HATS catalogue" if self.is_hats else f"{n:,} Parquet file{'s' * (n > 1)}"
         shape = "scalar columns" if self.spectra.is_scalar else "arrays"
-        remark = f"; G flux from {self.sources.g}" if self.sources.g_is_magnitude else ""
+        remark = f"; G flux from {self.sources.g}" * self.sources.g_is_magnitude
         return f"{kind}, {shape} {self.spectra}{remark}"
 
     def __str__(self) -> str:
@@ -296,4 +296,5 @@ class ParquetSpectra(SpectraReader):
 
     def _as_batch(self, columns: Mapping[str, NDArray[Any]]) -> SpectraBatch:
         values: dict[str, Any] = {"coefficient_errors": None, **columns}
+        values["companions"] = {n: values.pop(n) for n in self.companions if n in values}
         return SpectraBatch(**values, bands=self.bands)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,26 +15,25 @@ from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.nested import field_paths, flattened
 from xpscale.sky import Pixel
 from xpscale.storage.names import is_hidden
-from xpscale.store.arrow_arrays import list_width
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from xpscale.storage import Storage
 
 __all__ = [
     "ParquetFile",
     "content_digest",
-    "first_rows",
     "footers",
     "hats_pixel",
     "is_parquet",
     "list_files",
     "read_file",
-    "vector_widths",
 ]
 
 THREADS = 16
+ANY_INTEGER = (-(1 << 63), (1 << 63) - 1)
 FOOTER_BYTES = 1 << 16
 BATCH_ROWS = 32_768
 """Rows decoded at once: 0.3 GB of memory for 110 coefficients and errors, however long row groups
@@ -63,6 +63,9 @@ class ParquetFile:
     release, n_bp
         Name of the data release and number of BP coefficients that its metadata state; empty if
         they do not.
+    ranges
+        Least and largest value of a column of integers in each row group, if `footers` was asked
+        for them; all of int64 where the file has no statistics.
     """
 
     key: str
@@ -72,6 +75,7 @@ class ParquetFile:
     footer_sha256: str
     release: str = ""
     n_bp: str = ""
+    ranges: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -104,17 +108,41 @@ def list_files(storage: Storage, root: str) -> dict[str, int]:
     """
     if is_parquet(root) and (size := storage.size(root)) is not None:
         return {root: size}
-    found = {key: n_bytes for key, n_bytes in storage.list(root).items() if is_parquet(key)}
+    listed = storage.list(root) if storage.can_list else _hats_list(storage, root)
+    found = {key: n_bytes for key, n_bytes in listed.items() if is_parquet(key)}
     return {key: n_bytes for key, n_bytes in found.items() if hats_pixel(key)} or found
 
 
-def footers(storage: Storage, sizes: dict[str, int]) -> tuple[ParquetFile, ...]:
+def _hats_list(storage: Storage, root: str) -> dict[str, int]:
+    """The leaves that ``partition_info.csv`` names: for a web server, which cannot list."""
+    if not root.endswith("dataset"):
+        raise InvalidInputError(
+            f"{storage.url} is on a web server, which cannot list files",
+            "Give one Parquet file, a HATS catalogue, or s3://",
+        )
+    text = storage.read(f"{root.removesuffix('dataset')}partition_info.csv").decode()
+    keys = [
+        f"{root}/Norder={row['Norder']}/Dir={int(row['Npix']) // 10_000 * 10_000}"
+        f"/Npix={row['Npix']}.parquet"
+        for row in csv.DictReader(text.splitlines())
+    ]
+    with ThreadPoolExecutor(THREADS) as threads:
+        return dict(zip(keys, (size or 0 for size in threads.map(storage.size, keys)), strict=True))
+
+
+def footers(
+    storage: Storage,
+    sizes: dict[str, int],
+    ranges_of: Callable[[tuple[str, ...]], str] | None = None,
+) -> tuple[ParquetFile, ...]:
     """The files with what their footers say, one or two range requests each.
 
     Parameters
     ----------
     storage, sizes
         A place, and the bytes of each file below it.
+    ranges_of
+        Of all columns of a file, the one whose ranges are wanted.
 
     Raises
     ------
@@ -122,10 +150,17 @@ def footers(storage: Storage, sizes: dict[str, int]) -> tuple[ParquetFile, ...]:
         A file is not (whole) Parquet; the message names it.
     """
     with ThreadPoolExecutor(THREADS) as threads:
-        return tuple(threads.map(lambda item: _footer(storage, *item), sorted(sizes.items())))
+        return tuple(
+            threads.map(lambda key: _footer(storage, key, sizes[key], ranges_of), sorted(sizes))
+        )
 
 
-def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
+def _footer(
+    storage: Storage,
+    key: str,
+    n_bytes: int,
+    ranges_of: Callable[[tuple[str, ...]], str] | None = None,
+) -> ParquetFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -134,7 +169,7 @@ def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
     if tail[-4:] != b"PAR1" or length > n_bytes:
         raise _damaged(storage, key, "it does not end as a Parquet file does")
     if length > len(tail):
-        tail = storage.read_range(key, n_bytes - length, length)
+        tail = storage.read_range(key, n_bytes - length, length - len(tail)) + tail
     footer = tail[-length:]
     try:
         metadata = pq.read_metadata(io.BytesIO(b"PAR1" + footer))
@@ -142,8 +177,21 @@ def _footer(storage: Storage, key: str, n_bytes: int) -> ParquetFile:
         raise _damaged(storage, key, error) from error
     rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     columns = field_paths(metadata.schema.to_arrow_schema())
-    stated = (_stated(metadata.metadata or {}, name) for name in ("release", "n_bp"))
-    return ParquetFile(key, n_bytes, rows, columns, hashlib.sha256(footer).hexdigest(), *stated)
+    release, n_bp = (_stated(metadata.metadata or {}, name) for name in ("release", "n_bp"))
+    digest = hashlib.sha256(footer).hexdigest()
+    ranges = _ranges(metadata, ranges_of(columns)) if ranges_of else ()
+    return ParquetFile(key, n_bytes, rows, columns, digest, release, n_bp, ranges)
+
+
+def _ranges(metadata: pq.FileMetaData, column: str) -> tuple[tuple[int, int], ...]:
+    """Least and largest value of a column in each row group, as far as statistics tell."""
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    found = []
+    for number in range(metadata.num_row_groups):
+        known = metadata.row_group(number).column(paths.index(column)).statistics
+        is_known = known is not None and known.has_min_max and isinstance(known.min, int)
+        found.append((known.min, known.max) if is_known else ANY_INTEGER)
+    return tuple(found)
 
 
 def _stated(metadata: Mapping[bytes, bytes], name: str) -> str:
@@ -202,63 +250,6 @@ def read_file(
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(storage, key, error) from error
-
-
-def first_rows(
-    storage: Storage, files: Iterable[ParquetFile], columns: Sequence[str]
-) -> pa.Table | None:
-    """The first rows there are, at most `BATCH_ROWS`; ``None`` if there are none.
-
-    Parameters
-    ----------
-    storage, files
-        The files, in order.
-    columns
-        What to read of the rows.
-    """
-    for file in files:
-        groups = range(len(file.row_group_rows))
-        for _, table in read_file(storage, file.key, file.n_bytes, groups, columns):
-            return table
-    return None
-
-
-def vector_widths(
-    storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]
-) -> tuple[int, ...]:
-    """How many coefficients each group of columns holds: from names or types, else the first row
-    that has any.
-
-    Parameters
-    ----------
-    storage, files
-        The files.
-    groups
-        Names of columns, as in `xpscale.columns.XpColumns`.
-
-    Raises
-    ------
-    InvalidInputError
-        A column is no array of numbers, or no row has any coefficient.
-    """
-    if len(groups[0]) > 1:
-        return tuple(len(group) for group in groups)
-    missing = [group[0] for group in groups]
-    widths: dict[str, int] = {}
-    for file in files:
-        for _, table in read_file(
-            storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing
-        ):
-            for name in list(missing):
-                where = f"{storage.url}/{file.key}"
-                if width := list_width(table[name].combine_chunks(), where, name):
-                    widths[name] = width
-                    missing.remove(name)
-            if not missing:
-                return tuple(widths[group[0]] for group in groups)
-    raise InvalidInputError(
-        f"{storage.url} has no row with {' and '.join(missing)}", "Check the files"
-    )
 
 
 def _damaged(storage: Storage, key: str, why: object) -> InvalidInputError:

@@ -88,3 +88,22 @@ def with_repeated(partition: ParquetPartition, found: Survey) -> ParquetPartitio
         if (groups.file, number) in found.repeated
     )
     return replace(partition, repeated=repeated)
+
+
+def read_factor(files: Sequence[ParquetFile], partitions: Sequence[Partition]) -> float:
+    """Rows read for each row wanted, over all partitions.
+
+    Parameters
+    ----------
+    files, partitions
+        All files, and the partitions of their rows.
+    """
+    rows = {file.key: file.row_group_rows for file in files}
+    n_read = sum(
+        rows[groups.file][number]
+        for partition in partitions
+        if isinstance(partition, ParquetPartition)
+        for groups in partition.row_groups
+        for number in groups.numbers
+    )
+    return n_read / max(sum(file.n_rows for file in files), 1)

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.columns import SourceColumns, XpColumns
+from xpscale.columns import SourceColumns, XpColumns, flux_of_magnitude
 from xpscale.errors import InvalidInputError
 from xpscale.row_rules import is_placed
-from xpscale.sky import INDEX_ORDER, MAX_ORDER, healpix_29, source_id_pixel
+from xpscale.sky import (
+    INDEX_ORDER,
+    MAX_ORDER,
+    healpix_29,
+    source_id_pixel,
+    source_id_position,
+)
 from xpscale.storage import Storage
-from xpscale.store.arrow_arrays import arrow_vectors
+from xpscale.store.arrow_arrays import arrow_identifiers, arrow_vectors
 from xpscale.store.layout import ARRAYS
 from xpscale.store.parquet_files import read_file
 
@@ -57,7 +63,8 @@ class ParquetRows:
         """The arrays that make a batch; without errors if not wanted, or if there are none."""
         with_errors = errors and bool(self.spectra.errors)
         names = (spec.name for spec in ARRAYS)
-        return tuple(name for name in names if with_errors or name != "coefficient_errors")
+        own = (name for name in names if with_errors or name != "coefficient_errors")
+        return (*own, *dict(self.sources.companions))
 
     def read(
         self, groups: RowGroups, names: tuple[str, ...]
@@ -133,7 +140,11 @@ class ParquetRows:
             if not columns:
                 raise InvalidInputError(f"{self.storage.url} has no coefficient errors")
             return columns
-        return (getattr(self.sources, "g" if name == "phot_g_mean_flux" else name),)
+        if name == "source_id":
+            return (self.sources.source_id,)
+        if name in ("ra", "dec"):
+            return (getattr(self.sources, name) or self.sources.source_id,)
+        return (dict(self.sources.companions).get(name) or self.sources.g,)
 
     def _array(self, table: pa.Table, name: str, where: str) -> NDArray[Any]:
         """An array of a batch, of the rows of a table that has its columns."""
@@ -141,15 +152,18 @@ class ParquetRows:
             groups, bands = self._groups(name), self.bands
             widths = (bands.n_bp, bands.n_rp) if len(groups) == 2 else (bands.n_coefficients,)
             return arrow_vectors(table, groups, widths, where)
-        column = table[self._columns(name)[0]]
-        values = np.asarray(column.to_numpy())
-        if name != "source_id":
-            numbers = values.astype(np.float64, copy=False)
-            return self.sources.flux(numbers) if name == "phot_g_mean_flux" else numbers
-        if column.null_count or values.dtype.kind not in "iu":
-            raise InvalidInputError(
-                f"{where}: {self.sources.source_id} is {column.type}, with"
-                f" {column.null_count} nulls",
-                "Identifiers must be integers, one a row",
-            )
-        return values.astype(np.int64, copy=False)
+        if name == "source_id":
+            return self._identifiers(table, where)
+
+        def numbers(column: str) -> NDArray[np.float64]:
+            return np.asarray(table[column].to_numpy()).astype(np.float64, copy=False)
+
+        if name in ("ra", "dec") and not self.sources.ra:
+            return source_id_position(self._identifiers(table, where))[name == "dec"]
+        values = numbers(self._columns(name)[0])
+        is_magnitude = name == "phot_g_mean_flux" and self.sources.g_is_magnitude
+        return flux_of_magnitude(values) if is_magnitude else values
+
+    def _identifiers(self, table: pa.Table, where: str) -> NDArray[np.int64]:
+        name = self.sources.source_id
+        return arrow_identifiers(table[name], where, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import Release, release_of
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
@@ -18,14 +18,13 @@ from xpscale.storage import Storage
 from xpscale.store.layout import (
     ARRAYS,
     CHUNK_ROWS,
+    COMPANION_ARRAYS,
     CORRELATIONS,
-    FORMAT,
-    FORMAT_VERSION,
-    INGEST,
     PARTITIONS,
     REPORT,
     ArraySpec,
 )
+from xpscale.store.root import root_attributes
 from xpscale.store.shards import Shard
 from xpscale.types import Partition, Stopwatch
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpectraStore", "open_store"]
 
-SPECS = {spec.name: spec for spec in ARRAYS}
+SPECS = {**{spec.name: spec for spec in ARRAYS}, **COMPANION_ARRAYS}
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,16 @@ class SpectraStore(SpectraReader):
         return {name: self._array(partition, SPECS[name]) for name in names}
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """What came along from ``gaia_source``, by name."""
+        return tuple(self.attributes.get("companions", ()))
+
+    @property
+    def pixel_positions(self) -> bool:
+        """Whether positions are the centres of the pixels in the identifiers."""
+        return bool(self.attributes.get("pixel_positions", False))
+
+    @property
     def has_correlations(self) -> bool:
         """Whether the ingest kept the correlations of coefficients."""
         return bool(self.attributes.get("correlations", False))
@@ -182,7 +191,7 @@ class SpectraStore(SpectraReader):
         """The arrays of a partition; small ones are fetched whole in any case."""
         return [
             self._shard(partition, spec, whole or not spec.is_vector)
-            for spec in ARRAYS
+            for spec in (*ARRAYS, *(COMPANION_ARRAYS[name] for name in self.companions))
             if errors or spec.name != "coefficient_errors"
         ]
 
@@ -234,7 +243,8 @@ def _filled(
 ) -> SpectraBatch:
     """The batch of the rows from ``start`` on, read into these arrays."""
     read = {s.spec.name: s.read(start, out, watch) for s, out in zip(shards, arrays, strict=True)}
-    values: dict[str, Any] = {"coefficient_errors": None, **read}
+    companions = {name: read.pop(name) for name in COMPANION_ARRAYS if name in read}
+    values: dict[str, Any] = {"coefficient_errors": None, **read, "companions": companions}
     return SpectraBatch(**values, bands=bands)
 
 
@@ -264,34 +274,7 @@ def open_store(url: str | Storage) -> SpectraStore:
         Something else is there, the ingest has not finished, or another version of xpscale made it.
     """
     storage = url if isinstance(url, Storage) else Storage(url)
-    try:
-        root = json.loads(storage.read("zarr.json"))
-    except NotFoundError:
-        if storage.exists(INGEST):
-            raise InvalidInputError(
-                f"{storage.url} is a spectra store whose ingest has not finished",
-                "Run the same 'xpscale ingest' again",
-            ) from None
-        raise NotFoundError(
-            f"{storage.url} is not a spectra store: it has no zarr.json",
-            "Check the address, or make one: 'xpscale ingest'",
-        ) from None
-    except ValueError as error:
-        raise InvalidInputError(
-            f"{storage.url}/zarr.json is not JSON ({error})", "The store is damaged"
-        ) from error
-    attributes = root.get("attributes", {})
-    if attributes.get("format") != FORMAT:
-        raise InvalidInputError(
-            f"{storage.url} is a Zarr group, but no spectra store",
-            "Give the store that 'xpscale ingest' made",
-        )
-    if attributes.get("format_version") != FORMAT_VERSION:
-        raise InvalidInputError(
-            f"{storage.url} has store format version {attributes.get('format_version')}; this"
-            f" xpscale reads version {FORMAT_VERSION}",
-            "Ingest the archive again, or use the xpscale that made it",
-        )
+    attributes = root_attributes(storage)
     rows = json.loads(storage.read(PARTITIONS))
     pixels = [Pixel(row["order"], row["pixel"]) for row in rows]
     counts = [row["n_rows"] for row in rows]

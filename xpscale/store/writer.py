@@ -23,6 +23,7 @@ from xpscale.storage import Storage
 from xpscale.store.layout import (
     ARRAYS,
     CHUNK_ROWS,
+    COMPANION_ARRAYS,
     CORRELATION_CHUNK_ROWS,
     CORRELATIONS,
     FORMAT,
@@ -71,7 +72,7 @@ def write_partition(
     store: Storage,
     pixel: Pixel,
     batch: SpectraBatch,
-    release: Release,
+    position: str,
     correlations: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> tuple[Part, ...]:
     """Write the rows of one pixel.
@@ -84,8 +85,8 @@ def write_partition(
         The partition's pixel; every row must lie in it.
     batch
         Its rows with errors, sorted by `sort_by_position`.
-    release
-        The data release that they are of: it says the epoch of their positions.
+    position
+        What their positions are, from `Release.position_text`.
     correlations
         Arrays of `xpscale.store.layout.CORRELATIONS` for the same rows, by name, if they are kept.
 
@@ -106,7 +107,7 @@ def write_partition(
     if len(index) == 0 or index[0] < low or index[-1] >= high or np.any(np.diff(index) < 0):
         raise InvalidInputError(f"the rows for {pixel} are empty, unsorted or reach outside it")
     parts = []
-    for key, data in sorted(_zarr_objects(pixel, batch, release, correlations or {}).items()):
+    for key, data in sorted(_zarr_objects(pixel, batch, position, correlations or {}).items()):
         create_own(store, key, data)
         parts.append(Part(pixel, key, len(batch), len(data), hashlib.sha256(data).hexdigest()))
     return tuple(parts)
@@ -137,7 +138,7 @@ def create_own(store: Storage, key: str, data: bytes | memoryview) -> None:
 def _zarr_objects(
     pixel: Pixel,
     batch: SpectraBatch,
-    release: Release,
+    position: str,
     correlations: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, bytes]:
     """Key and bytes of every Zarr object of a partition."""
@@ -148,12 +149,14 @@ def _zarr_objects(
     group = zarr.create_group(
         memory, path=pixel.key, attributes={"order": pixel.order, "pixel": pixel.number}
     )
-    for spec in (*ARRAYS, *(spec for spec in CORRELATIONS if spec.name in correlations)):
-        values = correlations.get(spec.name, getattr(batch, spec.name, None))
+    more = {**correlations, **batch.companions}
+    extra = [spec for spec in (*CORRELATIONS, *COMPANION_ARRAYS.values()) if spec.name in more]
+    for spec in (*ARRAYS, *extra):
+        values = more.get(spec.name, getattr(batch, spec.name, None))
         if values is None:
             raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
         chunk_rows = CORRELATION_CHUNK_ROWS if spec in CORRELATIONS else CHUNK_ROWS
-        _add_array(group, spec, values, chunk_rows, release)
+        _add_array(group, spec, values, chunk_rows, position)
     return {
         key: buffer.to_bytes()
         for key, buffer in memory._store_dict.items()
@@ -162,7 +165,7 @@ def _zarr_objects(
 
 
 def _add_array(
-    group: zarr.Group, spec: ArraySpec, values: NDArray[Any], chunk_rows: int, release: Release
+    group: zarr.Group, spec: ArraySpec, values: NDArray[Any], chunk_rows: int, position: str
 ) -> None:
     from zarr.codecs import BloscCodec, BloscShuffle
 
@@ -178,7 +181,7 @@ def _add_array(
         dimension_names=spec.dimensions,
         attributes={
             "units": spec.unit,
-            "description": spec.description.format(position=release.position),
+            "description": spec.description.format(position=position),
         },
     )
     array[...] = values
@@ -211,6 +214,7 @@ def seal_store(
         The data release that the spectra are of.
     """
     table = partition_table(parts)
+    position = release.position_text(bool(attributes.get("pixel_positions")))
     create_own(store, PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
     create_own(store, REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
     for order in sorted({row["order"] for row in table}):
@@ -226,7 +230,7 @@ def seal_store(
                 "n_partitions": len(table),
                 "digest": table_digest(table),
                 "coefficient_unit": "electron.s**-1",
-                "position": f"{release.position}, degrees",
+                "position": f"{position}, degrees",
                 "partitioning": "HEALPix NESTED, by position; rows sorted by the order-29 index",
                 **attributes,
                 "n_bp": bands.n_bp,

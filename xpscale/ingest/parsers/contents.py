@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xpscale.ingest.table_formats import content_hash
 from xpscale.store.partitions import COUNT_ORDER
 
 if TYPE_CHECKING:
@@ -14,9 +13,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from xpscale.ingest.given_sources import SourceInput
     from xpscale.spectra import SpectraBatch
 
-__all__ = ["Contents", "Fragment", "FragmentRows", "Parser", "content_hash"]
+__all__ = ["Contents", "Fragment", "FragmentRows", "Parser"]
 
 WHOLE_SKY = (0, 12 * 4**COUNT_ORDER - 1)
 
@@ -111,6 +111,8 @@ class Contents:
         Bytes of all files; 0 if they are not known.
     has_correlations
         Whether correlations of coefficients are read, too.
+    sources
+        The table of sources that its rows are joined with, if one was given.
     """
 
     kind: str
@@ -122,17 +124,13 @@ class Contents:
     digest_name: str = "input_digest"
     n_bytes: int = 0
     has_correlations: bool = False
+    sources: SourceInput | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this input from others, whatever its files contain; JSON values."""
         names = content_hash(fragment.name for fragment in self.fragments)
         return {"kind": self.kind, "files": names, "n_files": len(self.fragments)}
-
-
-def content_hash(lines: Iterable[str]) -> str:
-    """SHA-256 of some lines of text, in hex."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def fragment_key(number: int, *content: str) -> str:

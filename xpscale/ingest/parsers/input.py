@@ -6,39 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xpscale.bands import Bands
-from xpscale.column_names import ColumnsMap
+from xpscale.column_names import ColumnChoice
 from xpscale.errors import InvalidInputError
+from xpscale.ingest.given_sources import SourceInput
+from xpscale.ingest.source_index import JoinedSources
+from xpscale.ingest.table_formats import format_of
 from xpscale.release import DR3, Release
 from xpscale.storage import Storage
-from xpscale.storage.names import is_hidden
 from xpscale.store.parquet_files import is_parquet
 
-__all__ = ["Input", "format_of"]
-
-FORMATS = {
-    "csv": "CSV",
-    "ecsv": "ECSV",
-    "fits": "FITS",
-    "fit": "FITS",
-    "xml": "VOTable",
-    "vot": "VOTable",
-    "votable": "VOTable",
-    "zip": "zip",
-    "hdf5": "HDF5",
-    "h5": "HDF5",
-    "parquet": "Parquet",
-    "pq": "Parquet",
-}
-"""Formats by a name's ending, ``.gz`` or not."""
-
-
-def format_of(key: str) -> str:
-    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and
-    ``_metadata`` do.
-    """
-    if is_hidden(key):
-        return ""
-    return FORMATS.get(key.rsplit("/", 1)[-1].lower().removesuffix(".gz").rpartition(".")[2], "")
+__all__ = ["Input"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +31,9 @@ class Input:
     files
         Bytes by key, of a single file only that one; empty for a folder on the web.
     sources
-        Address of a table with positions and G flux; empty if none was given.
+        The table of positions, G flux and companions that was given, if one was.
+    store
+        Where the spectra store will be.
     correlations
         Whether correlations of coefficients are wanted.
     allow_unpaired
@@ -72,24 +51,26 @@ class Input:
     url: str
     storage: Storage
     files: Mapping[str, int] = field(repr=False)
-    sources: str = ""
+    sources: SourceInput | None = None
+    store: Storage | None = None
     correlations: bool = False
     allow_unpaired: bool = False
     release: Release | None = None
     bands: Bands | None = None
-    columns: ColumnsMap = field(default_factory=ColumnsMap)
+    columns: ColumnChoice = field(default_factory=ColumnChoice)
     trust_units: bool = False
 
     @staticmethod
     def at(
         url: str,
         *,
-        sources: str = "",
+        sources: SourceInput | None = None,
+        store: Storage | None = None,
         correlations: bool = False,
         allow_unpaired: bool = False,
         release: Release | None = None,
         bands: Bands | None = None,
-        columns: ColumnsMap | None = None,
+        columns: ColumnChoice | None = None,
         trust_units: bool = False,
     ) -> Input:
         """List the files at an address.
@@ -98,7 +79,7 @@ class Input:
         ----------
         url
             A folder, a file, ``s3://`` or ``https://``.
-        sources, correlations, allow_unpaired, release, bands, columns, trust_units
+        sources, store, correlations, allow_unpaired, release, bands, columns, trust_units
             As of `Input`.
 
         Raises
@@ -117,20 +98,26 @@ class Input:
             )
         elif storage.can_list:
             files = storage.list()
-        own = Storage(sources).url if sources else ""
-        files = {key: n for key, n in files.items() if storage.url_of(key) != own}
+        of_sources = {sources.storage.url_of(key) for key in sources.files} if sources else set()
+        files = {key: n for key, n in files.items() if storage.url_of(key) not in of_sources}
         return Input(
             url,
             storage,
             files,
             sources,
+            store,
             correlations,
             allow_unpaired,
             release,
             bands,
-            columns or ColumnsMap(),
+            columns or ColumnChoice(),
             trust_units,
         )
+
+    @property
+    def join(self) -> JoinedSources | None:
+        """Looks up sources once the ingest has begun; ``None`` if no table of them was given."""
+        return JoinedSources(self.store, self.sources.key) if self.store and self.sources else None
 
     @property
     def layout(self) -> Release:

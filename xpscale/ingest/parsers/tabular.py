@@ -11,14 +11,13 @@ Parquet              without positions; others see `xpscale.ingest.parsers.row_g
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from xpscale.archive.datalink import (
+    Lookup,
     column_names,
     is_other_product,
     member_names,
@@ -27,8 +26,8 @@ from xpscale.archive.datalink import (
 from xpscale.archive.files import tables_of
 from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.bands import Bands
-from xpscale.column_names import ColumnsMap
-from xpscale.columns import find_source_columns, find_xp_columns, lacking_source_columns
+from xpscale.column_names import ColumnChoice, lacking_source_columns
+from xpscale.columns import find_source_columns, find_xp_columns
 from xpscale.errors import InvalidInputError
 from xpscale.forecast.ingest import XP_BYTES_PER_ROW
 from xpscale.formatting import format_bytes
@@ -36,10 +35,10 @@ from xpscale.ingest.parsers.contents import (
     Contents,
     Fragment,
     FragmentRows,
-    content_hash,
     fragment_key,
 )
-from xpscale.ingest.parsers.input import format_of
+from xpscale.ingest.source_index import JoinedSources
+from xpscale.ingest.table_formats import content_hash, file_digest, format_of
 from xpscale.release import Release
 from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
@@ -51,8 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TableParser", "TablePart", "recognise", "tables_of_spectra"]
 
-HASHED_BYTES = 1 << 30
-"""Files up to this size are told from others by their content, larger ones by their size."""
+_tables: dict[tuple[str, str], SourceTable] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class TablePart:
         What tells its content from another: SHA-256, or the size of a file too large to be read
         twice.
     sources
-        URL of the table that has its positions and G flux; empty if it has its own.
+        URL of the table beside it that has its positions and G flux; empty if there is none.
     sources_content
         What tells the content of that table from another.
     """
@@ -112,7 +110,8 @@ def recognise(given: Input) -> Contents | None:
         kind="tables",
         description=_describe(given, tables),
         origin="tables in the form of DataLink products",
-        parser=TableParser(given.storage, given.release, given.bands, given.columns),
+        parser=TableParser(given.storage, given.release, given.bands, given.columns, given.join),
+        sources=given.sources,
         fragments=fragments,
         digest=content_hash(f"{part.name} {part.content} {part.sources_content}" for part in parts),
         n_bytes=sum(tables.values()),
@@ -124,7 +123,7 @@ def _describe(given: Input, tables: Mapping[str, int]) -> str:
     kinds = ", ".join(f"{n:,} {name}" for name, n in sorted(formats.items()))
     n_others = len(given.files) - len(tables)
     others = f"; {n_others:,} other file{'s' * (n_others != 1)} left aside" if n_others else ""
-    joined = f", positions from {given.sources}" if given.sources else ""
+    joined = f", positions from {given.sources.url}" if given.sources else ""
     n_bytes = format_bytes(sum(tables.values()))
     return f"tables of spectra: {kinds}, {n_bytes}{joined} · {given.url}{others}"
 
@@ -139,21 +138,18 @@ def _range(given: Input, key: str, table: str) -> str:
 
 
 def _fragments(given: Input, tables: Mapping[str, int]) -> tuple[Fragment, ...]:
-    sources_content = ""
-    if given.sources:
-        folder, _, key = Storage(given.sources).url.rpartition("/")
-        sources_content = _content(Storage(folder), key)
+    sources_content = given.sources.digest if given.sources else ""
     partners = {_range(given, key, "source"): key for key in given.files}
     fragments: list[Fragment] = []
     for key, n_bytes in tables.items():
-        sources, its_content = given.sources, sources_content
+        sources, its_content = "", sources_content
         pixels = _range(given, key, "xp")
-        if not sources and pixels and pixels in partners:
+        if not given.sources and pixels and pixels in partners:
             partner = partners[pixels]
             sources, its_content = f"{given.storage.url}/{partner}", str(given.files[partner])
         has_members = format_of(key) in ("zip", "HDF5")
         members = member_names(given.storage, key) if has_members else [""]
-        content = _content(given.storage, key, n_bytes)
+        content = file_digest(given.storage, key, n_bytes)
         n_rows = max(1, n_bytes // XP_BYTES_PER_ROW // len(members))
         for member in members:
             part = TablePart(key, member, content, sources, its_content)
@@ -167,25 +163,16 @@ def _require_positions(given: Input, part: TablePart) -> None:
     """Refuse early what every task would refuse."""
     where = f"{given.storage.url}/{part.name}"
     names = column_names(given.storage, part.file, part.member)
-    stated = given.columns.spectra
-    find_xp_columns(names, where, given.layout, stated)
-    if not part.sources and find_source_columns(names, where, given.layout, stated) is None:
+    find_xp_columns(names, where, given.layout, given.columns)
+    if given.sources or part.sources:
+        return
+    if find_source_columns(names, where, given.layout, given.columns) is None:
         raise InvalidInputError(
-            lacking_source_columns(names, where, given.layout),
+            lacking_source_columns(names, where, given.layout, given.columns),
             "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
             " source_id, ra, dec, phot_g_mean_flux FROM"
             f" {given.layout.archive.source_table} WHERE source_id IN (...)' is one",
         )
-
-
-def _content(storage: Storage, key: str, n_bytes: int = 0) -> str:
-    if n_bytes > HASHED_BYTES:
-        return f"{n_bytes} bytes"
-    with storage.open(key) as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -198,12 +185,15 @@ class TableParser:
         Where the tables are.
     release, bands, columns
         What the user says of them, if anything.
+    join
+        Looks up sources in the table that the user gave, if any.
     """
 
     storage: Storage
     release: Release | None = None
     bands: Bands | None = None
-    columns: ColumnsMap | None = None
+    columns: ColumnChoice | None = None
+    join: JoinedSources | None = None
 
     def read(self, fragment: Fragment) -> FragmentRows:
         """The rows of one table.
@@ -214,10 +204,10 @@ class TableParser:
             It is damaged, or has no spectra, no errors, or no positions.
         """
         part: TablePart = fragment.source
-        sources = None
+        sources: Lookup | None = self.join
         if part.sources:
-            called = (self.columns or ColumnsMap()).sources.items()
-            sources = _source_table(part.sources, part.sources_content, tuple(called))
+            choice = self.columns or ColumnChoice()
+            sources = _source_table(part.sources, part.sources_content, choice).match
         found = read_spectra(
             self.storage,
             part.file,
@@ -230,7 +220,10 @@ class TableParser:
         return FragmentRows(found.batch, {"no_gaia_source": ~found.found}, release=found.release)
 
 
-@lru_cache(maxsize=2)
-def _source_table(url: str, content: str, called: tuple[tuple[str, str], ...]) -> SourceTable:
-    """A table of sources, read once in a worker process."""
-    return read_source_table(url, dict(called))
+def _source_table(url: str, content: str, choice: ColumnChoice) -> SourceTable:
+    """The table of sources beside a file, read once in a worker process."""
+    key = (url, content)
+    if key not in _tables:
+        _tables.clear()
+        _tables[key] = read_source_table(url, choice.of_sources)
+    return _tables[key]
