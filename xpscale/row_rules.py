@@ -2,8 +2,10 @@
 inference directly from Parquet alike.
 
 A row is judged by itself first, and counts under the first rule that it breaks.  Of the rows of one
-source that are left, the first in the order of the input is used; the others are duplicates.  What
-a network cannot take, though a store keeps it, the model says: `xpscale.model.scaling`.
+source that are left, the first in the order of the input is used; the others are duplicates.
+
+Stores keep spectra of which a part is missing, and networks that need errors take them.  The rules
+`of_whole` are for training and for networks that need all of a spectrum.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ __all__ = [
     "judge",
     "rejections",
     "repeats",
+    "truncated",
 ]
 
 DUPLICATE = "duplicate_source_id"
@@ -54,12 +57,15 @@ class Rule:
         shows it.
     needs
         The array of a batch without which the rule cannot be tried.
+    of_whole
+        Whether only those who need whole spectra reject such a row.
     """
 
     reason: str
     meaning: str
     is_broken: Judgement | None = None
     needs: str = "source_id"
+    of_whole: bool = False
 
 
 def is_placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -73,6 +79,18 @@ def is_placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.b
     return np.asarray((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90))
 
 
+def truncated(batch: SpectraBatch) -> NDArray[np.bool_]:
+    """Elements that truncation has set to zero, with shape (N, C): the highest orders of a band, as
+    far as they are exactly zero, which no measured coefficient is.
+    """
+    found = np.zeros(batch.coefficients.shape, bool)
+    for band in (batch.bands.bp, batch.bands.rp):
+        from_above = batch.coefficients[:, band][:, ::-1] == 0
+        if from_above[:, :1].any():
+            found[:, band] = np.logical_and.accumulate(from_above, 1)[:, ::-1]
+    return found
+
+
 def _is_positive(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.asarray((values > 0) & np.isfinite(values))
 
@@ -83,8 +101,11 @@ def _bad_errors(batch: SpectraBatch) -> NDArray[np.bool_]:
 
 
 RULES = (
-    Rule("missing_bp", "the source has no BP spectrum", lambda b: b.missing_bands()["missing_bp"]),
-    Rule("missing_rp", "the source has no RP spectrum", lambda b: b.missing_bands()["missing_rp"]),
+    Rule(
+        "no_spectrum",
+        "the source has no coefficient at all",
+        lambda b: ~np.asarray(np.isfinite(b.coefficients).any(1)),
+    ),
     Rule("no_gaia_source", "gaia_source has no such source_id"),
     Rule(
         NO_POSITION,
@@ -97,15 +118,35 @@ RULES = (
         lambda b: ~_is_positive(b.phot_g_mean_flux),
     ),
     Rule(
+        "missing_bp",
+        "the source has no BP spectrum",
+        lambda b: b.missing_bands()["missing_bp"],
+        of_whole=True,
+    ),
+    Rule(
+        "missing_rp",
+        "the source has no RP spectrum",
+        lambda b: b.missing_bands()["missing_rp"],
+        of_whole=True,
+    ),
+    Rule(
         "non_finite_coefficients",
         "a coefficient is missing or not finite",
         lambda b: ~np.asarray(np.isfinite(b.coefficients).all(1)),
+        of_whole=True,
+    ),
+    Rule(
+        "truncated",
+        "the high orders of a band are exactly zero: they were cut off, not measured",
+        lambda b: np.asarray(truncated(b).any(1)),
+        of_whole=True,
     ),
     Rule(
         "bad_errors",
         "a coefficient error is missing, not finite or not positive",
         _bad_errors,
         needs="coefficient_errors",
+        of_whole=True,
     ),
     Rule("bad_correlations", "a correlation is missing or not finite (only where they are kept)"),
     Rule(DUPLICATE, "an earlier row of the same source_id is used"),
@@ -114,7 +155,10 @@ RULES = (
 
 
 def judge(
-    batch: SpectraBatch, known: Mapping[str, NDArray[np.bool_]] | None = None
+    batch: SpectraBatch,
+    known: Mapping[str, NDArray[np.bool_]] | None = None,
+    *,
+    whole: bool = True,
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Which rows to use, and how many are rejected for which reason, each row counted once.
 
@@ -124,6 +168,8 @@ def judge(
         N rows in the order of the input.
     known
         Masks with shape (N,) of rows that break a rule as only the input shows, by reason.
+    whole
+        Whether all of a spectrum is needed; else parts of it may be missing.
 
     Returns
     -------
@@ -134,6 +180,8 @@ def judge(
     keep, rejected = np.ones(len(batch), bool), {}
     for rule in RULES:
         broken = known.get(rule.reason, np.zeros(len(batch), bool))
+        if rule.of_whole and not whole:
+            continue
         if rule.reason == DUPLICATE:
             broken = broken | repeats(batch.source_id, keep & ~broken)
         elif rule.is_broken and getattr(batch, rule.needs) is not None:
@@ -145,10 +193,10 @@ def judge(
 
 
 def is_sound(batch: SpectraBatch) -> NDArray[np.bool_]:
-    """The rows that break no rule by themselves, be they duplicates or not, with shape (N,)."""
+    """The rows that a store keeps, be they duplicates or not, with shape (N,)."""
     keep = np.ones(len(batch), bool)
     for rule in RULES:
-        if rule.is_broken and getattr(batch, rule.needs) is not None:
+        if rule.is_broken and not rule.of_whole and getattr(batch, rule.needs) is not None:
             keep &= ~rule.is_broken(batch)
     return keep
 

@@ -59,10 +59,8 @@ class Flag(enum.IntFlag):
     """Bits of the column ``flags``; 0 means nothing to remark."""
 
     ERRORS_UNUSABLE = 1
-    """A coefficient error is missing, not finite or not positive: ``nll`` and ``reduced_chi2`` are
-    NaN.
-
-    This and the two last are only ever set in a catalogue with a reconstruction or a scatter.
+    """No coefficient has a finite and positive error: ``nll`` and ``reduced_chi2`` are NaN, and a
+    network that needs errors gives the prior.
     """
     OUTSIDE_TRAINING_DOMAIN = 2
     """The model extrapolates: a coefficient lies outside the range seen in training by more than
@@ -77,7 +75,14 @@ class Flag(enum.IntFlag):
     """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling; networks
     without one never set it."""
     POOR_FIT = 16
-    """``reduced_chi2`` is above 10: the reconstruction misses the spectrum."""
+    """``reduced_chi2`` is above 10: the reconstruction misses the spectrum.
+
+    This and the one before are only set in a catalogue with a reconstruction or a scatter.
+    """
+    PARTLY_SEEN = 32
+    """Some coefficients were not used, ``n_coefficients`` tells how many were: a band is missing,
+    high orders are cut off, or they have no usable error.  The posterior is as much wider.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +271,7 @@ def _latents_columns(n_latents: int, outputs: Sequence[str]) -> tuple[Column, ..
         *(Column(name, FLOAT, "", "stat.correlation", correlation) for name in pairs),
         *(fit if spectra_outputs(outputs) else ()),
         Column("kl", FLOAT, "", "stat.value", kl),
-        Column(
-            "n_coefficients", pa.int16(), "", "meta.number", "Number of finite coefficients used"
-        ),
+        Column("n_coefficients", pa.int16(), "", "meta.number", "Number of coefficients used"),
         Column("flags", pa.int32(), "", "meta.code.qual", flags),
         Column("training_density", FLOAT, "", "stat.probability", density),
     )

@@ -12,7 +12,7 @@ import torch
 
 from xpscale.catalog.votable import product_schema
 from xpscale.errors import InvalidInputError, TryAgainError
-from xpscale.inference.columns import CORRELATION_PRECISION
+from xpscale.inference.computed import CORRELATION_PRECISION
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import build
@@ -126,7 +126,8 @@ def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, m
     batch = spectra.take(slice(2_100))
     everything = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
     encoder = ScatterVAEEncoder(model, outputs, "cpu")
-    table = encoder(replace(batch, coefficient_errors=None) if len(outputs) < 2 else batch)
+    no_errors = replace(batch, coefficient_errors=None)
+    table = encoder(batch if encoder.has_fit else no_errors)
     expected = {
         name
         for product in products_of(outputs)
@@ -153,13 +154,13 @@ def test_each_flag_is_set_by_what_it_says_and_only_there(copied, model, make_mod
     assert not (before & Flag.ERRORS_UNUSABLE).any()
     assert (before & Flag.OUTSIDE_TRAINING_DOMAIN).astype(bool).mean() < 0.005
     assert not (before[:7] & Flag.OUTSIDE_TRAINING_DOMAIN).any()
-    copied.coefficient_errors[3, 10] = 0
-    copied.coefficient_errors[4, 10] = np.nan
-    copied.coefficient_errors[5, 10] = -1
+    copied.coefficient_errors[3] = 0
+    copied.coefficient_errors[4] = np.nan
+    copied.coefficient_errors[5] = -1
     copied.coefficients[6, 20] += 1e3 * model.scaling.std[20] * copied.phot_g_mean_flux[6]
     after = flags(model, copied)
     assert np.flatnonzero(after & Flag.ERRORS_UNUSABLE).tolist() == [3, 4, 5]
-    assert np.flatnonzero(after & ~before & Flag.OUTSIDE_TRAINING_DOMAIN).tolist() == [6]
+    assert (after & Flag.OUTSIDE_TRAINING_DOMAIN)[6]
     assert after[6] & Flag.POOR_FIT
     others = np.arange(len(after)) > 6
     assert np.array_equal(after[others], before[others])
@@ -235,13 +236,13 @@ def test_a_fit_with_wild_errors_is_the_formula(spectra, model):
     )
     s = np.random.default_rng(2).uniform(0, 1, x.shape).astype(np.float32) ** 40
     nll, chi2 = np.empty((2, len(x)), np.float32)
-    usable, at_bound = np.empty((2, len(x)), bool)
-    fit_rows(x, x_err, np.zeros_like(x), s, nll, chi2, usable, np.float32(0.5), at_bound)
+    n_seen, at_bound = np.empty(len(x), np.int16), np.empty(len(x), bool)
+    fit_rows(x, x_err, np.zeros_like(x), s, nll, chi2, n_seen, np.float32(0.5), at_bound)
     w = x_err.astype(float) ** 2 + s.astype(float) ** 2
     z2 = x.astype(float) ** 2 / w
     np.testing.assert_allclose(nll, (z2 + np.log(w)).sum(1) / 2, rtol=2e-7)
     np.testing.assert_allclose(chi2, z2.mean(1), rtol=2e-7)
-    assert usable.all()
+    assert (n_seen == x.shape[1]).all()
     assert np.array_equal(at_bound, (s > np.float32(0.5)).any(1))
 
 
@@ -272,6 +273,57 @@ def test_correlations_are_the_posteriors_to_what_matters(spectra):
     assert published.std() > 0.1  # there was something to round
     few = [len(np.unique(column * 2**12 % 1)) for column in published.T]
     assert max(few) < 50  # and few digits are left
+
+
+LOSSES = {
+    "no BP": (slice(0, 55), np.nan, None),
+    "no RP": (slice(55, 110), np.nan, None),
+    "infinite": (slice(7, 9), np.inf, None),
+    "error of 0": (slice(20, 30), None, 0),
+    "error of NaN": (slice(20, 110), None, np.nan),
+    "error infinite": (slice(0, 54), None, np.inf),
+    "truncated, errors kept": (slice(80, 110), 0, None),
+    "truncated in BP": (slice(30, 55), 0, None),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_what_is_lost_is_not_seen_and_said(loss, spectra):
+    """Whatever says that elements are missing, the rest alone decides, and the row says so."""
+    model, batch = turned_model(spectra), spectra.take(np.arange(40))
+    where, value, error = loss
+    expected = spectra.take(np.arange(40))
+    expected.coefficients[20:, where] = np.nan
+    if value is not None:
+        batch.coefficients[20:, where] = value
+    if error is not None:
+        batch.coefficient_errors[20:, where] = error
+    encoder = ScatterVAEEncoder(model, OUTPUTS, "cpu")
+    table, whole, other = encoder(batch), encoder(spectra.take(np.arange(40))), encoder(expected)
+    n_lost = where.stop - where.start
+    assert table["n_coefficients"].to_pylist() == [110] * 20 + [110 - n_lost] * 20
+    partly = (table["flags"].to_numpy() & Flag.PARTLY_SEEN) > 0
+    assert partly.tolist() == [False] * 20 + [True] * 20
+    for name in ("latent_mean_0", "latent_log_var_3", "kl", "nll", "reduced_chi2"):
+        found, same = table[name].to_numpy(), whole[name].to_numpy()
+        close(found[20:], other[name].to_numpy()[20:], rtol=1e-4, atol=1e-4)
+        assert np.array_equal(found[:20], same[:20])
+        assert (found[20:] != same[20:]).all()
+    assert np.isfinite(table["nll"].to_numpy()).all()
+
+
+def test_nothing_seen_gives_the_prior(spectra):
+    model, batch = turned_model(spectra), spectra.take(np.arange(3))
+    batch.coefficient_errors[:] = np.nan
+    table = ScatterVAEEncoder(model, OUTPUTS, "cpu")(batch)
+    for i in range(6):
+        np.testing.assert_allclose(table[f"latent_mean_{i}"].to_numpy(), 0, atol=1e-6)
+        np.testing.assert_allclose(table[f"latent_log_var_{i}"].to_numpy(), 0, atol=1e-5)
+    for name in (*correlation_columns(6), "kl"):
+        np.testing.assert_allclose(table[name].to_numpy(), 0, atol=1e-5)
+    assert table["n_coefficients"].to_pylist() == [0, 0, 0]
+    assert (table["flags"].to_numpy() & Flag.ERRORS_UNUSABLE).all()
+    assert np.isnan(table["reduced_chi2"].to_numpy()).all()
 
 
 def test_a_network_without_correlations_publishes_zeros(spectra, model):

@@ -28,7 +28,7 @@ import pyarrow as pa
 import torch
 
 from xpscale.errors import TryAgainError
-from xpscale.inference.columns import arrow, empty_columns, rounded_correlations
+from xpscale.inference.computed import arrow, empty_columns, rounded_correlations, seen_counts
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
 from xpscale.model.checkpoint import TrainedModel
@@ -104,8 +104,7 @@ class ScatterVAEEncoder:
         self(SpectraBatch(np.ones(1, np.int64), one, one, one, row, row, self.model.bands))
 
     def __call__(self, batch: SpectraBatch, watch: Stopwatch | None = None) -> pa.Table:
-        """The catalogue's columns for a batch of usable rows (finite coefficients, positive G
-        flux), in its order.
+        """The catalogue's columns for a batch of usable rows (`xpscale.row_rules`), in its order.
 
         Parameters
         ----------
@@ -209,10 +208,16 @@ class ScatterVAEEncoder:
         ):
             column[rows] = values
         columns["training_density"][rows] = self.model.density.at(data[0])
+        n_seen, n_all = seen_counts(*data, needs_errors=self.needs_errors), data[0].shape[1]
+        columns["n_coefficients"][rows] = n_seen
         means = results["latents"][: self.model.n_latents].T
         is_outside = outside(self.model.density, self.model.typicality, data, means)
-        columns["flags"][rows] |= is_outside * np.int32(Flag.OUTSIDE_TRAINING_DOMAIN)
-        columns["flags"][rows] |= (clamped > 0) * np.int32(Flag.LATENT_VARIANCE_CLAMPED)
+        columns["flags"][rows] |= (
+            np.where(is_outside, Flag.OUTSIDE_TRAINING_DOMAIN, 0)
+            | np.where(clamped > 0, Flag.LATENT_VARIANCE_CLAMPED, 0)
+            | np.where(n_seen < n_all, Flag.PARTLY_SEEN, 0)
+            | np.where(self.needs_errors & (n_seen == 0), Flag.ERRORS_UNUSABLE, 0)
+        ).astype(np.int32)
 
     def _fit(
         self,
@@ -224,7 +229,7 @@ class ScatterVAEEncoder:
     ) -> None:
         """The columns that a decoder is needed for, of one micro-batch."""
         x, x_err = data
-        errors_ok, at_bound = np.empty(len(x), bool), np.empty(len(x), bool)
+        n_seen, at_bound = np.empty(len(x), np.int16), np.empty(len(x), bool)
         chi2 = columns["reduced_chi2"][rows]
         errors = np.full_like(x, np.nan) if x_err is None else x_err
         fit_rows(
@@ -233,12 +238,12 @@ class ScatterVAEEncoder:
             *decoded,
             columns["nll"][rows],
             chi2,
-            errors_ok,
+            n_seen,
             np.float32(self.scatter_bound),
             at_bound,
         )
         columns["flags"][rows] |= (
-            np.where(errors_ok, 0, Flag.ERRORS_UNUSABLE)
+            np.where(n_seen == 0, Flag.ERRORS_UNUSABLE, 0)
             | np.where(at_bound, Flag.SCATTER_AT_BOUND, 0)
             | np.where(chi2 > POOR_FIT, Flag.POOR_FIT, 0)
         ).astype(np.int32)
@@ -249,8 +254,11 @@ class ScatterVAEEncoder:
         scaling = self.model.scaling
         unscale_rows(*decoded, batch.phot_g_mean_flux, scaling.mean, scaling.std, *arrays.values())
         if self.precision != FULL_PRECISION:
-            known = _zero if batch.coefficient_errors is None else batch.coefficient_errors
-            self._round(arrays, np.where(errors_ok[:, None], known, _zero), rows, columns)
+            known = batch.coefficient_errors
+            if known is None:
+                known = np.zeros_like(x)
+            usable = np.isfinite(errors) & (errors > 0)
+            self._round(arrays, np.where(usable, known, _zero), rows, columns)
 
     def _round(
         self,

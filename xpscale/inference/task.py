@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -69,9 +69,7 @@ class EncodePartition:
         )
         watch, parts = Stopwatch(), self.sink.open(task.partition.pixel)
         n_out, n_rejected = 0, Counter[str]()
-        for usable, rejected in self._usable(
-            task.partition, encoder.has_fit or encoder.needs_errors, watch
-        ):
+        for usable, rejected in self._usable(task.partition, encoder, watch):
             table = encoder(usable, watch)
             with watch("encode_s"):
                 parts.append(table)
@@ -91,25 +89,32 @@ class EncodePartition:
         )
 
     def _usable(
-        self, partition: Partition, errors: bool, watch: Stopwatch
+        self, partition: Partition, encoder: ScatterVAEEncoder, watch: Stopwatch
     ) -> Iterator[tuple[SpectraBatch, Mapping[str, int]]]:
         """The rows of a partition that no rule rejects, sorted by position, in blocks; and how many
         are rejected by reason.
 
         The rules are tried with errors, whether or not the model needs those, so that the same rows
-        are used as after an ingest.
+        are used as after an ingest.  A network that cannot do without a part of a spectrum rejects
+        those that lack one.
         """
+        whole, errors = not encoder.needs_errors, encoder.has_fit or encoder.needs_errors
         if self.reader.is_checked:
             for batch in self.reader.read_in_blocks(
                 partition, ROW_GROUP_SIZE, errors=errors, watch=watch
             ):
-                yield batch, {}
+                if not whole:
+                    yield batch, {}
+                    continue
+                with watch("decode_s"):
+                    keep, rejected = judge(replace(batch, coefficient_errors=None))
+                yield batch.take(keep), rejected
             return
         with watch("read_s"):
             rows, known = self.reader.read_in_order(partition)
         watch.n_bytes += rows.n_bytes
         with watch("decode_s"):
-            keep, rejected = judge(rows, known)
+            keep, rejected = judge(rows, known, whole=whole)
             rows = rows.take(keep)
             rows = rows.take(position_order(rows.ra, rows.dec, rows.source_id))
         for start in range(0, max(len(rows), 1), ROW_GROUP_SIZE):

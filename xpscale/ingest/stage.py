@@ -87,7 +87,7 @@ def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskR
         faults["bad_correlations"] = ~np.logical_and.reduce(
             [np.isfinite(band).all(1) for band in correlations]
         )
-    keep, rejected = judge(batch, faults)
+    keep, rejected = judge(batch, faults, whole=False)
     accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
     if len(accepted):

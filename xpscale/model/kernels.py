@@ -144,8 +144,9 @@ def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # ty
 
 
 @_jit
-def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound):  # type: ignore[no-untyped-def]
-    """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`).
+def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, n_seen, bound, at_bound):  # type: ignore[no-untyped-def]
+    """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`), by elements
+    that are seen: finite ones with a finite and positive error.
 
     ::
 
@@ -158,27 +159,27 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, usable, bound, at_bound
     x, x_err, mean, scatter
         float32, with shape (N, C).
     nll, reduced_chi2
-        Results, float32, with shape (N,): NaN where an error is not finite and positive.
-    usable
-        Result, bool, with shape (N,): whether all errors are.
+        Results, float32, with shape (N,): NaN where nothing is seen.
+    n_seen
+        Result, int16, with shape (N,): elements that are seen.
     bound, at_bound
         Result, bool, with shape (N,): whether any scatter is above the bound.
     """
     n, c = x.shape
     w = np.empty(c)
     for i in range(n):
-        bad, high, chi2 = np.int32(0), np.int32(0), 0.0
+        seen, high, chi2 = np.int32(0), np.int32(0), 0.0
         for j in range(c):
             error, s = x_err[i, j], scatter[i, j]
-            bad += np.int32(not (error > 0)) + np.int32(not (error < np.inf))
             high += np.int32(s > bound)
-            w[j] = np.float64(error) * error + np.float64(s) * s
             off = np.float64(x[i, j]) - mean[i, j]
-            chi2 += off * off / w[j]
-        usable[i], at_bound[i] = bad == 0, high > 0
-        log_w = _log_of_product(w) if bad == 0 else np.nan
-        nll[i] = (chi2 + log_w) / 2
-        reduced_chi2[i] = chi2 / c if bad == 0 else np.nan
+            is_seen = error > 0 and error < np.inf and abs(off) < np.inf
+            w[j] = np.float64(error) * error + np.float64(s) * s if is_seen else 1.0
+            chi2 += off * off / w[j] if is_seen else 0.0
+            seen += np.int32(is_seen)
+        n_seen[i], at_bound[i] = seen, high > 0
+        nll[i] = (chi2 + _log_of_product(w)) / 2 if seen > 0 else np.nan
+        reduced_chi2[i] = chi2 / seen if seen > 0 else np.nan
 
 
 @_jit

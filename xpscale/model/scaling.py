@@ -24,7 +24,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.row_rules import judge
+from xpscale.row_rules import judge, truncated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -181,7 +181,7 @@ class Scaling:
         self, batch: SpectraBatch, rows: slice | NDArray[Any] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Standardized coefficients and errors, float32, with shape (N, C); errors are None if the
-        batch has none.
+        batch has none, and infinite where `xpscale.row_rules.truncated`.
 
         The arithmetic is float64; the result is rounded once.
 
@@ -203,6 +203,7 @@ class Scaling:
         x = self._standardized(batch.coefficients, flux, self.mean)
         if batch.coefficient_errors is not None:
             x_err = self._standardized(batch.coefficient_errors, flux, np.zeros_like(self.mean))
+            x_err[truncated(batch)] = np.inf  # no measurements
         return x, x_err
 
     def _standardized(

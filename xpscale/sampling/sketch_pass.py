@@ -182,7 +182,8 @@ class SketchPartitions:
         names = tuple(dict.fromkeys((*ALWAYS_READ, *self.cells.columns)))
         if self.reader.is_checked:
             columns = self.reader.read_columns(partition, names)
-            return columns, np.ones(len(columns["source_id"]), bool)
+            finite = (np.isfinite(v).reshape(len(v), -1).all(1) for v in columns.values())
+            return columns, np.logical_and.reduce([*finite])  # a band may be missing
         batch = self.reader.read(partition)
         return {name: getattr(batch, name) for name in names}, trainable_rows(batch)
 

@@ -60,8 +60,8 @@ class TrainingSettings:
         collapses before it has found its use; 0: the paper's loss.  They fall to 0 by the middle of
         training: a latent that has nothing to tell by then may go.
     masked_fraction
-        Share of the training spectra of which the encoder sees a part only: one band, or the lower
-        orders of both; for networks that need errors.
+        Share of the training spectra of which the encoder sees a part only, and learns to say what
+        it would of the whole (`xpscale.training.loss`); for networks that need errors.
     added_noise
         Noise of up to this many times its errors is added to every training spectrum, with errors
         to match (`xpscale.training.loss`); 0: none.  From the middle of training it falls to 0 at
@@ -98,7 +98,7 @@ class TrainingSettings:
     second_moment_decay: float = 0.99
     max_gradient_norm: float = 10.0
     free_nats: float = 0.7
-    masked_fraction: float = 0.1
+    masked_fraction: float = 0.15
     added_noise: float = 1.5
     network: str = "iterative"
     n_latents: int = 6

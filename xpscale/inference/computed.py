@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xpscale.model.checkpoint import TrainedModel
 
-__all__ = ["CORRELATION_PRECISION", "arrow", "empty_columns", "rounded_correlations"]
+__all__ = ["CORRELATION_PRECISION", "arrow", "empty_columns", "rounded_correlations", "seen_counts"]
 
 CORRELATION_PRECISION = 0.01
 """Largest rounding error of a correlation, in units of 1 / sqrt(P_ii P_jj + P_ij^2), with P the
@@ -63,6 +63,24 @@ def empty_columns(
     for name in arrays:
         columns[name] = np.empty((n_rows, model.n_coefficients), np.float32)
     return columns
+
+
+def seen_counts(
+    x: NDArray[np.float32], x_err: NDArray[np.float32] | None, *, needs_errors: bool
+) -> NDArray[np.int16]:
+    """How many elements of each spectrum a network uses, with shape (N,).
+
+    Parameters
+    ----------
+    x, x_err
+        Standardized coefficients and errors, with shape (N, C).
+    needs_errors
+        Whether the network uses only those that have a usable error.
+    """
+    seen = np.isfinite(x)
+    if needs_errors and x_err is not None:
+        seen &= np.isfinite(x_err) & (x_err > 0)
+    return np.asarray(seen.sum(1, dtype=np.int16))
 
 
 def rounded_correlations(results: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
