@@ -56,11 +56,29 @@ def test_each_fault_has_its_reason(name, value, reason):
     assert rejected == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("coefficients", np.nan),
+        ("coefficients", 0),
+        ("coefficient_errors", np.nan),
+        ("coefficient_errors", -1),
+    ],
+)
+def test_a_spectrum_in_part_is_kept_for_those_who_need_no_whole_one(name, value):
+    batch = rows()
+    getattr(batch, name)[1, batch.bands.rp.start + 1 :] = value
+    assert judge(batch)[0].tolist() == [True, False, True]
+    assert judge(batch, whole=False) == (pytest.approx(np.ones(3, bool)), {})
+    batch.coefficients[1] = np.nan
+    assert judge(batch, whole=False)[1] == {"no_spectrum": 1}
+
+
 def test_a_row_with_many_faults_counts_once_under_the_first():
     masks = {rule.reason: np.array([True, i == 0, False]) for i, rule in enumerate(RULES)}
     keep, rejected = judge(rows(), dict(reversed(masks.items())))
     assert keep.tolist() == [False, False, True]
-    assert rejected == {"missing_bp": 2}
+    assert rejected == {"no_spectrum": 2}
 
 
 def test_of_a_source_the_first_usable_row_is_used():

@@ -18,18 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["REJECTED_AS", "Defects", "FileRows", "Planter"]
 
 REJECTED_AS = {
-    "missing_bp": "missing_bp",
-    "missing_rp": "missing_rp",
     "missing_position": "no_position",
     "missing_source": "no_gaia_source",
     "missing_flux": "no_g_flux",
-    "bad_coefficient": "non_finite_coefficients",
-    "not_finite": "bad_errors",
-    "not_positive": "bad_errors",
     "duplicate": "duplicate_source_id",
     "duplicate_across": "duplicate_source_id",
 }
-"""What ingest calls the reason to leave a row out, by defect."""
+"""What ingest calls the reason to leave a row out, by defect; rows with others are kept."""
 
 
 @dataclass(frozen=True, slots=True)

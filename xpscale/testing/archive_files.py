@@ -80,7 +80,8 @@ class WrittenArchive:
         """
         expected: dict[str, int] = {}
         for name, ids in self.planted.items():
-            expected[REJECTED_AS[name]] = expected.get(REJECTED_AS[name], 0) + len(ids)
+            if reason := REJECTED_AS.get(name):
+                expected[reason] = expected.get(reason, 0) + len(ids)
         return expected
 
 
