@@ -3,10 +3,12 @@ same catalogue, byte for byte, with the same rows rejected for the same reasons.
 """
 
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError
@@ -14,7 +16,12 @@ from xpscale.inference.infer import infer
 from xpscale.inference.plan import plan_inference
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
-from xpscale.schema import OUTPUTS
+from xpscale.model.architectures import build
+from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.density import TrainingDensity
+from xpscale.model.scaling import Scaling
+from xpscale.schema import OUTPUTS, Flag
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.testing.parquet_files import spectra_table, write_parquet_files
@@ -55,7 +62,7 @@ def brighter(batch):
 
 
 def unusable(batch):
-    batch.coefficient_errors[:, 3] = np.nan
+    batch.phot_g_mean_flux[:] = np.nan
 
 
 def no_band(batch):
@@ -76,7 +83,7 @@ def within_one_file():
 def three_times():
     """At three places, in three files, the first of them unusable."""
     pieces = [*again(opposite), fresh(slice(20, 23))]
-    pieces[0].coefficients[20:22, 0] = np.nan
+    pieces[0].phot_g_mean_flux[20:22] = np.nan
     return pieces
 
 
@@ -88,12 +95,12 @@ KINDS = {
     "another place": (again(opposite), "duplicate_source_id", 3),
     "another place first": (first(opposite), "duplicate_source_id", 3),
     "another place, one file": (within_one_file(), "duplicate_source_id", 3),
-    "an unusable row first": (first(unusable), "bad_errors", 3),
+    "an unusable row first": (first(unusable), "no_g_flux", 3),
     "three places": (three_times(), "duplicate_source_id", 4),
-    "error NaN": (put("coefficient_errors", np.nan), "bad_errors", 2),
-    "error 0": (put("coefficient_errors", 0), "bad_errors", 2),
-    "error negative": (put("coefficient_errors", -1), "bad_errors", 2),
-    "error infinite": (put("coefficient_errors", np.inf), "bad_errors", 2),
+    "error NaN": (put("coefficient_errors", np.nan), "", 0),
+    "error 0": (put("coefficient_errors", 0), "", 0),
+    "error negative": (put("coefficient_errors", -1), "", 0),
+    "error infinite": (put("coefficient_errors", np.inf), "", 0),
     "coefficient NaN": (put("coefficients", np.nan), "non_finite_coefficients", 2),
     "coefficient infinite": (put("coefficients", -np.inf), "non_finite_coefficients", 2),
     "no RP": (without_band(), "missing_rp", 2),
@@ -128,8 +135,9 @@ def test_parquet_gives_what_its_store_gives(kind, net, tmp_path):
     store, _ = run_ingest(plan_ingest(str(folder), str(tmp_path / "store")))
     of_store = infer(store, net, str(tmp_path / "of_store"))
     direct = infer(str(folder), net, str(tmp_path / "direct"))
-    assert store.report["n_rejected"][reason] == n_rejected
-    assert direct.manifest.n_rejected == store.report["n_rejected"]
+    both = Counter(store.report["n_rejected"]) + Counter(of_store.manifest.n_rejected)
+    assert both[reason] == n_rejected
+    assert direct.manifest.n_rejected == both
     assert direct.manifest.n_in == store.report["n_read"]
     assert parts_of(direct) == parts_of(of_store)
     found = [
@@ -137,7 +145,27 @@ def test_parquet_gives_what_its_store_gives(kind, net, tmp_path):
         for table in map(pq.read_table, sorted((tmp_path / "direct/latents").rglob("Npix=*")))
     ]
     found = np.concatenate(found)
-    assert len(np.unique(found)) == len(found) == store.n_rows
+    assert len(np.unique(found)) == len(found) == of_store.manifest.n_out
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "error" in kind or "coeff" in kind])
+def test_a_network_that_sees_errors_takes_what_is_left_of_a_spectrum(kind, tmp_path):
+    torch.manual_seed(0)
+    network = build(Architecture(ROWS.bands, hidden=(16, 16), name="iterative")).eval()
+    card, density = ModelCard(network.architecture), TrainingDensity.unknown(ROWS.bands)
+    model = TrainedModel.create(network, Scaling.fit([ROWS]), density, card)
+    folder = write(KINDS[kind][0], tmp_path / "in")
+    store, _ = run_ingest(plan_ingest(str(folder), str(tmp_path / "store")))
+    of_store = infer(store, model, str(tmp_path / "of_store"))
+    direct = infer(str(folder), model, str(tmp_path / "direct"))
+    assert parts_of(direct) == parts_of(of_store)
+    assert direct.manifest.n_out == len(ROWS) == store.n_rows
+    parts = sorted((tmp_path / "direct/latents").rglob("Npix=*"))
+    rows = pq.read_table(parts).to_pandas().set_index("source_id")
+    lost = rows.loc[ROWS.source_id[3:5]]
+    assert (lost["n_coefficients"] == 109).all()
+    assert (lost["flags"].to_numpy() & Flag.PARTLY_SEEN).all()
+    assert np.isfinite(lost["latent_mean_0"]).all()
 
 
 def test_the_first_usable_row_is_kept_wherever_it_stands(net, tmp_path):

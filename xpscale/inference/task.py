@@ -94,27 +94,33 @@ class EncodePartition:
         """The rows of a partition that no rule rejects, sorted by position, in blocks; and how many
         are rejected by reason.
 
-        The rules are tried with errors, whether or not the model needs those, so that the same rows
-        are used as after an ingest.  A network that cannot do without a part of a spectrum rejects
-        those that lack one.
+        First the rules of a store, so that the same rows are used as after an ingest; then those of
+        a network that cannot do without a part of a spectrum, and looks at no errors.
         """
-        whole, errors = not encoder.needs_errors, encoder.has_fit or encoder.needs_errors
+        for rows, rejected in self._stored(partition, encoder, watch):
+            if encoder.needs_errors:
+                yield rows, rejected
+                continue
+            with watch("decode_s"):
+                keep, more = judge(replace(rows, coefficient_errors=None))
+            yield (rows if keep.all() else rows.take(keep)), Counter(rejected) + Counter(more)
+
+    def _stored(
+        self, partition: Partition, encoder: ScatterVAEEncoder, watch: Stopwatch
+    ) -> Iterator[tuple[SpectraBatch, Mapping[str, int]]]:
+        """The rows that a store of the input has, or would have, in blocks."""
         if self.reader.is_checked:
+            errors = encoder.has_fit or encoder.needs_errors
             for batch in self.reader.read_in_blocks(
                 partition, ROW_GROUP_SIZE, errors=errors, watch=watch
             ):
-                if not whole:
-                    yield batch, {}
-                    continue
-                with watch("decode_s"):
-                    keep, rejected = judge(replace(batch, coefficient_errors=None))
-                yield batch.take(keep), rejected
+                yield batch, {}
             return
         with watch("read_s"):
             rows, known = self.reader.read_in_order(partition)
         watch.n_bytes += rows.n_bytes
         with watch("decode_s"):
-            keep, rejected = judge(rows, known, whole=whole)
+            keep, rejected = judge(rows, known, whole=False)
             rows = rows.take(keep)
             rows = rows.take(position_order(rows.ra, rows.dec, rows.source_id))
         for start in range(0, max(len(rows), 1), ROW_GROUP_SIZE):
