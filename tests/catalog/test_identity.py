@@ -40,6 +40,12 @@ def test_an_identity_that_cannot_be_read_is_no_crash(storage: Storage, text: byt
         claim(storage, identity())
 
 
+@pytest.mark.parametrize("name", ["set[1]", "star*"])
+def test_a_prefix_that_hats_takes_for_a_pattern_is_refused(name: str):
+    with pytest.raises(InvalidInputError, match="take for patterns"):
+        claim(Storage(f"s3://bucket/{name}"), identity())
+
+
 def test_a_twin_that_claims_at_the_same_moment_is_no_stranger(storage: Storage, monkeypatch):
     looked = Storage.first_key
 

@@ -35,7 +35,13 @@ def claim(storage: Storage, identity: RunIdentity) -> bool:
     ------
     ConflictError
         If another run, or something that is no catalogue, is there.
+    InvalidInputError
+        If the address is one that readers of the catalogue would misread.
     """
+    if storage.folder is None and set("*[") & set(storage.url):
+        raise InvalidInputError(
+            f"{storage} has * or [, which hats and lsdb take for patterns", "Choose another prefix"
+        )
     return claim_place(storage, RUN, asdict(identity), "run")
 
 
