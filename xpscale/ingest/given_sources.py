@@ -114,7 +114,7 @@ class SourceInput:
         for number, table in enumerate(sorted_parts(self._rows())):
             buffer, names = io.BytesIO(), table.column_names[1:]
             pq.write_table(table, buffer, row_group_size=ROW_GROUP_ROWS, compression="zstd")
-            key = f"{self.key}.{number:05d}.sources.parquet"
+            key = f"{self.key}.{number:05d}.sources"
             sizes[key] = buffer.tell()
             store.replace(key, buffer.getbuffer())
         companions = tuple((name, name) for name in names if name not in NEEDED)

@@ -34,14 +34,7 @@ STAGED = f"{STAGING}/archive_digest"
 """Which files the staged rows come from; there once all are staged, so that partitions are never of
 two inputs.
 """
-STAGED_ENDINGS = (
-    ".sources.parquet",
-    ".rows",
-    ".correlations",
-    ".identifiers",
-    ".index.npz",
-    ".json",
-)
+STAGED_ENDINGS = (".rows", ".correlations", ".identifiers", ".index.npz", ".json", ".sources")
 OWN = ("_xpscale/", "Norder=", "zarr.json#")
 """What an ingest names its objects, of which an unfinished one leaves some behind."""
 
