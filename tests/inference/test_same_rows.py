@@ -14,6 +14,7 @@ from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError
 from xpscale.inference.infer import infer
 from xpscale.inference.plan import plan_inference
+from xpscale.ingest.build import build_store
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.model.architectures import build
@@ -24,7 +25,7 @@ from xpscale.model.scaling import Scaling
 from xpscale.schema import OUTPUTS, Flag
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet, open_spectra
-from xpscale.testing.parquet_files import spectra_table, write_parquet_files
+from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(240, seed=5, mover_fraction=0.05).spectra()
@@ -222,4 +223,19 @@ def test_the_same_file_twice(net, tmp_path):
     done("infer", folder, tmp_path / "model", tmp_path / "catalog", "--workers", 0)
     info = json.loads(done("catalog", "info", tmp_path / "catalog", "--json").out)
     assert info["n_rejected"] == {"duplicate_source_id": 240}
+    assert done("catalog", "check", tmp_path / "catalog").code == 0
+
+
+def test_a_damaged_leaf_of_hats_is_left_out_and_named(net, tmp_path):
+    attributes = {"release": "synthetic", "origin": "universe"}
+    store = build_store([("all", fresh())], str(tmp_path / "s"), attributes=attributes, max_rows=60)
+    write_hats_spectra(store, str(tmp_path / "hats"))
+    leaf = sorted((tmp_path / "hats").rglob("Npix=*.parquet"))[1]
+    leaf.write_bytes(leaf.read_bytes()[:-100])
+    net.save(str(tmp_path / "model"))
+    told = "infer", tmp_path / "hats", tmp_path / "model", tmp_path / "catalog", "--workers", 0
+    assert xpscale(*told).code == 2
+    found = xpscale(*told, "--skip-damaged")
+    assert found.code == 20, found.err
+    assert leaf.name in found.err
     assert done("catalog", "check", tmp_path / "catalog").code == 0

@@ -8,6 +8,7 @@ them), else from another one: `xpscale.archive.source_table`.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,10 @@ Lookup = Callable[["NDArray[np.int64]"], MatchedSources]
 
 OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", "RVS")
 """What else a DataLink request brings; left aside by the beginning of the file's name."""
+
+
+_MEMBER = re.compile(r".*\.(?:e?csv|fits?|xml|vot|votable)(?:\.gz)?", re.IGNORECASE)
+"""Names of tables in a zip file; others are passed over."""
 
 
 def is_other_product(name: str) -> bool:
@@ -93,7 +98,7 @@ def member_names(storage: Storage, key: str) -> list[str]:
         with zipfile.ZipFile(stream) as archive:
             names = [item.filename for item in archive.infolist() if not item.is_dir()]
     members = [member for member in names if not is_hidden(member)]
-    chosen = [member for member in members if not is_other_product(member)]
+    chosen = [m for m in members if _MEMBER.fullmatch(m) and not is_other_product(m)]
     if not chosen:
         raise InvalidInputError(
             f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS"
@@ -268,7 +273,7 @@ def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 @contextmanager
 def _opened(storage: Storage, key: str, member: str) -> Iterator[BinaryIO]:
     with storage.open(key) as stream:
-        if not member or not key.lower().endswith(".zip"):
+        if not key.lower().endswith(".zip"):
             yield stream
             return
         name = f"{storage.url}/{key}"

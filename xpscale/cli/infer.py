@@ -159,7 +159,12 @@ def infer(
     with _listeners(metrics_port) as listeners:
         result = run_workflow(
             open_input(
-                store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+                store,
+                release=release,
+                bands=bands,
+                columns=columns_map,
+                trust_units=trust_units,
+                skip_damaged=skip_damaged,
             ),
             model,
             catalog,

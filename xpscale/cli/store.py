@@ -100,6 +100,7 @@ def open_input(
     bands: str = "",
     columns: str = "",
     trust_units: bool = False,
+    skip_damaged: bool = False,
     silently: bool = False,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store or Parquet; say what it is and what to know before reading it.
@@ -110,12 +111,15 @@ def open_input(
         Where it is.
     release, bands, columns, trust_units
         What the options for these say; empty to leave it to the files.
+    skip_damaged
+        Whether files that are not whole may be there.
     silently
         Say nothing: another process does.
     """
     from xpscale.store.open import open_spectra
 
-    spectra = open_spectra(url, **stated(release, bands, columns, trust_units))
+    said = stated(release, bands, columns, trust_units)
+    spectra = open_spectra(url, **said, skip_damaged=skip_damaged)
     if not silently:
         say(str(spectra))
         for warning in spectra.warnings():

@@ -160,7 +160,11 @@ def infer(
     TryAgainError
         The same, and all of the causes may pass.
     """
-    reader = open_spectra(spectra) if isinstance(spectra, str | Storage) else spectra
+    reader = (
+        open_spectra(spectra, skip_damaged=skip_damaged)
+        if isinstance(spectra, str | Storage)
+        else spectra
+    )
     trained = load_model(model) if isinstance(model, str | Storage) else model
     plan = plan_inference(reader, trained, catalog, outputs=outputs, precision=precision)
     if published := _complete_version(plan):

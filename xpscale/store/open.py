@@ -48,6 +48,7 @@ def open_spectra(
     release: Release | None = None,
     columns: ColumnChoice | None = None,
     trust_units: bool = False,
+    skip_damaged: bool = False,
 ) -> SpectraStore | ParquetSpectra:
     """Open a spectra store, or a Parquet folder, Parquet file or HATS catalogue with XP spectra.
 
@@ -57,7 +58,7 @@ def open_spectra(
     ----------
     url
         Where it is.
-    bands, release, columns, trust_units
+    bands, release, columns, trust_units, skip_damaged
         As in `open_parquet`; of a store they must be what it says itself.
 
     Raises
@@ -76,14 +77,25 @@ def open_spectra(
             raise InvalidInputError(f"{storage.url} has {store.bands} coefficients, not {bands}")
         return store
     try:
-        return open_parquet(
-            storage, bands=bands, release=release, columns=columns, trust_units=trust_units
+        reader = open_parquet(
+            storage,
+            bands=bands,
+            release=release,
+            columns=columns,
+            trust_units=trust_units,
+            skip_damaged=skip_damaged,
         )
     except NotFoundError:
         raise NotFoundError(
             f"{storage.url} has neither a spectra store nor Parquet files",
             "Check the address, or make a store: 'xpscale ingest'",
         ) from None
+    damage = next((file.damage for file in reader.files if file.damage), "")
+    if damage and not reader.is_hats:
+        raise InvalidInputError(
+            damage, "Write it again, or make a store without it: 'xpscale ingest --skip-damaged'"
+        )
+    return reader
 
 
 def open_parquet(
@@ -94,6 +106,7 @@ def open_parquet(
     release: Release | None = None,
     columns: ColumnChoice | None = None,
     trust_units: bool = False,
+    skip_damaged: bool = False,
 ) -> ParquetSpectra:
     """Open a Parquet file, a folder of them, or a HATS catalogue or collection, with XP spectra.
 
@@ -115,6 +128,8 @@ def open_parquet(
     trust_units
         Whether to take the values for what they are, though their sizes are not those of the
         archive's units.
+    skip_damaged
+        Whether files that are not whole may be there; reading their rows fails.
 
     Raises
     ------
@@ -129,7 +144,10 @@ def open_parquet(
         raise NotFoundError(
             f"{storage.url}/{root} holds no Parquet file".replace("/ ", " "), "Check the address"
         )
-    files = footers(storage, sizes)
+    everything = footers(storage, sizes, skip_damaged=skip_damaged)
+    files = [file for file in everything if not file.damage]
+    if not files:
+        raise InvalidInputError(everything[0].damage, "Fetch or write it again")
     spectra, sources = _columns(storage, files, properties, release or DR3, columns)
     release = agreed_release(release, _named_releases(storage, files, properties))
     found = _bands(storage, files, spectra, properties, StatedBands(bands, release=release))
@@ -142,10 +160,10 @@ def open_parquet(
         sources,
         found,
         release,
-        content_digest(files),
+        content_digest(everything),
         all(hats_pixel(file.key) is not None for file in files),
         max_rows,
-        files,
+        everything,
     )
     if not trust_units:
         _require_units(reader)

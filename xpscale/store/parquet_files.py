@@ -66,6 +66,8 @@ class ParquetFile:
     ranges
         Least and largest value of a column of integers in each row group, if `footers` was asked
         for them; all of int64 where the file has no statistics.
+    damage
+        Why its footer cannot be read; empty if it can.
     """
 
     key: str
@@ -76,6 +78,7 @@ class ParquetFile:
     release: str = ""
     n_bp: str = ""
     ranges: tuple[tuple[int, int], ...] = ()
+    damage: str = ""
 
     @property
     def n_rows(self) -> int:
@@ -134,6 +137,8 @@ def footers(
     storage: Storage,
     sizes: dict[str, int],
     ranges_of: Callable[[tuple[str, ...]], str] | None = None,
+    *,
+    skip_damaged: bool = False,
 ) -> tuple[ParquetFile, ...]:
     """The files with what their footers say, one or two range requests each.
 
@@ -143,16 +148,25 @@ def footers(
         A place, and the bytes of each file below it.
     ranges_of
         Of all columns of a file, the one whose ranges are wanted.
+    skip_damaged
+        Whether a file that is not (whole) Parquet has no rows, and says why.
 
     Raises
     ------
     InvalidInputError
         A file is not (whole) Parquet; the message names it.
     """
+
+    def read(key: str) -> ParquetFile:
+        try:
+            return _footer(storage, key, sizes[key], ranges_of)
+        except InvalidInputError as error:
+            if not skip_damaged:
+                raise
+            return ParquetFile(key, sizes[key], (), (), "", damage=error.message)
+
     with ThreadPoolExecutor(THREADS) as threads:
-        return tuple(
-            threads.map(lambda key: _footer(storage, key, sizes[key], ranges_of), sorted(sizes))
-        )
+        return tuple(threads.map(read, sorted(sizes)))
 
 
 def _footer(

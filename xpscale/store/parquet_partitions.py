@@ -26,11 +26,11 @@ class ParquetPartition(Partition):
 
 
 def hats_partitions(files: Sequence[ParquetFile]) -> list[ParquetPartition]:
-    """The pixels that the names of HATS data files say."""
+    """The pixels that the names of HATS data files say; of a damaged file, too: its task fails."""
     by_pixel: dict[Pixel, list[ParquetFile]] = {}
     for file in files:
         pixel = hats_pixel(file.key)
-        if pixel is not None and file.n_rows:
+        if pixel is not None and (file.n_rows or file.damage):
             by_pixel.setdefault(pixel, []).append(file)
     return [
         ParquetPartition(
@@ -38,7 +38,7 @@ def hats_partitions(files: Sequence[ParquetFile]) -> list[ParquetPartition]:
             sum(file.n_rows for file in of_pixel),
             pixel.key,
             tuple(
-                RowGroups(file.key, file.n_bytes, tuple(range(len(file.row_group_rows))))
+                RowGroups(file.key, file.n_bytes, tuple(range(max(1, len(file.row_group_rows)))))
                 for file in of_pixel
             ),
         )
@@ -98,7 +98,7 @@ def read_factor(files: Sequence[ParquetFile], partitions: Sequence[Partition]) -
     files, partitions
         All files, and the partitions of their rows.
     """
-    rows = {file.key: file.row_group_rows for file in files}
+    rows = {file.key: file.row_group_rows or (0,) for file in files}  # (0,): damaged
     n_read = sum(
         rows[groups.file][number]
         for partition in partitions

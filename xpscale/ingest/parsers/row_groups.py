@@ -46,6 +46,7 @@ def recognise(given: Input) -> Contents | None:
         release=given.release,
         columns=given.columns,
         trust_units=given.trust_units,
+        skip_damaged=given.allow_unpaired,
     )
     if not reader.has_errors:
         raise InvalidInputError(
@@ -76,14 +77,14 @@ def _row_groups(file: ParquetFile) -> Iterator[tuple[tuple[int, ...], int]]:
             held, n_rows = [], 0
         held.append(number)
         n_rows += rows
-    if held:
-        yield tuple(held), n_rows
+    if held or file.damage:
+        yield tuple(held or [0]), n_rows
 
 
 def _fragment(
     number: int, file: ParquetFile, numbers: tuple[int, ...], n_rows: int, release: str
 ) -> Fragment:
-    is_whole = len(numbers) == len(file.row_group_rows)
+    is_whole = len(numbers) >= len(file.row_group_rows)
     name = file.key + ("" if is_whole else f" row groups {numbers[0]}-{numbers[-1]}")
     pixels = WHOLE_SKY
     if pixel := hats_pixel(file.key):

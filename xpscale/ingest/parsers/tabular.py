@@ -44,7 +44,7 @@ from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from xpscale.ingest.parsers.input import Input
 
@@ -105,7 +105,7 @@ def recognise(given: Input) -> Contents | None:
     given.require_one_kind(tables)
     fragments = _fragments(given, tables)
     parts: list[TablePart] = [fragment.source for fragment in fragments]
-    _require_positions(given, parts[0])
+    _require_positions(given, parts)
     return Contents(
         kind="tables",
         description=_describe(given, tables),
@@ -148,7 +148,7 @@ def _fragments(given: Input, tables: Mapping[str, int]) -> tuple[Fragment, ...]:
             partner = partners[pixels]
             sources, its_content = f"{given.storage.url}/{partner}", str(given.files[partner])
         has_members = format_of(key) in ("zip", "HDF5")
-        members = member_names(given.storage, key) if has_members else [""]
+        members = _members(given, key) if has_members else [""]
         content = file_digest(given.storage, key, n_bytes)
         n_rows = max(1, n_bytes // XP_BYTES_PER_ROW // len(members))
         for member in members:
@@ -159,10 +159,35 @@ def _fragments(given: Input, tables: Mapping[str, int]) -> tuple[Fragment, ...]:
     return tuple(fragments)
 
 
-def _require_positions(given: Input, part: TablePart) -> None:
-    """Refuse early what every task would refuse."""
+def _members(given: Input, key: str) -> list[str]:
+    """Members or groups of a file; the file as a whole if it is damaged: the task that reads it
+    says so.
+    """
+    try:
+        return member_names(given.storage, key)
+    except InvalidInputError:
+        if not given.allow_unpaired:
+            raise
+        return [""]
+
+
+def _require_positions(given: Input, parts: Iterable[TablePart]) -> None:
+    """Refuse early what every task would refuse, by the first table; by the first that can be read
+    where damaged ones are set aside.
+    """
+    for part in parts:
+        try:
+            names = column_names(given.storage, part.file, part.member)
+        except InvalidInputError:
+            if not given.allow_unpaired:
+                raise
+            continue
+        _require_columns(given, part, names)
+        return
+
+
+def _require_columns(given: Input, part: TablePart, names: Sequence[str]) -> None:
     where = f"{given.storage.url}/{part.name}"
-    names = column_names(given.storage, part.file, part.member)
     find_xp_columns(names, where, given.layout, given.columns)
     if given.sources or part.sources:
         return
