@@ -121,8 +121,7 @@ FAULTS = {"no_g_flux": 1, "no_position": 1}  # what is missing of a spectrum is 
 @pytest.mark.parametrize("shape", ["list", "fixed", "scalars"])
 def test_parquet_rows_are_accounted_for(shape, tmp_path):
     write_parquet_files(spoilt_rows(), str(tmp_path / "in"), shape, n_files=2)
-    with pytest.raises(InvalidInputError, match=r"1 rows without a position.*xpscale ingest"):
-        _ = open_spectra(tmp_path / "in").partitions
+    assert sum(part.n_rows for part in open_spectra(tmp_path / "in").partitions) == 241
     report = ingest(tmp_path / "in", tmp_path / "store").report
     assert report["n_rejected"] == {**FAULTS, "duplicate_source_id": 1}
     assert (report["n_read"], report["n_written"]) == (241, 238)
