@@ -47,7 +47,6 @@ FULL_PRECISION = "float32"
 
 COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
-
 LIKENESS = (
     "Fraction of training objects of like signal-to-noise that are at least as odd, near 0 for an"
     " object that the model does not know; NaN without such a count or without usable errors"
@@ -60,8 +59,7 @@ class Flag(enum.IntFlag):
 
     ERRORS_UNUSABLE = 1
     """No coefficient has a finite and positive error: ``nll`` and ``reduced_chi2`` are NaN, and a
-    network that needs errors gives the prior.
-    """
+    network that needs errors gives the prior."""
     OUTSIDE_TRAINING_DOMAIN = 2
     """The model extrapolates: a coefficient lies outside the range seen in training by more than
     five times its noise and the training sample's spread; or the two leading ones lie where no
@@ -205,9 +203,8 @@ class TableLayout:
             The run has no product of that name.
         """
         if product not in self.products:
-            raise InvalidInputError(
-                f"no product is called {product!r}", f"Products are {', '.join(self.products)}"
-            )
+            known = ", ".join(self.products)
+            raise InvalidInputError(f"no product is called {product!r}", f"Products are {known}")
         shared = _identity_columns(self)
         if product == "spectra":
             return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))
