@@ -11,7 +11,7 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.parsers import Fragment, FragmentRows, Parser
 from xpscale.ingest.staged import write_correlations, write_rows
-from xpscale.release import Release
+from xpscale.release import DR3, Release
 from xpscale.row_rules import judge
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
@@ -52,7 +52,10 @@ class StageFragment:
         self._check_bands(rows.batch, fragment.name)
         if not self.trust_units:
             check_units(rows.batch, fragment.name)
-        report = stage_rows(self.store, fragment.key, fragment.name, rows)
+        known = self.bands or (self.release or DR3).bands
+        batch = _widened(rows.batch, known)
+        rows, is_wide = replace(rows, batch=batch), batch.bands == known
+        report = stage_rows(self.store, fragment.key, fragment.name, rows, is_wide=is_wide)
         details = {**report.details, **({"release": rows.release} if rows.release else {})}
         write_s = time.perf_counter() - clock - read_s
         return replace(report, read_s=read_s, write_s=write_s, details=details)
@@ -69,7 +72,28 @@ class StageFragment:
             self.release.require_bands(batch.bands, name)
 
 
-def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskReport:
+def _widened(batch: SpectraBatch, bands: Bands | None) -> SpectraBatch:
+    """The same rows with all coefficients of a band that none of them has."""
+    if bands is None or bands == batch.bands or len(batch) == 0:
+        return batch
+    missing = [lacks.all() for lacks in batch.missing_bands().values()]
+    columns = ((batch.bands.bp, bands.bp), (batch.bands.rp, bands.rp))
+    values = np.full((2, len(batch), bands.n_coefficients), np.nan, np.float32)
+    for is_missing, (old, new) in zip(missing, columns, strict=True):
+        if is_missing:
+            continue
+        if old.stop - old.start != new.stop - new.start:
+            return batch  # of other bands: refused elsewhere
+        values[0][:, new] = batch.coefficients[:, old]
+        if batch.coefficient_errors is not None:
+            values[1][:, new] = batch.coefficient_errors[:, old]
+    errors = None if batch.coefficient_errors is None else values[1]
+    return replace(batch, coefficients=values[0], coefficient_errors=errors, bands=bands)
+
+
+def stage_rows(
+    store: Storage, key: str, name: str, rows: FragmentRows, *, is_wide: bool = False
+) -> TaskReport:
     """Sort out rows and stage the good ones.
 
     Parameters
@@ -80,6 +104,8 @@ def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskR
         Task key, and what to call the rows' origin in reports.
     rows
         The rows as read.
+    is_wide
+        Whether bands have their full width, also where no row has a band.
     """
     batch, correlations = rows.batch, rows.correlations
     faults = dict(rows.faults)
@@ -87,7 +113,9 @@ def stage_rows(store: Storage, key: str, name: str, rows: FragmentRows) -> TaskR
         faults["bad_correlations"] = ~np.logical_and.reduce(
             [np.isfinite(band).all(1) for band in correlations]
         )
-    keep, rejected = judge(batch, faults, whole=False)
+    # the width of a band that no row has is not known: such rows cannot be stored
+    lacks_a_band = any(lacks.all() for lacks in batch.missing_bands().values())
+    keep, rejected = judge(batch, faults, whole=lacks_a_band and not is_wide)
     accepted = batch if keep.all() else batch.take(keep)
     details = {"name": name, "n_movers": 0}
     if len(accepted):
