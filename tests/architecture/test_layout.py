@@ -62,7 +62,10 @@ def test_documents_name_files_and_objects_that_exist():
     for document in documents:
         text, homes = document.read_text(), (ROOT, ROOT / "xpscale", document.parent)
         files = set(re.findall(r"[\w./]*\w/\w+\.(?:py|toml|md|png)", text))
-        missing += [name for name in files if not any((home / name).exists() for home in homes)]
+        made = {name for name in files if "_build/" in name}  # by `make docs`
+        missing += [
+            name for name in files - made if not any((home / name).exists() for home in homes)
+        ]
         names = set(re.findall(r"`(xpscale(?:\.\w+)+)`", text))
         missing += [name for name in names if not can_resolve(name)]
     assert missing == []

@@ -26,7 +26,7 @@ from xpscale.errors import (
 )
 from xpscale.storage import Storage
 from xpscale.testing.archive_files import write_archive
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 XP, SOURCE = "xp_continuous_mean_spectrum", "gaia_source"

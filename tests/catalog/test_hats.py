@@ -20,7 +20,7 @@ from xpscale.release import DR3
 from xpscale.schema import TableLayout
 from xpscale.sky import separation_deg
 from xpscale.storage import Storage
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 from xpscale.types import TaskReport, TaskStatus
 
 

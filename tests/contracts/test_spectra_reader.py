@@ -15,7 +15,7 @@ from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.contracts import SpectraReaderContract
 from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 SHAPES = ("list", "fixed", "joined", "scalars", "scalars_from_1")

@@ -11,7 +11,7 @@ from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError
 from xpscale.storage import Storage
 from xpscale.storage.failures import Busy
 from xpscale.testing.contracts import StorageContract
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 
 NUMBERS = itertools.count()
 

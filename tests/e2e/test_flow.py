@@ -10,7 +10,7 @@ import pytest
 import xpscale as xps
 from tests.commands import done
 from xpscale.testing.archive_files import Defects, write_archive
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 N_SOURCES = 3_000

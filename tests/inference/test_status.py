@@ -13,7 +13,7 @@ from xpscale.inference.status import run_status
 from xpscale.runtime.events import RunStarted, TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.split import STAGES
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 
 
 class Onlooker:

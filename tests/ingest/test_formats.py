@@ -234,7 +234,7 @@ def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources, real_arch
 
 @pytest.mark.s3
 def test_formats_on_s3(expected, tmp_path):
-    from xpscale.testing.s3 import seaweedfs
+    from xpscale.testing.services import seaweedfs
 
     with seaweedfs(tmp_path / "weed") as service, service.apply():
         storage = Storage("s3://xpscale/in")

@@ -146,7 +146,7 @@ def test_straight_from_the_web_and_no_csv_is_kept(spoilt, reference, tmp_path):
 
 @pytest.mark.s3
 def test_from_s3_to_s3(spoilt, reference, tmp_path):
-    from xpscale.testing.s3 import seaweedfs
+    from xpscale.testing.services import seaweedfs
 
     with seaweedfs(tmp_path / "weed") as service, service.apply():
         bucket = Storage("s3://xpscale/archive")

@@ -266,7 +266,7 @@ def test_the_archive_without_gaia_source_from_hats_on_s3(real_archive, tmp_path,
     """Of a catalogue of sources with 152 columns only the needed columns of the needed row groups
     are read.
     """
-    from xpscale.testing.s3 import seaweedfs
+    from xpscale.testing.services import seaweedfs
 
     shutil.copytree(
         real_archive / "xp_continuous_mean_spectrum", tmp_path / "in/xp_continuous_mean_spectrum"

@@ -7,7 +7,7 @@ import pytest
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 
 
 @pytest.fixture(scope="module")

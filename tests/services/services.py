@@ -16,7 +16,7 @@ from xpscale.testing.dask_cluster import DaskProcesses, dask_processes
 from xpscale.testing.faults import FaultyProxy, faulty
 from xpscale.testing.kill_points import KillPoints
 from xpscale.testing.processes import Process
-from xpscale.testing.s3 import S3Service, seaweedfs
+from xpscale.testing.services import S3Service, seaweedfs
 
 N_WORKERS = 2
 PATIENCE_S = 1.0  # until a task is reissued; longer than the pause between its attempts

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from xpscale.storage import Storage
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 
 NUMBERS = itertools.count()
 

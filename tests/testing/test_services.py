@@ -12,7 +12,7 @@ from xpscale.storage import Storage
 from xpscale.testing import s3 as s3_server
 from xpscale.testing.dask_cluster import dask_processes
 from xpscale.testing.processes import HOST, free_ports, is_free
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 
 
 def is_alive(pid):

@@ -23,7 +23,7 @@ from xpscale.store.layout import CHUNK_ROWS
 from xpscale.store.open import open_parquet
 from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.parquet_files import write_parquet_files
-from xpscale.testing.s3 import seaweedfs
+from xpscale.testing.services import seaweedfs
 from xpscale.training.batches import Order
 from xpscale.training.loader import is_streamed, load_training_data
 from xpscale.training.run import train

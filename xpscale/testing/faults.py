@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.testing.processes import HOST
-from xpscale.testing.s3 import S3Service
+from xpscale.testing.services import S3Service
 
 __all__ = ["KINDS", "Fault", "FaultyProxy", "faulty", "make_room", "small_disk"]
 
