@@ -26,13 +26,7 @@ from xpscale.release import Release
 from xpscale.row_rules import DUPLICATE, is_placed
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
-from xpscale.store.parquet_files import (
-    ParquetFile,
-    content_digest,
-    footers,
-    is_parquet,
-    list_files,
-)
+from xpscale.store.parquet_files import ParquetFile, content_digest, footers, is_parquet, list_files
 from xpscale.store.parquet_partitions import (
     ParquetPartition,
     counted_partitions,
