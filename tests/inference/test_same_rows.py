@@ -3,6 +3,7 @@ same catalogue, byte for byte, with the same rows rejected for the same reasons.
 """
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -226,12 +227,17 @@ def test_the_same_file_twice(net, tmp_path):
     assert done("catalog", "check", tmp_path / "catalog").code == 0
 
 
-def test_a_damaged_leaf_of_hats_is_left_out_and_named(net, tmp_path):
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_damaged_leaf_of_hats_is_left_out_and_named(damage, net, tmp_path):
     attributes = {"release": "synthetic", "origin": "universe"}
     store = build_store([("all", fresh())], str(tmp_path / "s"), attributes=attributes, max_rows=60)
     write_hats_spectra(store, str(tmp_path / "hats"))
-    leaf = sorted((tmp_path / "hats").rglob("Npix=*.parquet"))[1]
-    leaf.write_bytes(leaf.read_bytes()[:-100])
+    leaves = sorted((tmp_path / "hats").rglob("Npix=*.parquet"))
+    pixels = [re.findall(r"(?:Norder|Npix)=(\d+)", str(each)) for each in leaves]
+    listed = "\n".join(",".join(each) for each in [["Norder", "Npix"], *pixels])
+    (tmp_path / "hats/partition_info.csv").write_text(listed)
+    leaf = leaves[1]
+    leaf.write_bytes(leaf.read_bytes()[:-100]) if damage == "cut" else leaf.unlink()
     net.save(str(tmp_path / "model"))
     told = "infer", tmp_path / "hats", tmp_path / "model", tmp_path / "catalog", "--workers", 0
     assert xpscale(*told).code == 2

@@ -26,8 +26,8 @@ from xpscale.release import DR3
 from xpscale.schema import TableLayout
 from xpscale.sky import MAX_ORDER, healpix_29, source_id_pixel, source_id_position
 from xpscale.storage import Storage
+from xpscale.store.hats_listing import hats_pixel
 from xpscale.store.open import open_spectra
-from xpscale.store.parquet_files import hats_pixel
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.datalink_files import source_table_bytes
 from xpscale.testing.source_tables import gaia_source_table, write_hats_sources

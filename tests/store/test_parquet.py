@@ -237,7 +237,7 @@ def test_rows_outside_their_hats_pixel_are_refused(tmp_path, store):
     write_hats_spectra(store, str(tmp_path / "hats"))
     leaves = sorted((tmp_path / "hats").rglob("Npix=*.parquet"))
     leaves[0].write_bytes(leaves[-1].read_bytes())
-    reader = open_spectra(tmp_path / "hats")
+    reader = open_spectra(tmp_path / "hats/dataset")  # the catalogue states another number of rows
     wrong = [p for p in reader.partitions if leaves[0].match(f"{p.row_groups[0].file}")]
     with pytest.raises(InvalidInputError, match=r"lie outside .*xpscale ingest"):
         reader.read(wrong[0])

@@ -32,12 +32,12 @@ from xpscale.ingest.source_rows import (
 from xpscale.ingest.staged import STAGING
 from xpscale.ingest.table_formats import content_hash, file_digest, format_of
 from xpscale.storage import Storage
+from xpscale.store.hats_listing import hats_pixel, require_all_rows
 from xpscale.store.open import dataset_of, with_hats_position
 from xpscale.store.parquet_files import (
     ParquetFile,
     content_digest,
     footers,
-    hats_pixel,
     is_parquet,
     list_files,
 )
@@ -189,6 +189,7 @@ def _parquet(
         return columns_of_sources(names, url, with_hats_position(own, properties, names)).source_id
 
     files = footers(storage, sizes, source_id)
+    require_all_rows(storage.url, properties, files)
     own = with_hats_position(own, properties, files[0].columns)
     digest = content_hash([content_digest(files), str(choice)])
     return SourceInput(url, storage, sizes, files, own, digest)

@@ -14,7 +14,8 @@ from xpscale.columns import SourceColumns
 from xpscale.ingest.source_rows import parquet_rows
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.storage import Storage
-from xpscale.store.parquet_files import ParquetFile, hats_pixel
+from xpscale.store.hats_listing import hats_pixel
+from xpscale.store.parquet_files import ParquetFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,6 +16,7 @@ import numpy as np
 from xpscale.archive.source_table import source_values
 from xpscale.archive.tables import open_tables
 from xpscale.archive.text_table import text_batches
+from xpscale.column_names import lacking_source_columns
 from xpscale.columns import SourceColumns, find_source_columns
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.table_formats import format_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from xpscale.column_names import ColumnChoice, lacking_source_columns
+    from xpscale.column_names import ColumnChoice
     from xpscale.storage import Storage
 
 

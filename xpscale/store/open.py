@@ -19,13 +19,13 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import DR3, Release, release_of, require_same_release
 from xpscale.stated_release import agreed_release, release_in_name
 from xpscale.storage import Storage
+from xpscale.store.hats_listing import hats_pixel, require_all_rows
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import (
     ParquetFile,
     content_digest,
     footers,
-    hats_pixel,
     is_parquet,
     list_files,
 )
@@ -146,8 +146,7 @@ def open_parquet(
         )
     everything = footers(storage, sizes, skip_damaged=skip_damaged)
     files = [file for file in everything if not file.damage]
-    if not files:
-        raise InvalidInputError(everything[0].damage, "Fetch or write it again")
+    require_all_rows(storage.url, properties, everything)
     spectra, sources = _columns(storage, files, properties, release or DR3, columns)
     release = agreed_release(release, _named_releases(storage, files, properties))
     found = _bands(storage, files, spectra, properties, StatedBands(bands, release=release))

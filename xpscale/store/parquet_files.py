@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,20 +11,20 @@ from typing import TYPE_CHECKING
 
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.nested import field_paths, flattened
-from xpscale.sky import Pixel
 from xpscale.storage.names import is_hidden
+from xpscale.store.hats_listing import hats_pixel, leaf_key, listed_pixels
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from xpscale.sky import Pixel
     from xpscale.storage import Storage
 
 __all__ = [
     "ParquetFile",
     "content_digest",
     "footers",
-    "hats_pixel",
     "is_parquet",
     "list_files",
     "read_file",
@@ -39,9 +37,6 @@ BATCH_ROWS = 32_768
 """Rows decoded at once: 0.3 GB of memory for 110 coefficients and errors, however long row groups
 are.
 """
-_HATS = re.compile(
-    r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,42 +88,35 @@ def is_parquet(name: str) -> bool:
     return name.endswith((".parquet", ".pq")) and not is_hidden(name)
 
 
-def hats_pixel(key: str) -> Pixel | None:
-    """The pixel in a HATS data file's path, ``.../Norder=5/Dir=0/Npix=1234.parquet``; ``None`` if
-    it is no such path.
-    """
-    match = _HATS.fullmatch(key)
-    return Pixel(int(match["order"]), int(match["number"])) if match else None
-
-
 def list_files(storage: Storage, root: str) -> dict[str, int]:
-    """Data files and their sizes.  Where some are HATS leaves, only those.
+    """Data files and their sizes.  Where some are HATS leaves, only those; leaves that the
+    catalogue lists and that are missing have no bytes.
 
     Parameters
     ----------
     storage, root
-        A place, and a folder or one file below it.
+        A place, and a folder or one file below it; of a HATS catalogue the folder ``dataset``.
     """
     if is_parquet(root) and (size := storage.size(root)) is not None:
         return {root: size}
-    listed = storage.list(root) if storage.can_list else _hats_list(storage, root)
-    found = {key: n_bytes for key, n_bytes in listed.items() if is_parquet(key)}
-    return {key: n_bytes for key, n_bytes in found.items() if hats_pixel(key)} or found
+    is_hats = root.endswith("dataset")
+    listed = listed_pixels(storage, root) if is_hats else set()
+    if not storage.can_list:
+        return _sizes(storage, root, listed)
+    found = {key: n_bytes for key, n_bytes in storage.list(root).items() if is_parquet(key)}
+    leaves = {pixel: key for key in found if (pixel := hats_pixel(key))}
+    missing = {leaf_key(root, pixel): 0 for pixel in listed - leaves.keys()}
+    return {key: n for key, n in found.items() if not leaves or hats_pixel(key)} | missing
 
 
-def _hats_list(storage: Storage, root: str) -> dict[str, int]:
-    """The leaves that ``partition_info.csv`` names: for a web server, which cannot list."""
-    if not root.endswith("dataset"):
+def _sizes(storage: Storage, root: str, listed: Iterable[Pixel]) -> dict[str, int]:
+    """The leaves that a catalogue lists: for a web server, which cannot."""
+    keys = [leaf_key(root, pixel) for pixel in listed]
+    if not keys:
         raise InvalidInputError(
             f"{storage.url} is on a web server, which cannot list files",
             "Give one Parquet file, a HATS catalogue, or s3://",
         )
-    text = storage.read(f"{root.removesuffix('dataset')}partition_info.csv").decode()
-    keys = [
-        f"{root}/Norder={row['Norder']}/Dir={int(row['Npix']) // 10_000 * 10_000}"
-        f"/Npix={row['Npix']}.parquet"
-        for row in csv.DictReader(text.splitlines())
-    ]
     with ThreadPoolExecutor(THREADS) as threads:
         return dict(zip(keys, (size or 0 for size in threads.map(storage.size, keys)), strict=True))
 
@@ -149,24 +137,30 @@ def footers(
     ranges_of
         Of all columns of a file, the one whose ranges are wanted.
     skip_damaged
-        Whether a file that is not (whole) Parquet has no rows, and says why.
+        Whether a file that is not (whole) Parquet, beside others that are, has no rows and says
+        why.
 
     Raises
     ------
     InvalidInputError
         A file is not (whole) Parquet; the message names it.
     """
+    refused: dict[str, InvalidInputError] = {}
 
     def read(key: str) -> ParquetFile:
         try:
             return _footer(storage, key, sizes[key], ranges_of)
         except InvalidInputError as error:
-            if not skip_damaged:
-                raise
+            refused[key] = error
             return ParquetFile(key, sizes[key], (), (), "", damage=error.message)
 
     with ThreadPoolExecutor(THREADS) as threads:
-        return tuple(threads.map(read, sorted(sizes)))
+        files = tuple(threads.map(read, sorted(sizes)))
+    if refused and not (skip_damaged and len(refused) < len(files)):
+        first = refused[min(refused)]
+        more = f" (and {len(refused) - 1:,} more)" if len(refused) > 1 else ""
+        raise InvalidInputError(f"{first.message}{more}", first.remedy)
+    return files
 
 
 def _footer(
@@ -178,6 +172,8 @@ def _footer(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not n_bytes:
+        raise _nothing(storage, key)
     tail = storage.read_range(key, max(0, n_bytes - FOOTER_BYTES), min(n_bytes, FOOTER_BYTES))
     length = int.from_bytes(tail[-8:-4], "little") + 8
     if tail[-4:] != b"PAR1" or length > n_bytes:
@@ -249,6 +245,8 @@ def read_file(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not n_bytes:
+        raise _nothing(storage, key)
     if storage.size(key) != n_bytes:
         raise ConflictError(
             f"{storage.url}/{key} has changed while it was in use", "Start the run again"
@@ -264,6 +262,14 @@ def read_file(
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(storage, key, error) from error
+
+
+def _nothing(storage: Storage, key: str) -> InvalidInputError:
+    if storage.exists(key):
+        return _damaged(storage, key, "it is empty")
+    return InvalidInputError(
+        f"{storage.url}/{key} is missing, though its catalogue lists it", "Fetch it again"
+    )
 
 
 def _damaged(storage: Storage, key: str, why: object) -> InvalidInputError:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from xpscale.sky import Pixel
 from xpscale.store.footprints import row_groups_by_pixel
-from xpscale.store.parquet_files import ParquetFile, hats_pixel
+from xpscale.store.hats_listing import hats_pixel
+from xpscale.store.parquet_files import ParquetFile
 from xpscale.store.parquet_rows import RowGroups
 from xpscale.store.parquet_survey import Survey
 from xpscale.store.partitions import adaptive_partitions

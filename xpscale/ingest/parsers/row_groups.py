@@ -16,9 +16,10 @@ from xpscale.ingest.parsers.contents import (
 )
 from xpscale.ingest.parsers.tabular import tables_of_spectra
 from xpscale.spectra import SpectraBatch
+from xpscale.store.hats_listing import hats_pixel
 from xpscale.store.open import open_parquet
 from xpscale.store.parquet import ParquetSpectra, RowGroups
-from xpscale.store.parquet_files import ParquetFile, hats_pixel, is_parquet
+from xpscale.store.parquet_files import ParquetFile, is_parquet
 from xpscale.store.partitions import COUNT_ORDER, DEFAULT_MAX_ROWS
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ from xpscale.ingest.table_formats import content_hash, file_digest, format_of
 from xpscale.release import Release
 from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
+from xpscale.store.hats_listing import hats_pixel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +84,11 @@ class TablePart:
 
 
 def tables_of_spectra(given: Input) -> dict[str, int]:
-    """Bytes by key of the files that may hold spectra: neither other products nor source tables."""
+    """Bytes by key of the files that may hold spectra: neither other products nor source tables;
+    of a HATS catalogue its leaves, none of its lists.
+    """
+    if leaves := {key: n_bytes for key, n_bytes in given.files.items() if hats_pixel(key)}:
+        return leaves
     return {
         key: n_bytes
         for key, n_bytes in given.files.items()
