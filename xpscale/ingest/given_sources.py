@@ -32,7 +32,7 @@ from xpscale.ingest.source_rows import (
 from xpscale.ingest.staged import STAGING
 from xpscale.ingest.table_formats import content_hash, file_digest, format_of
 from xpscale.storage import Storage
-from xpscale.store.hats_listing import hats_pixel, require_all_rows
+from xpscale.store.hats_listing import hats_pixel
 from xpscale.store.open import dataset_of, with_hats_position
 from xpscale.store.parquet_files import (
     ParquetFile,
@@ -40,6 +40,7 @@ from xpscale.store.parquet_files import (
     footers,
     is_parquet,
     list_files,
+    require_all_rows,
 )
 
 if TYPE_CHECKING:

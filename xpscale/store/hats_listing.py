@@ -1,11 +1,12 @@
-"""What a HATS catalogue says of itself, compared with what is there: partitions and rows."""
+"""The partitions that a HATS catalogue lists, and where their files are."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError, NotFoundError
@@ -13,10 +14,10 @@ from xpscale.sky import Pixel
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage
-    from xpscale.store.parquet_files import ParquetFile
 
-__all__ = ["hats_pixel", "leaf_key", "listed_pixels", "require_all_rows"]
+__all__ = ["hats_pixel", "leaf_key", "listed_pixels", "listed_sizes"]
 
+THREADS = 16
 _HATS = re.compile(
     r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)"
 )
@@ -91,28 +92,27 @@ def _pixels_of_metadata(data: bytes) -> Iterator[Pixel]:
             yield pixel
 
 
-def require_all_rows(
-    where: str, properties: Mapping[str, str], files: Sequence[ParquetFile]
-) -> None:
-    """Refuse a catalogue whose files have another number of rows than it says.
+def listed_sizes(storage: Storage, root: str, listed: Iterable[Pixel]) -> dict[str, int]:
+    """The leaves that a catalogue lists and their bytes, 0 if missing: for a web server, which
+    cannot list files.
 
     Parameters
     ----------
-    where
-        Its address.
-    properties
-        Of the catalogue.
-    files
-        All its data files.  Where one is damaged, nobody knows the number.
+    storage, root
+        As of `listed_pixels`.
+    listed
+        What it found.
 
     Raises
     ------
     InvalidInputError
-        The numbers differ; the message has both.
+        Nothing is listed.
     """
-    stated, found = properties.get("hats_nrows", ""), sum(file.n_rows for file in files)
-    if stated.isdigit() and int(stated) != found and not any(file.damage for file in files):
+    keys = [leaf_key(root, pixel) for pixel in listed]
+    if not keys:
         raise InvalidInputError(
-            f"{where} has {found:,} rows, its hats_nrows says {int(stated):,}",
-            "Fetch it again; or give its folder 'dataset', to read what is there",
+            f"{storage.url} is on a web server, which cannot list files",
+            "Give one Parquet file, a HATS catalogue, or s3://",
         )
+    with ThreadPoolExecutor(THREADS) as threads:
+        return dict(zip(keys, (size or 0 for size in threads.map(storage.size, keys)), strict=True))

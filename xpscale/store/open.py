@@ -19,7 +19,7 @@ from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import DR3, Release, release_of, require_same_release
 from xpscale.stated_release import agreed_release, release_in_name
 from xpscale.storage import Storage
-from xpscale.store.hats_listing import hats_pixel, require_all_rows
+from xpscale.store.hats_listing import hats_pixel
 from xpscale.store.layout import INGEST
 from xpscale.store.parquet import ParquetSpectra, RowGroups
 from xpscale.store.parquet_files import (
@@ -28,6 +28,7 @@ from xpscale.store.parquet_files import (
     footers,
     is_parquet,
     list_files,
+    require_all_rows,
 )
 from xpscale.store.parquet_widths import first_rows, vector_widths
 from xpscale.store.partitions import DEFAULT_MAX_ROWS

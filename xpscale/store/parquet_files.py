@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.nested import field_paths, flattened
 from xpscale.storage.names import is_hidden
-from xpscale.store.hats_listing import hats_pixel, leaf_key, listed_pixels
+from xpscale.store.hats_listing import hats_pixel, leaf_key, listed_pixels, listed_sizes
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from xpscale.sky import Pixel
     from xpscale.storage import Storage
 
 __all__ = [
@@ -28,6 +27,7 @@ __all__ = [
     "is_parquet",
     "list_files",
     "read_file",
+    "require_all_rows",
 ]
 
 THREADS = 16
@@ -102,23 +102,11 @@ def list_files(storage: Storage, root: str) -> dict[str, int]:
     is_hats = root.endswith("dataset")
     listed = listed_pixels(storage, root) if is_hats else set()
     if not storage.can_list:
-        return _sizes(storage, root, listed)
+        return listed_sizes(storage, root, listed)
     found = {key: n_bytes for key, n_bytes in storage.list(root).items() if is_parquet(key)}
     leaves = {pixel: key for key in found if (pixel := hats_pixel(key))}
     missing = {leaf_key(root, pixel): 0 for pixel in listed - leaves.keys()}
     return {key: n for key, n in found.items() if not leaves or hats_pixel(key)} | missing
-
-
-def _sizes(storage: Storage, root: str, listed: Iterable[Pixel]) -> dict[str, int]:
-    """The leaves that a catalogue lists: for a web server, which cannot."""
-    keys = [leaf_key(root, pixel) for pixel in listed]
-    if not keys:
-        raise InvalidInputError(
-            f"{storage.url} is on a web server, which cannot list files",
-            "Give one Parquet file, a HATS catalogue, or s3://",
-        )
-    with ThreadPoolExecutor(THREADS) as threads:
-        return dict(zip(keys, (size or 0 for size in threads.map(storage.size, keys)), strict=True))
 
 
 def footers(
@@ -214,6 +202,33 @@ def content_digest(files: Iterable[ParquetFile]) -> str:
     """SHA-256 over every file's name, size and footer."""
     lines = [f"{file.key} {file.n_bytes} {file.footer_sha256}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def require_all_rows(
+    where: str, properties: Mapping[str, str], files: Sequence[ParquetFile]
+) -> None:
+    """Refuse a catalogue whose files have another number of rows than it says.
+
+    Parameters
+    ----------
+    where
+        Its address.
+    properties
+        Of the catalogue.
+    files
+        All its data files.  Where one is damaged, nobody knows the number.
+
+    Raises
+    ------
+    InvalidInputError
+        The numbers differ; the message has both.
+    """
+    stated, found = properties.get("hats_nrows", ""), sum(file.n_rows for file in files)
+    if stated.isdigit() and int(stated) != found and not any(file.damage for file in files):
+        raise InvalidInputError(
+            f"{where} has {found:,} rows, its hats_nrows says {int(stated):,}",
+            "Fetch it again; or give its folder 'dataset', to read what is there",
+        )
 
 
 def read_file(
