@@ -77,9 +77,9 @@ class TableSpectra:
     release: str = ""
 
 
-def member_names(storage: Storage, key: str) -> list[str]:
-    """The members of a zip file that hold continuous spectra, or the groups of an HDF5 file;
-    ``[""]`` if it has none.
+def member_names(storage: Storage, key: str) -> tuple[list[str], list[str]]:
+    """The members of a zip file that may hold continuous spectra, or the groups of an HDF5 file,
+    ``[""]`` if it has none; and the members that are other products by their names.
 
     Parameters
     ----------
@@ -94,16 +94,17 @@ def member_names(storage: Storage, key: str) -> list[str]:
     name = f"{storage.url}/{key}"
     with storage.open(key) as stream, explained(name):
         if not key.lower().endswith(".zip"):
-            return hdf5_groups(stream)
+            return hdf5_groups(stream), []
         with zipfile.ZipFile(stream) as archive:
             names = [item.filename for item in archive.infolist() if not item.is_dir()]
     members = [member for member in names if not is_hidden(member)]
-    chosen = [m for m in members if _MEMBER.fullmatch(m) and not is_other_product(m)]
+    others = sorted(filter(is_other_product, members))
+    chosen = sorted(m for m in members if _MEMBER.fullmatch(m) and m not in others)
     if not chosen:
         raise InvalidInputError(
             f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS"
         )
-    return sorted(chosen)
+    return chosen, others
 
 
 def read_spectra(

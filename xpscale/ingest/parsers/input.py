@@ -46,6 +46,8 @@ class Input:
         What the user says columns are called.
     trust_units
         Whether the user says that units are right.
+    left_aside
+        Names of tables and members of zips that are none of spectra.
     """
 
     url: str
@@ -59,6 +61,7 @@ class Input:
     bands: Bands | None = None
     columns: ColumnChoice = field(default_factory=ColumnChoice)
     trust_units: bool = False
+    left_aside: tuple[str, ...] = ()
 
     @staticmethod
     def at(

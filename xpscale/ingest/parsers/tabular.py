@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TableParser", "TablePart", "recognise", "tables_of_spectra"]
 
+MOST_NAMES = 8
+"""Files left aside that a plan names."""
+
 _tables: dict[tuple[str, str], SourceTable] = {}
 
 
@@ -126,8 +129,9 @@ def recognise(given: Input) -> Contents | None:
 def _describe(given: Input, tables: Mapping[str, int]) -> str:
     formats = Counter(format_of(key) for key in tables)
     kinds = ", ".join(f"{n:,} {name}" for name, n in sorted(formats.items()))
-    n_others = len(given.files) - len(tables)
-    others = f"; {n_others:,} other file{'s' * (n_others != 1)} left aside" if n_others else ""
+    names = [*given.left_aside, *sorted(given.files.keys() - tables.keys())]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    others = f"\n  left aside: {', '.join(names[:MOST_NAMES])}{more}" if names else ""
     joined = f", positions from {given.sources.url}" if given.sources else ""
     n_bytes = format_bytes(sum(tables.values()))
     return f"tables of spectra: {kinds}, {n_bytes}{joined} · {given.url}{others}"
@@ -169,7 +173,8 @@ def _members(given: Input, key: str) -> list[str]:
     says so.
     """
     try:
-        return member_names(given.storage, key)
+        members, _ = member_names(given.storage, key)
+        return [member for member in members if f"{key}/{member}" not in given.left_aside]
     except InvalidInputError:
         if not given.allow_unpaired:
             raise
