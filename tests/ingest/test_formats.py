@@ -211,7 +211,7 @@ def test_other_content_is_not_taken_for_the_same(tmp_path, sources):
         ingest(folder, store, sources=sources)
 
 
-def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources, real_archive):
+def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources):
     def refused(source, error, match, **options):
         with pytest.raises(error, match=match):
             plan_ingest(str(source), str(tmp_path / "store"), **options)
@@ -220,7 +220,6 @@ def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources, real_arch
     refused(tmp_path / "empty", NotFoundError, "holds no archive file, and no table of spectra")
     refused(tmp_path / "nowhere", NotFoundError, "nowhere holds no")
     refused(expected.url, InvalidInputError, "is a spectra store")
-    refused(real_archive, InvalidInputError, "Leave out --sources", sources=sources)
     mixed = tmp_path / "mixed"
     datalink_folder(mixed, "csv")
     (mixed / "more.parquet").write_bytes(spectra_bytes(ROWS, "parquet"))
