@@ -53,7 +53,7 @@ def planted(n, seed):
 def trained(request):
     settings = TrainingSettings(
         network=request.param,
-        epochs=30,
+        epochs=40,
         batch_size=64,
         n_latents=2,
         hidden=(16, 16),

@@ -33,7 +33,7 @@ N_SOURCES = 600  # on the whole sky
 N_PARTITIONS = 4  # of order 0
 MAX_ROWS = 100
 
-RECORDS = "_xpscale/runs/"  # times of each run, as many as there were runs: not compared
+RECORDS = ("_xpscale/runs/", "_xpscale/hats/")  # with times of each run and commit: not compared
 
 
 def infer(scenario: "Scenario", url: str):

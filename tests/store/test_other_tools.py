@@ -29,6 +29,7 @@ def test_plain_zarr_and_xarray_read_what_we_read(tmp_path):
     for partition in store.partitions:
         rows, pairs = store.read(partition), store.read_correlations(partition)
         values = {spec.name: getattr(rows, spec.name) for spec in ARRAYS}
+        values |= rows.companions
         values |= {spec.name: pair for spec, pair in zip(CORRELATIONS, pairs, strict=True)}
         seen = xarray.open_zarr(f"{store.url}/{partition.key}", consolidated=False)
         assert dict(seen.sizes) == {

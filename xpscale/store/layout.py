@@ -25,6 +25,10 @@ Attributes of the root group:
     Sources, partitions; coefficients of a source, and how many of them, the first ones, are BP.
 ``correlations``
     Whether correlations of coefficients were kept.
+``companions``
+    Names of the arrays that came along from the sources' table (`xpscale.companions`).
+``pixel_positions``
+    Whether positions are the centres of the pixels in the identifiers.
 ``n_quarantined``
     Files that could not be read and were left out; 0 in a whole store.  The report names them.
 ``release``, ``origin``, ``archive_digest`` (or ``input_digest``)
