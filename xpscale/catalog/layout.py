@@ -62,6 +62,7 @@ _OURS = re.compile(
     rf"|(?:collection|{'|'.join(PRODUCTS)})\.properties"
     rf"|{PRIVATE}/(?:ledger|failed)/Norder=\d+/Npix=\d+\.json|{PRIVATE}/run\.json"
     rf"|(?:{MANIFESTS}|{HATS})/[0-9a-f]{{64}}\.json|{SNAPSHOTS}/\d{{6,}}\.json"
+    rf"|{MODEL}/(?:model\.safetensors|card\.json)"
 )
 
 DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand

@@ -17,6 +17,7 @@ from xpscale.errors import ConflictError, NotFoundError, TryAgainError
 from xpscale.storage.readable import ReadableStorage
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
     from upath import UPath
 
 __all__ = ["Storage"]
@@ -134,3 +135,8 @@ class Storage(ReadableStorage):
 
         path: UPath = UPath(self.url, **self._backend.fsspec_options)
         return path
+
+    @property
+    def filesystem(self) -> AbstractFileSystem:
+        """The fsspec file system that holds this prefix, at the path ``upath.path`` on it."""
+        return self.upath.fs
