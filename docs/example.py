@@ -2,7 +2,7 @@
 
     python docs/example.py
 
-`make demo` makes the same folders of 39,410 real stars; if there is a `demo-out` beside README.md
+`make demo` makes the same folders of 39,410 real stars; if there is a `demo-out` next to README.md
 the tutorials use that one.
 """
 

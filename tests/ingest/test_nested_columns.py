@@ -83,7 +83,7 @@ def test_a_hats_catalogue_with_structs(expected, tmp_path):
 
 
 def test_the_user_names_columns(expected, tmp_path):
-    """In structs, beside others of the same name, in the spectra and in the table of sources."""
+    """In structs, with others of the same name, in the spectra and in the table of sources."""
     odd = nested({"xp.x": "coefficients", "xp.dx": "coefficient_errors"}).append_column(
         "coeff", pa.array([[0.0]] * len(ROWS))
     )
