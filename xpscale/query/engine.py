@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import itertools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.errors import (
@@ -33,10 +34,103 @@ if TYPE_CHECKING:
     from xpscale.schema import Column
     from xpscale.types import Part
 
-__all__ = ["ARRAYS", "connected", "no_rows", "put_ids", "scan", "unknown_column"]
+__all__ = [
+    "ARRAYS",
+    "LockedConnection",
+    "connected",
+    "locked",
+    "no_rows",
+    "put_ids",
+    "scan",
+    "unknown_column",
+]
 
 ARRAYS = ("reconstruction", "scatter")
 """Columns that only the product ``spectra`` can have."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LockedConnection:
+    """A connection that can open some parts and nothing else.
+
+    Parameters
+    ----------
+    connection
+        Of DuckDB.
+    version
+        The catalogue.
+    allowed
+        What may be opened, by its name there.
+    failures
+        Errors of reading, as they come.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    version: CatalogVersion
+    allowed: frozenset[str]
+    failures: list[XpscaleError]
+
+    @contextlib.contextmanager
+    def explaining(self, what: str, remedy: str = "") -> Iterator[None]:
+        """Say errors of DuckDB inside the block in one line.
+
+        Parameters
+        ----------
+        what, remedy
+            Start and end of the message; the remedy is by default the list of columns.
+
+        Raises
+        ------
+        XpscaleError
+            In place of DuckDB's.
+        """
+        import duckdb
+
+        n_earlier = len(self.failures)
+        try:
+            yield
+        except duckdb.Error as error:
+            failures = self.failures[n_earlier:]
+            if failures and isinstance(failures[0], NotFoundError):
+                raise NotFoundError(
+                    f"{failures[0].message}, and is in the manifest", "Run 'xpscale catalog check'"
+                ) from error
+            if failures:
+                raise failures[0] from error
+            known = self.version.column_names
+            raise _explained(error, self.allowed, known, what, remedy) from error
+
+
+@contextlib.contextmanager
+def locked(
+    version: CatalogVersion, parts: Iterable[Part], settings: Sequence[str] = ()
+) -> Iterator[LockedConnection]:
+    """A connection for several queries that can open these parts and nothing else.
+
+    Parameters
+    ----------
+    version
+        The catalogue.
+    parts
+        What may be opened.
+    settings
+        Statements to run before it is locked.
+    """
+    import duckdb
+
+    storage = version.storage
+    allowed = frozenset(duckdb_name(storage, part.key) for part in parts)
+    with duckdb.connect(":memory:") as connection:
+        failures = open_to(storage, connection)
+        # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
+        if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
+            connection.execute("SET enable_progress_bar = false")
+        for statement in settings:
+            connection.execute(statement)
+        connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, sorted(allowed)))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield LockedConnection(connection, version, allowed, failures)
 
 
 @contextlib.contextmanager
@@ -59,28 +153,8 @@ def connected(
     XpscaleError
         An error of DuckDB inside the block, in one line.
     """
-    import duckdb
-
-    storage = version.storage
-    allowed = {duckdb_name(storage, part.key) for part in parts}
-    with duckdb.connect(":memory:") as connection:
-        failures = open_to(storage, connection)
-        # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
-        if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
-            connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, sorted(allowed)))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        try:
-            yield connection
-        except duckdb.Error as error:
-            if failures and isinstance(failures[0], NotFoundError):
-                raise NotFoundError(
-                    f"{failures[0].message}, and is in the manifest", "Run 'xpscale catalog check'"
-                ) from error
-            if failures:
-                raise failures[0] from error
-            raise _explained(error, allowed, version.column_names, what, remedy) from error
+    with locked(version, parts) as opened, opened.explaining(what, remedy):
+        yield opened.connection
 
 
 def scan(
@@ -120,7 +194,7 @@ def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:
 
 
 def _explained(
-    error: duckdb.Error, allowed: set[str], known: Iterable[str], what: str, remedy: str
+    error: duckdb.Error, allowed: frozenset[str], known: Iterable[str], what: str, remedy: str
 ) -> XpscaleError:
     import duckdb
 
