@@ -14,11 +14,13 @@ from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 
+from xpscale.catalog.layout import INDEX, MARGIN
+
 if TYPE_CHECKING:
     from xpscale.release import Release
     from xpscale.schema import Column, TableLayout
 
-__all__ = ["CONTENT_KEY", "VERSION_KEY", "describe", "product_schema", "votable"]
+__all__ = ["CONTENT_KEY", "VERSION_KEY", "columns_schema", "describe", "product_schema", "votable"]
 
 VERSION_KEY = b"IVOA.VOTable-Parquet.version"
 CONTENT_KEY = b"IVOA.VOTable-Parquet.content"
@@ -32,19 +34,30 @@ DATATYPES = {
 }
 
 
+DESCRIPTIONS = {
+    "latents": "Latents of {release} XP spectra under a scatter variational autoencoder",
+    "spectra": (
+        "Reconstructed {release} XP spectra and their intrinsic scatter, as basis coefficients"
+    ),
+    MARGIN: (
+        "Margin of the latents of {release} XP spectra: by partition, the sources of others within"
+        " 10 arcsec of it"
+    ),
+    INDEX: "Which partition of the latents of {release} XP spectra holds a source_id",
+}
+
+
 def describe(product: str, release: Release) -> str:
     """What a product is, in one line.
 
     Parameters
     ----------
     product
-        ``"latents"`` or ``"spectra"``.
+        ``"latents"``, ``"spectra"``, or a table made of them.
     release
         The data release of its sources.
     """
-    if product == "latents":
-        return f"Latents of {release} XP spectra under a scatter variational autoencoder"
-    return f"Reconstructed {release} XP spectra and their intrinsic scatter, as basis coefficients"
+    return DESCRIPTIONS[product].format(release=release)
 
 
 @cache
@@ -58,8 +71,18 @@ def product_schema(product: str, layout: TableLayout) -> pa.Schema:
     layout
         What determines its columns.
     """
-    columns = layout.columns(product)
-    content = votable(product, columns, layout.release)
+    return columns_schema(product, layout.columns(product), layout.release)
+
+
+def columns_schema(name: str, columns: tuple[Column, ...], release: Release) -> pa.Schema:
+    """The Arrow schema of columns, with the VOParquet keys as its metadata.
+
+    Parameters
+    ----------
+    name, columns, release
+        As of `votable`.
+    """
+    content = votable(name, columns, release)
     return pa.schema(
         [column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content}
     )

@@ -1,0 +1,195 @@
+"""Tables made of a published version's latents: its margin and its index of identifiers.
+
+Their files carry the name of the manifest that they are made of, so they are known as ours and are
+replaced when a later version is published.  A table counts once its record is there, which is
+written after its last file and names each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.layout import table_key
+from xpscale.errors import NotFoundError, PermanentError
+from xpscale.types import TaskReport, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from xpscale.storage import Storage
+
+__all__ = ["MADE_OF", "DerivedTable", "TableFile", "read_table", "table_task"]
+
+MADE_OF = b"xpscale.manifest"
+"""Key in a file's metadata: sha256 of the manifest of the version that it is made of."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class TableFile:
+    """One Parquet file of a derived table.
+
+    Parameters
+    ----------
+    first, last
+        Least and largest value of the column it is sorted by.
+    key
+        Object key in the catalogue.
+    n_rows, n_bytes
+        Rows inside, size of the object in bytes.
+    sha256
+        Hex digest of the object's bytes.
+    """
+
+    first: int
+    last: int
+    key: str
+    n_rows: int
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedTable:
+    """The margin or the index of one version: its files, in the order of what they are sorted by.
+
+    Parameters
+    ----------
+    name
+        `xpscale.catalog.layout.MARGIN` or `xpscale.catalog.layout.INDEX`.
+    manifest
+        sha256 of the version's manifest.
+    files
+        All files, in any order.
+    """
+
+    name: str
+    manifest: str
+    files: tuple[TableFile, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(sorted(self.files)))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.n_rows for file in self.files)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.n_bytes for file in self.files)
+
+    def write(self, storage: Storage) -> None:
+        """Write the record, after which the table counts."""
+        files = ",\n".join(json.dumps(asdict(file)) for file in self.files)
+        text = f'{{"name": "{self.name}", "manifest": "{self.manifest}", "files": [\n{files}\n]}}\n'
+        storage.replace(table_key(self.name, self.manifest), text.encode())
+
+
+def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | None:
+    """The margin or the index of a version; ``None`` if it was not made, or not wholly.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    name
+        `xpscale.catalog.layout.MARGIN` or `xpscale.catalog.layout.INDEX`.
+    manifest
+        sha256 of the version's manifest.
+
+    Raises
+    ------
+    PermanentError
+        The record is damaged.
+    """
+    key = table_key(name, manifest)
+    try:
+        fields = json.loads(storage.read(key))
+        return DerivedTable(name, manifest, tuple(TableFile(**each) for each in fields["files"]))
+    except NotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(
+            f"{storage}/{key} is damaged ({error})",
+            "Delete it and run 'xpscale catalog complete'",
+        ) from error
+
+
+def table_task(
+    storage: Storage,
+    key: str,
+    manifest: str,
+    make: Callable[[], pa.Table],
+    options: Mapping[str, Any],
+) -> TaskReport:
+    """Write one file of a derived table, unless an earlier attempt has, and report it in
+    ``details["file"]``; without rows there is none.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    key
+        The file; one of an earlier version is replaced.
+    manifest
+        sha256 of the version's manifest.
+    make
+        Makes the rows, sorted by the first column.
+    options
+        Of `pyarrow.parquet.write_table`.
+
+    Raises
+    ------
+    ConflictError
+        Something else is there.
+    """
+    data = _finished(storage, key, manifest)
+    if data is None:
+        table = make()
+        if not table.num_rows:
+            return TaskReport(key, TaskStatus.EMPTY)
+        data = _encoded(table, manifest, options)
+        storage.replace(key, data, lambda there: _made_of(there) is not None)
+    file = _described(key, data)
+    details = {"file": asdict(file)}
+    return TaskReport(key, TaskStatus.WRITTEN, n_in=file.n_rows, n_out=file.n_rows, details=details)
+
+
+def _encoded(table: pa.Table, manifest: str, options: Mapping[str, Any]) -> bytes:
+    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MADE_OF: manifest})
+    sink = pa.BufferOutputStream()
+    pq.write_table(marked, sink, sorting_columns=[pq.SortingColumn(0)], **options)
+    return bytes(sink.getvalue())
+
+
+def _finished(storage: Storage, key: str, manifest: str) -> bytes | None:
+    """A file that an earlier attempt has written for the same version."""
+    try:
+        data = storage.read(key)
+    except NotFoundError:
+        return None
+    return data if _made_of(data) == manifest else None
+
+
+def _made_of(data: bytes) -> str | None:
+    """The manifest in the metadata of a file; ``None`` if it is no file of a derived table."""
+    try:
+        found = pq.read_metadata(pa.BufferReader(data)).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    return found[MADE_OF].decode() if MADE_OF in found else None
+
+
+def _described(key: str, data: bytes) -> TableFile:
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        sorted_by = file.read(columns=[file.schema_arrow.names[0]]).column(0)
+    first, last = sorted_by[0].as_py(), sorted_by[-1].as_py()
+    digest = hashlib.sha256(data).hexdigest()
+    return TableFile(first, last, key, len(sorted_by), len(data), digest)

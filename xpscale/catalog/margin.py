@@ -1,0 +1,247 @@
+"""The margin of a catalogue: for each pixel, the rows of other partitions that lie close to it.
+
+Who matches the rows of a pixel with another list finds the partners that lie just outside, too
+(hats' margin catalogue).  A pixel here is one of a partition, or one of the fewest that fill the
+sky between partitions: hats-import writes margins of these as well.
+
+The cells of `CELL_ORDER` are wider than `MARGIN_ARCSEC`, so all rows near a pixel lie in the cells
+that touch it from outside; only row groups with such cells are read.  Of a row in such a cell, the
+nearest point of the pixel lies on the outline of the pixel's cells next to it, so its distance
+from the pixel is that from these outlines, taken as polygons of great-circle segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.derived_tables import table_task
+from xpscale.catalog.layout import MARGIN, part_key
+from xpscale.catalog.votable import columns_schema
+from xpscale.schema import TableLayout
+from xpscale.sky import INDEX_ORDER, Pixel
+from xpscale.types import Part, TaskReport
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.catalog.manifest import Manifest
+    from xpscale.storage import Storage
+
+__all__ = ["MARGIN_ARCSEC", "MarginOfPixel", "MarginTask", "margin_schema", "margin_tasks"]
+
+MARGIN_ARCSEC = 10.0
+
+CELL_ORDER = 13
+"""Its cells are 26 arcsec wide, and nowhere narrower than 14."""
+
+CELL_SHIFT = 2 * (INDEX_ORDER - CELL_ORDER)
+
+EDGE_SEGMENTS = 8
+"""Segments of each edge of a cell; the edges bend by less than 0.1 arcsec between their ends."""
+
+PAIRS = 1 << 15
+"""Rows and cells that are compared at once."""
+
+OPTIONS = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
+
+
+@dataclass(frozen=True, slots=True)
+class MarginTask:
+    """A pixel whose margin is to be written: the task of a stage.
+
+    Parameters
+    ----------
+    pixel
+        Of a partition, or of a gap between partitions.
+    """
+
+    pixel: Pixel
+
+    @property
+    def key(self) -> str:
+        """The file it writes."""
+        return part_key(MARGIN, self.pixel)
+
+
+def margin_tasks(manifest: Manifest) -> tuple[MarginTask, ...]:
+    """A task for each pixel: those of the partitions, and the fewest that fill the rest."""
+    pixels = [part.pixel for part in manifest.of("latents")]
+    return tuple(MarginTask(pixel) for pixel in (*pixels, *_gaps(pixels)))
+
+
+def _gaps(pixels: Iterable[Pixel]) -> Iterator[Pixel]:
+    """The fewest pixels that fill the sky between pixels that do not overlap."""
+    position, end = 0, 12 * 4**INDEX_ORDER
+    edges = sorted(pixel.index_range for pixel in pixels)
+    for start, stop in (*edges, (end, end)):
+        while position < start:
+            order = INDEX_ORDER
+            width = 1
+            while order and position % (4 * width) == 0 and position + 4 * width <= start:
+                order, width = order - 1, 4 * width
+            yield Pixel(order, position // width)
+            position += width
+        position = stop
+
+
+def margin_schema(layout: TableLayout) -> pa.Schema:
+    """The Arrow schema of the margin, which has the columns of the latents."""
+    return columns_schema(MARGIN, layout.columns("latents"), layout.release)
+
+
+@dataclass(frozen=True)
+class MarginOfPixel:
+    """Writes the margin of a pixel: the function of a `MarginTask`, idempotent.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        sha256 of the version's manifest.
+    layout
+        What determines its columns.
+    parts
+        All parts of the latents, by position.
+    """
+
+    storage: Storage
+    manifest: str
+    layout: TableLayout
+    parts: tuple[Part, ...]
+
+    def __call__(self, task: MarginTask) -> TaskReport:
+        """Find and write the rows within `MARGIN_ARCSEC` of a pixel, outside of it."""
+        return table_task(
+            self.storage, task.key, self.manifest, lambda: self._rows(task.pixel), OPTIONS
+        )
+
+    def _rows(self, pixel: Pixel) -> pa.Table:
+        cells = outer_cells(pixel)
+        found = [self._rows_in(part, cells) for part in self._near(cells)]
+        schema = margin_schema(self.layout)
+        rows = pa.concat_tables(
+            [schema.empty_table(), *(table.cast(schema) for table in found)]
+        ).combine_chunks()
+        ra, dec, index = (rows[name].to_numpy() for name in ("ra", "dec", "_healpix_29"))
+        near = np.flatnonzero(is_near(pixel, index, ra, dec))
+        return rows.take(near[np.argsort(index[near], kind="stable")])
+
+    def _near(self, cells: NDArray[np.int64]) -> Iterator[Part]:
+        """The parts that hold some of these cells."""
+        stops = np.array([part.pixel.range_at(CELL_ORDER)[1] for part in self.parts])
+        for place in np.unique(np.searchsorted(stops, cells, "right")):
+            if place < len(stops) and _overlap(cells, self.parts[place].pixel.index_range):
+                yield self.parts[place]
+
+    def _rows_in(self, part: Part, cells: NDArray[np.int64]) -> pa.Table:
+        """The rows of a part that lie in these cells."""
+        with self.storage.open(part.key) as data, pq.ParquetFile(data) as file:
+            chosen = [
+                number
+                for number in range(file.num_row_groups)
+                if _overlap(cells, _index_range(file.metadata, number))
+            ]
+            rows = file.read_row_groups(chosen) if chosen else file.schema_arrow.empty_table()
+        is_outer = np.isin(rows["_healpix_29"].to_numpy() >> CELL_SHIFT, cells)
+        return rows.filter(pa.array(is_outer))
+
+
+def _index_range(metadata: Any, row_group: int) -> tuple[int, int]:
+    """Half-open range of ``_healpix_29`` in a row group."""
+    found = metadata.row_group(row_group).column(0).statistics
+    return found.min, found.max + 1
+
+
+def _overlap(cells: NDArray[np.int64], indices: tuple[int, int]) -> bool:
+    """Whether one of these cells, sorted, has a part of a half-open range of ``_healpix_29``."""
+    first, last = indices[0] >> CELL_SHIFT, (indices[1] - 1) >> CELL_SHIFT
+    return bool(np.searchsorted(cells, first) < np.searchsorted(cells, last, "right"))
+
+
+def outer_cells(pixel: Pixel) -> NDArray[np.int64]:
+    """The cells that touch a pixel from outside, sorted, at its corners as well."""
+    from cdshealpix.nested import external_neighbours, neighbours
+
+    if pixel.order >= CELL_ORDER:  # of a gap: the cell it lies in stands for it
+        cell = pixel.number >> 2 * (pixel.order - CELL_ORDER)
+        around = np.asarray(neighbours(np.array([cell], np.uint64), CELL_ORDER), np.int64)
+        return np.unique(around[around >= 0])
+    edges, corners = external_neighbours(
+        np.array([pixel.number], np.uint64), pixel.order, CELL_ORDER - pixel.order
+    )
+    around = np.concatenate([np.asarray(edges, np.int64)[0], np.asarray(corners, np.int64)[0]])
+    return np.unique(around[around >= 0])
+
+
+def is_near(
+    pixel: Pixel, index: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which rows in the outer cells of a pixel lie within `MARGIN_ARCSEC` of it, with shape (N,).
+
+    Parameters
+    ----------
+    pixel
+        The pixel.
+    index
+        ``_healpix_29`` of the rows, with shape (N,).
+    ra, dec
+        Their positions in degrees, with shape (N,).
+    """
+    from cdshealpix.nested import neighbours
+
+    near = np.zeros(len(index), bool)
+    if not len(index):
+        return near
+    around = np.asarray(neighbours((index >> CELL_SHIFT).astype(np.uint64), CELL_ORDER), np.int64)
+    start, stop = pixel.range_at(CELL_ORDER)
+    row, side = np.nonzero((around >= start) & (around < stop))
+    at = _unit_vectors(ra, dec)
+    for begin in range(0, len(row), PAIRS):
+        rows, cells = row[begin : begin + PAIRS], around[row, side][begin : begin + PAIRS]
+        distance = _distance_arcsec(at[rows], _outlines(cells))
+        near[rows[distance <= MARGIN_ARCSEC]] = True
+    return near
+
+
+def _outlines(cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Points around cells, as unit vectors with shape (M, P, 3)."""
+    from cdshealpix.nested import vertices
+
+    known, places = np.unique(cells, return_inverse=True)
+    lon, lat = vertices(known.astype(np.uint64), CELL_ORDER, step=EDGE_SEGMENTS)
+    return _unit_vectors(np.asarray(lon.deg), np.asarray(lat.deg))[places]
+
+
+def _unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors of positions in degrees; a last axis of 3 is added."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
+
+
+def _distance_arcsec(
+    points: NDArray[np.float64], outlines: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance of each point from its outline, with shape (M,).
+
+    Of points p and a segment from u to v, all within an arcminute, the arc is as long as the chord
+    to 1e-9 of it: |p - u - t (v - u)| with t = (p - u).(v - u) / |v - u|^2, cut to 0 ... 1.
+
+    Parameters
+    ----------
+    points
+        Unit vectors, with shape (M, 3).
+    outlines
+        Unit vectors of the corners in order, with shape (M, P, 3).
+    """
+    edge = np.roll(outlines, -1, axis=1) - outlines
+    offset = points[:, None, :] - outlines
+    along = (offset * edge).sum(-1) / np.maximum((edge**2).sum(-1), np.finfo(float).tiny)
+    away = offset - np.clip(along, 0, 1)[..., None] * edge
+    return np.asarray(np.degrees(np.sqrt((away**2).sum(-1)).min(axis=1)) * 3600)

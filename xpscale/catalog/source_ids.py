@@ -1,0 +1,201 @@
+"""The index of identifiers: which partition of the catalogue holds a source.
+
+Identifiers carry a pixel, and partitions are sorted by pixel, so the identifiers of some partitions
+that follow each other are one range, but for the *movers*, whose identifiers carry a pixel of other
+partitions.  So the index is made range by range: a first pass over the column ``source_id`` finds
+the movers, a second one sorts each range, with those that belong to it, into a file.  One range and
+the movers are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.derived_tables import table_task
+from xpscale.catalog.layout import INDEX, index_part_key
+from xpscale.catalog.votable import columns_schema
+from xpscale.schema import Column
+from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT
+from xpscale.types import Part, TaskReport
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.catalog.manifest import Manifest
+    from xpscale.release import Release
+    from xpscale.storage import Storage
+
+__all__ = ["IndexRange", "IndexSources", "index_ranges", "index_schema"]
+
+ROWS_PER_FILE = 2_000_000
+"""Rows of a file of the index, at least, if so many are left."""
+
+ROW_GROUP_SIZE = 16_384
+"""So that a look-up reads 60 kB, and the footer of a file is not larger."""
+
+THREADS = 8
+LOWEST, BEYOND = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+INDEX_COLUMNS = (
+    Column("source_id", pa.int64(), "", "meta.id;meta.main", "Gaia source identifier"),
+    Column("Norder", pa.int16(), "", "pos.healpix", "HEALPix order of the source's partition"),
+    Column("Npix", pa.int64(), "", "pos.healpix", "HEALPix NESTED pixel of the source's partition"),
+)
+
+OPTIONS: dict[str, Any] = {
+    "row_group_size": ROW_GROUP_SIZE,
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": ["Norder", "Npix"],
+    "column_encoding": {"source_id": "DELTA_BINARY_PACKED"},
+    "write_page_index": True,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class IndexRange:
+    """One file of the index to write: the task of a stage.
+
+    Parameters
+    ----------
+    number
+        0, 1, 2, ... in the order of the identifiers.
+    low, high
+        Half-open range of its identifiers.
+    parts
+        The parts of the partitions whose pixels have this range.
+    movers
+        Identifiers of this range that lie in other parts, with shape (M,).
+    mover_pixels
+        Order and number of the pixels of those, with shape (M, 2).
+    """
+
+    number: int
+    low: int
+    high: int
+    parts: tuple[Part, ...]
+    movers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    mover_pixels: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+
+    @property
+    def key(self) -> str:
+        """The file it writes."""
+        return index_part_key(self.number)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of its parts."""
+        return sum(part.n_rows for part in self.parts)
+
+
+def index_ranges(
+    storage: Storage, manifest: Manifest, listen: Callable[[int], object] = lambda _: None
+) -> tuple[IndexRange, ...]:
+    """The ranges of a version's index, after a pass over all identifiers that finds the movers.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        The version.
+    listen
+        Called with the rows of each part that was looked at.
+    """
+    groups = list(_groups(manifest.of("latents")))
+    starts = [group[0].pixel.range_at(MAX_ORDER)[0] << SOURCE_ID_SHIFT for group in groups]
+    lows = np.array([LOWEST, *starts[1:]], np.int64)
+    highs = np.array([*starts[1:], BEYOND], np.int64)
+    place = {part: number for number, group in enumerate(groups) for part in group}
+
+    def movers(part: Part) -> tuple[Part, NDArray[np.int64]]:
+        source_id, number = _source_ids(storage, part), place[part]
+        return part, source_id[(source_id < lows[number]) | (source_id >= highs[number])]
+
+    found: list[list[tuple[Part, NDArray[np.int64]]]] = [[] for _ in groups]
+    with ThreadPoolExecutor(THREADS) as threads:
+        for part, moved in threads.map(movers, place):
+            listen(part.n_rows)
+            homes = np.searchsorted(lows, moved, "right") - 1
+            for number in np.unique(homes):
+                found[number].append((part, moved[homes == number]))
+    return tuple(
+        IndexRange(number, int(lows[number]), int(highs[number]), group, *_joined(found[number]))
+        for number, group in enumerate(groups)
+    )
+
+
+def _groups(parts: Iterable[Part]) -> Iterable[tuple[Part, ...]]:
+    """Parts in their order, as many together as make the rows of a file."""
+    group: list[Part] = []
+    n_rows = 0
+    for part in parts:
+        group.append(part)
+        n_rows += part.n_rows
+        if n_rows >= ROWS_PER_FILE:
+            yield tuple(group)
+            group, n_rows = [], 0
+    if group:
+        yield tuple(group)
+
+
+def _joined(
+    found: list[tuple[Part, NDArray[np.int64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Identifiers with shape (M,), and the pixels of their parts with shape (M, 2)."""
+    source_id = [ids for _, ids in found]
+    pixels = [np.tile([part.pixel.order, part.pixel.number], (len(ids), 1)) for part, ids in found]
+    empty, no_pixels = np.empty(0, np.int64), np.empty((0, 2), np.int64)
+    return np.concatenate([empty, *source_id]), np.concatenate([no_pixels, *pixels])
+
+
+def index_schema(release: Release) -> pa.Schema:
+    """The Arrow schema of the index, with units and descriptions as VOParquet has them."""
+    return columns_schema(INDEX, INDEX_COLUMNS, release)
+
+
+def _source_ids(storage: Storage, part: Part) -> NDArray[np.int64]:
+    with storage.open(part.key) as data, pq.ParquetFile(data) as file:
+        return np.asarray(file.read(columns=["source_id"]).column(0).to_numpy())
+
+
+@dataclass(frozen=True)
+class IndexSources:
+    """Writes a file of the index: the function of an `IndexRange`, idempotent.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        sha256 of the version's manifest.
+    release
+        The data release of its sources.
+    """
+
+    storage: Storage
+    manifest: str
+    release: Release
+
+    def __call__(self, task: IndexRange) -> TaskReport:
+        """Sort the identifiers of a range."""
+        return table_task(self.storage, task.key, self.manifest, lambda: self._table(task), OPTIONS)
+
+    def _table(self, task: IndexRange) -> pa.Table:
+        pieces: list[tuple[Part, NDArray[np.int64]]] = []
+        for part in task.parts:
+            source_id = _source_ids(self.storage, part)
+            pieces.append((part, source_id[(source_id >= task.low) & (source_id < task.high)]))
+        source_id, pixels = _joined(pieces)
+        source_id = np.concatenate([source_id, task.movers])
+        pixels = np.concatenate([pixels, task.mover_pixels])
+        order = np.argsort(source_id, kind="stable")
+        columns = [source_id[order], pixels[order, 0].astype(np.int16), pixels[order, 1]]
+        return pa.table(columns, index_schema(self.release))
