@@ -23,6 +23,7 @@ from xpscale.release import Release
 __all__ = [
     "COEFFICIENT_UNIT",
     "FULL_PRECISION",
+    "IDENTITY_COLUMNS",
     "OUTPUTS",
     "SCHEMA_VERSION",
     "Column",
@@ -44,6 +45,9 @@ OUTPUTS = ("latents", "correlations", "reconstruction", "scatter")
 
 FULL_PRECISION = "float32"
 """The precision of a reconstruction that is stored as it was computed."""
+
+IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
+"""Columns that all products share, row by row."""
 
 COEFFICIENT_UNIT = "electron.s**-1"
 """Unit of coefficients, their errors, reconstruction and scatter: that of ``phot_g_mean_flux``."""
@@ -179,6 +183,9 @@ class TableLayout:
         To what reconstruction and scatter are rounded; from `checked_precision`.
     companions, pixel_positions
         As of `xpscale.spectra.SpectraReader`.
+    kept_products, kept_columns
+        Of a copy that holds a share of a catalogue: its products, and its columns besides
+        `IDENTITY_COLUMNS`; empty for all.
     """
 
     n_latents: int
@@ -188,11 +195,14 @@ class TableLayout:
     precision: str = FULL_PRECISION
     companions: tuple[str, ...] = ()
     pixel_positions: bool = False
+    kept_products: tuple[str, ...] = ()
+    kept_columns: tuple[str, ...] = ()
 
     @property
     def products(self) -> tuple[str, ...]:
         """The products that hold the outputs, ``latents`` first."""
-        return products_of(self.outputs)
+        made = products_of(self.outputs)
+        return tuple(name for name in made if not self.kept_products or name in self.kept_products)
 
     def columns(self, product: str) -> tuple[Column, ...]:
         """The columns of ``"latents"`` or ``"spectra"``.
@@ -205,6 +215,13 @@ class TableLayout:
         if product not in self.products:
             known = ", ".join(self.products)
             raise InvalidInputError(f"no product is called {product!r}", f"Products are {known}")
+        kept = {*IDENTITY_COLUMNS, *self.kept_columns}
+        return tuple(
+            column for column in self._made(product) if not self.kept_columns or column.name in kept
+        )
+
+    def _made(self, product: str) -> tuple[Column, ...]:
+        """The columns that a run writes."""
         shared = _identity_columns(self)
         if product == "spectra":
             return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))

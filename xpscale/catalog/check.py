@@ -21,6 +21,7 @@ from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
 from xpscale.formatting import first_line
+from xpscale.schema import IDENTITY_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from xpscale.types import Part
 
 __all__ = ["CheckReport", "check"]
-
-IDENTITY_COLUMNS = ("_healpix_29", "source_id", "ra", "dec")
-"""Columns all products share, row by row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xpscale.bands import Bands
-from xpscale.catalog.layout import product_of
+from xpscale.catalog.layout import part_key, product_of
 from xpscale.errors import InvalidInputError
 from xpscale.release import Release, release_of
 from xpscale.schema import FULL_PRECISION, Column, TableLayout, checked_outputs
@@ -57,6 +57,10 @@ class RunIdentity:
         What came along with the spectra, of `xpscale.companions.COMPANIONS`.
     pixel_positions
         Whether positions are the centres of the pixels in the identifiers.
+    kept_products, kept_columns
+        As of `xpscale.schema.TableLayout`.
+    kept_rows
+        Of a copy that holds a share of a catalogue: which rows, in words; empty for all.
 
     Raises
     ------
@@ -77,6 +81,9 @@ class RunIdentity:
     precision: str = FULL_PRECISION
     companions: tuple[str, ...] = ()
     pixel_positions: bool = False
+    kept_products: tuple[str, ...] = ()
+    kept_columns: tuple[str, ...] = ()
+    kept_rows: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", checked_outputs(self.outputs))
@@ -107,6 +114,8 @@ class RunIdentity:
             self.precision,
             self.companions,
             self.pixel_positions,
+            self.kept_products,
+            self.kept_columns,
         )
 
     @property
@@ -130,7 +139,8 @@ class RunIdentity:
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> RunIdentity:
         """The identity with these fields, as JSON holds them."""
-        names = {name: tuple(fields.get(name, ())) for name in ("outputs", "companions")}
+        lists = ("outputs", "companions", "kept_products", "kept_columns")
+        names = {name: tuple(fields.get(name, ())) for name in lists}
         return RunIdentity(**{**fields, **names})
 
     def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
@@ -170,6 +180,12 @@ class Manifest:
         object.__setattr__(self, "parts", tuple(ordered))
         object.__setattr__(self, "n_rejected", dict(sorted(self.n_rejected.items())))
         object.__setattr__(self, "quarantined", tuple(sorted(self.quarantined)))
+        for part in ordered:  # so no manifest leads out of the catalogue
+            if part.key != part_key(product_of(part.key), part.pixel):
+                raise InvalidInputError(
+                    f"the part {part.key!r} of {part.pixel} has a key that no part has",
+                    "The manifest is damaged, or somebody changed it: do not trust the catalogue",
+                )
         for product in self.identity.products:
             rows = sum(part.n_rows for part in self.of(product))
             if rows != self.n_out:

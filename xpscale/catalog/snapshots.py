@@ -16,7 +16,7 @@ from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, Xps
 if TYPE_CHECKING:
     from xpscale.storage import Storage
 
-__all__ = ["current", "numbers", "read_manifest", "read_snapshot", "snapshots"]
+__all__ = ["current", "numbers", "read_manifest", "read_snapshot", "snapshots", "version"]
 
 NUMBER = re.compile(r"(\d{6,})\.json")
 
@@ -44,6 +44,33 @@ def current(storage: Storage) -> Snapshot:
     )
 
 
+def version(storage: Storage, number: int | None) -> Snapshot:
+    """The published version of a number, or the newest.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    number
+        1, 2, 3, ..., or ``None``.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no catalogue, or not that version; the message says which there are.
+    """
+    if number is None:
+        return current(storage)
+    newest = current(storage).number
+    try:
+        return read_snapshot(storage, number)
+    except NotFoundError as error:
+        there = "only snapshot 1" if newest == 1 else f"snapshots up to {newest}"
+        raise NotFoundError(
+            f"{storage} has no snapshot {number}", f"It has {there}: 'xpscale catalog log'"
+        ) from error
+
+
 def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
     """What a version consists of.
 
@@ -56,10 +83,18 @@ def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
 
     Raises
     ------
+    NotFoundError
+        The manifest is gone.
     PermanentError
         The manifest does not have the sha256 in its name.
     """
-    text = storage.read(snapshot.manifest_key)
+    try:
+        text = storage.read(snapshot.manifest_key)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"snapshot {snapshot.number} of {storage} is gone: it has no {snapshot.manifest_key}",
+            "Open another one ('xpscale catalog log'), or restore it from a copy",
+        ) from error
     found, expected = hashlib.sha256(text).hexdigest(), PurePosixPath(snapshot.manifest_key).stem
     if found != expected:
         raise PermanentError(

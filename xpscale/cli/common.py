@@ -26,6 +26,7 @@ __all__ = [
     "Resources",
     "RowsOutput",
     "Scheduler",
+    "SnapshotNumber",
     "Workers",
     "conclude",
     "executor",
@@ -48,6 +49,9 @@ RowsOutput = Annotated[
         metavar="OUT",
         help="A .parquet, .csv, .fits, .vot or .ecsv file; else CSV on stdout.",
     ),
+]
+SnapshotNumber = Annotated[
+    int | None, typer.Option("--snapshot", metavar="N", help="An older version of the catalogue.")
 ]
 Scheduler = Annotated[
     str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")

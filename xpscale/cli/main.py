@@ -19,7 +19,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale import __version__
-from xpscale.cli import archive, catalog, demo, infer, model, plot, query, sample, store, train
+from xpscale.cli import (
+    archive,
+    catalog,
+    demo,
+    download,
+    infer,
+    model,
+    plot,
+    query,
+    sample,
+    store,
+    train,
+)
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
@@ -61,7 +73,7 @@ def _options(
     pass
 
 
-for noun in (archive, store, sample, train, model, infer, catalog, query, plot, demo):
+for noun in (archive, store, sample, train, model, infer, catalog, query, download, plot, demo):
     noun.register(app)
 
 

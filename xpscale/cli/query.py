@@ -10,6 +10,7 @@ from xpscale.cli.common import (
     Json,
     Overwrite,
     RowsOutput,
+    SnapshotNumber,
     print_json,
     print_table,
     save_figure,
@@ -18,9 +19,11 @@ from xpscale.cli.common import (
 from xpscale.cli.infer import Catalog
 
 if TYPE_CHECKING:
+    from xpscale.query.catalog import Catalog as OpenedCatalog
     from xpscale.query.reconstruct import Spectra
+    from xpscale.query.selection import Selection
 
-__all__ = ["register"]
+__all__ = ["choose", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,28 +52,18 @@ def query(
         str,
         typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given."),
     ] = "",
+    snapshot: SnapshotNumber = None,
     output: RowsOutput = "",
     overwrite: Overwrite = False,
 ) -> None:
     """Select sources from a catalogue."""
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.identifiers import parse_ids
-    from xpscale.query.region import parse_cone
     from xpscale.query.write import require_writable, write
 
     if output:
         require_writable(output, overwrite=overwrite)
-    opened = open_catalog(catalog)
-    chosen = opened.select()
-    if cone:
-        region = parse_cone(cone)
-        chosen = chosen.cone(region.ra, region.dec, region.radius_deg)
-    if ids:
-        chosen = chosen.at(parse_ids(ids, opened.release))
-    if where:
-        chosen = chosen.where(where)
-    if columns:
-        chosen = chosen.columns(*(name.strip() for name in columns.split(",")))
+    opened = open_catalog(catalog, snapshot)
+    chosen = choose(opened, cone=cone, ids=ids, where=where, columns=columns)
     if output:
         say(f"{write(chosen, output, overwrite=overwrite):,} sources: {output}")
     else:
@@ -86,12 +79,41 @@ def query(
         )
 
 
+def choose(
+    opened: OpenedCatalog, *, cone: str = "", ids: str = "", where: str = "", columns: str = ""
+) -> Selection:
+    """The selection that options ask for.
+
+    Parameters
+    ----------
+    opened
+        The catalogue.
+    cone, ids, where, columns
+        As of ``xpscale query``.
+    """
+    from xpscale.query.identifiers import parse_ids
+    from xpscale.query.region import parse_cone
+
+    chosen = opened.select()
+    if cone:
+        region = parse_cone(cone)
+        chosen = chosen.cone(region.ra, region.dec, region.radius_deg)
+    if ids:
+        chosen = chosen.at(parse_ids(ids, opened.release))
+    if where:
+        chosen = chosen.where(where)
+    if columns:
+        chosen = chosen.columns(*(name.strip() for name in columns.split(",")))
+    return chosen
+
+
 def sql(
     catalog: Catalog,
     statement: Annotated[
         str,
         typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra."),
     ],
+    snapshot: SnapshotNumber = None,
     output: RowsOutput = "",
     overwrite: Overwrite = False,
 ) -> None:
@@ -101,7 +123,7 @@ def sql(
 
     if output:
         require_writable(output, overwrite=overwrite)
-    opened = open_catalog(catalog)
+    opened = open_catalog(catalog, snapshot)
     table = opened.sql(statement)
     if output:
         n_rows = write(table, output, opened.provenance(statement), overwrite=overwrite)
@@ -120,6 +142,7 @@ def spectrum(
     store: Annotated[
         str, typer.Option(help="The spectra store, to draw the observed spectrum with it.")
     ] = "",
+    snapshot: SnapshotNumber = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -137,7 +160,7 @@ def spectrum(
 
     if plot:
         require_free(plot, overwrite=overwrite)
-    opened = open_catalog(catalog)
+    opened = open_catalog(catalog, snapshot)
     ids = parse_ids(source_id, opened.release)
     if len(ids) > 1:
         raise InvalidInputError(f"{source_id!r} holds {len(ids)} identifiers", "Give one")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.snapshots import read_manifest, snapshots
-from xpscale.errors import IncompleteError, InvalidInputError, TryAgainError, XpscaleError
+from xpscale.errors import IncompleteError, InvalidInputError, XpscaleError
 from xpscale.formatting import format_bytes
 from xpscale.inference.plan import InferencePlan, plan_inference
 from xpscale.inference.run import RunReport, run_inference
 from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.row_rules import rejections
-from xpscale.runtime.attempt import run_error
+from xpscale.runtime.attempt import tasks_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.split_text import describe_split
 from xpscale.schema import FULL_PRECISION, OUTPUTS
@@ -37,9 +37,6 @@ __all__ = ["InferenceResult", "StartExecutor", "infer"]
 
 StartExecutor = Callable[[InferencePlan], AbstractContextManager[Executor]]
 """Starts the workers for a plan; they are stopped when its run has ended."""
-
-MAX_FAILURES = 10
-"""Failures that an error message tells in full."""
 
 
 @dataclass(frozen=True)
@@ -208,21 +205,9 @@ def _started(
 
 
 def _failure(report: RunReport) -> XpscaleError:
-    """Why nothing could be published, and what may help."""
-    failed = report.failed
-    causes = [f"{each.task} {each.status}: {each.error}" for each in failed[:MAX_FAILURES]]
-    if more := len(failed) - len(causes):
-        causes.append(f"and {more:,} more: see 'xpscale status {report.plan.catalog}'")
-    text = "\n  ".join(
-        [
-            f"{len(failed)} of {len(report.plan.tasks)} tasks failed; nothing was published, the"
-            " others are kept",
-            *causes,
-        ]
+    return tasks_error(
+        report.failed,
+        len(report.plan.tasks),
+        f": see 'xpscale status {report.plan.catalog}'",
+        if_damaged=", or publish without: --skip-damaged",
     )
-    if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in failed):
-        return TryAgainError(text, "The causes may pass: run the same command again")
-    remedy = "Repair the cause and run the same command again"
-    if all(failure.status is TaskStatus.QUARANTINED for failure in failed):
-        remedy += ", or publish without: --skip-damaged"
-    return run_error(IncompleteError(text, remedy), failed)

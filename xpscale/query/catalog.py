@@ -63,21 +63,23 @@ class Catalog(CatalogVersion):
         return sql(self, query)
 
 
-def open_catalog(url: str | Storage) -> Catalog:
-    """Open the current version of a derived catalogue.
+def open_catalog(url: str | Storage, snapshot: int | None = None) -> Catalog:
+    """Open a version of a derived catalogue.
 
     Parameters
     ----------
     url
         A local folder, ``s3://bucket/prefix`` or ``https://host/prefix``.
+    snapshot
+        Number of the version, as ``xpscale catalog log`` lists it; by default the newest.
 
     Raises
     ------
     NotFoundError
-        If there is no published catalogue.
+        If there is no published catalogue, or not that version.
     """
-    from xpscale.catalog.snapshots import current, read_manifest
+    from xpscale.catalog.snapshots import read_manifest, version
 
     storage = url if isinstance(url, Storage) else Storage(url)
-    snapshot = current(storage)
-    return Catalog(storage, snapshot, read_manifest(storage, snapshot))
+    found = version(storage, snapshot)
+    return Catalog(storage, found, read_manifest(storage, found))

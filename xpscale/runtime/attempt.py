@@ -8,12 +8,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xpscale.errors import (
+    IncompleteError,
     InvalidInputError,
     NotFoundError,
     PermanentError,
@@ -24,10 +25,21 @@ from xpscale.errors import (
 from xpscale.runtime.ledger import Ledger
 from xpscale.types import TaskReport, TaskStatus
 
-__all__ = ["RETRY_DELAYS_S", "Attempt", "CatchErrors", "failure_report", "peak_memory", "run_error"]
+__all__ = [
+    "RETRY_DELAYS_S",
+    "Attempt",
+    "CatchErrors",
+    "failure_report",
+    "peak_memory",
+    "run_error",
+    "tasks_error",
+]
 
 RETRY_DELAYS_S = (0.5, 2.0, 8.0)
 """Pauses before a task is tried again after a passing fault; then it has failed."""
+
+MAX_FAILURES = 10
+"""Failures that an error message tells in full."""
 
 PERMANENT = (InvalidInputError, NotFoundError, PermanentError)
 """Errors that the same input raises every time."""
@@ -140,6 +152,39 @@ def run_error(error: XpscaleError, failed: Iterable[TaskReport]) -> XpscaleError
     """
     traces = [str(report.details["trace"]) for report in failed if "trace" in report.details]
     return UnexpectedError(error.message, error.remedy, traces[0]) if traces else error
+
+
+def tasks_error(
+    failed: Sequence[TaskReport], n_tasks: int, more: str, *, if_damaged: str = ""
+) -> XpscaleError:
+    """Why a stage is not complete, and what may help.
+
+    Parameters
+    ----------
+    failed
+        Reports of the tasks that failed; at least one.
+    n_tasks
+        Tasks of the stage.
+    more
+        Where all failures can be read.
+    if_damaged
+        What else the user can do if all of them met input that can never be processed.
+    """
+    causes = [f"{each.task} {each.status}: {each.error}" for each in failed[:MAX_FAILURES]]
+    if n_more := len(failed) - len(causes):
+        causes.append(f"and {n_more:,} more{more}")
+    text = "\n  ".join(
+        [
+            f"{len(failed)} of {n_tasks} tasks failed; nothing was published, the others are kept",
+            *causes,
+        ]
+    )
+    if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in failed):
+        return TryAgainError(text, "The causes may pass: run the same command again")
+    remedy = "Repair the cause and run the same command again"
+    if all(failure.status is TaskStatus.QUARANTINED for failure in failed):
+        remedy += if_damaged
+    return run_error(IncompleteError(text, remedy), failed)
 
 
 def peak_memory() -> int:

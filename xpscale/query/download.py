@@ -1,0 +1,159 @@
+"""A copy of a catalogue, or of a share of it, that is a catalogue itself.
+
+Parts travel whole, and every one must have the sha256 that the manifest states; so a wrong byte or
+a cut connection is seen before anything is written.  Whole products are copied byte for byte; of
+chosen rows or columns each part is made anew, in the same pixels.  The version is published when
+all parts are there, as after an inference run, and the same call again resumes or updates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xpscale.catalog.commit import commit
+from xpscale.catalog.identity import claim
+from xpscale.catalog.layout import LEDGER, MODEL
+from xpscale.catalog.manifest import Manifest
+from xpscale.catalog.snapshots import numbers
+from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
+from xpscale.formatting import format_bytes
+from xpscale.model.folder import CARD, WEIGHTS, read_folder
+from xpscale.query.download_plan import DownloadPlan
+from xpscale.query.part_copies import CopyExactly, CopyRows
+from xpscale.runtime.attempt import tasks_error
+from xpscale.runtime.executors.threads import ThreadsExecutor
+from xpscale.runtime.ledger import Ledger
+from xpscale.runtime.run import run_stage
+from xpscale.types import TaskStatus
+
+if TYPE_CHECKING:
+    from xpscale.catalog.manifest import Snapshot
+    from xpscale.query.version import CatalogVersion
+    from xpscale.runtime.events import Callback
+    from xpscale.storage import Storage
+
+__all__ = ["DownloadResult", "download"]
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """What a download has done.
+
+    Parameters
+    ----------
+    plan
+        What was to be done.
+    snapshot
+        The version published in the copy.
+    manifest
+        What it consists of.
+    n_read
+        Bytes that this call read.
+    """
+
+    plan: DownloadPlan
+    snapshot: Snapshot
+    manifest: Manifest
+    n_read: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.manifest.n_out:,} sources, {format_bytes(self.manifest.n_bytes)}, in"
+            f" {self.plan.destination}: {format_bytes(self.n_read)} read, every sha256 as stated"
+        )
+
+
+def download(
+    plan: DownloadPlan, *, callbacks: Iterable[Callback] = (), connections: int = 0
+) -> DownloadResult:
+    """Copy what is planned and publish it; call again to resume, or to update the copy.
+
+    Parameters
+    ----------
+    plan
+        From `plan_download`.
+    callbacks
+        Listeners for progress.
+    connections
+        Pixels to read at a time; 0 chooses as many as memory allows, at most 16.
+
+    Raises
+    ------
+    ConflictError
+        The destination holds something else.
+    InvalidInputError
+        No source is in the selection.
+    IncompleteError, TryAgainError
+        Some parts could not be copied; nothing is published, and what is there is kept.
+    """
+    source, place = plan.selection.catalog, plan.destination
+    plan.require_room()
+    if not plan.tasks:
+        raise _nothing(plan)
+    claim(place, plan.identity)
+    _copy_model(source, place)
+    copy = (
+        CopyExactly(source.storage, place)
+        if plan.is_exact
+        else CopyRows(plan.selection, plan.identity, place)
+    )
+    reports = run_stage(
+        "download",
+        copy,
+        plan.tasks,
+        ThreadsExecutor(connections or plan.n_connections),
+        Ledger(place / LEDGER),
+        callbacks=callbacks,
+        rows=lambda task: task.n_rows,
+    )
+    if failed := [report for report in reports.values() if not report.status.is_done]:
+        raise tasks_error(failed, len(plan.tasks), "")
+    parts = tuple(part for report in reports.values() for part in report.parts)
+    if not parts:
+        if not numbers(place):
+            place.remove()  # it was empty before this call
+        raise _nothing(plan)
+    is_whole = plan.is_exact and not plan.identity.kept_rows
+    n_rows = sum(part.n_rows for part in parts) // len(plan.identity.products)
+    manifest = Manifest(
+        plan.identity,
+        parts,
+        source.manifest.n_in if is_whole else n_rows,
+        source.manifest.n_rejected if is_whole else {},
+        source.manifest.quarantined if is_whole else (),
+    )
+    words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
+    snapshot = commit(place, manifest, f"{words}: {plan.identity.kept_rows or 'all rows'}")
+    new = {key for key, report in reports.items() if report.status is TaskStatus.WRITTEN}
+    n_read = sum(task.n_bytes for task in plan.tasks if task.key in new)
+    return DownloadResult(plan, snapshot, manifest, n_read)
+
+
+def _nothing(plan: DownloadPlan) -> InvalidInputError:
+    return InvalidInputError(
+        f"{plan.selection.catalog.storage} has no source in {plan.identity.kept_rows}",
+        "Ask for more; nothing was published",
+    )
+
+
+def _copy_model(source: CatalogVersion, place: Storage) -> None:
+    """The model that lies in the catalogue, with which latents are decoded; checked by its hash."""
+    for name in (WEIGHTS, CARD):
+        try:
+            place.create(f"{MODEL}/{name}", source.storage.read(f"{MODEL}/{name}"))
+        except NotFoundError:
+            return
+    try:
+        card, _ = read_folder(place / MODEL)
+    except XpscaleError:
+        place.delete(f"{MODEL}/{WEIGHTS}", f"{MODEL}/{CARD}")
+        raise
+    if card.model_id != source.model_id:
+        place.delete(f"{MODEL}/{WEIGHTS}", f"{MODEL}/{CARD}")
+        raise PermanentError(
+            f"{source.storage}/{MODEL} is model {card.model_id[:12]}, and the catalogue was made by"
+            f" {source.model_id[:12]}",
+            "Tell those who publish it; run 'xpscale catalog check' on it",
+        )

@@ -1,0 +1,197 @@
+"""What a download will do: which parts are read, how large they are, and what the copy is."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xpscale.catalog.layout import LEDGER
+from xpscale.catalog.manifest import RunIdentity
+from xpscale.catalog.snapshots import read_manifest, read_snapshot
+from xpscale.errors import InvalidInputError, PermanentError
+from xpscale.formatting import format_bytes
+from xpscale.query.engine import ARRAYS
+from xpscale.query.part_copies import PixelCopy
+from xpscale.query.version import CatalogVersion
+from xpscale.runtime.ledger import Ledger
+from xpscale.schema import IDENTITY_COLUMNS
+from xpscale.storage import Storage
+from xpscale.types import Part
+
+if TYPE_CHECKING:
+    from xpscale.query.selection import Selection
+    from xpscale.sky import Pixel
+
+__all__ = ["DownloadPlan", "plan_download"]
+
+MEMORY_BYTES = 1 << 30
+"""What all parts under way may take: each is in memory whole, and about twice when it is made
+anew."""
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """What a download will do.
+
+    Parameters
+    ----------
+    selection
+        What is wanted.
+    destination
+        Where the copy will be.
+    identity
+        What the copy is made of.
+    tasks
+        The pixels to read, the largest first.
+    """
+
+    selection: Selection
+    destination: Storage
+    identity: RunIdentity
+    tasks: tuple[PixelCopy, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether parts are copied byte for byte."""
+        return not (self.selection.narrows_rows or self.identity.kept_columns)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes to read, also those that an earlier call has read."""
+        return sum(task.n_bytes for task in self.tasks)
+
+    @property
+    def n_rows(self) -> int:
+        """Sources of the pixels to read."""
+        return sum(task.n_rows for task in self.tasks)
+
+    @property
+    def n_connections(self) -> int:
+        """Pixels to read at a time."""
+        largest = max((task.n_bytes for task in self.tasks), default=1)
+        return max(1, min(16, MEMORY_BYTES // (largest if self.is_exact else 2 * largest)))
+
+    def __str__(self) -> str:
+        products = " and ".join(self.identity.products)
+        size = f"{format_bytes(self.n_bytes)} of {products} in {len(self.tasks):,} pixels"
+        if self.is_exact:
+            return f"{size}, {self.n_rows:,} sources, to {self.destination}"
+        return (
+            f"to read {size}, and to keep of {self.n_rows:,} sources those of"
+            f" {self.selection.query}, in {self.destination}"
+        )
+
+    def require_room(self) -> None:
+        """Refuse a disk that cannot hold it.
+
+        Raises
+        ------
+        PermanentError
+            The message has both numbers.
+        """
+        folder = self.destination.folder
+        if folder is None or not self.is_exact:
+            return
+        while not folder.exists():
+            folder = folder.parent
+        there = Ledger(self.destination / LEDGER).finished_tasks()
+        needed = sum(task.n_bytes for task in self.tasks if task.key not in there)
+        if (free := shutil.disk_usage(folder).free) < needed:
+            raise PermanentError(
+                f"{self.destination} needs {format_bytes(needed)}, and its disk has"
+                f" {format_bytes(free)} free",
+                "Make room, choose another disk, or take a share: --products latents, --cone",
+            )
+
+
+def plan_download(
+    selection: Selection,
+    destination: str | Storage,
+    *,
+    products: Iterable[str] = (),
+    since: int | None = None,
+) -> DownloadPlan:
+    """What to copy of a catalogue; reads its manifest only.
+
+    Parameters
+    ----------
+    selection
+        Rows and columns, such as ``catalog.cone(...)``; ``catalog.select()`` for all.  Columns
+        that are chosen come besides the identity columns.
+    destination
+        A folder or ``s3://`` prefix: empty, or holding an earlier copy of the same selection.
+    products
+        ``latents``, or with ``spectra``; by default what the chosen columns are of, or all.
+    since
+        Only the parts that snapshot ``since`` of the catalogue does not have.
+
+    Raises
+    ------
+    InvalidInputError
+        The catalogue has no such product; or the selection is one of the whole and not of rows,
+        such as the nearest hundred.
+    NotFoundError
+        There is no snapshot ``since``.
+    """
+    catalog = selection.catalog
+    place = destination if isinstance(destination, Storage) else Storage(destination)
+    if place.url == catalog.storage.url:
+        raise InvalidInputError(f"{place} is the catalogue itself", "Choose another place")
+    kept = _kept_products(selection, tuple(products))
+    identity = replace(
+        catalog.identity,
+        kept_products=() if kept == catalog.identity.products else kept,
+        kept_columns=tuple(n for n in selection.names if n not in IDENTITY_COLUMNS),
+        kept_rows=_rows_text(selection, since),
+    )
+    needed = {*kept, *(("spectra",) if selection.reads_arrays else ())}
+    older = _parts_of_snapshot(catalog, since) if since is not None else frozenset()
+    by_pixel: dict[Pixel, list[Part]] = {part.pixel: [] for part in selection.parts}
+    for product in catalog.identity.products:
+        for part in catalog.manifest.of(product) if product in needed else ():
+            if part.pixel in by_pixel and part not in older:
+                by_pixel[part.pixel].append(part)
+    tasks = [PixelCopy(pixel, tuple(parts)) for pixel, parts in by_pixel.items() if parts]
+    tasks.sort(key=lambda task: -task.n_bytes)
+    return DownloadPlan(selection, place, identity, tuple(tasks))
+
+
+def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str, ...]:
+    known = selection.catalog.identity.products
+    if unknown := [product for product in products if product not in known]:
+        raise InvalidInputError(
+            f"{selection.catalog.storage} has no product {unknown[0]!r}",
+            f"Its products are {', '.join(known)}",
+        )
+    chosen = {*selection.names}
+    if not products:
+        products = known if not chosen or chosen & {*ARRAYS} else ("latents",)
+    if "latents" not in products:
+        raise InvalidInputError(
+            "a copy without latents is no catalogue: they are its main table",
+            "Give --products latents,spectra, and with --columns what shall be kept of each",
+        )
+    if chosen & {*ARRAYS} and "spectra" not in products:
+        raise InvalidInputError(
+            "reconstruction and scatter are columns of the product spectra",
+            "Give --products latents,spectra",
+        )
+    return tuple(product for product in known if product in products)
+
+
+def _rows_text(selection: Selection, since: int | None) -> str:
+    """Which rows are kept, so that two texts are equal only for the same rows."""
+    words = [selection.query] if selection.narrows_rows else []
+    if (ids := selection.source_ids) is not None:
+        words.append(f"{len(ids):,} ids, sha256 {hashlib.sha256(ids.tobytes()).hexdigest()[:12]}")
+    if since is not None:
+        words.append(f"parts since snapshot {since}")
+    return "; ".join(words)
+
+
+def _parts_of_snapshot(catalog: CatalogVersion, number: int) -> frozenset[Part]:
+    manifest = read_manifest(catalog.storage, read_snapshot(catalog.storage, number))
+    return frozenset(manifest.parts)

@@ -1,0 +1,168 @@
+"""How the parts of one pixel get into a copy of the catalogue: byte for byte, or made anew from the
+rows and columns that are wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xpscale.catalog.layout import product_of
+from xpscale.catalog.manifest import Manifest, RunIdentity
+from xpscale.catalog.sink import ParquetSink
+from xpscale.errors import ConflictError, PermanentError, TryAgainError
+from xpscale.query.version import CatalogVersion
+from xpscale.storage import Storage
+from xpscale.types import Part, TaskReport, TaskStatus
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from xpscale.query.selection import Selection
+    from xpscale.sky import Pixel
+
+__all__ = ["CopyExactly", "CopyRows", "PixelCopy", "read_verified"]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCopy:
+    """The parts of one pixel that are read: a task."""
+
+    pixel: Pixel
+    parts: tuple[Part, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the task."""
+        return f"Norder={self.pixel.order}/Npix={self.pixel.number}"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the pixel."""
+        return self.parts[0].n_rows
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes to read."""
+        return sum(part.n_bytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyExactly:
+    """Copies the parts of a pixel byte for byte.
+
+    Parameters
+    ----------
+    source, place
+        The catalogue, and where its copy is made.
+    """
+
+    source: Storage
+    place: Storage
+
+    def __call__(self, task: PixelCopy) -> TaskReport:
+        """Copy the parts of a pixel.
+
+        Raises
+        ------
+        ConflictError
+            Something else has a part's key in the copy.
+        """
+        read_s = write_s = 0.0
+        for part in task.parts:
+            began = time.perf_counter()
+            data = read_verified(self.source, part)
+            read = time.perf_counter()
+            if not self.place.create(part.key, data):
+                raise ConflictError(
+                    f"{self.place.url_of(part.key)} is there, and is not the catalogue's part",
+                    "Delete it, and run the same command again",
+                )
+            read_s, write_s = read_s + read - began, write_s + time.perf_counter() - read
+        n = task.n_rows
+        return TaskReport(
+            task.key, TaskStatus.WRITTEN, task.parts, n, n, read_s=read_s, write_s=write_s
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRows:
+    """Makes the parts of a pixel anew from some of their rows and columns.
+
+    Parameters
+    ----------
+    selection
+        Which rows.
+    identity
+        Of the copy: which products and columns.
+    place
+        Where the copy is made.
+    """
+
+    selection: Selection
+    identity: RunIdentity
+    place: Storage
+
+    def __call__(self, task: PixelCopy) -> TaskReport:
+        """Copy what is wanted of a pixel; if nothing is, there are no parts."""
+        began = time.perf_counter()
+        rows = self._rows(task)
+        read = time.perf_counter()
+        parts = ParquetSink(self.place, self.identity.layout).put(task.pixel, rows)
+        n, write_s = rows.num_rows, time.perf_counter() - read
+        return TaskReport(
+            task.key, TaskStatus.WRITTEN, parts, n, n, read_s=read - began, write_s=write_s
+        )
+
+    def _rows(self, task: PixelCopy) -> pa.Table:
+        """The rows, sorted by position: the selection is run on a catalogue of this pixel alone,
+        which holds what was read and verified.
+        """
+        catalog, layout = self.selection.catalog, self.identity.layout
+        with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
+            here = Storage(folder)
+            for part in task.parts:
+                here.create(part.key, read_verified(catalog.storage, part))
+            products = tuple(product_of(part.key) for part in task.parts)
+            identity = replace(catalog.identity, kept_products=products)
+            manifest = Manifest(identity, task.parts, task.n_rows)
+            one_pixel = CatalogVersion(here, catalog.snapshot, manifest)
+            names = dict.fromkeys(
+                column.name for product in layout.products for column in layout.columns(product)
+            )
+            chosen = replace(self.selection, catalog=one_pixel, names=tuple(names))
+            return chosen.to_table().sort_by("_healpix_29")
+
+
+def read_verified(storage: Storage, part: Part) -> bytes:
+    """A part, whole, as the manifest states it.
+
+    Parameters
+    ----------
+    storage, part
+        The catalogue, and the part.
+
+    Raises
+    ------
+    PermanentError
+        It is not, and stays the same when it is read again.
+    TryAgainError
+        It differs each time.
+    """
+    last = ""
+    for _ in range(2):
+        data = storage.read(part.key)
+        found = hashlib.sha256(data).hexdigest()
+        if found == part.sha256:
+            return data
+        if found == last:
+            raise PermanentError(
+                f"{storage.url_of(part.key)} is damaged: {len(data):,} bytes with sha256"
+                f" {found[:12]}, the manifest states {part.n_bytes:,} with {part.sha256[:12]}",
+                "Tell those who publish it, or take it from another mirror",
+            )
+        last = found
+    raise TryAgainError(f"{storage.url_of(part.key)} arrives with other bytes each time")
