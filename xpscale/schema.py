@@ -31,7 +31,6 @@ __all__ = [
     "TableLayout",
     "checked_outputs",
     "checked_precision",
-    "conform",
     "correlation_columns",
     "products_of",
     "spectra_outputs",
@@ -102,6 +101,13 @@ class Column:
         """The column as an Arrow field; unit, UCD and description travel as metadata."""
         meta = {"unit": self.unit, "ucd": self.ucd, "description": self.description}
         return pa.field(self.name, self.type, nullable=False, metadata=meta)
+
+    @staticmethod
+    def of_field(field: pa.Field) -> Column:
+        """The column that an Arrow field describes, as `field` does."""
+        meta = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        words = (meta.get(name, "") for name in ("unit", "ucd", "description"))
+        return Column(field.name, field.type, *words)
 
 
 def checked_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
@@ -289,29 +295,3 @@ def _latents_columns(n_latents: int, outputs: Sequence[str]) -> tuple[Column, ..
         Column("flags", pa.int32(), "", "meta.code.qual", flags),
         Column("training_density", FLOAT, "", "stat.probability", density),
     )
-
-
-def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
-    """The table's columns of ``target``, in its order and types.
-
-    Parameters
-    ----------
-    table
-        The columns of ``target``, and perhaps others.
-    target
-        From `xpscale.catalog.votable.product_schema`.
-
-    Raises
-    ------
-    InvalidInputError
-        A column is missing or has nulls.
-    """
-    missing = [name for name in target.names if name not in table.column_names]
-    if missing:
-        raise InvalidInputError(f"the table lacks the columns {', '.join(missing)}")
-    for field in target:
-        if table[field.name].null_count:
-            raise InvalidInputError(
-                f"column {field.name} has {table[field.name].null_count} nulls, and may have none"
-            )
-    return table.select(target.names).cast(target)

@@ -12,9 +12,8 @@ from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.info import catalog_info
 from xpscale.catalog.layout import COLLECTION, RUN, part_key
 from xpscale.catalog.sink import encode
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import NotFoundError, PermanentError
-from xpscale.schema import conform
 from xpscale.storage import Storage
 from xpscale.types import Part
 

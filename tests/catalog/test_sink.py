@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from random_catalog import LAYOUT, PIXELS, C, L, random_table
 
 from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink, encode
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.release import DR3
-from xpscale.schema import TableLayout, conform
+from xpscale.schema import TableLayout
 from xpscale.storage import Storage
 
 PIXEL = PIXELS[1]

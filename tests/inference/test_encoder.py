@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.inference.computed import CORRELATION_PRECISION
 from xpscale.inference.device import Lane, pick_device
@@ -29,7 +29,6 @@ from xpscale.schema import (
     OUTPUTS,
     Flag,
     TableLayout,
-    conform,
     correlation_columns,
     products_of,
 )

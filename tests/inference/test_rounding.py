@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xpscale.catalog.sink import encode
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import conform, product_schema
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.rounding import round_within
 from xpscale.release import DR3
-from xpscale.schema import OUTPUTS, TableLayout, conform
+from xpscale.schema import OUTPUTS, TableLayout
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 WIDTHS = st.floats(0, 2.0**100, width=32)

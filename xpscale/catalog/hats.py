@@ -42,7 +42,7 @@ from xpscale.catalog.hats_properties import (
     table_properties,
 )
 from xpscale.catalog.layout import COLLECTION, HATS, hats_key
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import stored_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import first_line
 from xpscale.sky import INDEX_ORDER
@@ -179,11 +179,11 @@ def _write_product(
     product: str,
     histogram: NDArray[np.int64],
 ) -> None:
-    folder, parts, identity = root / product, manifest.of(product), manifest.identity
+    folder, parts = root / product, manifest.of(product)
     (folder / "dataset").mkdir(parents=True)
     with ThreadPoolExecutor(THREADS) as threads:
         footers = list(threads.map(lambda part: _footer(storage, part), parts))
-    schema = product_schema(product, identity.layout)
+    schema = stored_schema(storage, manifest, product)
     pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
     write_parquet_metadata(
         schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers

@@ -164,7 +164,8 @@ class Manifest:
 
     ``n_in = n_out + sum(n_rejected.values())``, and each product has ``n_out`` rows.
     ``quarantined`` names the tasks it was published without (``--skip-damaged``); their rows are in
-    no other number.
+    no other number.  ``stored_digest`` is the digest of the text that it was read from, which
+    another version of xpscale may have written differently.
     """
 
     identity: RunIdentity
@@ -172,6 +173,7 @@ class Manifest:
     n_in: int
     n_rejected: Mapping[str, int] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...] = ()
+    stored_digest: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         ordered = sorted(
@@ -212,14 +214,15 @@ class Manifest:
         """The manifest as JSON: the same text for the same content."""
         fields = asdict(self)
         parts = fields.pop("parts")
+        del fields["stored_digest"]
         head = json.dumps(fields, sort_keys=True)[:-1]
         rows = ",\n".join(json.dumps(part, sort_keys=True) for part in parts)
         return f'{head}, "parts": [\n{rows}\n]}}\n'
 
     @property
     def digest(self) -> str:
-        """sha256 of `to_json`; the manifest's name."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """sha256 of `to_json`, or of the text that was read; the manifest's name."""
+        return self.stored_digest or hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @staticmethod
     def from_json(text: str | bytes) -> Manifest:
@@ -228,7 +231,9 @@ class Manifest:
         identity = RunIdentity.from_dict(fields["identity"])
         parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
         quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
-        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined)
+        data = text.encode() if isinstance(text, str) else text
+        digest = hashlib.sha256(data).hexdigest()
+        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined, digest)
 
 
 @dataclass(frozen=True, slots=True)

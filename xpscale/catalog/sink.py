@@ -38,10 +38,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.catalog.layout import part_key
-from xpscale.catalog.votable import product_schema
+from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.formatting import first_line
-from xpscale.schema import TableLayout, conform
+from xpscale.schema import TableLayout
 from xpscale.types import Part, Pixel
 
 if TYPE_CHECKING:

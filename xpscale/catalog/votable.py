@@ -13,14 +13,28 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from xpscale.catalog.layout import INDEX, MARGIN
+from xpscale.errors import InvalidInputError
+from xpscale.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from xpscale.catalog.manifest import Manifest
     from xpscale.release import Release
     from xpscale.schema import Column, TableLayout
+    from xpscale.storage import Storage
 
-__all__ = ["CONTENT_KEY", "VERSION_KEY", "columns_schema", "describe", "product_schema", "votable"]
+__all__ = [
+    "CONTENT_KEY",
+    "VERSION_KEY",
+    "columns_schema",
+    "conform",
+    "describe",
+    "product_schema",
+    "stored_schema",
+    "votable",
+]
 
 VERSION_KEY = b"IVOA.VOTable-Parquet.version"
 CONTENT_KEY = b"IVOA.VOTable-Parquet.content"
@@ -86,6 +100,50 @@ def columns_schema(name: str, columns: tuple[Column, ...], release: Release) -> 
     return pa.schema(
         [column.field for column in columns], {VERSION_KEY: b"1.0", CONTENT_KEY: content}
     )
+
+
+def conform(table: pa.Table, target: pa.Schema) -> pa.Table:
+    """The table's columns of ``target``, in its order and types.
+
+    Parameters
+    ----------
+    table
+        The columns of ``target``, and perhaps others.
+    target
+        From `product_schema`.
+
+    Raises
+    ------
+    InvalidInputError
+        A column is missing or has nulls.
+    """
+    missing = [name for name in target.names if name not in table.column_names]
+    if missing:
+        raise InvalidInputError(f"the table lacks the columns {', '.join(missing)}")
+    for field in target:
+        if table[field.name].null_count:
+            raise InvalidInputError(
+                f"column {field.name} has {table[field.name].null_count} nulls, and may have none"
+            )
+    return table.select(target.names).cast(target)
+
+
+def stored_schema(storage: Storage, manifest: Manifest, product: str) -> pa.Schema:
+    """The Arrow schema of a product's files in a catalogue: what another version of xpscale wrote
+    says itself what it holds.
+
+    Parameters
+    ----------
+    storage, manifest
+        The catalogue's version.
+    product
+        ``"latents"`` or ``"spectra"``.
+    """
+    parts, identity = manifest.of(product), manifest.identity
+    if identity.schema_version == SCHEMA_VERSION or not parts:
+        return product_schema(product, identity.layout)
+    with storage.open(parts[0].key) as data:
+        return pq.read_schema(data)
 
 
 def votable(product: str, columns: tuple[Column, ...], release: Release) -> bytes:

@@ -1,4 +1,4 @@
-"""``xpscale catalog info|check|clean|log``."""
+"""``xpscale catalog info|check|clean|log|diff``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Json, conclude, print_json
+from xpscale.cli.common import Json, Overwrite, RowsOutput, conclude, print_json, say
 from xpscale.cli.infer import Catalog
 from xpscale.formatting import format_bytes
 
@@ -121,6 +121,41 @@ def clean(
         print("nothing to remove")
     elif not yes:
         print("nothing was removed: add --yes")
+
+
+@nouns.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A catalogue: a folder or URL.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, or the same.")],
+    snapshot_a: Annotated[
+        int | None, typer.Option(metavar="N", help="Version of A; the newest if not given.")
+    ] = None,
+    snapshot_b: Annotated[
+        int | None, typer.Option(metavar="N", help="Version of B; the newest if not given.")
+    ] = None,
+    output: RowsOutput = "",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Which sources differ between two catalogues or versions, and by how much; -o lists them."""
+    import pyarrow as pa
+
+    from xpscale.query.catalog import open_catalog
+    from xpscale.query.difference import Difference
+    from xpscale.query.write import require_writable, write
+
+    if output:
+        require_writable(output, overwrite=overwrite)
+    found = Difference(open_catalog(a, snapshot_a), open_catalog(b, snapshot_b))
+    batches = (batch for table in found.tables() for batch in table.to_batches())
+    if output:
+        reader = pa.RecordBatchReader.from_batches(found.schema, batches)
+        words = found.b.provenance(f"difference B - A, A being {found.a.storage} {found.a!r}")
+        say(f"{write(reader, output, words, overwrite=overwrite):,} sources: {output}")
+    else:
+        for _ in batches:
+            pass  # the numbers are what is asked for
+    print_json(found.to_dict()) if json else print(found)
 
 
 def _left_out(task: Quarantined) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
     from xpscale.runtime.events import Callback
     from xpscale.storage import Storage
+    from xpscale.types import Part
 
 __all__ = ["DownloadResult", "download"]
 
@@ -115,20 +116,25 @@ def download(
         if not numbers(place):
             place.remove()  # it was empty before this call
         raise _nothing(plan)
-    is_whole = plan.is_exact and not plan.identity.kept_rows
-    n_rows = sum(part.n_rows for part in parts) // len(plan.identity.products)
-    manifest = Manifest(
-        plan.identity,
-        parts,
-        source.manifest.n_in if is_whole else n_rows,
-        source.manifest.n_rejected if is_whole else {},
-        source.manifest.quarantined if is_whole else (),
-    )
+    manifest = _manifest(plan, parts)
     words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
     snapshot = commit(place, manifest, f"{words}: {plan.identity.kept_rows or 'all rows'}")
     new = {key for key, report in reports.items() if report.status is TaskStatus.WRITTEN}
     n_read = sum(task.n_bytes for task in plan.tasks if task.key in new)
     return DownloadResult(plan, snapshot, manifest, n_read)
+
+
+def _manifest(plan: DownloadPlan, parts: tuple[Part, ...]) -> Manifest:
+    """What the copy consists of; of a share, only what is kept is counted."""
+    source, is_whole = plan.selection.catalog.manifest, not plan.identity.kept_rows
+    n_rows = sum(part.n_rows for part in parts) // len(plan.identity.products)
+    return Manifest(
+        plan.identity,
+        parts,
+        source.n_in if is_whole else n_rows,
+        source.n_rejected if is_whole else {},
+        source.quarantined if is_whole else (),
+    )
 
 
 def _nothing(plan: DownloadPlan) -> InvalidInputError:

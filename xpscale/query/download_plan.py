@@ -17,7 +17,7 @@ from xpscale.query.engine import ARRAYS
 from xpscale.query.part_copies import PixelCopy
 from xpscale.query.version import CatalogVersion
 from xpscale.runtime.ledger import Ledger
-from xpscale.schema import IDENTITY_COLUMNS
+from xpscale.schema import IDENTITY_COLUMNS, SCHEMA_VERSION
 from xpscale.storage import Storage
 from xpscale.types import Part
 
@@ -56,7 +56,7 @@ class DownloadPlan:
     @property
     def is_exact(self) -> bool:
         """Whether parts are copied byte for byte."""
-        return not (self.selection.narrows_rows or self.identity.kept_columns)
+        return not (_narrows_rows(self.selection) or self.identity.kept_columns)
 
     @property
     def n_bytes(self) -> int:
@@ -141,13 +141,14 @@ def plan_download(
     if place.url == catalog.storage.url:
         raise InvalidInputError(f"{place} is the catalogue itself", "Choose another place")
     kept = _kept_products(selection, tuple(products))
+    _require_known_columns(selection)
     identity = replace(
         catalog.identity,
         kept_products=() if kept == catalog.identity.products else kept,
         kept_columns=tuple(n for n in selection.names if n not in IDENTITY_COLUMNS),
         kept_rows=_rows_text(selection, since),
     )
-    needed = {*kept, *(("spectra",) if selection.reads_arrays else ())}
+    needed = {*kept, *(("spectra",) if _reads_arrays(selection) else ())}
     older = _parts_of_snapshot(catalog, since) if since is not None else frozenset()
     by_pixel: dict[Pixel, list[Part]] = {part.pixel: [] for part in selection.parts}
     for product in catalog.identity.products:
@@ -157,6 +158,25 @@ def plan_download(
     tasks = [PixelCopy(pixel, tuple(parts)) for pixel, parts in by_pixel.items() if parts]
     tasks.sort(key=lambda task: -task.n_bytes)
     return DownloadPlan(selection, place, identity, tuple(tasks))
+
+
+def _narrows_rows(selection: Selection) -> bool:
+    return bool(selection.cones or selection.conditions) or selection.source_ids is not None
+
+
+def _reads_arrays(selection: Selection) -> bool:
+    return any(name in condition for name in ARRAYS for condition in selection.conditions)
+
+
+def _require_known_columns(selection: Selection) -> None:
+    """Parts are made anew with the columns of this version of xpscale only."""
+    theirs, storage = selection.catalog.identity.schema_version, selection.catalog.storage
+    if theirs != SCHEMA_VERSION and (_narrows_rows(selection) or selection.names):
+        raise InvalidInputError(
+            f"{storage} has columns of version {theirs}, and this xpscale makes version"
+            f" {SCHEMA_VERSION}",
+            "Copy whole products, or write the rows to a file: xpscale query -o OUT.parquet",
+        )
 
 
 def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str, ...]:
@@ -184,7 +204,7 @@ def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str
 
 def _rows_text(selection: Selection, since: int | None) -> str:
     """Which rows are kept, so that two texts are equal only for the same rows."""
-    words = [selection.query] if selection.narrows_rows else []
+    words = [selection.query] if _narrows_rows(selection) else []
     if (ids := selection.source_ids) is not None:
         words.append(f"{len(ids):,} ids, sha256 {hashlib.sha256(ids.tobytes()).hexdigest()[:12]}")
     if since is not None:

@@ -85,11 +85,13 @@ class LockedConnection:
             In place of DuckDB's.
         """
         import duckdb
+        import pyarrow as pa
 
         n_earlier = len(self.failures)
         try:
             yield
-        except duckdb.Error as error:
+        # while rows are read in batches, DuckDB's errors come through Arrow
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             failures = self.failures[n_earlier:]
             if failures and isinstance(failures[0], NotFoundError):
                 raise NotFoundError(
@@ -174,7 +176,7 @@ def scan(
         Add the column ``filename``, the address of a row's part.
     """
     if not parts:
-        return no_rows(version.identity.columns(product), filename=filename)
+        return no_rows(version.product_columns(product), filename=filename)
     urls = ", ".join(_literal(duckdb_name(version.storage, part.key)) for part in parts)
     return f"read_parquet([{urls}], hive_partitioning = false, filename = {str(filename).lower()})"
 
@@ -194,7 +196,7 @@ def no_rows(known: Iterable[Column], *, filename: bool = False) -> str:
 
 
 def _explained(
-    error: duckdb.Error, allowed: frozenset[str], known: Iterable[str], what: str, remedy: str
+    error: Exception, allowed: frozenset[str], known: Iterable[str], what: str, remedy: str
 ) -> XpscaleError:
     import duckdb
 

@@ -168,8 +168,8 @@ def reconstruct(
     if not isinstance(rows, pa.Table):
         selection = rows.select() if isinstance(rows, Catalog) else rows
         identity, catalog = selection.catalog.identity, selection.catalog
-        stored = () if from_latents or not {*ARRAYS} <= {*identity.outputs} else ARRAYS
-        known = {column.name for column in identity.columns("latents")}
+        known = catalog.known_columns
+        stored = () if from_latents or not {*ARRAYS} <= {*known} else ARRAYS
         latents = [name for name in posterior_columns(identity.n_latents) if name in known]
         table = selection.columns("source_id", "phot_g_mean_flux", *latents, *stored).to_table()
         load = cache(lambda: _decoder_of(model or catalog))

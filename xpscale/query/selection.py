@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from numpy.typing import NDArray
 
-    from xpscale.query.download import DownloadResult
     from xpscale.query.version import CatalogVersion
-    from xpscale.runtime.events import Callback
     from xpscale.sky import Pixel
-    from xpscale.storage import Storage
     from xpscale.types import Part
 
 __all__ = ["Selection"]
@@ -119,16 +116,6 @@ class Selection:
         return replace(self, names=tuple(dict.fromkeys((*self.column_names, *self._arrays))))
 
     # -- asking
-
-    @property
-    def narrows_rows(self) -> bool:
-        """Whether it may hold less than all rows."""
-        return bool(self.cones or self.conditions) or self.source_ids is not None
-
-    @property
-    def reads_arrays(self) -> bool:
-        """Whether a condition on rows speaks of the arrays of ``spectra``."""
-        return any(name in condition for name in self._arrays for condition in self.conditions)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -225,29 +212,6 @@ class Selection:
                 ra=cone.ra, dec=cone.dec, radius_arcsec=cone.radius_deg * 3600
             )
         return found
-
-    def download(
-        self,
-        destination: str | Storage,
-        *,
-        products: Iterable[str] = (),
-        callbacks: Iterable[Callback] = (),
-    ) -> DownloadResult:
-        """Copy the selection to another place, as a catalogue of its own; see
-        `xpscale.query.download.download`.
-
-        Parameters
-        ----------
-        destination, products
-            As of `xpscale.query.download_plan.plan_download`.
-        callbacks
-            Listeners for progress.
-        """
-        from xpscale.query.download import download
-        from xpscale.query.download_plan import plan_download
-
-        plan = plan_download(self, destination, products=products)
-        return download(plan, callbacks=callbacks)
 
     @property
     def query(self) -> str:

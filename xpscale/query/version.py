@@ -10,14 +10,13 @@ from xpscale.bands import Bands
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.extras import naming_extras
 from xpscale.release import Release, release_of
+from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
-
-    from xpscale.schema import Column
 
 __all__ = ["PREFIX", "CatalogVersion", "stated_origin", "words_of"]
 
@@ -73,9 +72,19 @@ class CatalogVersion:
         """Columns of all its products by name, in their order; those of both appear once."""
         found: dict[str, Column] = {}
         for product in self.identity.products:
-            for column in self.identity.columns(product):
+            for column in self.product_columns(product):
                 found.setdefault(column.name, column)
         return found
+
+    def product_columns(self, product: str) -> tuple[Column, ...]:
+        """The columns of one of its products.  What another version of xpscale wrote says itself
+        what it holds.
+        """
+        if self.identity.schema_version == SCHEMA_VERSION:
+            return self.identity.columns(product)
+        from xpscale.catalog.votable import stored_schema
+
+        return tuple(map(Column.of_field, stored_schema(self.storage, self.manifest, product)))
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ __all__ = ["FORMATS", "require_writable", "write", "write_csv"]
 
 
 def write(
-    rows: Selection | pa.Table,
+    rows: Selection | pa.Table | pa.RecordBatchReader,
     out: str | Path,
     provenance: Mapping[str, str] | None = None,
     *,
@@ -47,7 +47,7 @@ def write(
     Parameters
     ----------
     rows
-        A selection, or a table.
+        A selection, a table, or batches as they come.
     out
         A local path.
     provenance
@@ -69,7 +69,8 @@ def write(
     if isinstance(rows, Selection):
         known, batches = rows.provenance, rows.batches()
     else:
-        known, batches = words_of(rows.schema), iter(rows.to_batches(BATCH_ROWS))
+        known = words_of(rows.schema)
+        batches = iter(rows.to_batches(BATCH_ROWS) if hasattr(rows, "to_batches") else rows)
     words = {**known, **(provenance or {})}
     _require_distinct(rows.schema.names)
     with contextlib.ExitStack() as stack:
