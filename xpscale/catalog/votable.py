@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from xpscale.catalog.layout import INDEX, MARGIN
 from xpscale.errors import InvalidInputError
@@ -142,6 +141,8 @@ def stored_schema(storage: Storage, manifest: Manifest, product: str) -> pa.Sche
     parts, identity = manifest.of(product), manifest.identity
     if identity.schema_version == SCHEMA_VERSION or not parts:
         return product_schema(product, identity.layout)
+    import pyarrow.parquet as pq  # slow to import, and seldom needed
+
     with storage.open(parts[0].key) as data:
         return pq.read_schema(data)
 
