@@ -23,10 +23,15 @@ EXTRA_OF = {
     "isal": "infer",
     "lsdb": "lsdb",
     "numba": "infer",
+    "multipart": "serve",
     "prometheus_client": "infer",
+    "python_multipart": "serve",
     "scipy": "infer",
     "sklearn": "evaluate",
+    "sqlglot": "serve",
+    "starlette": "serve",
     "torch": "infer",
+    "uvicorn": "serve",
     "zarr": "infer",
 }
 """The extra that installs a package, by the name it is imported by."""

@@ -185,7 +185,9 @@ def _csv(
         return write_csv(file, schema, batches)
 
 
-def write_csv(file: IO[bytes], schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+def write_csv(
+    file: IO[bytes], schema: pa.Schema, batches: Iterator[pa.RecordBatch], delimiter: str = ","
+) -> int:
     """Write rows as CSV and return their number.
 
     Parameters
@@ -196,6 +198,8 @@ def write_csv(file: IO[bytes], schema: pa.Schema, batches: Iterator[pa.RecordBat
         Of the rows; names and texts are quoted, and a quote in them is doubled.
     batches
         The rows.
+    delimiter
+        What stands between columns.
 
     Raises
     ------
@@ -205,9 +209,9 @@ def write_csv(file: IO[bytes], schema: pa.Schema, batches: Iterator[pa.RecordBat
     import pyarrow as pa
     import pyarrow.csv
 
-    n_rows, options = 0, pyarrow.csv.WriteOptions(include_header=False)
+    n_rows, options = 0, pyarrow.csv.WriteOptions(include_header=False, delimiter=delimiter)
     empty = pa.schema([(name, pa.string()) for name in schema.names]).empty_table()
-    pyarrow.csv.write_csv(empty, file)
+    pyarrow.csv.write_csv(empty, file, pyarrow.csv.WriteOptions(delimiter=delimiter))
     for batch in batches:
         columns = map(csv_text, batch.columns, schema.names)
         with _explained("CSV"):

@@ -1,0 +1,1 @@
+"""The field's protocols over a catalogue: Simple Cone Search and TAP, read only."""

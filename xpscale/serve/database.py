@@ -1,0 +1,213 @@
+"""One locked database for all queries of a service: each has a connection, a deadline and a way to
+be stopped; memory, threads and the number of queries are bounded for all of them together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from xpscale.errors import InvalidInputError, TryAgainError
+from xpscale.formatting import first_line
+from xpscale.query.engine import locked
+from xpscale.serve.tables import fill_tap_schema, served
+
+if TYPE_CHECKING:
+    from xpscale.query.version import CatalogVersion
+    from xpscale.schema import Column
+    from xpscale.serve.limits import Limits
+    from xpscale.serve.plan import Plan
+
+__all__ = ["Database", "Stop", "Stopped"]
+
+BATCH_ROWS = 8192
+
+
+class Stopped(InvalidInputError):
+    """A query was stopped: it took too long, or nobody wants it any more."""
+
+
+class Stop:
+    """A way to stop one query from another thread."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+
+    def now(self, reason: str) -> None:
+        """Stop it.
+
+        Parameters
+        ----------
+        reason
+            Why, for its user.
+        """
+        self.reason = self.reason or reason
+        for cursor in self._cursors:
+            cursor.interrupt()
+
+    def check(self) -> None:
+        """Raise if it was stopped.
+
+        Raises
+        ------
+        Stopped
+            With the reason.
+        """
+        if self.reason:
+            raise Stopped(self.reason)
+
+    @contextlib.contextmanager
+    def watching(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+        """Let a connection be stopped, at the latest after some time.
+
+        Parameters
+        ----------
+        cursor
+            The connection.
+        seconds
+            Its time.
+
+        Raises
+        ------
+        Stopped
+            In place of the error that the interruption made.
+        """
+        late = f"the query took longer than {seconds:g} s: ask for less, or run it as a job (async)"
+        timer = threading.Timer(seconds, self.now, [late])
+        timer.daemon = True
+        self._cursors.append(cursor)
+        timer.start()
+        try:
+            self.check()
+            yield
+        except (duckdb.InterruptException, OSError) as error:  # Arrow makes an OSError of it
+            self.check()
+            raise error
+        finally:
+            timer.cancel()
+            self._cursors.remove(cursor)
+
+
+class Database:
+    """A catalogue's tables, open for queries.
+
+    Parameters
+    ----------
+    version
+        The catalogue.
+    limits
+        What queries may take.
+    """
+
+    def __init__(self, version: CatalogVersion, limits: Limits) -> None:
+        self.version, self.limits = version, limits
+        self.tables = served(version)
+        self._turns = threading.BoundedSemaphore(limits.queries)
+        self._open = contextlib.ExitStack()
+        settings = (
+            f"SET memory_limit = '{limits.memory_bytes} B'",
+            f"SET threads = {limits.threads}",
+            "SET temp_directory = ''",  # what does not fit into memory is refused
+            "SET parquet_metadata_cache = true",
+            "SET GLOBAL integer_division = true",
+        )
+        self._locked = self._open.enter_context(locked(version, version.manifest.parts, settings))
+        fill_tap_schema(self._locked.connection, self.tables)
+
+    def close(self) -> None:
+        """Close it; queries that run are lost."""
+        self._open.close()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """The right to run one query.
+
+        Raises
+        ------
+        TryAgainError
+            Too many others run.
+        """
+        if not self._turns.acquire(timeout=self.limits.queue_s):
+            raise TryAgainError(
+                f"{self.limits.queries} queries run already, as many as may", "Try again later"
+            )
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    @contextlib.contextmanager
+    def rows(
+        self, plan: Plan, uploads: Mapping[str, pa.Table], stop: Stop, seconds: float
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """The rows of a planned query: their schema, and some thousands of them at a time.
+
+        Parameters
+        ----------
+        plan
+            What to run.
+        uploads
+            The user's tables, by their name in DuckDB.
+        stop
+            Stops it.
+        seconds
+            Its time.
+
+        Raises
+        ------
+        XpscaleError
+            An error of the database in one line, or `Stopped`.
+        """
+        with (
+            self._locked.connection.cursor() as cursor,
+            self._locked.explaining("in the query"),
+            stop.watching(cursor, seconds),
+        ):
+            for name, table in uploads.items():
+                cursor.register("_uploaded", table)
+                cursor.execute(f'CREATE TEMP TABLE "{name}" AS SELECT * FROM _uploaded')
+                cursor.unregister("_uploaded")
+            reader = cursor.sql(plan.sql).to_arrow_reader(BATCH_ROWS)
+            fields = [
+                _field(column, kind)
+                for column, kind in zip(plan.columns, reader.schema.types, strict=True)
+            ]
+            yield pa.schema(fields), _cast(reader, pa.schema(fields), stop)
+
+
+def _cast(reader: pa.RecordBatchReader, schema: pa.Schema, stop: Stop) -> Iterator[pa.RecordBatch]:
+    for batch in reader:
+        stop.check()
+        try:
+            columns = [
+                rows.cast(field.type) for rows, field in zip(batch.columns, schema, strict=True)
+            ]
+        except pa.ArrowInvalid as error:
+            raise InvalidInputError(f"in the result: {first_line(error)}") from error
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _field(column: Column, kind: pa.DataType) -> pa.Field:
+    """A column of a result: its name and words, and a type that VOTable has."""
+    words = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
+    known = column.type
+    same = known == kind or (pa.types.is_list(kind) and pa.types.is_fixed_size_list(known))
+    return pa.field(column.name, known if same else _simple(kind), metadata=words)
+
+
+def _simple(kind: pa.DataType) -> pa.DataType:
+    narrow = {pa.int8(): pa.int16(), pa.uint8(): pa.int16(), pa.uint16(): pa.int32()}
+    if pa.types.is_list(kind):
+        return pa.list_(_simple(kind.value_type))
+    if pa.types.is_decimal(kind):
+        return pa.int64() if kind.scale == 0 else pa.float64()
+    if pa.types.is_integer(kind):
+        return narrow.get(kind, pa.int64() if pa.types.is_unsigned_integer(kind) else kind)
+    is_plain = pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return kind if is_plain else pa.string()

@@ -1,0 +1,152 @@
+"""The functions of ADQL, and what each is in DuckDB.
+
+A name that is not here cannot be called.  Geometry is in `xpscale.serve.geometry`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+
+from sqlglot import exp, parse_one
+
+from xpscale.errors import InvalidInputError
+
+__all__ = ["EXTRA_FUNCTIONS", "FUNCTIONS", "GEOMETRY", "Function", "formula"]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of ADQL.
+
+    Parameters
+    ----------
+    n_min, n_max
+        The least and the largest number of arguments.
+    sql
+        What it is in DuckDB, with ``:a``, ``:b`` for the arguments; empty for geometry.
+    """
+
+    n_min: int
+    n_max: int
+    sql: str = ""
+
+
+def _same(names: str, n_min: int, n_max: int | None = None) -> dict[str, Function]:
+    """Functions of DuckDB with the same name and meaning."""
+    n_max = n_max or n_min
+    arguments = [":a", ":b", ":c", ":d", ":e", ":f"][:n_max]
+    return {
+        name: Function(n_min, n_max, f"{name.lower()}({', '.join(arguments)})")
+        for name in names.split()
+    }
+
+
+EXTRA_FUNCTIONS = {
+    "median": ("median(x DOUBLE) -> DOUBLE", "The median of a column, NULL left out."),
+    "stddev": ("stddev(x DOUBLE) -> DOUBLE", "The sample standard deviation of a column."),
+    "variance": ("variance(x DOUBLE) -> DOUBLE", "The sample variance of a column."),
+    "corr": ("corr(x DOUBLE, y DOUBLE) -> DOUBLE", "The correlation of two columns."),
+    "isnan": ("isnan(x DOUBLE) -> INTEGER", "1 for NaN, else 0."),
+    "bit_and": ("bit_and(a INTEGER, b INTEGER) -> INTEGER", "The bits set in both: for flags."),
+}
+"""Functions beyond ADQL: their signature and what they do, as capabilities declare them."""
+
+GEOMETRY = {
+    **dict.fromkeys(("POINT", "CIRCLE", "BOX", "POLYGON"), Function(2, 400)),
+    **dict.fromkeys(("CONTAINS", "INTERSECTS"), Function(2, 2)),
+    "DISTANCE": Function(2, 4),
+    **dict.fromkeys(("AREA", "CENTROID", "COORD1", "COORD2", "COORDSYS"), Function(1, 1)),
+}
+
+
+class _Functions(dict[str, Function]):
+    def require(self, node: exp.Anonymous) -> None:
+        """Refuse a function that is not known or has another number of arguments.
+
+        Raises
+        ------
+        InvalidInputError
+            With the nearest name that is known, or the number wanted.
+        """
+        name, n = str(node.this).upper(), len(node.expressions)
+        if name not in self:
+            near = difflib.get_close_matches(name, self, 1, cutoff=0.6)
+            guess = f"Did you mean {near[0]}? " if near else ""
+            raise InvalidInputError(
+                f"there is no function {node.this}", f"{guess}Functions are {', '.join(self)}"
+            )
+        least, most = self[name].n_min, self[name].n_max
+        if not least <= n <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            raise InvalidInputError(f"{name} takes {wanted} arguments, not {n}")
+
+
+FUNCTIONS = _Functions(
+    {
+        **_same("ABS CEILING DEGREES EXP FLOOR RADIANS SQRT SIGN", 1),
+        **_same("ACOS ASIN ATAN COS COT SIN TAN LOG10 LOWER UPPER", 1),
+        **_same("ATAN2 POWER", 2),
+        **_same("AVG COUNT MAX MIN MEDIAN STDDEV VARIANCE", 1),
+        **_same("CORR", 2),
+        "SUM": Function(1, 1, "sum(:a)"),
+        "LOG": Function(1, 1, "ln(:a)"),
+        "MOD": Function(2, 2, "(:a % :b)"),
+        "PI": Function(0, 0, "pi()"),
+        "RAND": Function(0, 1, "random()"),
+        "ROUND": Function(1, 2, "round(:a, :b)"),
+        "TRUNCATE": Function(1, 2, "(trunc(:a * power(1e1, :b)) / power(1e1, :b))"),
+        "COALESCE": Function(1, 20, "coalesce(:a, :b)"),
+        "ISNAN": Function(1, 1, "CAST(isnan(CAST(:a AS DOUBLE)) AS INTEGER)"),
+        "BIT_AND": Function(2, 2, "(:a & :b)"),
+        **GEOMETRY,
+    }
+)
+"""By name, in capitals."""
+
+DEFAULTS = {"ROUND": exp.Literal.number(0), "TRUNCATE": exp.Literal.number(0)}
+"""Arguments that may be left out at the end."""
+
+
+@cache
+def _template(sql: str) -> exp.Expression:
+    select = parse_one(f"SELECT {sql}", dialect="duckdb")
+    return select.args["expressions"][0].unalias()
+
+
+def formula(sql: str, **values: exp.Expression | float) -> exp.Expression:
+    """An expression of DuckDB with values put in.
+
+    Parameters
+    ----------
+    sql
+        The expression, with names of values after colons.
+    values
+        What stands for each name; each is put in brackets.
+    """
+    given = {
+        name: exp.Paren(this=value.copy())
+        if isinstance(value, exp.Expression)
+        else exp.Literal.number(repr(value))
+        for name, value in values.items()
+    }
+    return exp.replace_placeholders(_template(sql).copy(), **given)
+
+
+def in_duckdb(node: exp.Anonymous) -> exp.Expression:
+    """What a function that is no geometry is in DuckDB.
+
+    Parameters
+    ----------
+    node
+        A call that `FUNCTIONS` has approved; its arguments are in DuckDB's words already.
+    """
+    name, arguments = str(node.this).upper(), list(node.expressions)
+    if name == "COALESCE" or isinstance(
+        arguments[0] if arguments else None, exp.Star | exp.Distinct
+    ):
+        return exp.Anonymous(this=name.lower(), expressions=arguments)
+    if name in DEFAULTS and len(arguments) == 1:
+        arguments.append(DEFAULTS[name].copy())
+    return formula(FUNCTIONS[name].sql, **dict(zip("abcdef", arguments, strict=False)))

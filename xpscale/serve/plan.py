@@ -1,0 +1,127 @@
+"""From ADQL to what DuckDB runs: one SELECT over the parts that can hold its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from xpscale.query.engine import scan
+from xpscale.serve import functions, geometry
+from xpscale.serve.adql import parse
+from xpscale.serve.functions import GEOMETRY
+from xpscale.serve.names import origins, resolve
+from xpscale.serve.prune import Wanted, compared, wanted_by_table
+from xpscale.serve.tables import CATALOG, UPLOAD
+
+if TYPE_CHECKING:
+    from xpscale.query.version import CatalogVersion
+    from xpscale.schema import Column
+    from xpscale.serve.tables import ServedTable
+
+__all__ = ["Plan", "plan", "upload_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run.
+
+    Parameters
+    ----------
+    sql
+        One SELECT of DuckDB.
+    columns
+        The columns of its result; the type of a computed one is null.
+    """
+
+    sql: str
+    columns: tuple[Column, ...]
+
+
+def plan(query: str, version: CatalogVersion, tables: Sequence[ServedTable], max_rows: int) -> Plan:
+    """What to run for a query.
+
+    Parameters
+    ----------
+    query
+        ADQL.
+    version
+        The catalogue.
+    tables
+        The tables that the query can name.
+    max_rows
+        The most rows to give; one more is asked for, which tells that there are more.
+
+    Raises
+    ------
+    InvalidInputError
+        The query cannot be read or names what is not there.
+    """
+    tree = parse(query)
+    names = [select.alias if isinstance(select, exp.Alias) else "" for select in tree.selects]
+    tree, known = resolve(tree, tables)
+    columns = origins(tree, names, known)
+    _limit(tree, max_rows + 1)
+    scans = _scans(tree, version)
+    _translate(tree)
+    for table, sql in scans:
+        table.replace(exp.Subquery(this=exp.Var(this=sql), alias=table.args["alias"]))
+    for table in list(tree.find_all(exp.Table)):
+        if table.db == UPLOAD.lower():
+            table.set("this", exp.to_identifier(upload_name(table.name), quoted=True))
+            table.set("db", None)
+    return Plan(tree.sql(dialect="duckdb", identify=True), tuple(columns))
+
+
+def upload_name(name: str) -> str:
+    """What an uploaded table is called in DuckDB."""
+    return f"upload_{name.lower()}"
+
+
+def _limit(tree: exp.Query, most: int) -> None:
+    limit = tree.args.get("limit")
+    given = geometry.constant(limit.expression) if limit else None
+    if given is None or given > most:
+        tree.limit(most, copy=False)
+
+
+def _scans(tree: exp.Query, version: CatalogVersion) -> list[tuple[exp.Table, str]]:
+    """The catalogue's tables in a query, each with the SELECT that reads it."""
+    found = []
+    for select in tree.find_all(exp.Select):
+        wanted = wanted_by_table(select)
+        for table in select.find_all(exp.Table):
+            if table.db == CATALOG and table.find_ancestor(exp.Select) is select:
+                of_it = wanted.get(table.alias_or_name, Wanted())
+                parts, bounds = of_it.parts(version, table.name)
+                rows = scan(version, parts, table.name)
+                found.append(
+                    (table, f"SELECT * FROM {rows} WHERE {' AND '.join(bounds) or 'true'}")
+                )
+    return found
+
+
+def _translate(tree: exp.Query) -> None:
+    """Put DuckDB's words in the place of ADQL's functions and numbers."""
+    for node in list(tree.find_all(exp.Literal)):
+        if not node.is_string and "." in node.this and "e" not in node.this.lower():
+            node.set("this", f"{node.this}e0")  # a double, not a decimal number
+    for node in reversed(list(tree.find_all(exp.Anonymous))):
+        if str(node.this).upper() not in GEOMETRY:
+            node.replace(functions.in_duckdb(node))
+    for node in list(tree.find_all(exp.EQ)):
+        found = compared(node)
+        if (
+            found
+            and str(found[0].this).upper() in ("CONTAINS", "INTERSECTS")
+            and found[1] in (0, 1)
+        ):
+            shapes = [geometry.shape_of(argument) for argument in found[0].expressions]
+            holds = exp.Paren(this=geometry.relation(str(found[0].this).upper(), *shapes))
+            node.replace(holds if found[1] else exp.Not(this=holds))
+    while call := next(
+        (node for node in tree.find_all(exp.Anonymous) if str(node.this).upper() in GEOMETRY), None
+    ):
+        call.replace(geometry.in_duckdb(call))

@@ -1,0 +1,79 @@
+"""A query from its parameters to a file with the result, for both ways of TAP to wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING
+
+from xpscale.serve.database import Database, Stop
+from xpscale.serve.formats import write_result
+from xpscale.serve.plan import plan, upload_name
+
+if TYPE_CHECKING:
+    from xpscale.query.version import CatalogVersion
+    from xpscale.serve.requests import TapRequest
+    from xpscale.serve.uploads import Upload
+
+__all__ = ["answer", "words_of_result"]
+
+
+def answer(
+    database: Database,
+    request: TapRequest,
+    uploads: Mapping[str, Upload],
+    file: IO[bytes],
+    stop: Stop,
+    seconds: float,
+) -> int:
+    """Write the result of a query and return its number of rows.
+
+    Parameters
+    ----------
+    database
+        Where it runs.
+    request
+        What is asked.
+    uploads
+        The user's tables, by name.
+    file
+        Where the result goes.
+    stop
+        Stops it.
+    seconds
+        Its time.
+
+    Raises
+    ------
+    XpscaleError
+        In one line.
+    """
+    limits = database.limits
+    with database.turn():
+        stop.check()
+        tables = (*database.tables, *(upload.table for upload in uploads.values()))
+        made = plan(request.query, database.version, tables, request.max_rows)
+        rows = {upload_name(name): upload.rows for name, upload in uploads.items()}
+        with database.rows(made, rows, stop, seconds) as (schema, batches):
+            return write_result(
+                request.form,
+                file,
+                schema,
+                batches,
+                words_of_result(database.version, request.query),
+                request.max_rows,
+                limits.result_bytes,
+            )
+
+
+def words_of_result(version: CatalogVersion, query: str) -> dict[str, str]:
+    """What a result says of itself; the catalogue's address is the server's own.
+
+    Parameters
+    ----------
+    version
+        The catalogue.
+    query
+        What was asked.
+    """
+    words = version.provenance(query)
+    return {name: word for name, word in words.items() if name != "catalog"}

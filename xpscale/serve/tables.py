@@ -1,0 +1,200 @@
+"""The tables that are served, with what is known of their columns: the catalogue's products, and
+``TAP_SCHEMA``, which describes all of them to clients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from xpscale.catalog.votable import DATATYPES, describe
+from xpscale.schema import Column
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from xpscale.query.version import CatalogVersion
+
+__all__ = ["CATALOG", "TAP_SCHEMA", "UPLOAD", "ServedTable", "fill_tap_schema", "served", "votype"]
+
+CATALOG, TAP_SCHEMA, UPLOAD = "default", "TAP_SCHEMA", "TAP_UPLOAD"
+"""Schemas: the catalogue's tables have names without one, as TAP wants of ``default``."""
+
+PRINCIPAL = ("source_id", "ra", "dec", "phot_g_mean_flux", "reduced_chi2", "flags")
+INDEXED = ("source_id", "ra", "dec", "_healpix_29")
+
+
+@dataclass(frozen=True)
+class ServedTable:
+    """A table that queries can name.
+
+    Parameters
+    ----------
+    schema
+        `CATALOG`, `TAP_SCHEMA` or `UPLOAD`.
+    name
+        Its name without the schema.
+    description
+        What it holds.
+    known
+        Its columns.
+    """
+
+    schema: str
+    name: str
+    description: str
+    known: tuple[Column, ...]
+
+    @property
+    def full_name(self) -> str:
+        """What a query calls it."""
+        return self.name if self.schema == CATALOG else f"{self.schema}.{self.name}"
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """Its columns by name in small letters."""
+        return {column.name.lower(): column for column in self.known}
+
+
+def served(version: CatalogVersion) -> tuple[ServedTable, ...]:
+    """The catalogue's tables and those of ``TAP_SCHEMA``.
+
+    Parameters
+    ----------
+    version
+        The catalogue.
+    """
+    identity = version.identity
+    products = (
+        ServedTable(CATALOG, name, describe(name, version.release), tuple(identity.columns(name)))
+        for name in identity.products
+    )
+    return (*products, *(_tap_schema(*row) for row in _TAP_SCHEMA))
+
+
+def votype(kind: pa.DataType) -> tuple[str, str | None]:
+    """Datatype and arraysize of VOTable for an Arrow type.
+
+    Parameters
+    ----------
+    kind
+        The type.
+    """
+    if pa.types.is_fixed_size_list(kind):
+        return votype(kind.value_type)[0], str(kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return votype(kind.value_type)[0], "*"
+    if pa.types.is_boolean(kind):
+        return "boolean", None
+    return (DATATYPES[kind], None) if kind in DATATYPES else ("unicodeChar", "*")
+
+
+_TEXT, _INT = pa.string(), pa.int32()
+_TAP_SCHEMA: tuple[tuple[str, str, str], ...] = (
+    ("schemas", "Schemas of this service", "schema_name utype description schema_index:int"),
+    (
+        "tables",
+        "Tables of this service",
+        "schema_name table_name table_type utype description table_index:int",
+    ),
+    (
+        "columns",
+        "Columns of the tables of this service",
+        "table_name column_name datatype arraysize xtype size:int description utype unit ucd"
+        " indexed:int principal:int std:int column_index:int",
+    ),
+    ("keys", "Columns that join tables", "key_id from_table target_table utype description"),
+    ("key_columns", "Columns of a key", "key_id from_column target_column"),
+)
+_MEANINGS = {
+    "schema_name": "Name of the schema",
+    "table_name": "Name of the table, as in queries",
+    "table_type": "table or view",
+    "column_name": "Name of the column",
+    "datatype": "Type of the column, as in VOTable",
+    "arraysize": "Length of an array, as in VOTable",
+    "xtype": "What an array means, as in DALI",
+    "size": "Length of an array, where it is fixed",
+    "description": "What it is",
+    "utype": "Its place in a data model",
+    "unit": "Its unit",
+    "ucd": "Its UCD",
+    "indexed": "1 if a condition on it reads little",
+    "principal": "1 if it is among the most useful",
+    "std": "1 if a standard defines it",
+    "key_id": "Name of the key",
+    "from_table": "Table that refers to another",
+    "target_table": "Table that is referred to",
+    "from_column": "Column of the first table",
+    "target_column": "Column of the second table",
+}
+
+
+def _tap_schema(name: str, description: str, columns: str) -> ServedTable:
+    known = []
+    for text in columns.split():
+        column, _, kind = text.partition(":")
+        meaning = _MEANINGS.get(column, "Place in the list")
+        known.append(Column(column, _INT if kind else _TEXT, "", "meta", meaning))
+    return ServedTable(TAP_SCHEMA, name, description, tuple(known))
+
+
+def fill_tap_schema(connection: duckdb.DuckDBPyConnection, tables: tuple[ServedTable, ...]) -> None:
+    """Make the tables of ``TAP_SCHEMA``.
+
+    Parameters
+    ----------
+    connection
+        Where.
+    tables
+        What they describe.
+    """
+    connection.execute("CREATE SCHEMA tap_schema")
+    rows = _rows(tables)
+    for table in tables:
+        if table.schema == TAP_SCHEMA:
+            kinds = ("INTEGER" if column.type == _INT else "VARCHAR" for column in table.known)
+            columns = ", ".join(
+                f'"{column.name}" {kind}' for column, kind in zip(table.known, kinds, strict=True)
+            )
+            connection.execute(f'CREATE TABLE tap_schema."{table.name}" ({columns})')
+            if rows[table.name]:
+                marks = ", ".join("?" * len(table.known))
+                connection.executemany(
+                    f'INSERT INTO tap_schema."{table.name}" VALUES ({marks})', rows[table.name]
+                )
+
+
+def _rows(tables: tuple[ServedTable, ...]) -> dict[str, list[list[Any]]]:
+    names = [table.name for table in tables if table.schema == CATALOG]
+    joined = [name for name in names if name != "latents"]
+    about = {CATALOG: "The derived catalogue", TAP_SCHEMA: "What this service has"}
+    return {
+        "schemas": [[name, None, text, i] for i, (name, text) in enumerate(about.items())],
+        "tables": [
+            [table.schema, table.full_name, "table", None, table.description, i]
+            for i, table in enumerate(tables)
+        ],
+        "columns": [
+            [table.full_name, *_described(table, column), i]
+            for table in tables
+            for i, column in enumerate(table.known)
+        ],
+        "keys": [[name, name, "latents", None, "One row a source in both"] for name in joined],
+        "key_columns": [[name, "source_id", "source_id"] for name in joined],
+    }
+
+
+def _described(table: ServedTable, column: Column) -> list[Any]:
+    datatype, arraysize = votype(column.type)
+    size = int(arraysize) if arraysize and arraysize.isdigit() else None
+    is_ours = table.schema == CATALOG
+    return [
+        *(column.name, datatype, arraysize, None, size),
+        *(column.description, None, column.unit or None, column.ucd or None),
+        *(int(is_ours and column.name in INDEXED), int(column.name in PRINCIPAL or not is_ours)),
+        int(not is_ours),
+    ]
