@@ -29,6 +29,7 @@ from xpscale.cli import (
     plot,
     query,
     sample,
+    serve,
     store,
     train,
 )
@@ -73,7 +74,10 @@ def _options(
     pass
 
 
-for noun in (archive, store, sample, train, model, infer, catalog, query, download, plot, demo):
+for noun in (
+    *(archive, store, sample, train, model, infer, catalog),
+    *(query, download, plot, serve, demo),
+):
     noun.register(app)
 
 

@@ -8,17 +8,14 @@ reaches the database.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 from sqlglot import errors, exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from xpscale.errors import InvalidInputError
 from xpscale.serve.functions import FUNCTIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["ADQL", "parse"]
 
@@ -37,75 +34,78 @@ class ADQL(Dialect):
     class Tokenizer(tokens.Tokenizer):
         """Of sqlglot, with ``TOP``."""
 
-        KEYWORDS: Mapping[str, TokenType] = {**tokens.Tokenizer.KEYWORDS, "TOP": TokenType.TOP}
+        KEYWORDS: ClassVar[dict[str, TokenType]] = {
+            **tokens.Tokenizer.KEYWORDS,
+            "TOP": TokenType.TOP,
+        }
 
     class Parser(parser.Parser):
         """Of sqlglot, where every function is a name and its arguments."""
 
-        FUNCTIONS: Mapping[str, object] = {}
-        FUNCTION_PARSERS: Mapping[str, object] = {"CAST": parser.Parser.FUNCTION_PARSERS["CAST"]}
-        NO_PAREN_FUNCTIONS: Mapping[object, object] = {}
-        NO_PAREN_FUNCTION_PARSERS: Mapping[str, object] = {
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            "CAST": parser.Parser.FUNCTION_PARSERS["CAST"]
+        }
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             "CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]
         }
 
 
-ALLOWED: dict[type[exp.Expression], frozenset[str]] = {
-    kind: frozenset(names.split())
-    for kind, names in {
-        exp.Select: "with_ expressions from_ joins where group having order limit offset distinct",
-        exp.Subquery: "this alias with_ order limit offset joins",
-        exp.Union: "this expression distinct with_ order limit offset",
-        exp.Except: "this expression distinct with_ order limit offset",
-        exp.Intersect: "this expression distinct with_ order limit offset",
-        exp.With: "expressions",
-        exp.CTE: "this alias",
-        exp.From: "this",
-        exp.Join: "this on using side kind method",
-        exp.Table: "this db alias joins",
-        exp.TableAlias: "this columns",
-        exp.Where: "this",
-        exp.Group: "expressions",
-        exp.Having: "this",
-        exp.Order: "expressions",
-        exp.Ordered: "this desc nulls_first",
-        exp.Limit: "expression",
-        exp.Offset: "expression",
-        exp.Distinct: "expressions",
-        exp.Alias: "this alias",
-        exp.Column: "this table db",
-        exp.Identifier: "this quoted",
-        exp.Star: "",
-        exp.Literal: "this is_string",
-        exp.Null: "",
-        exp.Boolean: "this",
-        exp.Paren: "this",
-        exp.Tuple: "expressions",
-        exp.In: "this expressions query",
-        exp.Between: "this low high",
-        exp.Like: "this expression",
-        exp.ILike: "this expression",
-        exp.Escape: "this expression",
-        exp.Exists: "this",
-        exp.Is: "this expression",
-        exp.Case: "this ifs default",
-        exp.If: "this true false",
-        exp.Cast: "this to",
-        exp.DataType: "this expressions nested",
-        exp.DataTypeParam: "this",
-        exp.Bracket: "this expressions offset",
-        exp.Anonymous: "this expressions",
-        **dict.fromkeys((exp.Not, exp.Neg, exp.BitwiseNot), "this"),
-        **dict.fromkeys(
-            (
-                *(exp.And, exp.Or, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
-                *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe),
-                *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor),
-            ),
-            "this expression typed safe",
+_PARTS: dict[type[exp.Expr], str] = {
+    exp.Select: "with_ expressions from_ joins where group having order limit offset distinct",
+    exp.Subquery: "this alias with_ order limit offset joins",
+    exp.Union: "this expression distinct with_ order limit offset",
+    exp.Except: "this expression distinct with_ order limit offset",
+    exp.Intersect: "this expression distinct with_ order limit offset",
+    exp.With: "expressions",
+    exp.CTE: "this alias",
+    exp.From: "this",
+    exp.Join: "this on using side kind method",
+    exp.Table: "this db alias joins",
+    exp.TableAlias: "this columns",
+    exp.Where: "this",
+    exp.Group: "expressions",
+    exp.Having: "this",
+    exp.Order: "expressions",
+    exp.Ordered: "this desc nulls_first",
+    exp.Limit: "expression",
+    exp.Offset: "expression",
+    exp.Distinct: "expressions",
+    exp.Alias: "this alias",
+    exp.Column: "this table db",
+    exp.Identifier: "this quoted",
+    exp.Star: "",
+    exp.Literal: "this is_string",
+    exp.Null: "",
+    exp.Boolean: "this",
+    exp.Paren: "this",
+    exp.Tuple: "expressions",
+    exp.In: "this expressions query",
+    exp.Between: "this low high",
+    exp.Like: "this expression",
+    exp.ILike: "this expression",
+    exp.Escape: "this expression",
+    exp.Exists: "this",
+    exp.Is: "this expression",
+    exp.Case: "this ifs default",
+    exp.If: "this true false",
+    exp.Cast: "this to",
+    exp.DataType: "this expressions nested",
+    exp.DataTypeParam: "this",
+    exp.Bracket: "this expressions offset",
+    exp.Anonymous: "this expressions",
+    **dict.fromkeys((exp.Not, exp.Neg, exp.BitwiseNot), "this"),
+    **dict.fromkeys(
+        (
+            *(exp.And, exp.Or, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
+            *(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe),
+            *(exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor),
         ),
-    }.items()
+        "this expression typed safe",
+    ),
 }
+ALLOWED = {kind: frozenset(names.split()) for kind, names in _PARTS.items()}
 """The pieces of a query and what each may have."""
 
 TYPES = {"SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE", "CHAR", "VARCHAR", "TEXT", "TIMESTAMP"}
@@ -162,7 +162,7 @@ def _explained(error: errors.ParseError, query: str) -> InvalidInputError:
     )
 
 
-def _check(tree: exp.Expression) -> None:
+def _check(tree: exp.Expr) -> None:
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         present = {name for name, value in node.args.items() if value not in (None, False, [])}
@@ -178,6 +178,6 @@ def _check(tree: exp.Expression) -> None:
             FUNCTIONS.require(node)
 
 
-def _shown(node: exp.Expression) -> str:
+def _shown(node: exp.Expr) -> str:
     text = node.sql(ADQL)
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

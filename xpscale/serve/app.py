@@ -18,7 +18,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from xpscale.errors import InvalidInputError, PermanentError, TryAgainError, XpscaleError
+from xpscale.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PermanentError,
+    TryAgainError,
+    XpscaleError,
+)
 from xpscale.serve import vosi
 from xpscale.serve.database import Database, Stop
 from xpscale.serve.requests import Parameters, tap_request
@@ -65,7 +71,15 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def url(self, request: Request, path: str) -> str:
-        """The address of a path, as clients see it."""
+        """The address of a path, as clients see it.
+
+        Parameters
+        ----------
+        request
+            The request to answer.
+        path
+            Without a stroke in front.
+        """
         return f"{(self._address or str(request.base_url)).rstrip('/')}/{path}"
 
     # -- VOSI
@@ -82,7 +96,11 @@ class Service:
         """All tables, or the one named."""
         name = request.path_params.get("name", "")
         is_short = request.query_params.get("detail", "").lower() == "min"
-        return Response(vosi.tables(self.database.tables, name, is_short=is_short), media_type=XML)
+        try:
+            text = vosi.tables(self.database.tables, name, is_short=is_short)
+        except NotFoundError as error:
+            raise HTTPException(404, str(error)) from error
+        return Response(text, media_type=XML)
 
     # -- queries
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.formatting import first_line
 from xpscale.query.engine import locked
-from xpscale.serve.tables import fill_tap_schema, served
+from xpscale.serve.served_tables import fill_tap_schema, served
 
 if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
@@ -108,6 +108,7 @@ class Database:
     def __init__(self, version: CatalogVersion, limits: Limits) -> None:
         self.version, self.limits = version, limits
         self.tables = served(version)
+        self._running: set[Stop] = set()
         self._turns = threading.BoundedSemaphore(limits.queries)
         self._open = contextlib.ExitStack()
         settings = (
@@ -121,12 +122,21 @@ class Database:
         fill_tap_schema(self._locked.connection, self.tables)
 
     def close(self) -> None:
-        """Close it; queries that run are lost."""
+        """Stop what runs, and close it."""
+        for stop in list(self._running):
+            stop.now("the service ends: try again later")
+        for _ in range(self.limits.queries):
+            self._turns.acquire(timeout=1)
         self._open.close()
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, stop: Stop) -> Iterator[None]:
         """The right to run one query.
+
+        Parameters
+        ----------
+        stop
+            Stops the query.
 
         Raises
         ------
@@ -137,9 +147,12 @@ class Database:
             raise TryAgainError(
                 f"{self.limits.queries} queries run already, as many as may", "Try again later"
             )
+        self._running.add(stop)
         try:
+            stop.check()
             yield
         finally:
+            self._running.discard(stop)
             self._turns.release()
 
     @contextlib.contextmanager
@@ -197,6 +210,8 @@ def _field(column: Column, kind: pa.DataType) -> pa.Field:
     """A column of a result: its name and words, and a type that VOTable has."""
     words = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
     known = column.type
+    if not any(words.values()):  # computed
+        words = {}
     same = known == kind or (pa.types.is_list(kind) and pa.types.is_fixed_size_list(known))
     return pa.field(column.name, known if same else _simple(kind), metadata=words)
 

@@ -110,12 +110,13 @@ DEFAULTS = {"ROUND": exp.Literal.number(0), "TRUNCATE": exp.Literal.number(0)}
 
 
 @cache
-def _template(sql: str) -> exp.Expression:
+def _template(sql: str) -> exp.Expr:
     select = parse_one(f"SELECT {sql}", dialect="duckdb")
-    return select.args["expressions"][0].unalias()
+    expression: exp.Expr = select.args["expressions"][0].unalias()
+    return expression
 
 
-def formula(sql: str, **values: exp.Expression | float) -> exp.Expression:
+def formula(sql: str, **values: exp.Expr | float) -> exp.Expr:
     """An expression of DuckDB with values put in.
 
     Parameters
@@ -127,14 +128,14 @@ def formula(sql: str, **values: exp.Expression | float) -> exp.Expression:
     """
     given = {
         name: exp.Paren(this=value.copy())
-        if isinstance(value, exp.Expression)
+        if isinstance(value, exp.Expr)
         else exp.Literal.number(repr(value))
         for name, value in values.items()
     }
     return exp.replace_placeholders(_template(sql).copy(), **given)
 
 
-def in_duckdb(node: exp.Anonymous) -> exp.Expression:
+def in_duckdb(node: exp.Anonymous) -> exp.Expr:
     """What a function that is no geometry is in DuckDB.
 
     Parameters

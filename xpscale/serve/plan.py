@@ -12,14 +12,15 @@ from xpscale.query.engine import scan
 from xpscale.serve import functions, geometry
 from xpscale.serve.adql import parse
 from xpscale.serve.functions import GEOMETRY
-from xpscale.serve.names import origins, resolve
 from xpscale.serve.prune import Wanted, compared, wanted_by_table
-from xpscale.serve.tables import CATALOG, UPLOAD
+from xpscale.serve.resolve import origins, resolve
+from xpscale.serve.served_tables import CATALOG, UPLOAD
+from xpscale.serve.shapes import constant, shape_of
 
 if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
     from xpscale.schema import Column
-    from xpscale.serve.tables import ServedTable
+    from xpscale.serve.served_tables import ServedTable
 
 __all__ = ["Plan", "plan", "upload_name"]
 
@@ -82,7 +83,7 @@ def upload_name(name: str) -> str:
 
 def _limit(tree: exp.Query, most: int) -> None:
     limit = tree.args.get("limit")
-    given = geometry.constant(limit.expression) if limit else None
+    given = constant(limit.expression) if limit else None
     if given is None or given > most:
         tree.limit(most, copy=False)
 
@@ -105,23 +106,25 @@ def _scans(tree: exp.Query, version: CatalogVersion) -> list[tuple[exp.Table, st
 
 def _translate(tree: exp.Query) -> None:
     """Put DuckDB's words in the place of ADQL's functions and numbers."""
-    for node in list(tree.find_all(exp.Literal)):
-        if not node.is_string and "." in node.this and "e" not in node.this.lower():
-            node.set("this", f"{node.this}e0")  # a double, not a decimal number
-    for node in reversed(list(tree.find_all(exp.Anonymous))):
-        if str(node.this).upper() not in GEOMETRY:
-            node.replace(functions.in_duckdb(node))
-    for node in list(tree.find_all(exp.EQ)):
-        found = compared(node)
-        if (
-            found
-            and str(found[0].this).upper() in ("CONTAINS", "INTERSECTS")
-            and found[1] in (0, 1)
-        ):
-            shapes = [geometry.shape_of(argument) for argument in found[0].expressions]
-            holds = exp.Paren(this=geometry.relation(str(found[0].this).upper(), *shapes))
-            node.replace(holds if found[1] else exp.Not(this=holds))
-    while call := next(
-        (node for node in tree.find_all(exp.Anonymous) if str(node.this).upper() in GEOMETRY), None
+    for number in list(tree.find_all(exp.Literal)):
+        if not number.is_string and "." in number.this and "e" not in number.this.lower():
+            number.set("this", f"{number.this}e0")  # a double, not a decimal number
+    for call in reversed(list(tree.find_all(exp.Anonymous))):
+        if str(call.this).upper() not in GEOMETRY:
+            call.replace(functions.in_duckdb(call))
+    for equation in list(tree.find_all(exp.EQ)):
+        _unfold(equation)
+    while shape := next(
+        (call for call in tree.find_all(exp.Anonymous) if str(call.this).upper() in GEOMETRY), None
     ):
-        call.replace(geometry.in_duckdb(call))
+        shape.replace(geometry.in_duckdb(shape))
+
+
+def _unfold(equation: exp.EQ) -> None:
+    """``1 = CONTAINS(..)`` as the condition that it is, which is quicker than a number for it."""
+    found = compared(equation)
+    name = str(found[0].this).upper() if found else ""
+    if found and name in ("CONTAINS", "INTERSECTS") and found[1] in (0, 1):
+        shapes = [shape_of(argument) for argument in found[0].expressions]
+        holds = exp.Paren(this=geometry.relation(name, *shapes))
+        equation.replace(holds if found[1] else exp.Not(this=holds))

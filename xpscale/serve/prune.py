@@ -16,8 +16,8 @@ from sqlglot import exp
 
 from xpscale.query.lookup import locate
 from xpscale.query.region import within
-from xpscale.serve.geometry import constant, shape_of
-from xpscale.serve.tables import CATALOG
+from xpscale.serve.served_tables import CATALOG
+from xpscale.serve.shapes import constant, shape_of
 
 if TYPE_CHECKING:
     from xpscale.query.region import Cone
@@ -89,7 +89,7 @@ def wanted_by_table(select: exp.Select) -> dict[str, Wanted]:
     return found
 
 
-def conjuncts(select: exp.Select) -> Iterator[exp.Expression]:
+def conjuncts(select: exp.Select) -> Iterator[exp.Expr]:
     """The conditions that every row of a SELECT's result satisfies.
 
     Parameters
@@ -111,7 +111,7 @@ def is_inner(join: exp.Join) -> bool:
     return not join.side
 
 
-def _flat(conditions: Iterable[exp.Expression]) -> Iterator[exp.Expression]:
+def _flat(conditions: Iterable[exp.Expr]) -> Iterator[exp.Expr]:
     for condition in conditions:
         inner = condition.unnest()
         if isinstance(inner, exp.And):
@@ -134,12 +134,16 @@ def _joined(select: exp.Select) -> Iterator[tuple[str, str]]:
     conditions = [join.args["on"] for join in joins if join.args.get("on")]
     for condition in _flat(conditions + ([where.this] if where else [])):
         if isinstance(condition, exp.EQ):
-            sides = [condition.left.unnest(), condition.right.unnest()]
-            if all(isinstance(side, exp.Column) and side.name == "source_id" for side in sides):
-                yield sides[0].table, sides[1].table
+            columns = [
+                side.unnest()
+                for side in (condition.left, condition.right)
+                if isinstance(side.unnest(), exp.Column) and side.unnest().name == "source_id"
+            ]
+            if len(columns) == 2:
+                yield columns[0].text("table"), columns[1].text("table")
 
 
-def is_position(numbers: tuple[exp.Expression, ...]) -> str:
+def is_position(numbers: tuple[exp.Expr, ...]) -> str:
     """The name of the table whose position two numbers are, empty if they are something else.
 
     Parameters
@@ -153,7 +157,7 @@ def is_position(numbers: tuple[exp.Expression, ...]) -> str:
     return ra.table if (ra.name, dec.name, ra.table) == ("ra", "dec", dec.table) else ""
 
 
-def compared(condition: exp.Expression) -> tuple[exp.Anonymous, float] | None:
+def compared(condition: exp.Expr) -> tuple[exp.Anonymous, float] | None:
     """The function and the number of ``f(..) = 1``, ``1 = f(..)``, ``f(..) < 2``, ``2 > f(..)``."""
     if not isinstance(condition, exp.EQ | exp.LT | exp.LTE | exp.GT | exp.GTE):
         return None
@@ -164,7 +168,7 @@ def compared(condition: exp.Expression) -> tuple[exp.Anonymous, float] | None:
     return (left, number) if isinstance(left, exp.Anonymous) and number is not None else None
 
 
-def _cone(condition: exp.Expression) -> tuple[str, Cone] | None:
+def _cone(condition: exp.Expr) -> tuple[str, Cone] | None:
     """The table and the cone that a condition says its positions are in."""
     found = compared(condition)
     if found is None:
@@ -180,7 +184,7 @@ def _cone(condition: exp.Expression) -> tuple[str, Cone] | None:
     return None
 
 
-def _source_ids(condition: exp.Expression) -> tuple[str, list[int]] | None:
+def _source_ids(condition: exp.Expr) -> tuple[str, list[int]] | None:
     """The table and the identifiers that a condition says its rows have."""
     column = condition.this.unnest() if isinstance(condition, exp.EQ | exp.In) else None
     if not isinstance(column, exp.Column) or column.name != "source_id":

@@ -48,8 +48,7 @@ def answer(
         In one line.
     """
     limits = database.limits
-    with database.turn():
-        stop.check()
+    with database.turn(stop):
         tables = (*database.tables, *(upload.table for upload in uploads.values()))
         made = plan(request.query, database.version, tables, request.max_rows)
         rows = {upload_name(name): upload.rows for name, upload in uploads.items()}

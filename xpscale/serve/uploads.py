@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from xpscale.serve.tables import ServedTable
+    from xpscale.serve.served_tables import ServedTable
 
 __all__ = ["Upload"]
 

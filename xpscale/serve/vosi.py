@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from xpscale.errors import NotFoundError
 from xpscale.serve.formats import FORMATS
 from xpscale.serve.functions import EXTRA_FUNCTIONS, GEOMETRY
-from xpscale.serve.tables import CATALOG, INDEXED, PRINCIPAL, ServedTable, votype
+from xpscale.serve.served_tables import CATALOG, INDEXED, PRINCIPAL, ServedTable, votype
 
 if TYPE_CHECKING:
     from xpscale.schema import Column

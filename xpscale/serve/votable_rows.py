@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xpscale.serve.tables import votype
+from xpscale.serve.served_tables import votype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -21,7 +21,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.query.engine import unknown_column
 from xpscale.schema import Column
 from xpscale.serve.adql import ADQL
-from xpscale.serve.tables import CATALOG, ServedTable
+from xpscale.serve.served_tables import CATALOG, ServedTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,10 +50,10 @@ def resolve(tree: exp.Query, served: Iterable[ServedTable]) -> tuple[exp.Query, 
     tables = {(table.schema.lower(), table.name.lower()): table for table in served}
     tree = _in_small_letters(tree.copy())
     common = {cte.alias for cte in tree.find_all(exp.CTE)}
-    for table in tree.find_all(exp.Table):
-        if not (not table.db and table.name in common):
-            _require_table(table, tables)
-    schema: dict[str, dict[str, dict[str, str]]] = {}
+    for named in tree.find_all(exp.Table):
+        if named.db or named.name not in common:
+            _require_table(named, tables)
+    schema: dict[str, Any] = {}
     for (owner, name), table in tables.items():
         schema.setdefault(owner, {})[name] = dict.fromkeys(table.columns, "unknown")
     try:
@@ -152,7 +152,7 @@ def origins(tree: exp.Query, names: list[str], tables: Tables) -> list[Column]:
     return found
 
 
-def _origin(node: exp.Expression, scope: Scope | None, tables: Tables) -> Column | None:
+def _origin(node: exp.Expr, scope: Scope | None, tables: Tables) -> Column | None:
     while isinstance(node, exp.Column) and scope is not None:
         if scope.set_operation_scopes:
             scope = scope.set_operation_scopes[0]
@@ -164,7 +164,9 @@ def _origin(node: exp.Expression, scope: Scope | None, tables: Tables) -> Column
         if not isinstance(source, Scope):
             return None
         name = node.name
-        selects = source.expression.selects
+        selects: list[exp.Expr] = (
+            source.expression.selects if isinstance(source.expression, exp.Query) else []
+        )
         chosen = [select for select in selects if select.alias_or_name == name]
         if not chosen:
             return None
@@ -172,6 +174,6 @@ def _origin(node: exp.Expression, scope: Scope | None, tables: Tables) -> Column
     return None
 
 
-def _function_name(select: exp.Expression) -> str:
+def _function_name(select: exp.Expr) -> str:
     node = select.unalias()
     return str(node.this).lower() if isinstance(node, exp.Anonymous) else "column"

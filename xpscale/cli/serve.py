@@ -1,0 +1,54 @@
+"""``xpscale serve``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpscale.cli.common import say
+from xpscale.cli.infer import Catalog
+
+__all__ = ["register"]
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command."""
+    app.command()(serve)
+
+
+def serve(
+    catalog: Catalog,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port; 0 for any that is free.", min=0, max=65535)
+    ] = 8080,
+    url: Annotated[
+        str, typer.Option(help="The address that clients see, where a proxy stands before it.")
+    ] = "",
+) -> None:
+    """Serve a catalogue to TOPCAT, pyvo and other clients of the Virtual Observatory: TAP and
+    Simple Cone Search, read only.
+    """
+    from xpscale.query.catalog import open_catalog
+    from xpscale.serve.app import application
+    from xpscale.serve.database import Database
+    from xpscale.serve.limits import Limits
+    from xpscale.serve.server import run
+
+    opened = open_catalog(catalog)
+    if host not in LOOPBACK:
+        say(
+            f"note: whoever can reach {host} can query this catalogue, without a password; put a"
+            " proxy with TLS before it where that is the internet"
+        )
+
+    def ready(address: str) -> None:
+        say(f"{opened!r}\nserving at {url or address}  (TAP: /tap, cone search: /scs); Ctrl-C ends")
+
+    run(application(Database(opened, Limits()), url), host, port, ready)
+    say("ended")
