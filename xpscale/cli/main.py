@@ -30,6 +30,7 @@ from xpscale.cli import (
     query,
     sample,
     serve,
+    site,
     store,
     train,
 )
@@ -76,7 +77,7 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, infer, catalog),
-    *(query, download, plot, serve, demo),
+    *(query, download, plot, serve, site, demo),
 ):
     noun.register(app)
 

@@ -1,0 +1,159 @@
+"""``xpscale site``: the page and its data, in a place of their own.
+
+::
+
+    OUT/
+        index.html  page.js  page.css  licenses.txt
+        claim.json                 whose site it is; written first
+        site.json                  what the page reads first; written last
+        data/<version>/            bins, sample, calibration of one version of the catalogue
+            sky/6/0/count.bin      order, file, column
+            map/0-1/8/0/kl.bin     the same of two axes
+            parts.bin  sample.bin  calibration.bin
+
+A build for a newer snapshot writes a folder of its own; readers see it when ``site.json`` is
+replaced, and the older folder goes after that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.query.catalog import Catalog, open_catalog
+from xpscale.query.engine import unknown_column
+from xpscale.site.data_url import data_url
+from xpscale.site.describe import describe, export_calibration
+from xpscale.site.first_look import first_look
+from xpscale.site.maps import fill_maps, maps_of
+from xpscale.site.row_batches import drawn_columns
+from xpscale.site.tiles import pack
+from xpscale.storage import Storage
+from xpscale.storage.identity import claim
+
+__all__ = ["make_site"]
+
+CLAIM, SITE, DATA = "claim.json", "site.json", "data"
+FORMAT = 1
+"""Of the files below ``data/``; a new one makes them anew."""
+
+N_AXES = 6
+ALLOWED_BYTES = 512 << 20
+
+
+def make_site(
+    catalog: str | Storage | Catalog,
+    out: str | Storage,
+    *,
+    address: str | None = None,
+    columns: tuple[str, ...] = (),
+    allowed_bytes: int = ALLOWED_BYTES,
+    say: Callable[[str], None] = lambda text: None,
+    on_rows: Callable[[int], None] = lambda n: None,
+) -> Storage:
+    """Make a static web page over a catalogue, or bring one up to date.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue, or where it lies.
+    out
+        A folder or a bucket's prefix: free, or with an earlier site of the same catalogue.
+    address
+        Where a browser finds the catalogue, as an address or relative to the page; by default see
+        `xpscale.site.data_url.data_url`.
+    columns
+        Columns of ``latents`` that maps can be coloured by; by default all but identifiers,
+        positions and correlations.
+    allowed_bytes
+        Memory for the bins of the maps that are filled at one time.
+    say
+        Takes a line about what comes next.
+    on_rows
+        Told how many rows more were read.
+
+    Raises
+    ------
+    ConflictError
+        The place holds something else; nothing was written.
+    InvalidInputError
+        The catalogue has no sources, or a column is not known.
+    """
+    opened = catalog if isinstance(catalog, Catalog) else open_catalog(catalog)
+    place = out if isinstance(out, Storage) else Storage(out)
+    if not opened.n_rows:
+        raise InvalidInputError(f"{opened.storage} has no sources", "There is nothing to show")
+    names = _chosen(opened, columns)
+    claim(place, CLAIM, {"site of model": opened.model_id}, "catalogue's site")
+    version = _version(opened, names)
+    data = place / f"{DATA}/{version}"
+    axis_names = _axes(opened)
+    say(f"first look at {opened.n_rows:,} sources")
+    look = first_look(opened, axis_names, on_rows)
+    maps = maps_of(opened.n_rows, look.axes)
+    levels = fill_maps(opened, data, maps, names, allowed_bytes, say, on_rows)
+    data.replace("sample.bin", pack(_sample_words(look.source_id, look.values)))
+    data.replace("parts.bin", gzip.compress(_parts(opened), 9, mtime=0))
+    calibrated = export_calibration(opened, data, say)
+    _copy_page(place)
+    described = describe(opened, names, look.axes, levels, len(look.source_id), calibrated)
+    described |= {"data": f"{DATA}/{version}", "catalog": data_url(opened.storage, place, address)}
+    place.replace(SITE, json.dumps(described, ensure_ascii=False).encode())
+    _remove_older(place, version)
+    return place
+
+
+def _chosen(catalog: Catalog, columns: tuple[str, ...]) -> tuple[str, ...]:
+    known = [column.name for column in drawn_columns(catalog)]
+    for name in columns:
+        if name not in known:
+            raise unknown_column(name, known)
+    default = [name for name in known if not name.startswith("latent_correlation_")]
+    return tuple(dict.fromkeys(columns or default))
+
+
+def _axes(catalog: Catalog) -> tuple[str, ...]:
+    return tuple(f"latent_mean_{i}" for i in range(min(catalog.identity.n_latents, N_AXES)))
+
+
+def _version(catalog: Catalog, names: tuple[str, ...]) -> str:
+    """What determines the files below ``data/``, as a name."""
+    content = json.dumps([FORMAT, catalog.manifest.digest, names])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _sample_words(source_id: Any, values: Any) -> Any:
+    """Identifiers (their lower, then their upper halves) and latents as words of four bytes."""
+    halves = np.stack([source_id & 0xFFFFFFFF, source_id >> 32]).astype("<u4")
+    return np.concatenate([halves.view("<f4"), values.astype("<f4")])
+
+
+def _parts(catalog: Catalog) -> bytes:
+    """Order, number, rows and bytes of every part, a row a pixel."""
+    sizes = {
+        product: {part.pixel: part.n_bytes for part in catalog.manifest.of(product)}
+        for product in catalog.identity.products
+    }
+    rows = [
+        [part.pixel.order, part.pixel.number, part.n_rows]
+        + [sizes[product][part.pixel] for product in sizes]
+        for part in catalog.manifest.of("latents")
+    ]
+    return json.dumps(rows, separators=(",", ":")).encode()
+
+
+def _copy_page(place: Storage) -> None:
+    for entry in files("xpscale.site").joinpath("static").iterdir():
+        place.replace(entry.name, entry.read_bytes())
+
+
+def _remove_older(place: Storage, version: str) -> None:
+    for name in {key.split("/")[0] for key in (place / DATA).list()} - {version}:
+        (place / DATA / name).remove()

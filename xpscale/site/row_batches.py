@@ -1,0 +1,116 @@
+"""The catalogue's rows as they stream by, in batches of columns that can be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.errors import InvalidInputError
+from xpscale.formatting import first_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xpscale.query.catalog import Catalog
+    from xpscale.schema import Column
+
+__all__ = ["BATCH_ROWS", "Batch", "drawn_columns", "read_batches"]
+
+BATCH_ROWS = 1 << 19
+PLACES = ("_healpix_29", "source_id", "ra", "dec")
+"""Columns that say which and where a source is: nothing to colour by."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some rows, sorted by position.
+
+    Parameters
+    ----------
+    healpix_29, source_id
+        With shape (N,).
+    values
+        The columns that can be drawn, each with shape (N,); ``flags`` as 0 or 1: whether any is
+        set.
+    """
+
+    healpix_29: NDArray[np.int64]
+    source_id: NDArray[np.int64]
+    values: dict[str, NDArray[np.floating]]
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+
+def drawn_columns(catalog: Catalog) -> tuple[Column, ...]:
+    """The columns of ``latents`` that a map can be coloured by."""
+    columns = catalog.identity.columns("latents")
+    return tuple(
+        column
+        for column in columns
+        if column.name not in PLACES and not pa.types.is_nested(column.type)
+    )
+
+
+def read_batches(
+    catalog: Catalog, names: tuple[str, ...], on_rows: Callable[[int], None]
+) -> Iterator[Batch]:
+    """All rows of a catalogue, some `BATCH_ROWS` at a time.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue.
+    names
+        Columns, from `drawn_columns`.
+    on_rows
+        Told how many rows more were read.
+
+    Raises
+    ------
+    NotFoundError
+        A part is not there.
+    InvalidInputError
+        A part cannot be read.
+    """
+    waiting: list[pa.RecordBatch] = []
+    for part in catalog.manifest.of("latents"):
+        try:
+            with catalog.storage.open(part.key) as handle:
+                file = pq.ParquetFile(handle, **catalog.storage.parquet_options)
+                columns = ["_healpix_29", "source_id", *names]
+                for rows in file.iter_batches(BATCH_ROWS, columns=columns):
+                    waiting.append(rows)
+                    on_rows(rows.num_rows)
+                    if sum(some.num_rows for some in waiting) >= BATCH_ROWS:
+                        yield _batch(waiting)
+                        waiting = []
+        except pa.ArrowException as error:
+            raise InvalidInputError(
+                f"{catalog.storage.url_of(part.key)} cannot be read ({first_line(error)})",
+                "Run 'xpscale catalog check'",
+            ) from error
+    if waiting:
+        yield _batch(waiting)
+
+
+def _batch(waiting: list[pa.RecordBatch]) -> Batch:
+    table = pa.Table.from_batches(waiting)
+    index, source_id, *names = table.column_names
+    values = {name: _numbers(table[name]) for name in names}
+    if "flags" in values:
+        values["flags"] = (values["flags"] != 0).astype(np.float32)
+    return Batch(table[index].to_numpy(), table[source_id].to_numpy(), values)
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.floating]:
+    """A column as numpy has it; missing numbers are NaN."""
+    if column.null_count:
+        column = column.cast(pa.float64()).fill_null(np.nan)
+    found: NDArray[np.floating] = column.to_numpy()
+    return found

@@ -1,0 +1,122 @@
+"""Bins as files: a pyramid of small objects, each the values of one column in a run of bins.
+
+A file holds little-endian float32, first all lowest bytes, then all second ones and so on, packed
+with gzip: neighbouring bins are alike in their upper bytes.  ``count.bin`` has every bin of the
+run, the file of a column only those with rows, its means rounded to 9 bits: a colour shows no
+more.  Runs without rows have no files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.site.bins import Bins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from xpscale.storage import Storage
+
+__all__ = ["Level", "pack", "read_levels", "write_pyramid"]
+
+COUNT = "count"
+DONE = "levels.json"
+ROUNDING, KEPT = np.uint32(0x2000), np.uint32(0xFFFFC000)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One order of a pyramid.
+
+    Parameters
+    ----------
+    order
+        Of the bins.
+    bins_a_file
+        How many a file holds.
+    """
+
+    order: int
+    bins_a_file: int
+
+
+def pack(values: NDArray[Any]) -> bytes:
+    """Numbers of four bytes as a file's content; the same for equal numbers.
+
+    Parameters
+    ----------
+    values
+        Any shape; written in C order, as float32.
+    """
+    planes = np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8).reshape(-1, 4).T
+    return gzip.compress(planes.tobytes(), 6, mtime=0)
+
+
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return ((values.view(np.uint32) + ROUNDING) & KEPT).view(np.float32)
+
+
+def write_pyramid(
+    place: Storage, bins: Bins, names: Sequence[str], levels: Sequence[Level], n_base: int
+) -> list[dict[str, Any]]:
+    """Write all levels of a pyramid, and what there is of it last.
+
+    Parameters
+    ----------
+    place
+        Where its files go.
+    bins
+        Those of the deepest level.
+    names
+        The columns.
+    levels
+        From the deepest up.
+    n_base
+        Bins of order 0.
+
+    Returns
+    -------
+    list
+        Each level, coarsest first, with the numbers of its files.
+    """
+    found = []
+    for level in levels:
+        while len(bins.counts) > n_base << 2 * level.order:
+            bins = bins.coarser()
+        found.append(_write_level(place, bins, names, level))
+    found.reverse()
+    place.replace(DONE, json.dumps(found).encode())
+    return found
+
+
+def _write_level(place: Storage, bins: Bins, names: Sequence[str], level: Level) -> dict[str, Any]:
+    size, files = level.bins_a_file, []
+    for number in range(len(bins.counts) // size):
+        run = slice(number * size, (number + 1) * size)
+        counts = bins.counts[run]
+        if not counts.any():
+            continue
+        files.append(number)
+        place.replace(f"{level.order}/{number}/{COUNT}.bin", pack(counts))
+        for k, name in enumerate(names):
+            data = pack(_rounded(bins.mean(k, run)[counts > 0]))
+            place.replace(f"{level.order}/{number}/{name}.bin", data)
+    return {"order": level.order, "bins": size, "files": files}
+
+
+def read_levels(place: Storage) -> list[dict[str, Any]] | None:
+    """What `write_pyramid` said of a pyramid that is finished; ``None`` if it is not."""
+    from xpscale.errors import NotFoundError
+
+    try:
+        found: list[dict[str, Any]] = json.loads(place.read(DONE))
+    except (NotFoundError, ValueError):
+        return None
+    return found

@@ -1,0 +1,158 @@
+// The catalogue's own Parquet files, read by range requests.
+
+import { parquetMetadataAsync, parquetReadObjects, parquetScan, rowIndex } from 'hyparquet'
+import { decompress } from 'fzstd'
+import { remoteFile } from './ranges.js'
+import { centreOf, coneCover, separation, vector } from './healpix.js'
+import { unpack } from './tiles.js'
+
+const compressors = { ZSTD: (input, length) => decompress(input, new Uint8Array(length)) }
+const FOOTER_BYTES = 1 << 16
+const ORDER = 12 // of the pixels that a source_id carries, and of cones
+const EARLY_MINUTES = 2 // how far a source may have moved from the place in its source_id
+const PRODUCTS = ['latents', 'spectra']
+const AT_ONCE = 4
+
+export class Catalog {
+  constructor(site) {
+    this.site = site
+    this.url = site.catalog
+    this.files = new Map()
+  }
+
+  get reachable() { return Boolean(this.url) }
+
+  async parts() {
+    this.loading ??= unpack(`${this.site.data}/parts.bin`).then((bytes) =>
+      JSON.parse(new TextDecoder().decode(bytes)).map(([order, pixel, rows, ...sizes]) => ({
+        order, pixel, rows, sizes,
+        first: pixel * 4 ** (ORDER - order), // pixels of order 12
+        stop: (pixel + 1) * 4 ** (ORDER - order),
+      })))
+    return this.loading
+  }
+
+  // A part's file and its footer, the newest few of which are kept.
+  async open(part, product) {
+    const directory = Math.floor(part.pixel / 10000) * 10000
+    const key = `${product}/dataset/Norder=${part.order}/Dir=${directory}/Npix=${part.pixel}.parquet`
+    if (!this.files.has(key)) {
+      if (this.files.size > 64) this.files.delete(this.files.keys().next().value)
+      const file = remoteFile(this.url + key, part.sizes[PRODUCTS.indexOf(product)])
+      const opened = parquetMetadataAsync(file, { initialFetchSize: FOOTER_BYTES })
+        .then((metadata) => ({ file, metadata, compressors }))
+      opened.catch(() => this.files.delete(key))
+      this.files.set(key, opened)
+    }
+    return this.files.get(key)
+  }
+
+  // Rows of a part that pass a filter, each with its number in the part.
+  async rows(part, product, filter, columns) {
+    const opened = await this.open(part, product)
+    return parquetReadObjects({
+      ...opened, filter, columns, usePageIndex: true, useOffsetIndex: true, includeRowIndex: true,
+    })
+  }
+
+  // The row of a source, or null: it lies in the part that holds the place in its identifier, or,
+  // if it moved, in one beside that.
+  async star(id) {
+    const pixel = Number(id >> 35n)
+    if (pixel < 0 || pixel >= 12 * 4 ** ORDER) return null
+    const place = centreOf(ORDER, pixel)
+    const near = new Set([pixel, ...coneCover(ORDER, place, EARLY_MINUTES / 60)])
+    const parts = (await this.parts()).filter(({ first, stop }) =>
+      [...near].some((p) => p >= first && p < stop))
+    parts.sort((a, b) => holds(b, pixel) - holds(a, pixel))
+    for (const part of parts) {
+      const [row] = await this.rows(part, 'latents', { source_id: { $eq: id } })
+      if (row) return { part, index: row[rowIndex], ...row }
+    }
+    return null
+  }
+
+  // Reconstruction and scatter of a star, from `star`.
+  async spectrum({ part, index, source_id }) {
+    const opened = await this.open(part, 'spectra')
+    const columns = ['source_id', ...this.site.outputs.filter((o) => /^(reconstruction|scatter)$/.test(o))]
+    const found = await parquetReadObjects({
+      ...opened, columns, rowStart: index, rowEnd: index + 1, useOffsetIndex: true,
+    })
+    if (found[0]?.source_id === source_id) return found[0]
+    return (await this.rows(part, 'spectra', { source_id: { $eq: source_id } }, columns))[0]
+  }
+
+  // Sources within a radius in degrees, nearest first.
+  async cone(longitude, latitude, radius, columns, most = 2000) {
+    const centre = vector(longitude, latitude)
+    const order = Math.max(0, Math.min(ORDER, Math.floor(Math.log2(60 / Math.max(radius, 0.01)))))
+    const step = 4 ** (ORDER - order)
+    const runs = merged(coneCover(order, centre, radius).map((p) => [p * step, (p + 1) * step]))
+    const found = []
+    for (const part of await this.parts()) {
+      for (const [first, stop] of runs) {
+        if (part.first >= stop || part.stop <= first) continue
+        const filter = { $and: [
+          { _healpix_29: { $gte: BigInt(first) << 34n } },
+          { _healpix_29: { $lt: BigInt(stop) << 34n } },
+        ] }
+        const wanted = [...new Set(['_healpix_29', 'source_id', 'ra', 'dec', ...columns])]
+        for (const row of await this.rows(part, 'latents', filter, wanted)) {
+          row.separation = separation(vector(row.ra, row.dec), centre)
+          if (row.separation <= radius) found.push(row)
+        }
+        if (found.length > most) return { rows: sorted(found), all: false }
+      }
+    }
+    return { rows: sorted(found), all: true }
+  }
+
+  // Rows whose point (x, y) is `inside`, part by part: `found` gets rows and how far the scan is.
+  async *scan(x, y, box, inside, columns) {
+    const parts = await this.parts()
+    const wanted = [...new Set([x, y, 'source_id', 'ra', 'dec', ...columns])]
+    const between = { $and: [
+      { [x]: { $gte: box[0] } }, { [x]: { $lte: box[1] } },
+      { [y]: { $gte: box[2] } }, { [y]: { $lte: box[3] } },
+    ] }
+    const read = (part) => this.matching(part, between, x, y, inside, wanted)
+    const ahead = parts.slice(0, AT_ONCE).map(read)
+    for (let i = 0; i < parts.length; i++) {
+      const rows = await ahead.shift()
+      yield { rows, done: i + 1, of: parts.length }
+      if (i + AT_ONCE < parts.length) ahead.push(read(parts[i + AT_ONCE]))
+    }
+  }
+
+  // The points of row groups that can match are read first, other columns only of rows that do.
+  async matching(part, between, x, y, inside, wanted) {
+    const opened = await this.open(part, 'latents')
+    const scan = await parquetScan({ ...opened, columns: wanted, pruningFilter: between })
+    const rows = []
+    for (const range of scan.ranges) {
+      const read = (names) => Promise.all(names.map((column) => scan.readColumn({ column, ...range })))
+      const [xs, ys] = await read([x, y])
+      const hits = []
+      for (let i = 0; i < xs.length; i++) if (inside(xs[i], ys[i])) hits.push(i)
+      if (!hits.length) continue
+      const values = await read(wanted)
+      for (const i of hits) {
+        rows.push(Object.fromEntries(wanted.map((column, c) => [column, values[c][i]])))
+      }
+    }
+    return rows
+  }
+}
+
+const holds = (part, pixel) => Number(pixel >= part.first && pixel < part.stop)
+const sorted = (rows) => rows.sort((a, b) => a.separation - b.separation)
+
+function merged(runs) {
+  const found = []
+  for (const [first, stop] of runs.sort((a, b) => a[0] - b[0])) {
+    if (found.length && found.at(-1)[1] >= first) found.at(-1)[1] = Math.max(stop, found.at(-1)[1])
+    else found.push([first, stop])
+  }
+  return found
+}
