@@ -123,6 +123,17 @@ def source_id_pixel(source_id: NDArray[np.int64], order: int) -> NDArray[np.int6
     return source_id >> (SOURCE_ID_SHIFT + 2 * (MAX_ORDER - order))
 
 
+def source_id_index(source_id: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first ``_healpix_29`` of the level-12 pixels that identifiers carry, with shape (N,).
+
+    Parameters
+    ----------
+    source_id
+        Gaia identifiers, int64, with shape (N,).
+    """
+    return source_id_pixel(source_id, MAX_ORDER) * Pixel(MAX_ORDER, 0).index_range[1]
+
+
 def source_id_position(
     source_id: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,7 +11,7 @@ import enum
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xpscale.sky import Pixel
@@ -64,6 +64,11 @@ class Part:
         Rows inside, size of the object in bytes.
     sha256
         Hex digest of the object's bytes.
+    footer_bytes, packed_footer_bytes
+        Of the object's end, see `xpscale.catalog.footer`; 0 if there is no packed footer.
+    movers
+        Sources in it whose identifier carries another pixel, sorted; ``None`` if nobody has looked,
+        or they are too many to name.
     """
 
     pixel: Pixel
@@ -71,6 +76,27 @@ class Part:
     n_rows: int
     n_bytes: int
     sha256: str
+    footer_bytes: int = 0
+    packed_footer_bytes: int = 0
+    movers: tuple[int, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them, without those that say nothing."""
+        values = asdict(self)
+        optional = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in optional or value != optional[name]
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Part:
+        """The part that `to_dict` wrote."""
+        values = {**values, "pixel": Pixel(**values["pixel"])}
+        if values.get("movers") is not None:
+            values["movers"] = tuple(values["movers"])
+        return Part(**values)
 
 
 class TaskStatus(enum.StrEnum):
@@ -122,17 +148,16 @@ class TaskReport:
 
     def to_json(self) -> str:
         """The report as one JSON object."""
-        return json.dumps(asdict(self), sort_keys=True)
+        parts = [part.to_dict() for part in self.parts]
+        return json.dumps({**asdict(self), "parts": parts}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str | bytes) -> TaskReport:
         """The report that `to_json` wrote."""
-        fields = json.loads(text)
-        fields["status"] = TaskStatus(fields["status"])
-        fields["parts"] = tuple(
-            Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"]
-        )
-        return TaskReport(**fields)
+        values = json.loads(text)
+        values["status"] = TaskStatus(values["status"])
+        values["parts"] = tuple(map(Part.from_dict, values["parts"]))
+        return TaskReport(**values)
 
     @staticmethod
     def of(task: str, text: str | bytes) -> TaskReport | None:

@@ -5,7 +5,7 @@ All call xpscale's own encoder (folded network, compiled kernels, micro-batches 
 thread), kept in the process; they differ in how rows are read, distributed and written. In the
 variants "as its users have it" LSDB and Ray Data run the network as trained and write with their
 own options. The engines read what `write_rows` wrote, and write the columns of both products into
-one table, in the encodings of `xpscale.catalog.sink` where their writers accept them (Daft's
+one table, in the encodings of `xpscale.catalog.encoding` where their writers accept them (Daft's
 accepts a codec only). The allocator is as each engine leaves it."""
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.bands import Bands
-from xpscale.catalog.sink import ROW_GROUP_SIZE, _write_options
+from xpscale.catalog.encoding import write_options
+from xpscale.catalog.sink import BLOCK_ROWS
 from xpscale.inference.encoder import ScatterVAEEncoder, _arrow
 from xpscale.model.checkpoint import load_model
 from xpscale.schema import OUTPUTS
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from xpscale.store.reader import SpectraStore
 
 N_WORKERS = 2
-BATCH_SIZE = ROW_GROUP_SIZE // 4  # of engines that cut batches: each worker has several of them
+BATCH_SIZE = BLOCK_ROWS // 4  # of engines that cut batches: each worker has several of them
 SCALARS = ("source_id", "ra", "dec", "phot_g_mean_flux")
 ARRAYS = ("coefficients", "coefficient_errors")
 COLUMNS = (*SCALARS, *ARRAYS)
@@ -57,7 +58,7 @@ class Work:
     @property
     def options(self) -> dict[str, Any]:
         """Options for writers that pass them to pyarrow."""
-        return _write_options(self.schema, "spectra")
+        return _options(self.schema)
 
 
 def write_rows(store: SpectraStore, folder: Path) -> list[Path]:
@@ -71,9 +72,14 @@ def write_rows(store: SpectraStore, folder: Path) -> list[Path]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(
-        table, path, row_group_size=ROW_GROUP_SIZE, **_write_options(table.schema, "spectra")
-    )
+    pq.write_table(table, path, row_group_size=BLOCK_ROWS, **_options(table.schema))
+
+
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    """Our encodings, for rows in any order."""
+    options = write_options(schema)
+    del options["sorting_columns"]
+    return options
 
 
 @lru_cache(maxsize=2)
@@ -175,7 +181,7 @@ def lsdb(work: Work, stack: ExitStack) -> Variants:
     saved = {"progress_bar": False, "as_collection": False, "create_thumbnail": False}
     rows = _frame(pa.concat_tables(pq.read_table(file) for file in work.files))
     catalog = lsdb.from_dataframe(
-        rows, ra_column="ra", dec_column="dec", partition_rows=ROW_GROUP_SIZE, margin_threshold=None
+        rows, ra_column="ra", dec_column="dec", partition_rows=BLOCK_ROWS, margin_threshold=None
     )
     codec = {"compression": "zstd", "compression_level": 1}
     catalog.write_catalog(

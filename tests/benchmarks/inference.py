@@ -30,7 +30,7 @@ import pyarrow as pa
 import torch
 
 import xpscale as xps
-from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
+from xpscale.catalog.sink import BLOCK_ROWS, ParquetSink
 from xpscale.inference import task as task_module
 from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
 from xpscale.inference.task import TASKS_PER_WORKER
@@ -187,7 +187,7 @@ class _Copy:
             0,
             self.tables[task.partition.key],
         )
-        for batch in self.store.read_in_blocks(task.partition, ROW_GROUP_SIZE, errors=self.errors):
+        for batch in self.store.read_in_blocks(task.partition, BLOCK_ROWS, errors=self.errors):
             parts.append(table.slice(start, len(batch)))
             start += len(batch)
         return TaskReport(task.key, TaskStatus.WRITTEN, parts.finish())

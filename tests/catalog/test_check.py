@@ -9,9 +9,9 @@ from random_catalog import LAYOUT, PIXELS, ROWS, fill, identity, random_table
 
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
+from xpscale.catalog.encoding import encode
 from xpscale.catalog.info import catalog_info
 from xpscale.catalog.layout import COLLECTION, RUN, part_key
-from xpscale.catalog.sink import encode
 from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.storage import Storage

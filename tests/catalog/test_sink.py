@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_catalog import LAYOUT, PIXELS, C, L, random_table
 
-from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink, encode
+from xpscale.catalog.encoding import encode
+from xpscale.catalog.footer import footer_sizes, unpacked
+from xpscale.catalog.sink import ParquetSink
 from xpscale.catalog.votable import conform, product_schema
-from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.release import DR3
 from xpscale.schema import TableLayout
 from xpscale.storage import Storage
@@ -76,28 +78,57 @@ def test_equal_tables_make_equal_bytes(cuts: list[int]):
         assert len(hashes) == 1
 
 
-def test_encodings(storage: Storage):
-    n = ROW_GROUP_SIZE + 10
-    table = random_table(PIXEL, n)
-    latents, spectra = (
-        pq.ParquetFile(f"{storage}/{part.key}").metadata
-        for part in sink_of(storage).put(PIXEL, table)
-    )
-    assert [latents.row_group(i).num_rows for i in range(latents.num_row_groups)] == [
-        ROW_GROUP_SIZE,
-        10,
-    ]
-    for metadata in (latents, spectra):
+def test_encodings_and_row_groups(storage: Storage):
+    parts = sink_of(storage).put(PIXEL, random_table(PIXEL, 5_000))
+    most_bytes = {"latents": 150_000, "spectra": 1_500_000}
+    for part, (product, most) in zip(parts, most_bytes.items(), strict=True):
+        metadata = pq.ParquetFile(f"{storage}/{part.key}").metadata
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        assert len({group.num_rows for group in groups[:-1]}) == 1 < len(groups), product
+        sizes = [
+            sum(group.column(i).total_compressed_size for i in range(metadata.num_columns))
+            for group in groups
+        ]
+        assert most / 2 < max(sizes) <= most
+        assert groups[0].sorting_columns == (pq.SortingColumn(0),)
         for i in range(metadata.num_columns):
-            column = metadata.row_group(0).column(i)
+            column = groups[0].column(i)
+            name = column.path_in_schema
             assert column.compression == "ZSTD"
             assert not column.has_dictionary_page
-            is_array = "list" in column.path_in_schema
-            assert column.is_stats_set is not is_array
+            assert column.is_stats_set is not ("list" in name or name.startswith("latent_"))
+            assert column.has_offset_index
+            assert column.has_column_index is column.is_stats_set
             if column.physical_type in ("FLOAT", "DOUBLE"):
                 assert "BYTE_STREAM_SPLIT" in column.encodings
-            if column.path_in_schema in ("_healpix_29", "source_id"):
+            if name in ("_healpix_29", "source_id"):
                 assert "DELTA_BINARY_PACKED" in column.encodings
+
+
+def test_the_footer_is_kept_a_second_time_packed(storage: Storage):
+    for part in sink_of(storage).put(PIXEL, random_table(PIXEL, 5_000)):
+        data = storage.read(part.key)
+        end = len(data) - part.footer_bytes
+        packed = data[end - part.packed_footer_bytes : end]
+        assert unpacked(packed, "") == data[end:]
+        assert len(packed) < part.footer_bytes / 2
+        with pytest.raises(PermanentError, match="is damaged"):
+            unpacked(bytes([packed[0], packed[1] ^ 1, *packed[2:]]), "it")
+        without = data[: end - part.packed_footer_bytes] + data[end:]
+        assert footer_sizes(without) == (0, 0)
+        assert pq.read_table(pa.BufferReader(without)).equals(pq.read_table(pa.BufferReader(data)))
+
+
+def test_sources_whose_identifier_carries_another_pixel_are_named(storage: Storage):
+    table = random_table(PIXEL)
+    ids = table["source_id"].to_numpy().copy()
+    ids[[3, 90]] = [5, 7 << 35]
+    table = table.set_column(1, "source_id", pa.array(ids))
+    latents, spectra = sink_of(storage).put(PIXEL, table)
+    assert (latents.movers, spectra.movers) == ((5, 7 << 35), None)
+    ids[:300] = np.arange(300)
+    many = table.set_column(1, "source_id", pa.array(ids))
+    assert sink_of(storage / "many").put(PIXEL, many)[0].movers is None
 
 
 def test_the_first_writer_wins_and_the_loser_reports_the_winner(storage: Storage):
@@ -168,12 +199,13 @@ def test_the_votable_is_valid_by_astropy():
         assert {field.ref for field in fields if field.name in ("ra", "dec")} == {"icrs"}
 
 
-def test_rows_that_come_row_group_by_row_group_make_the_same_parts(storage: Storage):
-    whole = random_table(PIXEL, ROW_GROUP_SIZE + 300)
+def test_rows_that_come_in_pieces_make_the_same_parts(storage: Storage):
+    whole = random_table(PIXEL, 3_000)
     at_once = ParquetSink(storage / "whole", LAYOUT).put(PIXEL, whole)
     parts = ParquetSink(storage / "pieces", LAYOUT).open(PIXEL)
-    for start in (0, ROW_GROUP_SIZE):
-        parts.append(whole.slice(start, ROW_GROUP_SIZE))
+    for start in (0, 700, 1400, 2100):
+        parts.append(whole.slice(start, min(700, 3_000 - start)))
+    parts.append(whole.slice(2_800))
     assert (storage / "pieces").is_empty()
     assert parts.finish() == at_once
     late = ParquetSink(storage / "late", LAYOUT).open(PIXEL)

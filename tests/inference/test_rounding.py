@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from xpscale.catalog.sink import encode
+from xpscale.catalog.encoding import encode
 from xpscale.catalog.votable import conform, product_schema
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.inference.rounding import round_within

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from xpscale.catalog.manifest import Manifest
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.query.catalog import Catalog
+from xpscale.query.engine import connected
 from xpscale.query.identifiers import parse_ids
 from xpscale.query.lookup import candidates, locate
 from xpscale.release import DR3, UNSTATED, find_release
@@ -45,6 +49,33 @@ def test_movers_are_found_away_from_their_number(cat, example):
     assert len(away) > len(example.movers) / 2
     assert found.to_table()["source_id"].to_pylist() == example.movers.tolist()
     assert len(found.missing) == 0
+
+
+def test_an_absent_identifier_opens_one_part_or_none(cat, example, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "xpscale.query.lookup.connected",
+        lambda catalog, parts, what: opened.append(list(parts)) or connected(catalog, parts, what),
+    )
+    ids, movers = example.rows["source_id"].to_numpy(), example.movers
+    for absent in (np.setdiff1d(ids + 1, ids)[7], movers[0] + 1):
+        assert cat.at(absent).missing.tolist() == [absent]
+        assert [len(parts) for parts in opened] == [1]
+        opened.clear()
+    assert cat.at(2**63 - 1).missing.tolist() == [2**63 - 1]
+    assert not opened
+
+
+def test_a_catalogue_that_names_no_movers_finds_them_all_the_same(cat, example):
+    old = replace(
+        cat.manifest, parts=tuple(replace(part, movers=None) for part in cat.manifest.parts)
+    )
+    assert old.digest != cat.manifest.digest
+    assert Manifest.from_json(old.to_json()) == old
+    catalog = Catalog(cat.storage, cat.snapshot, old)
+    wanted = [*example.movers.tolist(), 17]
+    assert catalog.at(wanted).to_table().equals(cat.at(wanted).to_table())
+    assert catalog.at(wanted).missing.tolist() == [17]
 
 
 def test_missing_means_absent_not_filtered_out(cat, example):

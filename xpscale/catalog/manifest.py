@@ -19,7 +19,6 @@ from xpscale.catalog.layout import part_key, product_of
 from xpscale.errors import InvalidInputError
 from xpscale.release import Release, release_of
 from xpscale.schema import FULL_PRECISION, Column, TableLayout, checked_outputs
-from xpscale.sky import Pixel
 from xpscale.types import Part
 
 __all__ = ["Manifest", "Quarantined", "RunIdentity", "Snapshot"]
@@ -213,10 +212,9 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as JSON: the same text for the same content."""
         fields = asdict(self)
-        parts = fields.pop("parts")
-        del fields["stored_digest"]
+        del fields["parts"], fields["stored_digest"]
         head = json.dumps(fields, sort_keys=True)[:-1]
-        rows = ",\n".join(json.dumps(part, sort_keys=True) for part in parts)
+        rows = ",\n".join(json.dumps(part.to_dict(), sort_keys=True) for part in self.parts)
         return f'{head}, "parts": [\n{rows}\n]}}\n'
 
     @property
@@ -229,7 +227,7 @@ class Manifest:
         """The manifest that `to_json` wrote."""
         fields = json.loads(text)
         identity = RunIdentity.from_dict(fields["identity"])
-        parts = tuple(Part(**{**part, "pixel": Pixel(**part["pixel"])}) for part in fields["parts"])
+        parts = tuple(map(Part.from_dict, fields["parts"]))
         quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
         data = text.encode() if isinstance(text, str) else text
         digest = hashlib.sha256(data).hexdigest()

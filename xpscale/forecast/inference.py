@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xpscale.catalog.sink import ROW_GROUP_SIZE
+from xpscale.catalog.sink import BLOCK_ROWS
 from xpscale.forecast.prices import Cost
 from xpscale.forecast.throughput import Cluster, Forecast, Load, forecast
 from xpscale.store.layout import ARRAYS
@@ -110,7 +110,7 @@ class InferenceProjection:
         """Bytes of memory that no worker process will exceed: its base, and the buffers and parts
         of the tasks in it.
         """
-        in_memory = min(self.largest, ROW_GROUP_SIZE) if self.reads_in_blocks else self.largest
+        in_memory = min(self.largest, BLOCK_ROWS) if self.reads_in_blocks else self.largest
         per_row = BUFFERS * 4 * self.n_coefficients + BYTES_OF_SCALARS
         parts = self.largest * self.bytes_out // max(self.n_rows, 1)
         task = in_memory * per_row + PART_COPIES * parts
@@ -126,7 +126,7 @@ class InferenceProjection:
         (`xpscale.store.shards`).
         """
         n_products = len(self.products)
-        n_blocks = sum(-(-n_rows // ROW_GROUP_SIZE) for n_rows in self.partition_rows)
+        n_blocks = sum(-(-n_rows // BLOCK_ROWS) for n_rows in self.partition_rows)
         of_task = 1 + 2 * N_SCALAR_ARRAYS + 3 * self.n_vectors + GETS_PUBLISH * n_products
         gets = self.n_tasks * of_task + n_blocks * self.n_vectors
         return {"get": gets, "put": self.n_tasks * (n_products + 1)}

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.layout import MODEL
-from xpscale.catalog.sink import ROW_GROUP_SIZE, ParquetSink
+from xpscale.catalog.sink import BLOCK_ROWS, ParquetSink
 from xpscale.row_rules import judge
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
@@ -112,7 +112,7 @@ class EncodePartition:
         if self.reader.is_checked:
             errors = encoder.has_fit or encoder.needs_errors
             for batch in self.reader.read_in_blocks(
-                partition, ROW_GROUP_SIZE, errors=errors, watch=watch
+                partition, BLOCK_ROWS, errors=errors, watch=watch
             ):
                 yield batch, {}
             return
@@ -123,8 +123,8 @@ class EncodePartition:
             keep, rejected = judge(rows, known, whole=False)
             rows = rows.take(keep)
             rows = rows.take(position_order(rows.ra, rows.dec, rows.source_id))
-        for start in range(0, max(len(rows), 1), ROW_GROUP_SIZE):
-            yield rows.take(slice(start, start + ROW_GROUP_SIZE)), {} if start else rejected
+        for start in range(0, max(len(rows), 1), BLOCK_ROWS):
+            yield rows.take(slice(start, start + BLOCK_ROWS)), {} if start else rejected
 
 
 _loading = Lock()

@@ -123,7 +123,7 @@ def locked(
     storage = version.storage
     allowed = frozenset(duckdb_name(storage, part.key) for part in parts)
     with duckdb.connect(":memory:") as connection:
-        failures = open_to(storage, connection)
+        failures = open_to(storage, version.files, connection)
         # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
         if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
             connection.execute("SET enable_progress_bar = false")

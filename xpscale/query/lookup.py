@@ -1,9 +1,9 @@
 """From source identifiers to the parts that hold them.
 
 A ``source_id`` carries the pixel of an early position, so nearly every source lies in the part
-whose pixel contains ``source_id >> 35``; that part is opened first.  Movers lie elsewhere:
-identifiers not found at first are looked for in all other parts, where the statistics of the column
-``source_id`` leave few rows to read.
+whose pixel contains ``source_id >> 35``.  Movers lie elsewhere: the manifest names them part by
+part.  Only a part whose movers it does not name, of an old catalogue or of made-up identifiers, may
+hold others: there the statistics of the column ``source_id`` leave few rows to read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from xpscale.query.convert import array
 from xpscale.query.engine import connected, put_ids, scan
-from xpscale.sky import MAX_ORDER, Pixel, source_id_pixel
+from xpscale.sky import source_id_index
 from xpscale.storage.object_files import duckdb_name
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def locate(catalog: CatalogVersion, source_ids: NDArray[np.int64]) -> Location:
         Unique Gaia identifiers with shape (N,).
     """
     parts = catalog.manifest.of("latents")
-    first = candidates(parts, source_ids)
-    found, holders = _search(catalog, first, source_ids)
+    first = {*candidates(parts, source_ids), *_holders_of_movers(parts, source_ids)}
+    found, holders = _search(catalog, sorted(first), source_ids)
     wanted = source_ids[~np.isin(source_ids, found)]
     if len(wanted):
-        opened = set(first)
-        more, others = _search(catalog, [part for part in parts if part not in opened], wanted)
+        rest = [part for part in parts if part.movers is None and part not in first]
+        more, others = _search(catalog, rest, wanted)
         wanted = wanted[~np.isin(wanted, more)]
         holders |= others
     return Location(tuple(part for part in parts if part.key in holders), wanted)
@@ -82,10 +82,18 @@ def candidates(parts: Sequence[Part], source_ids: NDArray[np.int64]) -> list[Par
     spans = np.array(
         [part.pixel.index_range for part in parts], np.int64
     )  # (P, 2), sorted, disjoint
-    index = np.unique(source_id_pixel(source_ids, MAX_ORDER)) * Pixel(MAX_ORDER, 0).index_range[1]
+    index = np.unique(source_id_index(source_ids))
     row = np.searchsorted(spans[:, 0], index, side="right") - 1
     inside = (row >= 0) & (index < spans[row, 1])
     return [parts[i] for i in np.unique(row[inside])]
+
+
+def _holders_of_movers(parts: Sequence[Part], source_ids: NDArray[np.int64]) -> list[Part]:
+    """The parts that name one of the identifiers among their movers."""
+    movers = np.array([(i, mover) for i, part in enumerate(parts) for mover in part.movers or ()])
+    if not len(movers):
+        return []
+    return [parts[i] for i in np.unique(movers[np.isin(movers[:, 1], source_ids), 0])]
 
 
 def _search(

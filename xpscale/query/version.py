@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xpscale.bands import Bands
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.extras import naming_extras
+from xpscale.query.part_files import PartFiles
 from xpscale.release import Release, release_of
 from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
@@ -61,6 +62,11 @@ class CatalogVersion:
     def bands(self) -> Bands:
         """The numbers of BP and RP coefficients of its spectra."""
         return self.identity.bands
+
+    @cached_property
+    def files(self) -> PartFiles:
+        """Its parts as files."""
+        return PartFiles(self.storage, self.manifest.parts)
 
     @property
     def n_rows(self) -> int:

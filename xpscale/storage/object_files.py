@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from fsspec import AbstractFileSystem
 
@@ -18,13 +18,32 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["duckdb_name", "open_to"]
+__all__ = ["Objects", "duckdb_name", "open_to"]
 
-BLOCK_BYTES = 1 << 18
 SCHEME = "xpscale"
 
 
-def open_to(storage: Storage, connection: duckdb.DuckDBPyConnection) -> list[XpscaleError]:
+class Objects(Protocol):
+    """Objects of one place, by key."""
+
+    def size(self, key: str) -> int | None:
+        """Size of an object in bytes, ``None`` if it is not there."""
+        ...
+
+    def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Part of an object.
+
+        Parameters
+        ----------
+        key, start, n_bytes
+            The object, an offset, and a number of bytes.
+        """
+        ...
+
+
+def open_to(
+    storage: Storage, objects: Objects, connection: duckdb.DuckDBPyConnection
+) -> list[XpscaleError]:
     """Let a DuckDB connection read the objects of a place by their `duckdb_name`.
 
     Returns
@@ -36,10 +55,12 @@ def open_to(storage: Storage, connection: duckdb.DuckDBPyConnection) -> list[Xps
     ----------
     storage
         The place.
+    objects
+        What reads them, where DuckDB cannot.
     connection
         Where to read them.
     """
-    files = ObjectFiles(storage)
+    files = ObjectFiles(storage.url, objects)
     if not _is_plain_path(storage):
         connection.register_filesystem(files)
     return files.failures
@@ -67,16 +88,18 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
 
     Parameters
     ----------
-    storage
+    url
         The place.
+    objects
+        What reads them.
     """
 
     protocol = SCHEME
     cachable = False
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, url: str, objects: Objects) -> None:
         super().__init__()
-        self._storage = storage
+        self._url, self._objects = url, objects
         self.failures: list[XpscaleError] = []
 
     @contextlib.contextmanager
@@ -88,7 +111,7 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
             raise
 
     def _key(self, path: str) -> str:
-        return path.removeprefix(f"{self.protocol}://").removeprefix(f"{self._storage.url}/")
+        return path.removeprefix(f"{self.protocol}://").removeprefix(f"{self._url}/")
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The object of that name.
@@ -112,8 +135,8 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
         """
         key = self._key(path)
         with self._noted():
-            if (size := self._storage.size(key)) is None:
-                raise NotFoundError(f"{self._storage.url_of(key)} does not exist")
+            if (size := self._objects.size(key)) is None:
+                raise NotFoundError(f"{self._url}/{key} does not exist")
         return {"name": path, "size": size, "type": "file"}
 
     def modified(self, path: str) -> datetime:
@@ -123,11 +146,29 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
     def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
         if mode != "rb":
             raise PermissionError(path)
-        # no open file: DuckDB leaves closing to the garbage collector
-        key, storage = self._key(path), self._storage
+        key, objects = self._key(path), self._objects
 
         def read(start: int, n_bytes: int) -> bytes:
             with self._noted():
-                return storage.read_range(key, start, n_bytes)
+                return objects.read_range(key, start, n_bytes)
 
-        return io.BufferedReader(RangeFile(read, self.info(path)["size"]), BLOCK_BYTES)
+        return cast(BinaryIO, _SharedFile(read, self.info(path)["size"]))
+
+
+class _SharedFile(RangeFile):
+    """A file that several threads read at once, each at an offset of its own.
+
+    DuckDB's threads share a file, and seek and read in two calls.
+    """
+
+    def __init__(self, read_range: Callable[[int, int], bytes], n_bytes: int) -> None:
+        self._local = threading.local()
+        super().__init__(read_range, n_bytes)
+
+    @property
+    def _offset(self) -> int:
+        return getattr(self._local, "offset", 0)
+
+    @_offset.setter
+    def _offset(self, offset: int) -> None:
+        self._local.offset = offset

@@ -193,7 +193,7 @@ class StorageContract:
         assert list(place.list()) == [key]
         assert (place.upath / "a" / "part.parquet").read_bytes() == _parquet(1)
         with duckdb.connect(":memory:") as connection:
-            open_to(place, connection)
+            open_to(place, place, connection)
             found = connection.execute("FROM read_parquet($1)", [duckdb_name(place, key)])
             assert found.fetchall() == [(1,)]
 
