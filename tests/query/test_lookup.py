@@ -67,11 +67,9 @@ def test_an_absent_identifier_opens_one_part_or_none(cat, example, monkeypatch):
 
 
 def test_a_catalogue_that_names_no_movers_finds_them_all_the_same(cat, example):
-    old = replace(
-        cat.manifest, parts=tuple(replace(part, movers=None) for part in cat.manifest.parts)
-    )
-    assert old.digest != cat.manifest.digest
-    assert Manifest.from_json(old.to_json()) == old
+    parts = tuple(replace(part, movers=None) for part in cat.manifest.parts)
+    old = Manifest.from_json(replace(cat.manifest, parts=parts).to_json())
+    assert old.parts == parts
     catalog = Catalog(cat.storage, cat.snapshot, old)
     wanted = [*example.movers.tolist(), 17]
     assert catalog.at(wanted).to_table().equals(cat.at(wanted).to_table())
