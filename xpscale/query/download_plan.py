@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DownloadPlan", "plan_download"]
 
+BYTES_BESIDES = 8192
+"""What a part's report and its rows in other tables take on the disk."""
+
 MEMORY_BYTES = 1 << 30
 """What all parts under way may take: each is in memory whole, and about twice when it is made
 anew."""
@@ -98,7 +101,8 @@ class DownloadPlan:
         while not folder.exists():
             folder = folder.parent
         there = Ledger(self.destination / LEDGER).finished_tasks()
-        needed = sum(task.n_bytes for task in self.tasks if task.key not in there)
+        left = [task for task in self.tasks if task.key not in there]
+        needed = sum(task.n_bytes + BYTES_BESIDES * len(task.parts) for task in left)
         if (free := shutil.disk_usage(folder).free) < needed:
             raise PermanentError(
                 f"{self.destination} needs {format_bytes(needed)}, and its disk has"
