@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xpscale.ingest.run import run_ingest as run_ingest
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
+    from xpscale.query.download import download as download
     from xpscale.query.reconstruct import reconstruct as reconstruct
     from xpscale.query.sql import sql as sql
     from xpscale.runtime.executors.dask import DaskExecutor as DaskExecutor
@@ -39,6 +40,7 @@ _HOMES = {
     "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
+    "download": "query.download",
     "draw_sample": "sampling.draw",
     "infer": "inference.infer",
     "load_model": "model.checkpoint",

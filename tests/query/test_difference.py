@@ -14,7 +14,6 @@ from xpscale.errors import InvalidInputError
 from xpscale.query.catalog import open_catalog
 from xpscale.query.difference import Difference
 from xpscale.query.download import download
-from xpscale.query.download_plan import plan_download
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def test_the_other_way_round_and_with_itself(cat, changed, tmp_path):
         pass
     assert (backwards.n_only_a, backwards.n_only_b) == (0, 100)
     # of other columns and pixels: the same sources differ in nothing that both have
-    download(plan_download(cat.columns("kl"), str(tmp_path / "share")))
+    download(cat.columns("kl"), str(tmp_path / "share"))
     same = Difference(cat, open_catalog(str(tmp_path / "share")))
     assert [table.num_rows for table in same.tables() if table.num_rows] == []
     assert same.n_same == cat.n_rows

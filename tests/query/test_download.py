@@ -24,16 +24,11 @@ from xpscale.errors import (
     TryAgainError,
 )
 from xpscale.query.catalog import open_catalog
-from xpscale.query.download import download
-from xpscale.query.download_plan import plan_download
+from xpscale.query.download import download as copy
 from xpscale.query.reconstruct import reconstruct
 from xpscale.storage import Storage
 from xpscale.testing.faults import Fault, faulty, make_room, small_disk
 from xpscale.testing.services import seaweedfs
-
-
-def copy(rows, place, **options):
-    return download(plan_download(rows, str(place), **options))
 
 
 def parts_of(url):
@@ -55,19 +50,19 @@ def flip(path):
 
 
 def test_a_whole_copy_is_the_catalogue_and_again_reads_nothing(cat, example, tmp_path):
-    done = copy(cat.select(), tmp_path / "copy")
+    done = copy(cat.select(), str(tmp_path / "copy"))
     assert done.n_read == cat.manifest.n_bytes
     assert parts_of(tmp_path / "copy") == parts_of(example.url)
     assert check(Storage(str(tmp_path / "copy"))).problems == ()
     there = open_catalog(str(tmp_path / "copy"))
     assert there.identity == cat.identity
     assert there.where("kl > 0").with_spectra().count() == cat.where("kl > 0").count() > 0
-    again = copy(cat.select(), tmp_path / "copy")
+    again = copy(cat.select(), str(tmp_path / "copy"))
     assert (again.n_read, again.snapshot) == (0, done.snapshot)
 
 
 def test_latents_alone_answer_with_spectra_by_decoding(cat, example, tmp_path):
-    copy(cat.select(), tmp_path / "copy", products=["latents"])
+    copy(cat.select(), str(tmp_path / "copy"), products=["latents"])
     there = open_catalog(str(tmp_path / "copy"))
     assert there.identity.products == ("latents",)
     assert check(there.storage).problems == ()
@@ -94,7 +89,7 @@ def test_latents_alone_answer_with_spectra_by_decoding(cat, example, tmp_path):
 )
 def test_a_share_is_a_catalogue_of_exactly_the_rows_and_columns(cat, tmp_path, narrow, products):
     wanted = narrow(cat)
-    copy(wanted, tmp_path / "share")
+    copy(wanted, str(tmp_path / "share"))
     there = open_catalog(str(tmp_path / "share"))
     assert there.identity.products == products
     assert check(there.storage).problems == ()
@@ -107,11 +102,11 @@ def test_a_share_is_a_catalogue_of_exactly_the_rows_and_columns(cat, tmp_path, n
 
 def test_a_share_of_identifiers_finds_movers(cat, example, tmp_path):
     ids = [*example.movers[:5], *example.rows["source_id"].to_pylist()[:5], 17]
-    copy(cat.at(ids), tmp_path / "share")
+    copy(cat.at(ids), str(tmp_path / "share"))
     there = open_catalog(str(tmp_path / "share"))
     assert {*there.select().to_table()["source_id"].to_pylist()} == {*map(int, ids[:-1])}
     with pytest.raises(ConflictError, match="kept_rows"):
-        copy(cat.at(ids[1:]), tmp_path / "share")
+        copy(cat.at(ids[1:]), str(tmp_path / "share"))
 
 
 def test_a_wrong_byte_is_named_and_publishes_nothing(own, tmp_path):
@@ -122,12 +117,12 @@ def test_a_wrong_byte_is_named_and_publishes_nothing(own, tmp_path):
     for narrow in (own.select(), own.where("kl > 0").columns("scatter")):
         place = tmp_path / f"copy of {narrow.query}"
         with pytest.raises(IncompleteError, match=rf"{part.key} is damaged.*other mirror"):
-            copy(narrow, place)
+            copy(narrow, str(place))
         with pytest.raises(NotFoundError, match="no published version"):
             open_catalog(str(place))
     path.write_bytes(good)
     place = tmp_path / f"copy of {own.select().query}"
-    done = copy(own.select(), place)
+    done = copy(own.select(), str(place))
     task = sum(p.n_bytes for p in own.manifest.parts if p.pixel == part.pixel)
     assert done.n_read == task  # the others were kept
     assert check(Storage(str(place))).problems == ()
@@ -136,7 +131,7 @@ def test_a_wrong_byte_is_named_and_publishes_nothing(own, tmp_path):
 def test_a_wrong_model_is_refused(own, tmp_path):
     flip(Path(own.storage.url) / "_xpscale/model/model.safetensors")
     with pytest.raises(InvalidInputError, match=r"model"):
-        copy(own.select(), tmp_path / "copy")
+        copy(own.select(), str(tmp_path / "copy"))
     assert not list((tmp_path / "copy").rglob("*.parquet"))
 
 
@@ -149,7 +144,7 @@ def test_cut_connections_are_survived_or_nothing_is_published(cat, example, tmp_
                 place.create(path.relative_to(example.url).as_posix(), path.read_bytes())
         there = open_catalog(place.url)
         proxy.arm(Fault("lost", at=8, n=3, method="GET"), Fault("busy", at=20, method="GET"))
-        copy(there.select(), tmp_path / "copy")
+        copy(there.select(), str(tmp_path / "copy"))
         assert proxy.struck.get("lost")
         proxy.arm()
         assert check(Storage(str(tmp_path / "copy"))).problems == ()
@@ -165,16 +160,16 @@ def test_a_full_disk_is_seen_before_and_survived_after(cat, tmp_path, monkeypatc
         except NotFoundError as error:
             pytest.skip(str(error))
         with pytest.raises(PermanentError, match=r"needs .* and its disk has .* free"):
-            copy(cat.select(), disk / "copy")
+            copy(cat.select(), str(disk / "copy"))
         assert not (disk / "copy").exists()
         # of a share nobody knows the size before: the disk fills up on the way
         wanted = cat.cone(0, 90, 30)
         with pytest.raises(TryAgainError, match=r"No space left(?s:.*)again"):
-            copy(wanted, disk / "copy")
+            copy(wanted, str(disk / "copy"))
         with pytest.raises(NotFoundError, match="no published version"):
             open_catalog(str(disk / "copy"))
         make_room(disk, 4 * cat.manifest.n_bytes)
-        copy(wanted, disk / "copy")
+        copy(wanted, str(disk / "copy"))
         assert check(Storage(str(disk / "copy"))).problems == ()
 
 
@@ -182,19 +177,19 @@ def test_what_is_at_the_destination_stays(cat, example, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(ConflictError, match="already holds something else"):
-        copy(cat.select(), tmp_path / "mine")
+        copy(cat.select(), str(tmp_path / "mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     with pytest.raises(InvalidInputError, match="the catalogue itself"):
         copy(cat.select(), example.url)
     with pytest.raises(InvalidInputError, match="no source in cone"):
-        copy(cat.cone(200, 30, 1e-6), tmp_path / "none")
+        copy(cat.cone(200, 30, 1e-6), str(tmp_path / "none"))
     assert not (tmp_path / "none").exists()
     for products, message in (
         (["spectra"], "without latents"),
         (["images"], "no product 'images'"),
     ):
         with pytest.raises(InvalidInputError, match=message):
-            copy(cat.select(), tmp_path / "new", products=products)
+            copy(cat.select(), str(tmp_path / "new"), products=products)
 
 
 def test_no_manifest_leads_out_of_its_catalogue(own, tmp_path):
@@ -232,12 +227,12 @@ def test_older_versions_open_and_copies_follow(own, tmp_path):
     assert (first.n_rows, newest.n_rows) == (older.n_out, own.n_rows)
     with pytest.raises(NotFoundError, match=r"no snapshot 3(?s:.*)snapshots up to 2"):
         open_catalog(url, snapshot=3)
-    copy(first.select(), tmp_path / "copy")
-    update = copy(newest.select(), tmp_path / "copy")
+    copy(first.select(), str(tmp_path / "copy"))
+    update = copy(newest.select(), str(tmp_path / "copy"))
     assert update.n_read == newest.manifest.n_bytes - first.manifest.n_bytes
     assert update.snapshot.number == 2
     assert check(Storage(str(tmp_path / "copy"))).problems == ()
-    copy(newest.select(), tmp_path / "new", since=1)
+    copy(newest.select(), str(tmp_path / "new"), since=1)
     new = open_catalog(str(tmp_path / "new"))
     assert new.n_rows == newest.n_rows - first.n_rows
     assert check(new.storage).problems == ()
@@ -281,10 +276,10 @@ def test_catalogues_of_an_earlier_xpscale_open_and_are_copied(own, tmp_path):
     assert table.num_rows
     assert table.schema.field("kl").metadata[b"ucd"] == b"stat.value"
     assert check(own.storage).problems == ()
-    copy(old.select(), tmp_path / "copy")
+    copy(old.select(), str(tmp_path / "copy"))
     assert check(Storage(str(tmp_path / "copy"))).problems == ()
     with pytest.raises(InvalidInputError, match="columns of version 0"):
-        copy(old.cone(0, 0, 2), tmp_path / "share")
+        copy(old.cone(0, 0, 2), str(tmp_path / "share"))
 
 
 def test_from_the_command_line(example, tmp_path):

@@ -61,7 +61,7 @@ def download(
     """
     from xpscale.cli.query import choose
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.download import download as copy
+    from xpscale.query.download import run_download
     from xpscale.query.download_plan import plan_download
     from xpscale.runtime.progress import TerminalProgress
 
@@ -72,7 +72,7 @@ def download(
     say(str(plan))
     if dry_run:
         return
-    done = copy(plan, callbacks=[TerminalProgress()], connections=connections)
+    done = run_download(plan, callbacks=[TerminalProgress()], connections=connections)
     if json:
         numbers = {"n_rows": done.manifest.n_out, "n_bytes": done.manifest.n_bytes}
         print_json({**numbers, "n_read": done.n_read, "snapshot": asdict(done.snapshot)})

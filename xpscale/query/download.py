@@ -20,7 +20,8 @@ from xpscale.catalog.snapshots import numbers
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
 from xpscale.formatting import format_bytes
 from xpscale.model.folder import CARD, WEIGHTS, read_folder
-from xpscale.query.download_plan import DownloadPlan
+from xpscale.query.catalog import Catalog
+from xpscale.query.download_plan import DownloadPlan, plan_download
 from xpscale.query.part_copies import CopyExactly, CopyRows
 from xpscale.runtime.attempt import tasks_error
 from xpscale.runtime.executors.threads import ThreadsExecutor
@@ -30,12 +31,13 @@ from xpscale.types import TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.catalog.manifest import Snapshot
+    from xpscale.query.selection import Selection
     from xpscale.query.version import CatalogVersion
     from xpscale.runtime.events import Callback
     from xpscale.storage import Storage
     from xpscale.types import Part
 
-__all__ = ["DownloadResult", "download"]
+__all__ = ["DownloadResult", "download", "run_download"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,39 @@ class DownloadResult:
 
 
 def download(
+    rows: Catalog | Selection,
+    destination: str | Storage,
+    *,
+    products: Iterable[str] = (),
+    since: int | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> DownloadResult:
+    """Copy a catalogue, or a share of it, to another place: a catalogue like the first.  Call again
+    to resume, or to add what was published since.
+
+    Parameters
+    ----------
+    rows
+        A catalogue, or a selection of its rows and columns.
+    destination, products, since
+        As of `xpscale.query.download_plan.plan_download`.
+    callbacks
+        Listeners for progress, such as `xpscale.TerminalProgress`.
+
+    Raises
+    ------
+    XpscaleError
+        As `plan_download` and `run_download`.
+    """
+    selection = rows.select() if isinstance(rows, Catalog) else rows
+    plan = plan_download(selection, destination, products=products, since=since)
+    return run_download(plan, callbacks=callbacks)
+
+
+def run_download(
     plan: DownloadPlan, *, callbacks: Iterable[Callback] = (), connections: int = 0
 ) -> DownloadResult:
-    """Copy what is planned and publish it; call again to resume, or to update the copy.
+    """Copy what is planned and publish it.
 
     Parameters
     ----------
