@@ -52,6 +52,19 @@ print(len(spectra), spectra.mean.shape[1])
     assert result.stdout.split() == ["3", "110"], result.stderr
 
 
+def test_a_copy_needs_no_extra_and_gets_what_hats_needs_later(environment, small_demo, tmp_path):
+    arguments = ("download", small_demo / "demo-out/catalog", tmp_path / "copy")
+    result = run(environment, "-m", "xpscale", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "lsdb cannot open it yet" in result.stdout
+    code = "import sys, xpscale as xps; print(xps.open_catalog(sys.argv[1]).n_rows)"
+    assert run(environment, "-c", code, tmp_path / "copy").stdout.strip() == "3000"
+    again = run(os.environ, "-m", "xpscale", *arguments)
+    assert "0 B read" in again.stdout, again.stderr
+    check = run(os.environ, "-m", "xpscale", "catalog", "check", tmp_path / "copy")
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [(("train", "STORE", "MODEL"), "infer"), (("ingest", "FILES", "STORE"), "infer")],

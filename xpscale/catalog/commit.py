@@ -81,7 +81,9 @@ def _quarantined(reports: dict[str, TaskReport]) -> tuple[Quarantined, ...]:
     )
 
 
-def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
+def commit(
+    storage: Storage, manifest: Manifest, message: str = "", *, with_hats: bool = True
+) -> Snapshot:
     """Publish a manifest as the next version of the catalogue.
 
     Committing what is current already changes nothing and returns the snapshot that is there.
@@ -94,6 +96,8 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
         From `build_manifest`.
     message
         What to say about the version.
+    with_hats
+        Write what HATS readers need; without it, a later commit of the same manifest does.
 
     Raises
     ------
@@ -102,13 +106,12 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     ConflictError
         If the manifest is of another run, or somebody else published another manifest meanwhile.
     """
-    from xpscale.catalog.hats import write_hats
-
     key, text = manifest_key(manifest.digest), manifest.to_json().encode()
     published = numbers(storage)
     newest = read_snapshot(storage, published[-1]) if published else None
     if newest and newest.manifest_key == key:
-        _repair_hats(storage)
+        if with_hats:
+            _repair_hats(storage)
         return newest
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
@@ -123,10 +126,14 @@ def commit(storage: Storage, manifest: Manifest, message: str = "") -> Snapshot:
     snapshot = Snapshot(
         parent + 1, key, parent, datetime.now(UTC).isoformat(timespec="seconds"), message
     )
-    write_hats(storage, manifest, snapshot)
+    if with_hats:
+        from xpscale.catalog.hats import write_hats
+
+        write_hats(storage, manifest, snapshot)
     is_ours = storage.create(snapshot_key(snapshot.number), snapshot.to_json().encode())
     winner = snapshot if is_ours else read_snapshot(storage, snapshot.number)
-    _repair_hats(storage)
+    if with_hats:
+        _repair_hats(storage)
     if winner.manifest_key == key:
         return winner
     raise ConflictError(

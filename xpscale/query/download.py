@@ -8,6 +8,7 @@ all parts are there, as after an inference run, and the same call again resumes 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,17 @@ if TYPE_CHECKING:
 __all__ = ["DownloadResult", "download", "run_download"]
 
 
+LACKS_HATS = (
+    "lsdb cannot open it yet, since hats is not installed here: pip install 'xpscale[infer]', then"
+    " the same command again"
+)
+
+
+def has_hats() -> bool:
+    """Whether what HATS readers need can be written here: the light installation has no hats."""
+    return importlib.util.find_spec("hats") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
     """What a download has done.
@@ -62,9 +74,11 @@ class DownloadResult:
     n_read: int
 
     def __str__(self) -> str:
+        lacks = "" if has_hats() else f"\n{LACKS_HATS}"
         return (
             f"{self.manifest.n_out:,} sources, {format_bytes(self.manifest.n_bytes)}, in"
             f" {self.plan.destination}: {format_bytes(self.n_read)} read, every sha256 as stated"
+            f"{lacks}"
         )
 
 
@@ -150,7 +164,8 @@ def run_download(
         raise _nothing(plan)
     manifest = _manifest(plan, parts)
     words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
-    snapshot = commit(place, manifest, f"{words}: {plan.identity.kept_rows or 'all rows'}")
+    message = f"{words}: {plan.identity.kept_rows or 'all rows'}"
+    snapshot = commit(place, manifest, message, with_hats=has_hats())
     new = {key for key, report in reports.items() if report.status is TaskStatus.WRITTEN}
     n_read = sum(task.n_bytes for task in plan.tasks if task.key in new)
     return DownloadResult(plan, snapshot, manifest, n_read)
