@@ -12,7 +12,7 @@ from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel, load_model
-from xpscale.model.folder import CARD, WEIGHTS
+from xpscale.model.folder import CARD, DECODER, WEIGHTS
 from xpscale.model.portable import open_portable
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling
@@ -29,7 +29,7 @@ def test_a_saved_model_is_the_same_model(model, spectra, tmp_path):
     assert back.card == model.card
     assert torch.equal(back.encode(spectra).mean, model.encode(spectra).mean)
     model.save(str(tmp_path / "m"))  # again: nothing to do
-    assert sorted(os.listdir(tmp_path / "m")) == [CARD, WEIGHTS]
+    assert sorted(os.listdir(tmp_path / "m")) == [CARD, DECODER, WEIGHTS]
 
 
 def test_the_id_is_of_the_content_alone(model):

@@ -1,5 +1,7 @@
 """The decoder in numpy agrees with torch's, for every architecture."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.decoder import DECODERS, load_decoder
-from xpscale.model.folder import WEIGHTS
+from xpscale.model.folder import CARD, DECODER, WEIGHTS
 from xpscale.model.gelu import gelu
 
 
@@ -54,8 +56,19 @@ def test_a_model_holds_its_decoder():
 def test_other_weights_than_the_card_says_are_refused(tmp_path):
     model = small_model("iterative", Bands(55, 55))
     model.save(str(tmp_path))
-    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content = bytearray((tmp_path / DECODER).read_bytes())
+    assert len(content) < (tmp_path / WEIGHTS).stat().st_size / 2
     content[-5] ^= 1
-    (tmp_path / WEIGHTS).write_bytes(content)
-    with pytest.raises(InvalidInputError, match="is not the model its card names"):
+    (tmp_path / DECODER).write_bytes(content)
+    with pytest.raises(InvalidInputError, match="is not what the model's card names"):
         load_decoder(str(tmp_path))
+
+
+def test_models_without_a_decoder_apart_are_read(tmp_path):
+    model = small_model("iterative", Bands(55, 55))
+    model.save(str(tmp_path))
+    (tmp_path / DECODER).unlink()
+    card = json.loads((tmp_path / CARD).read_text())
+    del card["decoder_sha256"]
+    (tmp_path / CARD).write_text(json.dumps(card))
+    assert load_decoder(str(tmp_path)).model_id == model.model_id

@@ -1,13 +1,19 @@
 """A derived catalogue on a plain web server is queried as on disk."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
 from tests.catalog.random_catalog import fill
 from xpscale.catalog.commit import build_manifest, commit
+from xpscale.catalog.layout import snapshot_key
+from xpscale.catalog.manifest import Quarantined
+from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage
+from xpscale.testing.web import counted_web
 
 
 @pytest.fixture(params=["cat", "run #1 [a]"])
@@ -55,3 +61,20 @@ def test_versions_are_counted_also_where_what_is_not_there_is_forbidden(served, 
     web.fault = lambda method, key: Fault(status=403)
     with pytest.raises(InvalidInputError, match="no permission"):
         open_catalog(place.url)
+
+
+def test_the_newest_version_is_found_with_few_requests(tmp_path):
+    storage = Storage(str(tmp_path / "cat"))
+    reports = fill(storage)
+    commit(storage, build_manifest(storage, reports))
+    manifest = read_manifest(storage, current(storage))
+    for number in range(2, 9):
+        more = Quarantined(f"task {number}", 1, "made up")
+        commit(storage, replace(manifest, quarantined=(more,), stored_digest=""))
+    with counted_web(tmp_path) as web:
+        assert open_catalog(f"{web.url}/cat").snapshot.number == 8
+        assert web.n_requests == 3
+        storage.delete(snapshot_key(8))  # a commit that has written its HATS metadata
+        assert open_catalog(f"{web.url}/cat").snapshot.number == 7
+        storage.delete("collection.properties")
+        assert open_catalog(f"{web.url}/cat").snapshot.number == 7

@@ -81,7 +81,7 @@ _OURS = re.compile(
     rf"|{PRIVATE}/(?:ledger|failed)/Norder=\d+/Npix=\d+\.json|{PRIVATE}/run\.json"
     rf"|(?:{MANIFESTS}|{HATS}|{TABLES}/(?:{MARGIN}|{INDEX}))/[0-9a-f]{{64}}\.json"
     rf"|{SNAPSHOTS}/\d{{6,}}\.json"
-    rf"|{MODEL}/(?:model\.safetensors|card\.json)"
+    rf"|{MODEL}/(?:(?:model|decoder)\.safetensors|card\.json)"
 )
 
 DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import SNAPSHOTS, snapshot_key
+from xpscale.catalog.layout import COLLECTION, SNAPSHOTS, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
 
@@ -34,7 +34,10 @@ def current(storage: Storage) -> Snapshot:
     NotFoundError
         If there is no catalogue, or nothing is published yet.
     """
-    if found := numbers(storage):
+    if not storage.can_list:
+        if newest := _newest_on_web(storage):
+            return newest
+    elif found := numbers(storage):
         return read_snapshot(storage, found[-1])
     read_identity(storage)
     raise NotFoundError(
@@ -107,24 +110,48 @@ def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
 def numbers(storage: Storage) -> list[int]:
     """Numbers of all published versions, ascending; other files among them are passed over."""
     if not storage.can_list:
-        return list(range(1, _newest_on_web(storage) + 1))
+        newest = _newest_on_web(storage)
+        return list(range(1, newest.number + 1)) if newest else []
     names = (key.removeprefix(f"{SNAPSHOTS}/") for key in storage.list(SNAPSHOTS))
     return sorted(int(found[1]) for name in names if (found := NUMBER.fullmatch(name)))
 
 
-def _newest_on_web(storage: Storage) -> int:
-    """The highest number, which nothing lists, but numbers have no gaps."""
+def _newest_on_web(storage: Storage) -> Snapshot | None:
+    """The newest version, where nothing lists them: the one that the HATS metadata name, which a
+    commit writes just before it; else numbers are counted, which have no gaps.
+    """
+    named = _named_by_hats(storage)
+    for number in (named, named - 1):
+        if number > 0 and (found := _on_web(storage, number)):
+            return found
+    newest = None
     for number in itertools.count(1):
-        try:
-            read_snapshot(storage, number)
-        except NotFoundError:
-            return number - 1
-        except InvalidInputError:
-            # public buckets answer 403 for what is not there; the first one must be
-            if number == 1:
-                raise
-            return number - 1
+        if not (found := _on_web(storage, number)):
+            return newest
+        newest = found
     raise AssertionError
+
+
+def _on_web(storage: Storage, number: int) -> Snapshot | None:
+    """A version, or ``None`` if there is none of the number."""
+    try:
+        return read_snapshot(storage, number)
+    except NotFoundError:
+        return None
+    except InvalidInputError:
+        # public buckets answer 403 for what is not there; the first one must be
+        if number == 1:
+            raise
+        return None
+
+
+def _named_by_hats(storage: Storage) -> int:
+    """The number in the HATS metadata, 0 if there is none."""
+    try:
+        found = re.search(rb"^xpscale_snapshot=(\d+)$", storage.read(COLLECTION), re.MULTILINE)
+    except (NotFoundError, InvalidInputError):
+        return 0
+    return int(found[1]) if found else 0
 
 
 def read_snapshot(storage: Storage, number: int) -> Snapshot:

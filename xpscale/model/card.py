@@ -124,6 +124,8 @@ class ModelCard:
         When, ISO 8601 in UTC.
     model_id
         The content hash; filled in by `xpscale.model.checkpoint.TrainedModel.create`.
+    decoder_sha256
+        Of the file with the decoder alone; filled in, too.
     """
 
     architecture: Architecture
@@ -137,6 +139,7 @@ class ModelCard:
     citation: tuple[str, ...] = CITATION
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     model_id: str = ""
+    decoder_sha256: str = ""
 
     def to_json(self) -> str:
         """The card as JSON, with every list of numbers on one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,16 @@ from xpscale.model.card import ModelCard
 from xpscale.model.decoder import Decoder, weights_of
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
-from xpscale.model.folder import CARD, WEIGHTS, content_hash, damaged, read_card, read_folder
+from xpscale.model.folder import (
+    CARD,
+    DECODER,
+    WEIGHTS,
+    content_hash,
+    damaged,
+    decoder_bytes,
+    read_card,
+    read_folder,
+)
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import NetworkModule
 from xpscale.model.typicality import Typicality
@@ -90,8 +100,10 @@ class TrainedModel:
             )
         network = network.cpu().eval().requires_grad_(False)
         model = TrainedModel(network, scaling, density, card, typicality)
-        model_id = content_hash(network.architecture, model._tensors())
-        return replace(model, card=replace(card, model_id=model_id))
+        tensors = model._tensors()
+        model_id = content_hash(network.architecture, tensors)
+        decoder = hashlib.sha256(decoder_bytes(tensors)).hexdigest()
+        return replace(model, card=replace(card, model_id=model_id, decoder_sha256=decoder))
 
     @property
     def model_id(self) -> str:
@@ -173,10 +185,14 @@ class TrainedModel:
                 )
             return
         metadata = {"xpscale": json.dumps(self.network.architecture.to_dict(), sort_keys=True)}
-        weights = safetensors.numpy.save(self._tensors(), metadata)
-        if not storage.create(WEIGHTS, weights) or not storage.create(
-            CARD, self.card.to_json().encode()
-        ):
+        decoder = decoder_bytes(self._tensors())
+        card = replace(self.card, decoder_sha256=hashlib.sha256(decoder).hexdigest())
+        files = {
+            WEIGHTS: safetensors.numpy.save(self._tensors(), metadata),
+            DECODER: decoder,
+            CARD: card.to_json().encode(),
+        }
+        if not all(storage.create(name, content) for name, content in files.items()):
             raise ConflictError(
                 refusal, "Choose another place, or remove it if it is the rest of a broken run"
             )

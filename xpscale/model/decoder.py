@@ -17,7 +17,7 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.constants import LOG_SCATTER_BOUNDS, MEAN_BOUND, SCATTER_FLOOR
-from xpscale.model.folder import read_folder
+from xpscale.model.folder import read_decoder
 from xpscale.model.gelu import gelu
 from xpscale.release import Release, release_of
 from xpscale.storage import Storage
@@ -119,7 +119,7 @@ def load_decoder(source: str | Storage) -> Decoder:
     InvalidInputError
         If what is there is broken, or is not what the card says.
     """
-    card, tensors = read_folder(source if isinstance(source, Storage) else Storage(source))
+    card, tensors = read_decoder(source if isinstance(source, Storage) else Storage(source))
     return Decoder(card, weights_of(tensors), tensors["scaling.mean"], tensors["scaling.std"])
 
 

@@ -4,6 +4,7 @@
 
     MODEL/
         model.safetensors     weights, scaling, training density, typicality
+        decoder.safetensors   those of them that decode latents, for whoever reads from afar
         card.json             what it is and where it comes from; written last: then it is complete
 
 A model is named by its content: ``model_id`` is the sha256 of architecture, weights, scaling,
@@ -29,9 +30,26 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["CARD", "WEIGHTS", "content_hash", "damaged", "read_card", "read_folder"]
+__all__ = [
+    "CARD",
+    "DECODER",
+    "WEIGHTS",
+    "content_hash",
+    "damaged",
+    "decoder_bytes",
+    "read_card",
+    "read_decoder",
+    "read_folder",
+]
 
 WEIGHTS = "model.safetensors"
+DECODER = "decoder.safetensors"
+DECODES = (
+    "scaling.",
+    *(f"network.{n}" for n in ("axes", "decoder.", "mean.", "scatter.", "spectrum.")),
+)
+"""How the names of the tensors begin that decoders use."""
+
 CARD = "card.json"
 
 
@@ -72,8 +90,17 @@ def read_card(storage: Storage) -> ModelCard:
     return ModelCard.from_json(text, f"{storage}/{CARD}")
 
 
-def read_folder(storage: Storage) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
+def read_folder(
+    storage: Storage, card: ModelCard | None = None
+) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
     """Card and tensors of the model in a folder, checked against the hash on the card.
+
+    Parameters
+    ----------
+    storage
+        The model's folder.
+    card
+        Its card, if it has been read.
 
     Raises
     ------
@@ -82,7 +109,7 @@ def read_folder(storage: Storage) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
     InvalidInputError
         If what is there is broken, or is not what the card says.
     """
-    card = read_card(storage)
+    card = card or read_card(storage)
     try:
         tensors = safetensors.numpy.load(storage.read(WEIGHTS))
     except safetensors.SafetensorError as error:
@@ -95,6 +122,44 @@ def read_folder(storage: Storage) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
             "Fetch or train the model again",
         )
     return card, tensors
+
+
+def decoder_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The content of `DECODER`.
+
+    Parameters
+    ----------
+    tensors
+        Of the whole model, by name.
+    """
+    return bytes(
+        safetensors.numpy.save({n: t for n, t in tensors.items() if n.startswith(DECODES)})
+    )
+
+
+def read_decoder(storage: Storage) -> tuple[ModelCard, dict[str, NDArray[Any]]]:
+    """As `read_folder`, but only the tensors that decoders use, where they lie apart.
+
+    Parameters
+    ----------
+    storage
+        The model's folder.
+
+    Raises
+    ------
+    NotFoundError, InvalidInputError
+        As `read_folder`.
+    """
+    card = read_card(storage)
+    if not card.decoder_sha256:  # of an earlier version of xpscale
+        return read_folder(storage, card)
+    data = storage.read(DECODER)
+    if hashlib.sha256(data).hexdigest() != card.decoder_sha256:
+        raise InvalidInputError(
+            f"{storage}/{DECODER} is not what the model's card names",
+            "Fetch or train the model again",
+        )
+    return card, safetensors.numpy.load(data)
 
 
 def damaged(storage: Storage, error: Exception) -> InvalidInputError:

@@ -8,6 +8,7 @@ all parts are there, as after an inference run, and the same call again resumes 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from xpscale.catalog.manifest import Manifest
 from xpscale.catalog.snapshots import numbers
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
 from xpscale.formatting import format_bytes
-from xpscale.model.folder import CARD, WEIGHTS, read_folder
+from xpscale.model.folder import CARD, DECODER, WEIGHTS, read_decoder, read_folder
 from xpscale.query.catalog import Catalog
 from xpscale.query.download_plan import DownloadPlan, plan_download
 from xpscale.query.part_copies import CopyExactly, CopyRows
@@ -193,18 +194,20 @@ def _nothing(plan: DownloadPlan) -> InvalidInputError:
 
 def _copy_model(source: CatalogVersion, place: Storage) -> None:
     """The model that lies in the catalogue, with which latents are decoded; checked by its hash."""
-    for name in (WEIGHTS, CARD):
-        try:
-            place.create(f"{MODEL}/{name}", source.storage.read(f"{MODEL}/{name}"))
-        except NotFoundError:
-            return
+    keys = [f"{MODEL}/{name}" for name in (WEIGHTS, DECODER, CARD)]
+    if not source.storage.exists(keys[-1]):
+        return
+    for key in keys:
+        with contextlib.suppress(NotFoundError):  # earlier versions of xpscale wrote no decoder
+            place.create(key, source.storage.read(key))
     try:
         card, _ = read_folder(place / MODEL)
+        read_decoder(place / MODEL)
     except XpscaleError:
-        place.delete(f"{MODEL}/{WEIGHTS}", f"{MODEL}/{CARD}")
+        place.delete(*keys)
         raise
     if card.model_id != source.model_id:
-        place.delete(f"{MODEL}/{WEIGHTS}", f"{MODEL}/{CARD}")
+        place.delete(*keys)
         raise PermanentError(
             f"{source.storage}/{MODEL} is model {card.model_id[:12]}, and the catalogue was made by"
             f" {source.model_id[:12]}",

@@ -127,6 +127,8 @@ def locked(
         # on in notebooks; where it is off, DuckDB refuses to set it unless ipywidgets is installed
         if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
             connection.execute("SET enable_progress_bar = false")
+        # so many identifiers still tell which row groups to read; more take longer than they save
+        connection.execute("SET dynamic_or_filter_threshold = 2000")
         for statement in settings:
             connection.execute(statement)
         connection.execute(f"SET allowed_paths = [{', '.join(map(_literal, sorted(allowed)))}]")

@@ -4,6 +4,7 @@ latents.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.catalog.layout import MODEL
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
 from xpscale.query.engine import ARRAYS
@@ -138,12 +139,13 @@ def reconstruct(
 ) -> Spectra:
     """The reconstructed spectra of some rows.
 
-    They are read where the catalogue holds both reconstruction and scatter.  Where it does not,
-    they are decoded at the posterior mean of the latents, by the model stored in the catalogue;
-    both agree to the rounding of float32.  How far the latents are known, and the spectra with
-    them, follows from the columns ``latent_mean_*``, ``latent_log_var_*`` and
-    ``latent_correlation_*``: `Spectra.posterior_error`, beside the intrinsic ``scatter``, and
-    `Spectra.total_error` of both.
+    They are read where the catalogue holds both reconstruction and scatter.  Where it does not, or
+    lies on a server, they are decoded at the posterior mean of the latents by the model stored in
+    the catalogue: its decoder is smaller than the spectra that one request brings.  Both agree to
+    the rounding of float32, and to the catalogue's precision if that is lower.  How far the latents
+    are known, and the spectra with them, follows from the columns ``latent_mean_*``,
+    ``latent_log_var_*`` and ``latent_correlation_*``: `Spectra.posterior_error`, beside the
+    intrinsic ``scatter``, and `Spectra.total_error` of both.
 
     Parameters
     ----------
@@ -169,7 +171,11 @@ def reconstruct(
         selection = rows.select() if isinstance(rows, Catalog) else rows
         identity, catalog = selection.catalog.identity, selection.catalog
         known = catalog.known_columns
-        stored = () if from_latents or not {*ARRAYS} <= {*known} else ARRAYS
+        is_stored = {*ARRAYS} <= {*known} and not from_latents
+        if is_stored and catalog.storage.folder is None and model is None:
+            with contextlib.suppress(NotFoundError):  # published without its model
+                model, is_stored = _decoder_of(catalog), False
+        stored = ARRAYS if is_stored else ()
         latents = [name for name in posterior_columns(identity.n_latents) if name in known]
         table = selection.columns("source_id", "phot_g_mean_flux", *latents, *stored).to_table()
         load = cache(lambda: _decoder_of(model or catalog))
