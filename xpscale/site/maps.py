@@ -147,7 +147,8 @@ def fill_maps(
     for number, group in enumerate(passes, 1):
         say(f"pass {number} of {len(passes)}: {len(group)} of {len(maps)} maps")
         filled = [(each, Bins.zeros(each.n_bins, len(names))) for each in group]
-        for batch in read_batches(catalog, names, on_rows):
+        on_axes = (axis.name for each in group for axis in each.axes)
+        for batch in read_batches(catalog, tuple(dict.fromkeys((*names, *on_axes))), on_rows):
             columns = [batch.values[name] for name in names]
             for each, bins in filled:
                 each.add(bins, batch, columns)
