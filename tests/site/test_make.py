@@ -63,6 +63,29 @@ def test_a_map_of_latents_has_every_source_in_the_cell_of_its_latents(catalog, s
     np.testing.assert_allclose((counts * means)[counts > 0], expected, rtol=2e-3)
 
 
+def test_the_index_of_parts_names_those_with_sources_in_a_cell(catalog, site):
+    found = described(site)
+    axes, place = found["axes"], f"{found['data']}/map/0-1/parts"
+    parts = catalog.manifest.of("latents")
+    expected = set()
+    for number, part in enumerate(parts):
+        first, stop = part.pixel.index_range
+        inside = catalog.where(f"_healpix_29 >= {first} AND _healpix_29 < {stop}").to_table()
+        x, y = (
+            ((inside[a["name"]].to_numpy() - a["low"]) / (a["high"] - a["low"]) * 64).astype(int)
+            for a in axes[:2]
+        )
+        cells = grid_bins(np.clip(x, 0, 63), np.clip(y, 0, 63))
+        expected |= {(number, cell) for cell in cells.tolist()}
+    noted = set()
+    for key in site.list(place):
+        block = int(key.rpartition("/")[2].removesuffix(".bin"))
+        bits = np.frombuffer(gzip.decompress(site.read(key)), np.uint8).reshape(64, -1)
+        cell, number = np.nonzero(np.unpackbits(bits, axis=1, count=len(parts)))
+        noted |= set(zip(number.tolist(), (cell + 64 * block).tolist(), strict=True))
+    assert noted == expected
+
+
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_coarser_bins_hold_the_same_rows(order):
     rng = np.random.default_rng(order)

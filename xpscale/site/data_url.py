@@ -51,4 +51,6 @@ def served_folder(site: Path, address: str) -> Path:
     address
         From `data_url`.
     """
-    return site.parent if address.startswith("..") else site
+    if "://" in address:
+        return site
+    return Path(os.path.commonpath([site, os.path.normpath(site / address)]))

@@ -17,6 +17,7 @@ import numpy as np
 from xpscale.errors import PlanError
 from xpscale.formatting import format_bytes
 from xpscale.site.bins import Axis, Bins, grid_bins
+from xpscale.site.part_index import PartIndex
 from xpscale.site.row_batches import Batch, read_batches
 from xpscale.site.tiles import Level, read_levels, write_pyramid
 from xpscale.sky import INDEX_ORDER
@@ -66,29 +67,19 @@ class Map:
         """Bins of the deepest level."""
         return self.n_base << 2 * self.levels[-1].order
 
-    def add(self, bins: Bins, batch: Batch, columns: Sequence[NDArray[np.floating]]) -> None:
-        """Count the rows of a batch; those without a value on an axis are left out.
-
-        Parameters
-        ----------
-        bins
-            Of the deepest level.
-        batch
-            The rows.
-        columns
-            Each column to average, with shape (N,).
+    def bins_of(
+        self, batch: Batch
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | slice[None, None, None]]:
+        """The bins of a batch's rows in the deepest level, and which rows have one: those without a
+        value on an axis are left out.
         """
         order = self.levels[-1].order
         if not self.axes:
-            bins.add(batch.healpix_29 >> 2 * (INDEX_ORDER - order), list(columns))
-            return
+            return batch.healpix_29 >> 2 * (INDEX_ORDER - order), slice(None)
         places = [batch.values[axis.name] for axis in self.axes]
         finite = np.isfinite(places).all(0)
-        if not finite.all():
-            places = [values[finite] for values in places]
-            columns = [column[finite] for column in columns]
-        x, y = (axis.cells(v, order) for axis, v in zip(self.axes, places, strict=True))
-        bins.add(grid_bins(x, y), list(columns))
+        x, y = (axis.cells(v[finite], order) for axis, v in zip(self.axes, places, strict=True))
+        return grid_bins(x, y), finite if not finite.all() else slice(None)
 
 
 def maps_of(n_rows: int, axes: Sequence[Axis]) -> list[Map]:
@@ -142,21 +133,40 @@ def fill_maps(
     PlanError
         One map alone does not fit into the memory.
     """
+    n_parts = len(catalog.manifest.of("latents"))
     found = {each.key: read_levels(place / each.key) for each in maps}
     passes = _passes([each for each in maps if found[each.key] is None], len(names), allowed_bytes)
     for number, group in enumerate(passes, 1):
         say(f"pass {number} of {len(passes)}: {len(group)} of {len(maps)} maps")
-        filled = [(each, Bins.zeros(each.n_bins, len(names))) for each in group]
+        filled = [_Filled(each, len(names), n_parts) for each in group]
         on_axes = (axis.name for each in group for axis in each.axes)
         for batch in read_batches(catalog, tuple(dict.fromkeys((*names, *on_axes))), on_rows):
-            columns = [batch.values[name] for name in names]
-            for each, bins in filled:
-                each.add(bins, batch, columns)
+            for some in filled:
+                some.add(batch, names)
         while filled:
-            each, bins = filled.pop()
-            levels = each.levels[::-1]
-            found[each.key] = write_pyramid(place / each.key, bins, names, levels, each.n_base)
+            some = filled.pop()
+            found[some.map.key] = some.write(place / some.map.key, names)
     return {key: levels or [] for key, levels in found.items()}
+
+
+class _Filled:
+    """A map while rows come in."""
+
+    def __init__(self, of: Map, n_columns: int, n_parts: int) -> None:
+        self.map = of
+        self._bins = Bins.zeros(of.n_bins, n_columns)
+        self._parts = PartIndex(n_parts, of.levels[-1].order) if of.axes else None
+
+    def add(self, batch: Batch, names: Sequence[str]) -> None:
+        bins, rows = self.map.bins_of(batch)
+        self._bins.add(bins, [batch.values[name][rows] for name in names])
+        if self._parts:
+            self._parts.add(batch.part[rows], bins)
+
+    def write(self, place: Storage, names: Sequence[str]) -> list[dict[str, Any]]:
+        if self._parts:
+            self._parts.write(place)
+        return write_pyramid(place, self._bins, names, self.map.levels[::-1], self.map.n_base)
 
 
 def _passes(maps: Sequence[Map], n_columns: int, allowed_bytes: int) -> list[list[Map]]:

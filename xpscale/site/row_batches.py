@@ -34,6 +34,8 @@ class Batch:
     ----------
     healpix_29, source_id
         With shape (N,).
+    part
+        Which part of the manifest a row is in, with shape (N,).
     values
         The columns that can be drawn, each with shape (N,); ``flags`` as 0 or 1: whether any is
         set.
@@ -41,6 +43,7 @@ class Batch:
 
     healpix_29: NDArray[np.int64]
     source_id: NDArray[np.int64]
+    part: NDArray[np.int64]
     values: dict[str, NDArray[np.floating]]
 
     def __len__(self) -> int:
@@ -78,16 +81,16 @@ def read_batches(
     InvalidInputError
         A part cannot be read.
     """
-    waiting: list[pa.RecordBatch] = []
-    for part in catalog.manifest.of("latents"):
+    waiting: list[tuple[int, pa.RecordBatch]] = []
+    for number, part in enumerate(catalog.manifest.of("latents")):
         try:
             with catalog.storage.open(part.key) as handle:
                 file = pq.ParquetFile(handle, **catalog.storage.parquet_options)
                 columns = ["_healpix_29", "source_id", *names]
                 for rows in file.iter_batches(BATCH_ROWS, columns=columns):
-                    waiting.append(rows)
+                    waiting.append((number, rows))
                     on_rows(rows.num_rows)
-                    if sum(some.num_rows for some in waiting) >= BATCH_ROWS:
+                    if sum(some.num_rows for _, some in waiting) >= BATCH_ROWS:
                         yield _batch(waiting)
                         waiting = []
         except pa.ArrowException as error:
@@ -99,13 +102,15 @@ def read_batches(
         yield _batch(waiting)
 
 
-def _batch(waiting: list[pa.RecordBatch]) -> Batch:
-    table = pa.Table.from_batches(waiting)
+def _batch(waiting: list[tuple[int, pa.RecordBatch]]) -> Batch:
+    numbers, batches = zip(*waiting, strict=True)
+    part = np.repeat(numbers, [rows.num_rows for rows in batches])
+    table = pa.Table.from_batches(batches)
     index, source_id, *names = table.column_names
     values = {name: _numbers(table[name]) for name in names}
     if "flags" in values:
         values["flags"] = (values["flags"] != 0).astype(np.float32)
-    return Batch(table[index].to_numpy(), table[source_id].to_numpy(), values)
+    return Batch(table[index].to_numpy(), table[source_id].to_numpy(), part, values)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.floating]:
