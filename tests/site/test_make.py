@@ -28,7 +28,7 @@ def described(site):
 def binned(site, key, column):
     """Counts and means of the coarsest level, all bins."""
     found = described(site)
-    level = found["levels"][key][0]
+    level = found["maps"][key]["levels"][0]
     place = f"{found['data']}/{key}/{level['order']}/0"
     counts = unpack(site.read(f"{place}/count.bin"))
     means = np.full(len(counts), np.nan, np.float32)
@@ -153,7 +153,7 @@ def test_an_interrupted_build_goes_on_with_the_maps_that_are_missing(catalog, tm
     with pytest.raises(KeyboardInterrupt):
         make_site(catalog, place, columns=("kl",), allowed_bytes=1 << 20, on_rows=stop_late)
     assert not place.exists("site.json")
-    finished = {key for key in place.list("data") if key.endswith("levels.json")}
+    finished = {key for key in place.list("data") if key.endswith("map.json")}
     assert 0 < len(finished) < 16
     said = []
     make_site(catalog, place, columns=("kl",), say=said.append)

@@ -23,7 +23,7 @@ def describe(
     catalog: Catalog,
     names: Sequence[str],
     axes: Sequence[Axis],
-    levels: Mapping[str, list[dict[str, Any]]],
+    maps: Mapping[str, Any],
     n_sample: int,
     calibrated: bool,
 ) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def describe(
         Columns that maps can be coloured by.
     axes
         Of the latent maps.
-    levels
-        Of each map, by its key.
+    maps
+        The levels and blocks of each map, by its key.
     n_sample
         Sources in the sample.
     calibrated
@@ -60,7 +60,7 @@ def describe(
         ],
         "drawn": list(names),
         "axes": [{"name": axis.name, "low": axis.low, "high": axis.high} for axis in axes],
-        "levels": dict(levels),
+        "maps": dict(maps),
         "flags": {flag.value: flag.name.replace("_", " ").lower() for flag in Flag if flag.name},
         "calibrated": calibrated,
         **catalog.provenance(""),

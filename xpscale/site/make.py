@@ -35,6 +35,7 @@ from xpscale.site.first_look import first_look
 from xpscale.site.maps import fill_maps, maps_of
 from xpscale.site.row_batches import drawn_columns
 from xpscale.site.tiles import pack
+from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.storage.identity import claim
 
@@ -98,12 +99,12 @@ def make_site(
     say(f"first look at {opened.n_rows:,} sources")
     look = first_look(opened, axis_names, on_rows)
     maps = maps_of(opened.n_rows, look.axes)
-    levels = fill_maps(opened, data, maps, names, allowed_bytes, say, on_rows)
+    written = fill_maps(opened, data, maps, names, allowed_bytes, say, on_rows)
     data.replace("sample.bin", pack(_sample_words(look.source_id, look.values)))
     data.replace("parts.bin", gzip.compress(_parts(opened), 9, mtime=0))
     calibrated = export_calibration(opened, data, say)
     _copy_page(place)
-    described = describe(opened, names, look.axes, levels, len(look.source_id), calibrated)
+    described = describe(opened, names, look.axes, written, len(look.source_id), calibrated)
     described |= {"data": f"{DATA}/{version}", "catalog": data_url(opened.storage, place, address)}
     place.replace(SITE, json.dumps(described, ensure_ascii=False).encode())
     _remove_older(place, version)
@@ -136,17 +137,15 @@ def _sample_words(source_id: Any, values: Any) -> Any:
 
 
 def _parts(catalog: Catalog) -> bytes:
-    """Order, number, rows and bytes of every part, a row a pixel."""
-    sizes = {
-        product: {part.pixel: part.n_bytes for part in catalog.manifest.of(product)}
-        for product in catalog.identity.products
-    }
-    rows = [
-        [part.pixel.order, part.pixel.number, part.n_rows]
-        + [sizes[product][part.pixel] for product in sizes]
-        for part in catalog.manifest.of("latents")
-    ]
-    return json.dumps(rows, separators=(",", ":")).encode()
+    """A row a pixel: order, number, rows; for each product bytes, also of footer and packed
+    footer.
+    """
+    rows: dict[Pixel, list[int]] = {}
+    for product in catalog.identity.products:
+        for part in catalog.manifest.of(product):
+            row = rows.setdefault(part.pixel, [part.pixel.order, part.pixel.number, part.n_rows])
+            row += [part.n_bytes, part.footer_bytes, part.packed_footer_bytes]
+    return json.dumps(list(rows.values()), separators=(",", ":")).encode()
 
 
 def _copy_page(place: Storage) -> None:

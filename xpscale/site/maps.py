@@ -8,18 +8,19 @@ with the others.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.errors import PlanError
+from xpscale.errors import NotFoundError, PlanError
 from xpscale.formatting import format_bytes
 from xpscale.site.bins import Axis, Bins, grid_bins
 from xpscale.site.part_index import PartIndex
 from xpscale.site.row_batches import Batch, read_batches
-from xpscale.site.tiles import Level, read_levels, write_pyramid
+from xpscale.site.tiles import Level, write_pyramid
 from xpscale.sky import INDEX_ORDER
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
 
 __all__ = ["Map", "fill_maps", "maps_of"]
+
+DONE = "map.json"
 
 SKY_LEVELS = ((0, Level(6, 12 << 12)), (5_000_000, Level(9, 1 << 12)))
 GRID_LEVELS = (
@@ -108,8 +111,8 @@ def fill_maps(
     allowed_bytes: int,
     say: Callable[[str], None],
     on_rows: Callable[[int], None],
-) -> dict[str, list[dict[str, Any]]]:
-    """Write the maps that are not written yet: the levels of all, by key.
+) -> dict[str, Any]:
+    """Write the maps that are not written yet: what there is of all, by key.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ def fill_maps(
         One map alone does not fit into the memory.
     """
     n_parts = len(catalog.manifest.of("latents"))
-    found = {each.key: read_levels(place / each.key) for each in maps}
+    found = {each.key: _finished(place / each.key) for each in maps}
     passes = _passes([each for each in maps if found[each.key] is None], len(names), allowed_bytes)
     for number, group in enumerate(passes, 1):
         say(f"pass {number} of {len(passes)}: {len(group)} of {len(maps)} maps")
@@ -146,7 +149,7 @@ def fill_maps(
         while filled:
             some = filled.pop()
             found[some.map.key] = some.write(place / some.map.key, names)
-    return {key: levels or [] for key, levels in found.items()}
+    return found
 
 
 class _Filled:
@@ -163,10 +166,23 @@ class _Filled:
         if self._parts:
             self._parts.add(batch.part[rows], bins)
 
-    def write(self, place: Storage, names: Sequence[str]) -> list[dict[str, Any]]:
-        if self._parts:
-            self._parts.write(place)
-        return write_pyramid(place, self._bins, names, self.map.levels[::-1], self.map.n_base)
+    def write(self, place: Storage, names: Sequence[str]) -> dict[str, Any]:
+        """Write the map; that it is finished is written last."""
+        levels = self.map.levels[::-1]
+        written = {
+            "blocks": self._parts.write(place) if self._parts else [],
+            "levels": write_pyramid(place, self._bins, names, levels, self.map.n_base),
+        }
+        place.replace(DONE, json.dumps(written).encode())
+        return written
+
+
+def _finished(place: Storage) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(place.read(DONE))
+    except (NotFoundError, ValueError):
+        return None
+    return found
 
 
 def _passes(maps: Sequence[Map], n_columns: int, allowed_bytes: int) -> list[list[Map]]:

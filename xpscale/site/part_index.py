@@ -51,17 +51,25 @@ class PartIndex:
             occupied[bins[rows] >> self._shift] = True
             self._bits[parts[rows[0]]] |= np.packbits(occupied)
 
-    def write(self, place: Storage) -> None:
+    def write(self, place: Storage) -> list[int]:
         """Write a file for each block of cells that has sources: a row of bits a cell.
 
         Parameters
         ----------
         place
             Where the map's files go.
+
+        Returns
+        -------
+        list of int
+            The numbers of these blocks.
         """
+        found = []
         for number in range(4**ORDER // CELLS_A_FILE):
             columns = slice(number * CELLS_A_FILE // 8, (number + 1) * CELLS_A_FILE // 8)
             cells = np.unpackbits(self._bits[:, columns], axis=1).T  # (CELLS_A_FILE, n_parts)
             if cells.any():
                 rows = np.packbits(cells, axis=1)
+                found.append(number)
                 place.replace(f"parts/{number}.bin", gzip.compress(rows.tobytes(), 6, mtime=0))
+        return found

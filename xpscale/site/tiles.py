@@ -9,7 +9,6 @@ more.  Runs without rows have no files.
 from __future__ import annotations
 
 import gzip
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["Level", "pack", "read_levels", "write_pyramid"]
+__all__ = ["Level", "pack", "write_pyramid"]
 
 COUNT = "count"
-DONE = "levels.json"
 ROUNDING, KEPT = np.uint32(0x2000), np.uint32(0xFFFFC000)
 
 
@@ -66,7 +64,7 @@ def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def write_pyramid(
     place: Storage, bins: Bins, names: Sequence[str], levels: Sequence[Level], n_base: int
 ) -> list[dict[str, Any]]:
-    """Write all levels of a pyramid, and what there is of it last.
+    """Write all levels of a pyramid.
 
     Parameters
     ----------
@@ -91,9 +89,7 @@ def write_pyramid(
         while len(bins.counts) > n_base << 2 * level.order:
             bins = bins.coarser()
         found.append(_write_level(place, bins, names, level))
-    found.reverse()
-    place.replace(DONE, json.dumps(found).encode())
-    return found
+    return found[::-1]
 
 
 def _write_level(place: Storage, bins: Bins, names: Sequence[str], level: Level) -> dict[str, Any]:
@@ -109,14 +105,3 @@ def _write_level(place: Storage, bins: Bins, names: Sequence[str], level: Level)
             data = pack(_rounded(bins.mean(k, run)[counts > 0]))
             place.replace(f"{level.order}/{number}/{name}.bin", data)
     return {"order": level.order, "bins": size, "files": files}
-
-
-def read_levels(place: Storage) -> list[dict[str, Any]] | None:
-    """What `write_pyramid` said of a pyramid that is finished; ``None`` if it is not."""
-    from xpscale.errors import NotFoundError
-
-    try:
-        found: list[dict[str, Any]] = json.loads(place.read(DONE))
-    except (NotFoundError, ValueError):
-        return None
-    return found

@@ -1,17 +1,18 @@
 // The catalogue's own Parquet files, read by range requests.
 
-import { parquetMetadataAsync, parquetReadObjects, parquetScan, rowIndex } from 'hyparquet'
+import { parquetMetadata, parquetMetadataAsync, parquetReadObjects, parquetScan, rowIndex } from 'hyparquet'
 import { decompress } from 'fzstd'
 import { remoteFile } from './ranges.js'
 import { centreOf, coneCover, separation, vector } from './healpix.js'
 import { unpack } from './tiles.js'
 
 const compressors = { ZSTD: (input, length) => decompress(input, new Uint8Array(length)) }
-const FOOTER_BYTES = 1 << 16
+const FOOTER_BYTES = 1 << 16 // read of a file whose footer's size is not known
+const CHECKSUM_BYTES = 8 // after a packed footer
 const ORDER = 12 // of the pixels that a source_id carries, and of cones
 const EARLY_MINUTES = 2 // how far a source may have moved from the place in its source_id
 const PRODUCTS = ['latents', 'spectra']
-const AT_ONCE = 4
+const AT_ONCE = 8
 
 export class Catalog {
   constructor(site) {
@@ -25,7 +26,8 @@ export class Catalog {
   async parts() {
     this.loading ??= unpack(`${this.site.data}/parts.bin`).then((bytes) =>
       JSON.parse(new TextDecoder().decode(bytes)).map(([order, pixel, rows, ...sizes]) => ({
-        order, pixel, rows, sizes,
+        order, pixel, rows,
+        sizes: PRODUCTS.map((_, i) => sizes.slice(3 * i, 3 * i + 3)), // see _parts in make.py
         first: pixel * 4 ** (ORDER - order), // pixels of order 12
         stop: (pixel + 1) * 4 ** (ORDER - order),
       })))
@@ -38,9 +40,9 @@ export class Catalog {
     const key = `${product}/dataset/Norder=${part.order}/Dir=${directory}/Npix=${part.pixel}.parquet`
     if (!this.files.has(key)) {
       if (this.files.size > 64) this.files.delete(this.files.keys().next().value)
-      const file = remoteFile(this.url + key, part.sizes[PRODUCTS.indexOf(product)])
-      const opened = parquetMetadataAsync(file, { initialFetchSize: FOOTER_BYTES })
-        .then((metadata) => ({ file, metadata, compressors }))
+      const sizes = part.sizes[PRODUCTS.indexOf(product)]
+      const file = remoteFile(this.url + key, sizes[0])
+      const opened = readFooter(file, ...sizes).then((metadata) => ({ file, metadata, compressors }))
       opened.catch(() => this.files.delete(key))
       this.files.set(key, opened)
     }
@@ -108,41 +110,49 @@ export class Catalog {
     return { rows: sorted(found), all: true }
   }
 
-  // Rows whose point (x, y) is `inside`, part by part: `found` gets rows and how far the scan is.
-  async *scan(x, y, box, inside, columns) {
-    const parts = await this.parts()
+  // Rows whose point (x, y) is `inside`: some rows at a time, and how far the scan is.  `mayHold`
+  // says of a part's number whether it can have such rows.
+  async *scan(x, y, box, inside, columns, mayHold) {
+    const parts = (await this.parts()).filter((_, number) => mayHold(number))
     const wanted = [...new Set([x, y, 'source_id', 'ra', 'dec', ...columns])]
     const between = { $and: [
       { [x]: { $gte: box[0] } }, { [x]: { $lte: box[1] } },
       { [y]: { $gte: box[2] } }, { [y]: { $lte: box[3] } },
     ] }
-    const read = (part) => this.matching(part, between, x, y, inside, wanted)
-    const ahead = parts.slice(0, AT_ONCE).map(read)
+    const prepare = async (part) => part
+      && parquetScan({ ...await this.open(part, 'latents'), columns: wanted, pruningFilter: between })
+    const ahead = parts.slice(0, AT_ONCE).map(prepare)
     for (let i = 0; i < parts.length; i++) {
-      const rows = await ahead.shift()
-      yield { rows, done: i + 1, of: parts.length }
-      if (i + AT_ONCE < parts.length) ahead.push(read(parts[i + AT_ONCE]))
-    }
-  }
-
-  // The points of row groups that can match are read first, other columns only of rows that do.
-  async matching(part, between, x, y, inside, wanted) {
-    const opened = await this.open(part, 'latents')
-    const scan = await parquetScan({ ...opened, columns: wanted, pruningFilter: between })
-    const rows = []
-    for (const range of scan.ranges) {
-      const read = (names) => Promise.all(names.map((column) => scan.readColumn({ column, ...range })))
-      const [xs, ys] = await read([x, y])
-      const hits = []
-      for (let i = 0; i < xs.length; i++) if (inside(xs[i], ys[i])) hits.push(i)
-      if (!hits.length) continue
-      const values = await read(wanted)
-      for (const i of hits) {
-        rows.push(Object.fromEntries(wanted.map((column, c) => [column, values[c][i]])))
+      const scan = await ahead.shift()
+      ahead.push(prepare(parts[i + AT_ONCE]))
+      for (let at = 0; at < scan.ranges.length; at += AT_ONCE) {
+        const some = scan.ranges.slice(at, at + AT_ONCE)
+        const found = await Promise.all(some.map((range) => matching(scan, range, x, y, inside, wanted)))
+        const part = (at + some.length) / scan.ranges.length
+        yield { rows: found.flat(), done: i + part, of: parts.length }
       }
     }
-    return rows
   }
+}
+
+// Points are read first, other columns only where some lie inside.
+async function matching(scan, range, x, y, inside, wanted) {
+  const read = (names) => Promise.all(names.map((column) => scan.readColumn({ column, ...range })))
+  const [xs, ys] = await read([x, y])
+  const hits = []
+  for (let i = 0; i < xs.length; i++) if (inside(xs[i], ys[i])) hits.push(i)
+  if (!hits.length) return []
+  const values = await read(wanted)
+  return hits.map((i) => Object.fromEntries(wanted.map((column, c) => [column, values[c][i]])))
+}
+
+// The footer, or the packed copy before it, which is a tenth as large (xpscale/catalog/footer.py).
+async function readFooter(file, bytes, footerBytes, packedBytes) {
+  if (!packedBytes) return parquetMetadataAsync(file, { initialFetchSize: footerBytes || FOOTER_BYTES })
+  const end = bytes - footerBytes
+  const packed = await file.slice(end - packedBytes, end - CHECKSUM_BYTES)
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'))
+  return parquetMetadata(await new Response(stream).arrayBuffer())
 }
 
 const holds = (part, pixel) => Number(pixel >= part.first && pixel < part.stop)

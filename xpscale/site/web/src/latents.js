@@ -1,7 +1,7 @@
 // A map of two latents: bins of a pyramid, to zoom, to colour and to lasso.
 
 import { spread, squeeze } from './healpix.js'
-import { tile, tileNow } from './tiles.js'
+import { tile, tileNow, unpack } from './tiles.js'
 import { drawLegend, indexOf, number, palette, scaleOf } from './colours.js'
 import { eachFrame, fit, listen } from './gestures.js'
 import { $, announce, colourChoices, columnLabel, explain, options } from './page.js'
@@ -9,6 +9,7 @@ import { $, announce, colourChoices, columnLabel, explain, options } from './pag
 const MARGIN = { left: 54, right: 12, top: 10, bottom: 40 }
 const PIXELS = 2.5 // a bin is drawn with at least so many, where there are finer ones
 const MAX_ZOOM = 200
+const CELLS = 64 // of the index of parts, across
 
 export class Latents {
   constructor(site, list) {
@@ -71,7 +72,7 @@ export class Latents {
   // The map of x against y is that of y against x, mirrored.
   get mirrored() { return this.x > this.y }
   get key() { return `map/${Math.min(this.x, this.y)}-${Math.max(this.x, this.y)}` }
-  get levels() { return this.site.levels[this.key] }
+  get levels() { return this.site.maps[this.key].levels }
 
   reset() {
     this.view = this.axes.map(({ low, high }) => [low, high])
@@ -292,7 +293,34 @@ export class Latents {
     this.redraw()
     const [x, y] = this.axes.map(({ name }) => name)
     const extra = this.column === 'count' ? [] : [this.column]
-    this.list.polygon(x, y, polygon, await this.estimate(polygon), extra)
+    const [about, mayHold] = await Promise.all([this.estimate(polygon), this.partsOf(polygon)])
+    this.list.polygon(x, y, polygon, about, extra, mayHold)
+  }
+
+  // Whether a part has sources in the cells that a polygon touches (xpscale/site/part_index.py).
+  async partsOf(polygon) {
+    const spans = [0, 1].map((k) => {
+      const { low, high } = this.axes[k]
+      const values = polygon.map((point) => ((point[k] - low) / (high - low)) * CELLS)
+      const clip = (value) => Math.max(0, Math.min(CELLS - 1, Math.floor(value)))
+      return [clip(Math.min(...values)), clip(Math.max(...values))]
+    })
+    if (this.mirrored) spans.reverse()
+    const blocks = new Map()
+    for (let i = spans[0][0]; i <= spans[0][1]; i++) {
+      for (let j = spans[1][0]; j <= spans[1][1]; j++) {
+        const cell = spread(i) | (spread(j) << 1)
+        const number = cell >> 6
+        if (!this.site.maps[this.key].blocks.includes(number)) continue
+        blocks.set(number, [...(blocks.get(number) ?? []), cell & 63])
+      }
+    }
+    const rows = await Promise.all([...blocks].map(async ([number, cells]) => {
+      const bits = await unpack(`${this.site.data}/${this.key}/parts/${number}.bin`)
+      return cells.map((cell) => bits.subarray((cell * bits.length) / 64, ((cell + 1) * bits.length) / 64))
+    }))
+    const found = rows.flat()
+    return (part) => found.some((row) => (row[part >> 3] >> (7 - (part & 7))) & 1)
   }
 
   // About how many sources are in a polygon, from the coarsest bins.

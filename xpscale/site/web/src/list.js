@@ -52,7 +52,7 @@ export class List {
     }
   }
 
-  async polygon(x, y, polygon, about, extra) {
+  async polygon(x, y, polygon, about, extra, mayHold) {
     const xs = polygon.map(([a]) => a)
     const ys = polygon.map(([, b]) => b)
     const box = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]
@@ -61,7 +61,7 @@ export class List {
     const command = `xpscale query CATALOG --where "${within(x, box[0], box[1])} AND ${within(y, box[2], box[3])}"`
     if (!this.begin('Sources in the selection', [...new Set([x, y, ...extra])], command)) return
     this.about = about
-    this.scan = this.catalog.scan(x, y, box, inside, extra)
+    this.scan = this.catalog.scan(x, y, box, inside, extra, mayHold)
     await this.goOn()
   }
 
@@ -82,12 +82,13 @@ export class List {
         if (Date.now() - last > EVERY_MS) {
           last = Date.now()
           this.say(`${count(this.rows.length)} of about ${number(this.about)}; `
-            + `${value.done} of ${value.of} parts read …`)
+            + `${Math.floor(value.done)} of ${value.of} parts read …`)
         }
-        if (value.done === value.of) continue
+        if (value.done === value.of) continue // the end
         const enough = this.rows.length - firstRows >= MOST_ROWS || traffic.bytes - firstBytes >= MOST_BYTES
         if (this.stopped || enough) {
-          return this.end(` of about ${number(this.about)}; ${value.done} of ${value.of} parts were read`)
+          const share = number((100 * value.done) / value.of, 2)
+          return this.end(` of about ${number(this.about)}; ${share} % of the catalogue’s parts with such sources were read`)
         }
       }
     } catch (error) {

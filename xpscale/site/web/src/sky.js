@@ -22,7 +22,7 @@ const MAX_ZOOM = 20000
 export class Sky {
   constructor(site, catalog, list) {
     Object.assign(this, { site, catalog, list, column: 'count', frame: 'galactic' })
-    this.levels = site.levels.sky
+    this.levels = site.maps.sky.levels
     this.canvas = $('#sky canvas.map')
     this.reset(false)
     this.redraw = eachFrame(() => this.draw())
