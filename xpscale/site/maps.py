@@ -75,14 +75,19 @@ class Map:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | slice[None, None, None]]:
         """The bins of a batch's rows in the deepest level, and which rows have one: those without a
         value on an axis are left out.
+
+        Parameters
+        ----------
+        batch
+            The rows.
         """
         order = self.levels[-1].order
         if not self.axes:
             return batch.healpix_29 >> 2 * (INDEX_ORDER - order), slice(None)
         places = [batch.values[axis.name] for axis in self.axes]
-        finite = np.isfinite(places).all(0)
+        finite = np.isfinite(places[0]) & np.isfinite(places[1])
         x, y = (axis.cells(v[finite], order) for axis, v in zip(self.axes, places, strict=True))
-        return grid_bins(x, y), finite if not finite.all() else slice(None)
+        return grid_bins(x, y), slice(None) if finite.all() else finite
 
 
 def maps_of(n_rows: int, axes: Sequence[Axis]) -> list[Map]:
