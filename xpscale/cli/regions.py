@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from xpscale.query.region import Region
     from xpscale.query.selection import Selection
 
 __all__ = ["Box", "Cone", "Moc", "Pixel", "Polygon", "inside"]
@@ -55,8 +56,14 @@ def inside(chosen: Selection, regions: Mapping[str, str]) -> Selection:
     from xpscale.query.pixel_region import moc_cells, parse_pixels
     from xpscale.query.region import parse_cone
 
-    parsers = {"cone": parse_cone, "box": parse_box, "polygon": parse_polygon}
-    for name, parse in {**parsers, "moc": moc_cells, "pixel": parse_pixels}.items():
+    parsers: dict[str, Callable[[str], Region]] = {
+        "cone": parse_cone,
+        "box": parse_box,
+        "polygon": parse_polygon,
+        "moc": moc_cells,
+        "pixel": parse_pixels,
+    }
+    for name, parse in parsers.items():
         if regions.get(name):
             chosen = chosen.inside(parse(regions[name]))
     return chosen
