@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import xpscale
+from xpscale.flags import Flag
 from xpscale.release import DR3
-from xpscale.schema import Flag, TableLayout
+from xpscale.schema import TableLayout
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -97,8 +98,9 @@ def _columns() -> str:
 
 
 def _flags() -> str:
-    lines = ["| value | name |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {flag.value} | `{flag.name}` |" for flag in Flag)])
+    lines = ["| value | name | meaning |", "|---|---|---|"]
+    lines += [f"| {flag.value} | `{flag.name}` | {flag.meaning} |" for flag in Flag]
+    return "\n".join(lines)
 
 
 def _write(name: str, text: str) -> None:

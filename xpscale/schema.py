@@ -9,7 +9,6 @@ extension, joined on ``source_id``, with an array a source for each of ``reconst
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from xpscale.companions import COMPANIONS
 from xpscale.errors import InvalidInputError
+from xpscale.flags import Flag
 from xpscale.release import Release
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "OUTPUTS",
     "SCHEMA_VERSION",
     "Column",
-    "Flag",
     "TableLayout",
     "checked_outputs",
     "checked_precision",
@@ -55,35 +54,6 @@ LIKENESS = (
     " object that the model does not know; NaN without such a count or without usable errors"
 )
 LONG, FLOAT, DOUBLE = pa.int64(), pa.float32(), pa.float64()
-
-
-class Flag(enum.IntFlag):
-    """Bits of the column ``flags``; 0 means nothing to remark."""
-
-    ERRORS_UNUSABLE = 1
-    """No coefficient has a finite and positive error: ``nll`` and ``reduced_chi2`` are NaN, and a
-    network that needs errors gives the prior."""
-    OUTSIDE_TRAINING_DOMAIN = 2
-    """The model extrapolates: a coefficient lies outside the range seen in training by more than
-    five times its noise and the training sample's spread; or the two leading ones lie where no
-    training object is, by more than five times their noise; or the latents are farther out than
-    those of 99.9 % of the training objects of like signal-to-noise.  A run that reads no errors
-    cannot tell, and never sets it (`xpscale.model.typicality.outside`).
-    """
-    LATENT_VARIANCE_CLAMPED = 4
-    """A latent log variance ran against its bound."""
-    SCATTER_AT_BOUND = 8
-    """The intrinsic scatter of a coefficient is above 0.99 of the sigmoid's ceiling; networks
-    without one never set it."""
-    POOR_FIT = 16
-    """``reduced_chi2`` is above 10: the reconstruction misses the spectrum.
-
-    This and the one before are only set in a catalogue with a reconstruction or a scatter.
-    """
-    PARTLY_SEEN = 32
-    """Some coefficients were not used, ``n_coefficients`` tells how many were: a band is missing,
-    high orders are cut off, or they have no usable error.  The posterior is as much wider.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +245,7 @@ def _latents_columns(n_latents: int, outputs: Sequence[str]) -> tuple[Column, ..
         "Training objects in this source's cell of the two leading coefficients, as a fraction"
         " of the sample per unit area; NaN if it or the sample is unknown"
     )
-    flags = "Quality bits, 0 is good; see xpscale.schema.Flag"
+    flags = f"Quality bits, 0 is good; {', '.join(f'{flag.value}: {flag.words}' for flag in Flag)}"
     fit = (
         Column("reduced_chi2", FLOAT, "", "stat.fit.chi2", chi2),
         Column("nll", FLOAT, "", "stat.likelihood", nll),

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.checkpoint import TrainedModel, load_model
-from xpscale.schema import OUTPUTS, Flag
+from xpscale.schema import OUTPUTS
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_spectra
 from xpscale.testing.odd_objects import hot_continua, with_emission_lines

@@ -144,7 +144,7 @@ def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
     published.replace(COLLECTION, text.replace(digest, "xpscale_manifest=0").encode())
     published.replace(RUN, identity(model_id="model-2").to_json().encode())
     report = check(published, deep=False)
-    assert any("the HATS metadata describe manifest 0" in problem for problem in report.problems)
+    assert any(f"{COLLECTION} is not what a commit" in problem for problem in report.problems)
     assert any("run.json says model_id is model-2" in problem for problem in report.problems)
     published.delete("latents/dataset/_common_metadata")
     assert any(

@@ -182,7 +182,7 @@ def test_of_two_different_manifests_one_is_published(storage: Storage, monkeypat
     with pytest.raises(ConflictError, match="another commit published snapshot 1 first"):
         commit(storage, mine, "mine")
     assert [s.message for s in snapshots(storage)] == ["overtook"]
-    assert hats.hats_manifest(storage, theirs.identity.products) == theirs.digest
+    assert hats.hats_differences(storage, theirs) == ()
     assert check(storage).ok
     assert commit(storage, mine, "mine").number == 2
     assert [(s.number, s.parent) for s in snapshots(storage)] == [(1, 0), (2, 1)]
@@ -190,7 +190,7 @@ def test_of_two_different_manifests_one_is_published(storage: Storage, monkeypat
 
 
 def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(
-    storage: Storage, monkeypatch
+    storage: Storage, monkeypatch, small_maps
 ):
     manifest = build_manifest(storage, fill(storage))
 
@@ -236,8 +236,8 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(
                 assert check(storage).ok
         else:
             break
-    # manifest twice, list of HATS files, version; each of 14 HATS files replaces by a create
-    assert seen == [False] * (4 + 2 * 14)
+    # manifest twice, list of HATS files, version; each of 19 HATS files replaces by a create
+    assert seen == [False] * (4 + 2 * 19)
     assert check(storage).ok
 
 

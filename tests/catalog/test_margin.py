@@ -54,8 +54,9 @@ def test_the_margin_of_every_pixel_is_what_brute_force_finds(storage: Storage, t
     )
     points = vectors(kept["ra"].to_numpy(), kept["dec"].to_numpy())
     index, source_id = kept["_healpix_29"].to_numpy(), kept["source_id"].to_numpy()
-    layout, parts = manifest.identity.layout, manifest.of("latents")
-    function = MarginOfPixel(storage, manifest.digest, layout, parts)
+    parts = manifest.of("latents")
+    schema = product_schema("latents", manifest.identity.layout)
+    function = MarginOfPixel(storage, manifest.digest, schema, parts)
     n_rows, n_gaps = 0, 0
     for task in margin_tasks(manifest):
         report, (start, stop) = function(task), task.pixel.index_range
@@ -70,7 +71,7 @@ def test_the_margin_of_every_pixel_is_what_brute_force_finds(storage: Storage, t
         assert np.all(np.diff(rows["_healpix_29"].to_numpy()) >= 0)
         n_rows, n_gaps = n_rows + rows.num_rows, n_gaps + (task.pixel not in PARTITIONS)
         if rows.num_rows:
-            assert rows.schema.equals(product_schema("latents", layout))
+            assert rows.schema.equals(schema)
             expected = kept.filter(pa.array(found)).sort_by("source_id")
             assert rows.sort_by("source_id").equals(expected.select(rows.column_names))
     assert n_rows > 1000
@@ -89,10 +90,11 @@ def test_a_margin_of_another_version_is_replaced_and_anything_else_stays(
     storage: Storage, table: pa.Table
 ):
     manifest = publish(storage, table)
-    layout, parts = manifest.identity.layout, manifest.of("latents")
+    parts = manifest.of("latents")
+    schema = product_schema("latents", manifest.identity.layout)
     task = MarginTask(PARTITIONS[0])
-    old = MarginOfPixel(storage, "0" * 64, layout, parts)(task)
-    new = MarginOfPixel(storage, manifest.digest, layout, parts)
+    old = MarginOfPixel(storage, "0" * 64, schema, parts)(task)
+    new = MarginOfPixel(storage, manifest.digest, schema, parts)
     assert new(task).details["file"]["sha256"] != old.details["file"]["sha256"]
     assert new(task) == new(task)
     key = part_key(MARGIN, PARTITIONS[1])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.ingest.build import build_store
-from xpscale.schema import OUTPUTS, Flag
+from xpscale.schema import OUTPUTS
 from xpscale.testing.odd_objects import hot_continua, hot_stars, with_emission_lines
 from xpscale.testing.starlight import G_ZERO_POINT
 from xpscale.testing.universe import Universe

@@ -12,6 +12,7 @@ import torch
 
 from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import InvalidInputError, TryAgainError
+from xpscale.flags import Flag
 from xpscale.inference.computed import CORRELATION_PRECISION
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
@@ -27,7 +28,6 @@ from xpscale.query.posterior import latent_covariance
 from xpscale.release import DR3
 from xpscale.schema import (
     OUTPUTS,
-    Flag,
     TableLayout,
     correlation_columns,
     products_of,

@@ -13,6 +13,7 @@ import torch
 
 from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError
+from xpscale.flags import Flag
 from xpscale.inference.infer import infer
 from xpscale.inference.plan import plan_inference
 from xpscale.ingest.build import build_store
@@ -23,7 +24,7 @@ from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.schema import OUTPUTS, Flag
+from xpscale.schema import OUTPUTS
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files

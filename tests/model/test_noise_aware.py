@@ -4,6 +4,7 @@ import torch
 from small_models import batch_of
 
 from xpscale.errors import InvalidInputError
+from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import build
 from xpscale.model.card import Architecture, ModelCard
@@ -13,7 +14,6 @@ from xpscale.model.distributions import Reconstruction
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
-from xpscale.schema import Flag
 from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.training.batches import Rows, standardized
 from xpscale.training.loop import Trainer

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.catalog.clean import find_strays
+from xpscale.catalog.derived_tables import read_tables
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import product_of
 from xpscale.catalog.manifest import Quarantined
@@ -79,7 +80,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     """Compare the current version with its manifest.
 
     Always: every part is there, with its size, rows and schema; nothing else lies among the parts;
-    products share pixels, none overlaps another; the HATS metadata describe this manifest and pass
+    products share pixels, none overlaps another; statistics, margin and index, if they are made,
+    have their files; the HATS metadata describe this manifest, are as they were written, and pass
     hats' strict validation.
 
     Parameters
@@ -110,6 +112,7 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
         *_pixel_problems(by_pixel, products),
         *_listing_problems(manifest.parts, sizes),
         *_content_problems(storage, manifest, by_pixel.values(), sizes, deep=deep),
+        *_derived_problems(storage, manifest, deep=deep),
         *_hats_problems(storage, manifest),
         *(str(stray) for stray in strays if stray.is_visible),
     ]
@@ -228,16 +231,24 @@ def _row_problems(part: Part, rows: pa.Table) -> Iterator[str]:
         yield f"{part.key} holds {repeated} sources twice"
 
 
-def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
-    from xpscale.catalog.hats import hats_manifest, hats_problems
+def _derived_problems(storage: Storage, manifest: Manifest, *, deep: bool) -> Iterator[str]:
+    """What is wrong with the files of statistics, margin and index, if these are made."""
+    remedy = "delete it and run 'xpscale catalog complete'"
+    tables = read_tables(storage, manifest.digest) or {}
+    for file in (file for table in tables.values() for file in table.files):
+        n_bytes = storage.size(file.key)
+        if n_bytes is None:
+            yield f"{file.key} is missing: run 'xpscale catalog complete'"
+        elif n_bytes != file.n_bytes:
+            yield f"{file.key} has {n_bytes} bytes, its record says {file.n_bytes}: {remedy}"
+        elif deep and hashlib.sha256(storage.read(file.key)).hexdigest() != file.sha256:
+            yield f"{file.key} has another sha256 than its record: {remedy}"
 
-    described = hats_manifest(storage, manifest.identity.products)
-    if described is None:
-        yield "the HATS metadata are damaged, or of several versions: delete them and commit again"
-    elif described != manifest.digest:
-        yield (
-            f"the HATS metadata describe manifest {described}, not {manifest.digest}: commit again"
-            " to repair them"
-        )
+
+def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
+    from xpscale.catalog.hats import hats_differences, hats_problems
+
+    for difference in hats_differences(storage, manifest):
+        yield f"{difference}: 'xpscale catalog complete' repairs it, if it is deleted first"
     for problem in hats_problems(storage, manifest.identity.products):
         yield f"HATS: {problem}"

@@ -11,19 +11,21 @@ import json
 import re
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from xpscale.catalog.derived_tables import read_tables
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import LEDGER, MANIFESTS, PRODUCTS, is_our_name, part_key
+from xpscale.catalog.layout import INDEX, LEDGER, MANIFESTS, MARGIN, PRODUCTS, kind_of, part_key
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import NotFoundError
 from xpscale.sky import Pixel
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
-    from xpscale.catalog.manifest import RunIdentity
     from xpscale.storage import Storage
 
 __all__ = ["MINIMUM_AGE_S", "CleanReport", "Stray", "clean", "find_strays"]
@@ -91,73 +93,126 @@ def find_strays(storage: Storage) -> tuple[Stray, ...]:
     PermanentError
         A manifest is damaged, so nobody can say what it needs.
     """
-    identity = read_identity(storage)
-    objects = storage.objects()
-    # after the listing: what was published since is newer than everything listed
-    published = snapshots(storage)
-    manifests = {snapshot.manifest_key for snapshot in published}
-    needed = {part.key for snapshot in published for part in read_manifest(storage, snapshot).parts}
-    unfinished = set(storage.unfinished())
+    judge = _Judge(storage)
     now = time.time()
     found = []
-    for key, (n_bytes, written) in objects.items():
-        size_and_age = (key, n_bytes, max(now - written, 0.0))
-        if not is_our_name(key):
-            if _is_in_dataset(key):
-                found.append(Stray(*size_and_age, FOREIGN, is_visible=True, is_kept=True))
-        elif key in unfinished:
-            is_visible = _is_in_dataset(key)
-            why = "a temporary file of a process that was killed" + (
-                ", which readers of the folder would see" if is_visible else ""
-            )
-            found.append(Stray(*size_and_age, why, is_visible))
-        elif key.startswith(f"{MANIFESTS}/") and key not in manifests:
-            found.append(Stray(*size_and_age, "a manifest that no snapshot names"))
-        elif (
-            key.startswith(f"{LEDGER}/failed/")
-            and key.replace("/failed/", "/ledger/", 1) in objects
-        ):
-            found.append(Stray(*size_and_age, "the failure of a task that is done"))
-        elif key.startswith(f"{LEDGER}/ledger/") and (
-            gone := _gone(storage, identity, objects, key) - needed
-        ):
-            why = (
-                f"the report of a task of which {min(gone)} is gone: without it the task is done"
-                " again"
-            )
-            found.append(Stray(*size_and_age, why))
-        elif published and _is_in_dataset(key) and key not in needed:
-            found.append(_part(storage, *size_and_age))
+    for key, (n_bytes, written) in judge.objects.items():
+        if judgement := judge(key):
+            found.append(Stray(key, n_bytes, max(now - written, 0.0), *judgement))
     return tuple(found)
 
 
-def _gone(storage: Storage, identity: RunIdentity, objects: Collection[str], key: str) -> set[str]:
-    """Parts that the report of a finished task names and that are not there; reports are read only
-    where parts lack.
-    """
-    if not (found := TASK.search(key)):
-        return set()
-    pixel = Pixel(int(found[1]), int(found[2]))
-    if all(part_key(product, pixel) in objects for product in identity.products):
-        return set()
-    return _finished_parts(storage, pixel.key) - set(objects)
+Judgement = tuple[str, bool, bool] | None
+"""Of a stray: why it is one, whether it is visible, whether it is kept; ``None`` of no stray."""
+
+
+class _Judge:
+    """Says of each object of a catalogue whether it is a stray, and which."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._identity = storage, read_identity(storage)
+        self.objects = storage.objects()
+        # after the listing: what was published since is newer than everything listed
+        published = snapshots(storage)
+        self._is_published = bool(published)
+        self._manifests = {PurePosixPath(each.manifest_key).stem for each in published}
+        self._needed = {
+            part.key for each in published for part in read_manifest(storage, each).parts
+        }
+        self._unfinished = set(storage.unfinished())
+        self._current = PurePosixPath(published[-1].manifest_key).stem if published else ""
+
+    def __call__(self, key: str) -> Judgement:
+        kind, in_dataset = kind_of(key), _is_in_dataset(key)
+        if not kind:
+            return (FOREIGN, True, True) if in_dataset else None
+        if key in self._unfinished:
+            why = "a temporary file of a process that was killed"
+            return why + ", which readers of the folder would see" * in_dataset, in_dataset, False
+        rules: dict[str, Callable[[str], Judgement]] = {
+            "part": self._part,
+            "derived": self._derived,
+            "record": self._of_a_manifest,
+            "manifest": self._of_a_manifest,
+            "announcement": self._announcement,
+            "report": self._report,
+            "failure": self._failure,
+        }
+        return rules[kind](key) if kind in rules else None
+
+    def _part(self, key: str) -> Judgement:
+        if not self._is_published or key in self._needed:
+            return None
+        pixel = PIXEL.search(key)
+        if pixel and key in _finished_parts(self._storage, "/".join(pixel.groups())):
+            why = "a part of a finished task that is not published yet: run 'xpscale infer' again"
+            return f"{why} to publish it", True, True
+        return "in no manifest: a stray object, which readers of the folder would see", True, False
+
+    def _derived(self, key: str) -> Judgement:
+        if key in self._derived_files:
+            return None
+        why = "of an earlier version, or of one that 'xpscale catalog complete' has not finished"
+        return why, bool(self._derived_files), False
+
+    @cached_property
+    def _derived_files(self) -> set[str]:
+        tables = read_tables(self._storage, self._current) or {}
+        return {file.key for table in tables.values() for file in table.files}
+
+    def _of_a_manifest(self, key: str) -> Judgement:
+        if PurePosixPath(key).stem in self._manifests:
+            return None
+        return (
+            f"{'a manifest' if key.startswith(MANIFESTS) else 'of one'} that no snapshot names",
+            False,
+            False,
+        )
+
+    def _announcement(self, key: str) -> Judgement:
+        """Older ones say which files are ours, as long as the newest commit has not ended."""
+        if key == self._newest_announcement or not self._newest_announcement:
+            return None
+        return "the list of files of an earlier commit", False, False
+
+    @cached_property
+    def _newest_announcement(self) -> str:
+        """Empty if a file is not as it announces."""
+        from xpscale.catalog.hats import announcement, changed_files
+
+        found = announcement(self._storage)
+        return "" if found is None or changed_files(self._storage, found[1]) else found[0]
+
+    def _failure(self, key: str) -> Judgement:
+        if key.replace("/failed/", "/ledger/", 1) not in self.objects:
+            return None
+        return "the failure of a task that is done", False, False
+
+    def _report(self, key: str) -> Judgement:
+        if not (gone := self._gone(key) - self._needed):
+            return None
+        why = (
+            f"the report of a task of which {min(gone)} is gone: without it the task is done again"
+        )
+        return why, False, False
+
+    def _gone(self, key: str) -> set[str]:
+        """Parts that the report of a finished task names and that are not there; reports are read
+        only where parts lack.
+        """
+        if not (found := TASK.search(key)):
+            return set()
+        pixel = Pixel(int(found[1]), int(found[2]))
+        if all(part_key(product, pixel) in self.objects for product in self._identity.products):
+            return set()
+        return _finished_parts(self._storage, pixel.key) - set(self.objects)
 
 
 def _is_in_dataset(key: str) -> bool:
-    product, _, rest = key.partition("/")
-    return product in PRODUCTS and rest.startswith("dataset/") and not rest.endswith(METADATA)
-
-
-def _part(storage: Storage, key: str, n_bytes: int, age_s: float) -> Stray:
-    """What an object among the parts is that no manifest names."""
-    if (pixel := PIXEL.search(key)) and key in _finished_parts(storage, "/".join(pixel.groups())):
-        why = (
-            "a part of a finished task that is not published yet: run 'xpscale infer' again to"
-            " publish it"
-        )
-        return Stray(key, n_bytes, age_s, why, is_visible=True, is_kept=True)
-    why = "in no manifest: a stray object, which readers of the folder would see"
-    return Stray(key, n_bytes, age_s, why, is_visible=True)
+    """Whether readers of a table's folder take an object for a part of it."""
+    table, _, rest = key.partition("/")
+    is_read = table in (*PRODUCTS, MARGIN, INDEX)
+    return is_read and rest.startswith("dataset/") and not rest.endswith(METADATA)
 
 
 def _finished_parts(storage: Storage, task: str) -> set[str]:

@@ -149,12 +149,12 @@ def _repair_hats(storage: Storage) -> None:
     Every commit ends with this, after its last write; so the commit that ends last has seen them
     right.
     """
-    from xpscale.catalog.hats import hats_manifest, write_hats
+    from xpscale.catalog.hats import hats_differences, write_hats
 
     for _ in range(MOST_ROUNDS):
         newest = current(storage)
         manifest = read_manifest(storage, newest)
-        if hats_manifest(storage, manifest.identity.products) != manifest.digest:
+        if hats_differences(storage, manifest):
             write_hats(storage, manifest, newest)
         elif numbers(storage)[-1] == newest.number:
             return

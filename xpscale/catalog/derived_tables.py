@@ -1,4 +1,5 @@
-"""Tables made of a published version's latents: its margin and its index of identifiers.
+"""Tables made of a published version's latents: its statistics, its margin and its index of
+identifiers.
 
 Their files carry the name of the manifest that they are made of, so they are known as ours and are
 replaced when a later version is published.  A table counts once its record is there, which is
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.layout import table_key
+from xpscale.catalog.layout import DERIVED, table_key
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.types import TaskReport, TaskStatus
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["MADE_OF", "DerivedTable", "TableFile", "read_table", "table_task"]
+__all__ = ["MADE_OF", "DerivedTable", "TableFile", "read_table", "read_tables", "table_task"]
 
 MADE_OF = b"xpscale.manifest"
 """Key in a file's metadata: sha256 of the manifest of the version that it is made of."""
@@ -122,12 +123,27 @@ def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | Non
         ) from error
 
 
+def read_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable] | None:
+    """All tables made of a version by name; ``None`` if one was not made, or not wholly.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        sha256 of the version's manifest.
+    """
+    found = {name: read_table(storage, name, manifest) for name in DERIVED}
+    known = {name: table for name, table in found.items() if table}
+    return known if len(known) == len(DERIVED) else None
+
+
 def table_task(
     storage: Storage,
     key: str,
     manifest: str,
     make: Callable[[], pa.Table],
-    options: Mapping[str, Any],
+    **options: Any,
 ) -> TaskReport:
     """Write one file of a derived table, unless an earlier attempt has, and report it in
     ``details["file"]``; without rows there is none.
@@ -165,7 +181,7 @@ def table_task(
 def _encoded(table: pa.Table, manifest: str, options: Mapping[str, Any]) -> bytes:
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MADE_OF: manifest})
     sink = pa.BufferOutputStream()
-    pq.write_table(marked, sink, sorting_columns=[pq.SortingColumn(0)], **options)
+    pq.write_table(marked, sink, **options)
     return bytes(sink.getvalue())
 
 

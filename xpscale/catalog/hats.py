@@ -3,15 +3,18 @@
 ::
 
     CATALOG/
-        latents/   hats.properties, properties, partition_info.csv, skymap.fits,
-                   dataset/_metadata, dataset/_common_metadata
+        latents/   hats.properties, properties, partition_info.csv, skymap.fits, skymap.2.fits ...,
+                   moc.fits, dataset/_common_metadata, dataset/_metadata (of few row groups)
         spectra/   the same
         spectra.properties         how the extension joins
+        latents_10arcs/, latents_source_id/    the same of margin and index, once they are there
+        README.md, index.html, skymap.png      for people
         collection.properties      last: from here on HATS readers see the version
 
-Everything is made from the manifest, never from what lies in the folders; built in a temporary
-folder, because hats writes in place; then sent object by object, so it can be written again at any
-time.
+Everything is built in a temporary folder, then sent object by object, so it can be written again at
+any time.  What is about to be sent is announced first, with the sha256 of each file, in
+``_xpscale/hats``: from that a later commit knows which files are ours to replace, and a check which
+of them have changed.
 """
 
 from __future__ import annotations
@@ -20,57 +23,50 @@ import hashlib
 import json
 import logging
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.parquet as pq
-from hats.catalog.partition_info import PartitionInfo
-from hats.io import paths
-from hats.io.file_io.file_io import write_parquet_metadata
-from hats.io.skymap import write_skymap
 from hats.io.validation import is_valid_catalog, is_valid_collection
-from hats.pixel_math.healpix_pixel import HealpixPixel
 
+from xpscale.catalog.derived_tables import read_tables
 from xpscale.catalog.hats_properties import (
     MANIFEST_FIELD,
-    SKYMAP_ORDER,
     collection_properties,
     extension_properties,
-    table_properties,
 )
-from xpscale.catalog.layout import COLLECTION, HATS, hats_key
-from xpscale.catalog.votable import stored_schema
+from xpscale.catalog.hats_tables import sky_counts, write_index, write_margin, write_product
+from xpscale.catalog.landing import write_pages
+from xpscale.catalog.layout import (
+    COLLECTION,
+    HATS,
+    INDEX,
+    MARGIN,
+    PAGE,
+    PICTURE,
+    README,
+    STATISTICS_FILE,
+    hats_key,
+)
+from xpscale.catalog.survey import ranges
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import first_line
-from xpscale.sky import INDEX_ORDER
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Mapping
 
     from xpscale.catalog.manifest import Manifest, Snapshot
-    from xpscale.types import Part
 
-__all__ = ["hats_manifest", "hats_problems", "write_hats"]
-
-THREADS = 16
+__all__ = ["announcement", "changed_files", "hats_differences", "hats_problems", "write_hats"]
 
 FILES_FIELD = "xpscale_files_sha256"
+"""In ``collection.properties``: a digest of the other files, so that no two versions of it are
+alike."""
 
-FILES = (
-    "dataset/_common_metadata",
-    "dataset/_metadata",
-    "hats.properties",
-    "partition_info.csv",
-    "properties",
-    "skymap.fits",
-)
-"""The files of each product that are not its parts."""
+FOR_PEOPLE = (README, PAGE, PICTURE)
+"""Where somebody has put her own there, hers stays."""
 
 
 def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None:
@@ -87,49 +83,99 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
     ------
     PermanentError
         If a part's footer does not have the rows the manifest says.
+    ConflictError
+        If a file is there that xpscale did not write.
     """
     name, products = storage.name, manifest.identity.products
+    tables = read_tables(storage, manifest.digest)
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
-        histogram = _histogram(storage, manifest)
+        counts = sky_counts(storage, manifest)
         for product in products:
-            _write_product(root, storage, manifest, snapshot, product, histogram)
+            write_product(root, storage, manifest, snapshot, product, counts)
         for product in products[1:]:
             extension_properties(name, product, manifest.identity).to_properties_file(root)
-        digest = {FILES_FIELD: _files_digest(Storage(folder), products)}
-        collection_properties(name, manifest, snapshot, digest).to_properties_file(root)
-        _send(root, storage, products)
+        if tables:
+            write_margin(root, storage, manifest, snapshot, tables[MARGIN])
+            write_index(root, storage, manifest, snapshot, tables[INDEX])
+        write_pages(root, name, manifest, snapshot, counts, _ranges(storage) if tables else None)
+        files = {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file()
+        }
+        for key in FOR_PEOPLE:
+            if key in files and not _may_write(storage, key, files[key]):
+                del files[key]
+        digest = {FILES_FIELD: _digest(json.dumps(_sums(files), sort_keys=True).encode())}
+        collection_properties(
+            name, manifest, snapshot, digest, is_complete=tables is not None
+        ).to_properties_file(root)
+        files[COLLECTION] = (root / COLLECTION).read_bytes()
+    _send(files, storage)
 
 
-def hats_manifest(storage: Storage, products: tuple[str, ...]) -> str | None:
-    """Digest of the manifest that the HATS metadata describe.
+def _ranges(storage: Storage) -> dict[str, tuple[Any, Any]]:
+    with storage.open(STATISTICS_FILE) as file:
+        return ranges(pq.read_table(file))
 
-    ``None`` if they are not written wholly, or are a mixture of what two commits wrote at once:
-    ``collection.properties``, which each writes last, has the digest of all other files.
+
+def announcement(storage: Storage) -> tuple[str, dict[str, str]] | None:
+    """Key of the announcement of the HATS files that are there, and the sha256 of each file;
+    ``None`` if no commit wrote ``collection.properties`` as it is.
+    """
+    try:
+        found = _digest(storage.read(COLLECTION))
+    except NotFoundError:
+        return None
+    for key in storage.list(HATS):
+        sums = _announced(storage, key)
+        if sums.get(COLLECTION) == found:
+            return key, sums
+    return None
+
+
+def changed_files(storage: Storage, sums: Mapping[str, str]) -> tuple[str, ...]:
+    """What is else than an announcement says; empty if nothing.
 
     Parameters
     ----------
     storage
         The catalogue.
-    products
-        Its products.
+    sums
+        sha256 by key.
     """
-    try:
-        text = storage.read(COLLECTION).decode()
-        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        is_whole = fields.get(FILES_FIELD) == _files_digest(storage, products)
-    except NotFoundError:
-        return None
-    return fields.get(MANIFEST_FIELD) if is_whole else None
+    changes = []
+    for key, digest in sums.items():
+        try:
+            if _digest(storage.read(key)) != digest:
+                changes.append(f"{key} is not what the commit wrote")
+        except NotFoundError:
+            changes.append(f"{key} is missing")
+    return tuple(changes)
 
 
-def _files_digest(storage: Storage, products: tuple[str, ...]) -> str:
-    """sha256 over the sha256 of every HATS file but the collection's."""
-    keys = [f"{product}/{name}" for product in products for name in FILES]
-    keys += [f"{product}.properties" for product in products[1:]]
-    return hashlib.sha256(
-        b"".join(hashlib.sha256(storage.read(key)).digest() for key in keys)
-    ).hexdigest()
+def hats_differences(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
+    """What the HATS files are else than those of a version that is wholly described; empty if
+    nothing.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        The version.
+    """
+    found = announcement(storage)
+    if found is None:
+        is_there = storage.exists(COLLECTION)
+        return (f"{COLLECTION} is {'not what a commit wrote' if is_there else 'missing'}",)
+    changes, described = changed_files(storage, found[1]), _fields(storage).get(MANIFEST_FIELD)
+    if described != manifest.digest:
+        return *changes, f"the HATS files describe manifest {described}, not {manifest.digest}"
+    if f"{MARGIN}/hats.properties" not in found[1] and read_tables(storage, manifest.digest):
+        return *changes, f"{COLLECTION} does not name the margin and the index that are there"
+    return changes
 
 
 def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,86 +199,55 @@ def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...
     return () if valid else tuple(said) or ("not a valid HATS collection",)
 
 
-def _histogram(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
-    """Sources per cell of SKYMAP_ORDER, with shape (12 * 4**8,), counted from the parts' spatial
-    index.
+def _fields(storage: Storage) -> dict[str, str]:
+    lines = storage.read(COLLECTION).decode().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _send(files: Mapping[str, bytes], storage: Storage) -> None:
+    """Announce the files, then send them, each whole, over none but those that a commit announced;
+    what readers look at first goes last.
     """
-    shift = 2 * (INDEX_ORDER - SKYMAP_ORDER)
-
-    def count(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        with _open(storage, part.key) as file:
-            index = file.read(columns=["_healpix_29"])["_healpix_29"].to_numpy()
-        return np.unique(index >> shift, return_counts=True)
-
-    histogram = np.zeros(12 * 4**SKYMAP_ORDER, np.int64)
-    with ThreadPoolExecutor(THREADS) as threads:
-        for cells, counts in threads.map(count, manifest.of(manifest.identity.products[0])):
-            histogram[cells] += counts
-    return histogram
-
-
-def _write_product(
-    root: Path,
-    storage: Storage,
-    manifest: Manifest,
-    snapshot: Snapshot,
-    product: str,
-    histogram: NDArray[np.int64],
-) -> None:
-    folder, parts = root / product, manifest.of(product)
-    (folder / "dataset").mkdir(parents=True)
-    with ThreadPoolExecutor(THREADS) as threads:
-        footers = list(threads.map(lambda part: _footer(storage, part), parts))
-    schema = stored_schema(storage, manifest, product)
-    pixels = [HealpixPixel(part.pixel.order, part.pixel.number) for part in parts]
-    write_parquet_metadata(
-        schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers
-    )
-    write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
-    PartitionInfo(pixels).write_to_file(catalog_path=folder)
-    write_skymap(histogram, folder)
-    table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
-
-
-@contextmanager
-def _open(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
-    with storage.open(key) as data, pq.ParquetFile(data) as file:
-        yield file
-
-
-def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
-    with _open(storage, part.key) as file:
-        metadata = file.metadata
-    if metadata.num_rows != part.n_rows:
-        raise PermanentError(
-            f"{storage}/{part.key} has {metadata.num_rows} rows, its manifest says {part.n_rows}",
-            "Run 'xpscale catalog check' to see what else changed",
-        )
-    metadata.set_file_path(part.key.split("/dataset/")[1])
-    return metadata
-
-
-def _send(root: Path, storage: Storage, products: tuple[str, ...]) -> None:
-    """Send the files, each whole, over none but those that a commit announced; what readers look at
-    first goes last.
-    """
-    by_product = [(root / product).rglob("*") for product in products]
-    tables = [path for paths in by_product for path in paths if path.is_file()]
-    tables.sort(key=lambda path: (path.suffix == ".properties", path))
-    last = [root / f"{name}.properties" for name in (*products[1:], Path(COLLECTION).stem)]
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in (*tables, *last)}
-    sums = {key: hashlib.sha256(data).hexdigest() for key, data in files.items()}
-    announced = json.dumps(sums, indent=1).encode()
-    key = hats_key(hashlib.sha256(announced).hexdigest())
+    announced = json.dumps(_sums(files), indent=1).encode()
+    key = hats_key(_digest(announced))
     if not storage.create(key, announced):
         raise PermanentError(f"{storage}/{key} is not what its name says", "Delete it")
 
-    def is_ours(there: bytes) -> bool:
-        digest = hashlib.sha256(there).hexdigest().encode()
-        return any(digest in storage.read(record) for record in storage.list(HATS))
+    def place(key: str) -> tuple[bool, bool, bool, str]:
+        return key == COLLECTION, "/" not in key, key.endswith(".properties"), key
 
-    for key, data in files.items():
-        storage.replace(key, data, is_ours)
+    for each in sorted(files, key=place):
+        storage.replace(each, files[each], lambda there: _is_announced(storage, there))
+
+
+def _is_announced(storage: Storage, there: bytes) -> bool:
+    """Whether a commit has announced a file with this content."""
+    digest = _digest(there)
+    return any(digest in _announced(storage, key).values() for key in storage.list(HATS))
+
+
+def _may_write(storage: Storage, key: str, data: bytes) -> bool:
+    try:
+        there = storage.read(key)
+    except NotFoundError:
+        return True
+    return there == data or _is_announced(storage, there)
+
+
+def _announced(storage: Storage, key: str) -> dict[str, str]:
+    """The sha256 of each file in an announcement; of another object nothing."""
+    text = storage.read(key)
+    if key != hats_key(_digest(text)):
+        return {}
+    return dict(json.loads(text))
+
+
+def _sums(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: _digest(files[key]) for key in sorted(files)}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

@@ -13,35 +13,51 @@ from hats.catalog.dataset.collection_properties import CollectionProperties
 from hats.catalog.dataset.extension_properties import ExtensionProperties
 from hats.catalog.dataset.table_properties import TableProperties
 
+from xpscale.catalog.layout import INDEX, MARGIN
+from xpscale.catalog.margin import MARGIN_ARCSEC
 from xpscale.catalog.votable import describe
 from xpscale.sky import INDEX_ORDER, Pixel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from xpscale.catalog.derived_tables import DerivedTable
     from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
     from xpscale.release import Release
 
 __all__ = [
+    "LOW_ORDERS",
     "MANIFEST_FIELD",
     "SKYMAP_ORDER",
     "collection_properties",
     "extension_properties",
+    "index_properties",
+    "margin_properties",
     "table_properties",
 ]
 
 SKYMAP_ORDER = 8
 """Order of skymap.fits: 786,432 cells of 0.05 square degrees."""
 
+LOW_ORDERS = (2, 4, 6)
+"""Orders of the smaller maps beside it, ``skymap.2.fits`` ..."""
+
 SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
 
 MANIFEST_FIELD = "xpscale_manifest"
 
+MADE = {
+    "all_margins": [MARGIN],
+    "default_margin": MARGIN,
+    "all_indexes": {"source_id": INDEX},
+    "default_index": "source_id",
+}
+
 
 def collection_properties(
-    name: str, manifest: Manifest, snapshot: Snapshot, more: Mapping[str, str]
+    name: str, manifest: Manifest, snapshot: Snapshot, more: Mapping[str, str], *, is_complete: bool
 ) -> CollectionProperties:
-    """``collection.properties``: the main catalogue and its extensions.
+    """``collection.properties``: the main catalogue, its extensions, its margin and its index.
 
     Parameters
     ----------
@@ -51,12 +67,15 @@ def collection_properties(
         The version.
     more
         Further entries.
+    is_complete
+        Whether margin and index are there.
     """
     primary, *extensions = manifest.identity.products
     fields = {
         "name": name,
         "hats_primary_table_url": primary,
         "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
+        **(MADE if is_complete else {}),
         **_provenance(manifest, snapshot),
         **more,
     }
@@ -82,12 +101,9 @@ def table_properties(
         "catalog_name": f"{name}_{product}",
         "catalog_type": "object",
         "total_rows": manifest.n_out,
-        "ra_column": "ra",
-        "dec_column": "dec",
-        "default_columns": _default_columns(product, identity),
-        "healpix_column": "_healpix_29",
-        "healpix_order": INDEX_ORDER,
+        **_columns(product, identity),
         "skymap_order": SKYMAP_ORDER,
+        "skymap_alt_orders": list(LOW_ORDERS),
         "hats_max_rows": max((part.n_rows for part in parts), default=0),
         "hats_estsize": sum(part.n_bytes for part in parts) // 1024,
         "moc_sky_fraction": round(sum(part.pixel.area_sq_deg for part in parts) / SKY_SQ_DEG, 6),
@@ -95,6 +111,76 @@ def table_properties(
         **_provenance(manifest, snapshot),
     }
     return TableProperties.model_validate(fields)
+
+
+def margin_properties(
+    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+) -> TableProperties:
+    """``hats.properties`` of the margin.
+
+    Parameters
+    ----------
+    name, manifest, snapshot
+        As of `table_properties`.
+    table
+        Its record.
+    """
+    more = {
+        "catalog_type": "margin",
+        "primary_catalog": "latents",
+        "margin_threshold": MARGIN_ARCSEC,
+        **_columns("latents", manifest.identity),
+    }
+    return _derived_properties(name, manifest, snapshot, table, more)
+
+
+def index_properties(
+    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+) -> TableProperties:
+    """``hats.properties`` of the index.
+
+    Parameters
+    ----------
+    name, manifest, snapshot, table
+        As of `margin_properties`.
+    """
+    more = {
+        "catalog_type": "index",
+        "primary_catalog": "latents",
+        "indexing_column": "source_id",
+        "extra_columns": [],
+    }
+    return _derived_properties(name, manifest, snapshot, table, more)
+
+
+def _derived_properties(
+    name: str,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    table: DerivedTable,
+    more: Mapping[str, Any],
+) -> TableProperties:
+    fields = {
+        "catalog_name": f"{name}_{table.name}",
+        "total_rows": table.n_rows,
+        "hats_max_rows": max((file.n_rows for file in table.files), default=0),
+        "hats_estsize": table.n_bytes // 1024,
+        "obs_description": describe(table.name, manifest.identity.gaia_release),
+        **more,
+        **_provenance(manifest, snapshot),
+    }
+    return TableProperties.model_validate(fields)
+
+
+def _columns(product: str, identity: RunIdentity) -> dict[str, Any]:
+    """Which columns of a product say what."""
+    return {
+        "ra_column": "ra",
+        "dec_column": "dec",
+        "default_columns": _default_columns(product, identity),
+        "healpix_column": "_healpix_29",
+        "healpix_order": INDEX_ORDER,
+    }
 
 
 def _default_columns(product: str, identity: RunIdentity) -> list[str]:

@@ -3,9 +3,11 @@
 ::
 
     CATALOG/
+        README.md, index.html, skymap.png      what it is, for people and for dataset hubs
         collection.properties      HATS collection: the last object that a commit shows to hats
         latents/                   the main catalogue
             hats.properties ...
+            per_partition_statistics.parquet   least and largest value of each column
             dataset/Norder=5/Dir=0/Npix=123.parquet
         spectra/                   its extension, with the same objects
         spectra.properties         how the extension joins
@@ -23,34 +25,42 @@
             tables/latents_source_id/<sha256>.json     the index of the version whose manifest has
                                        this name: its files with bytes, sha256, first and last
                                        identifier; there once all files are
-            tables/latents_10arcs/<sha256>.json        the same of the margin
+            tables/latents_10arcs/<sha256>.json        the same of the margin ...
+            tables/latents_statistics/<sha256>.json    ... and of the statistics
             snapshots/000001.json              published versions; the highest number is current
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xpscale.sky import Pixel
+from xpscale.sky import Pixel
 
 __all__ = [
     "COLLECTION",
+    "DERIVED",
     "HATS",
     "INDEX",
     "LEDGER",
     "MANIFESTS",
     "MARGIN",
     "MODEL",
+    "PAGE",
+    "PICTURE",
     "PRODUCTS",
+    "README",
     "RUN",
     "SNAPSHOTS",
+    "STATISTICS",
+    "STATISTICS_FILE",
+    "TABLES",
     "hats_key",
     "index_part_key",
     "is_our_name",
+    "kind_of",
     "manifest_key",
     "part_key",
+    "pixel_of",
     "product_of",
     "snapshot_key",
     "table_key",
@@ -59,9 +69,14 @@ __all__ = [
 PRODUCTS = ("latents", "spectra")
 """The main catalogue, then its extension, which a run of latents alone does not have."""
 
+STATISTICS = "latents_statistics"
 MARGIN = "latents_10arcs"
 INDEX = "latents_source_id"
-"""Tables made of a version's latents, called as hats-import calls such."""
+DERIVED = (STATISTICS, MARGIN, INDEX)
+"""Tables made of a version's latents; the last two are called as hats-import calls such."""
+
+STATISTICS_FILE = "latents/per_partition_statistics.parquet"
+README, PAGE, PICTURE = "README.md", "index.html", "skymap.png"
 
 COLLECTION = "collection.properties"
 PRIVATE = "_xpscale"
@@ -73,16 +88,29 @@ SNAPSHOTS = f"{PRIVATE}/snapshots"
 HATS = f"{PRIVATE}/hats"
 TABLES = f"{PRIVATE}/tables"
 
-_OURS = re.compile(
-    rf"(?:{'|'.join((*PRODUCTS, MARGIN))})/(?:dataset/(?:Norder=\d+/Dir=\d+/Npix=\d+\.parquet"
-    r"|_metadata|_common_metadata)|(?:hats\.)?properties|partition_info\.csv|skymap\.fits)"
-    rf"|{INDEX}/dataset/index/part\.\d+\.parquet"
-    rf"|(?:collection|{'|'.join(PRODUCTS)})\.properties"
-    rf"|{PRIVATE}/(?:ledger|failed)/Norder=\d+/Npix=\d+\.json|{PRIVATE}/run\.json"
-    rf"|(?:{MANIFESTS}|{HATS}|{TABLES}/(?:{MARGIN}|{INDEX}))/[0-9a-f]{{64}}\.json"
-    rf"|{SNAPSHOTS}/\d{{6,}}\.json"
-    rf"|{MODEL}/(?:(?:model|decoder)\.safetensors|card\.json)"
-)
+_DIGEST = "[0-9a-f]{64}"
+_LEAF, _TASK = r"Norder=\d+/Dir=\d+/Npix=\d+\.parquet", r"Norder=\d+/Npix=\d+\.json"
+_KINDS = {
+    "part": rf"(?:{'|'.join(PRODUCTS)})/dataset/{_LEAF}",
+    "derived": (
+        rf"{MARGIN}/dataset/{_LEAF}|{INDEX}/dataset/index/part\.\d+\.parquet"
+        rf"|{STATISTICS_FILE}"
+    ),
+    "record": rf"{TABLES}/(?:{'|'.join(DERIVED)})/{_DIGEST}\.json",
+    "metadata": (
+        rf"(?:{'|'.join((*PRODUCTS, MARGIN, INDEX))})/(?:dataset/(?:_metadata|_common_metadata)"
+        r"|(?:hats\.)?properties|partition_info\.csv|skymap(?:\.\d)?\.fits|moc\.fits)"
+        rf"|(?:collection|{'|'.join(PRODUCTS)})\.properties|{README}|{PAGE}|{PICTURE}"
+    ),
+    "announcement": rf"{HATS}/{_DIGEST}\.json",
+    "manifest": rf"{MANIFESTS}/{_DIGEST}\.json",
+    "report": rf"{PRIVATE}/ledger/{_TASK}",
+    "failure": rf"{PRIVATE}/failed/{_TASK}",
+    "other": (
+        rf"{RUN}|{SNAPSHOTS}/\d{{6,}}\.json|{MODEL}/(?:(?:model|decoder)\.safetensors|card\.json)"
+    ),
+}
+_OURS = re.compile("|".join(f"(?P<{kind}>{keys})" for kind, keys in _KINDS.items()))
 
 DIRECTORY_SIZE = 10_000  # HATS groups pixels in folders of ten thousand
 
@@ -99,6 +127,12 @@ def part_key(product: str, pixel: Pixel) -> str:
     """
     directory = pixel.number // DIRECTORY_SIZE * DIRECTORY_SIZE
     return f"{product}/dataset/Norder={pixel.order}/Dir={directory}/Npix={pixel.number}.parquet"
+
+
+def pixel_of(key: str) -> Pixel:
+    """The pixel in the key of a part, or of a file of the margin."""
+    order, _, number = key.removesuffix(".parquet").rsplit("/", 3)[1:]
+    return Pixel(int(order.removeprefix("Norder=")), int(number.removeprefix("Npix=")))
 
 
 def index_part_key(number: int) -> str:
@@ -139,8 +173,14 @@ def snapshot_key(number: int) -> str:
     return f"{SNAPSHOTS}/{number:06d}.json"
 
 
-def is_our_name(key: str) -> bool:
-    """Whether an object of ours has this key, or what a killed process left of one: no other is
-    ever removed from a catalogue.
+def kind_of(key: str) -> str:
+    """What an object of ours with this key is, or what a killed process left of one: a key of
+    ``_KINDS``; empty if it is not ours.
     """
-    return _OURS.fullmatch(re.sub(r"#\d+$", "", key)) is not None
+    found = _OURS.fullmatch(re.sub(r"#\d+$", "", key))
+    return found.lastgroup or "" if found else ""
+
+
+def is_our_name(key: str) -> bool:
+    """Whether an object of ours has this key: no other is ever removed from a catalogue."""
+    return bool(kind_of(key))

@@ -2,16 +2,15 @@
 
 Identifiers carry a pixel, and partitions are sorted by pixel, so the identifiers of some partitions
 that follow each other are one range, but for the *movers*, whose identifiers carry a pixel of other
-partitions.  So the index is made range by range: a first pass over the column ``source_id`` finds
-the movers, a second one sorts each range, with those that belong to it, into a file.  One range and
-the movers are in memory.
+partitions.  So the index is made range by range: the movers are known from a survey
+(`xpscale.catalog.survey`), and each range is sorted into a file with those that belong to it.  One
+range and the movers are in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +21,12 @@ from xpscale.catalog.derived_tables import table_task
 from xpscale.catalog.layout import INDEX, index_part_key
 from xpscale.catalog.votable import columns_schema
 from xpscale.schema import Column
-from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT
+from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
 from xpscale.types import Part, TaskReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.catalog.manifest import Manifest
     from xpscale.release import Release
     from xpscale.storage import Storage
 
@@ -40,7 +38,7 @@ ROWS_PER_FILE = 2_000_000
 ROW_GROUP_SIZE = 16_384
 """So that a look-up reads 60 kB, and the footer of a file is not larger."""
 
-THREADS = 8
+NO_IDS, NO_PIXELS = np.empty(0, np.int64), np.empty((0, 2), np.int64)
 LOWEST, BEYOND = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 INDEX_COLUMNS = (
@@ -56,6 +54,7 @@ OPTIONS: dict[str, Any] = {
     "use_dictionary": ["Norder", "Npix"],
     "column_encoding": {"source_id": "DELTA_BINARY_PACKED"},
     "write_page_index": True,
+    "sorting_columns": [pq.SortingColumn(0)],
 }
 
 
@@ -81,8 +80,8 @@ class IndexRange:
     low: int
     high: int
     parts: tuple[Part, ...]
-    movers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    mover_pixels: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    movers: NDArray[np.int64]
+    mover_pixels: NDArray[np.int64]
 
     @property
     def key(self) -> str:
@@ -96,38 +95,31 @@ class IndexRange:
 
 
 def index_ranges(
-    storage: Storage, manifest: Manifest, listen: Callable[[int], object] = lambda _: None
+    parts: Sequence[Part], movers: Mapping[Pixel, NDArray[np.int64]]
 ) -> tuple[IndexRange, ...]:
-    """The ranges of a version's index, after a pass over all identifiers that finds the movers.
+    """The ranges of a version's index.
 
     Parameters
     ----------
-    storage
-        The catalogue.
-    manifest
-        The version.
-    listen
-        Called with the rows of each part that was looked at.
+    parts
+        All parts of the latents, by position.
+    movers
+        By pixel of a part, the identifiers in it that carry another pixel; all of them.
     """
-    groups = list(_groups(manifest.of("latents")))
+    groups = list(_groups(parts))
     starts = [group[0].pixel.range_at(MAX_ORDER)[0] << SOURCE_ID_SHIFT for group in groups]
-    lows = np.array([LOWEST, *starts[1:]], np.int64)
-    highs = np.array([*starts[1:], BEYOND], np.int64)
-    place = {part: number for number, group in enumerate(groups) for part in group}
-
-    def movers(part: Part) -> tuple[Part, NDArray[np.int64]]:
-        source_id, number = _source_ids(storage, part), place[part]
-        return part, source_id[(source_id < lows[number]) | (source_id >= highs[number])]
-
+    lows = np.array([LOWEST, *starts[1:]], np.int64)[: len(groups)]
+    highs = [*starts[1:], BEYOND]
     found: list[list[tuple[Part, NDArray[np.int64]]]] = [[] for _ in groups]
-    with ThreadPoolExecutor(THREADS) as threads:
-        for part, moved in threads.map(movers, place):
-            listen(part.n_rows)
+    for own, group in enumerate(groups):
+        for part in group:
+            moved = movers.get(part.pixel, NO_IDS)
             homes = np.searchsorted(lows, moved, "right") - 1
-            for number in np.unique(homes):
-                found[number].append((part, moved[homes == number]))
+            for home in np.unique(homes):
+                if home != own:
+                    found[home].append((part, moved[homes == home]))
     return tuple(
-        IndexRange(number, int(lows[number]), int(highs[number]), group, *_joined(found[number]))
+        IndexRange(number, int(lows[number]), highs[number], group, *_joined(found[number]))
         for number, group in enumerate(groups)
     )
 
@@ -152,8 +144,7 @@ def _joined(
     """Identifiers with shape (M,), and the pixels of their parts with shape (M, 2)."""
     source_id = [ids for _, ids in found]
     pixels = [np.tile([part.pixel.order, part.pixel.number], (len(ids), 1)) for part, ids in found]
-    empty, no_pixels = np.empty(0, np.int64), np.empty((0, 2), np.int64)
-    return np.concatenate([empty, *source_id]), np.concatenate([no_pixels, *pixels])
+    return np.concatenate([NO_IDS, *source_id]), np.concatenate([NO_PIXELS, *pixels])
 
 
 def index_schema(release: Release) -> pa.Schema:
@@ -186,7 +177,9 @@ class IndexSources:
 
     def __call__(self, task: IndexRange) -> TaskReport:
         """Sort the identifiers of a range."""
-        return table_task(self.storage, task.key, self.manifest, lambda: self._table(task), OPTIONS)
+        return table_task(
+            self.storage, task.key, self.manifest, lambda: self._table(task), **OPTIONS
+        )
 
     def _table(self, task: IndexRange) -> pa.Table:
         pieces: list[tuple[Part, NDArray[np.int64]]] = []

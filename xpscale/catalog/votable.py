@@ -87,6 +87,7 @@ def product_schema(product: str, layout: TableLayout) -> pa.Schema:
     return columns_schema(product, layout.columns(product), layout.release)
 
 
+@cache
 def columns_schema(name: str, columns: tuple[Column, ...], release: Release) -> pa.Schema:
     """The Arrow schema of columns, with the VOParquet keys as its metadata.
 

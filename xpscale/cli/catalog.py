@@ -1,4 +1,4 @@
-"""``xpscale catalog info|check|clean|log|diff``."""
+"""``xpscale catalog info|check|complete|clean|log|diff``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Json, Overwrite, RowsOutput, conclude, print_json, say
+from xpscale.cli.common import (
+    N_CPUS,
+    Json,
+    Overwrite,
+    RowsOutput,
+    Scheduler,
+    Workers,
+    conclude,
+    executor,
+    print_json,
+    say,
+)
 from xpscale.cli.infer import Catalog
 from xpscale.formatting import format_bytes
 
@@ -19,7 +30,7 @@ __all__ = ["register"]
 
 nouns = typer.Typer(
     no_args_is_help=True,
-    help="Look at a derived catalogue, verify it, clean it up, or list its versions.",
+    help="Look at a derived catalogue, verify it, complete it, clean it up, or list its versions.",
 )
 
 
@@ -91,6 +102,18 @@ def check(
             " another place"
         ),
     )
+
+
+@nouns.command()
+def complete(catalog: Catalog, workers: Workers = N_CPUS, scheduler: Scheduler = "") -> None:
+    """Make what a HATS collection has beside the parts: statistics, a margin of 10 arcsec, an index
+    of identifiers.  'xpscale infer' does it; run it again after damage, or after it was killed.
+    """
+    from xpscale.inference.complete import complete as complete_catalog
+    from xpscale.runtime.progress import TerminalProgress
+
+    with executor(scheduler, workers) as started:
+        say(str(complete_catalog(catalog, executor=started, callbacks=[TerminalProgress()])))
 
 
 @nouns.command()

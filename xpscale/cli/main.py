@@ -22,7 +22,6 @@ from xpscale import __version__
 from xpscale.cli import (
     archive,
     catalog,
-    crossmatch,
     demo,
     download,
     infer,
@@ -78,7 +77,7 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, infer, catalog),
-    *(query, crossmatch, download, plot, serve, site, demo),
+    *(query, download, plot, serve, site, demo),
 ):
     noun.register(app)
 

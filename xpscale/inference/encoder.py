@@ -28,6 +28,7 @@ import pyarrow as pa
 import torch
 
 from xpscale.errors import TryAgainError
+from xpscale.flags import Flag
 from xpscale.inference.computed import arrow, empty_columns, rounded_correlations, seen_counts
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
@@ -35,7 +36,7 @@ from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
 from xpscale.model.typicality import in_distribution_score, outside
-from xpscale.schema import FULL_PRECISION, Flag, spectra_outputs
+from xpscale.schema import FULL_PRECISION, spectra_outputs
 from xpscale.sky import healpix_29
 from xpscale.spectra import SpectraBatch
 from xpscale.types import Stopwatch

@@ -16,6 +16,7 @@ from xpscale.catalog.identity import claim
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import IncompleteError, InvalidInputError, XpscaleError
 from xpscale.formatting import format_bytes
+from xpscale.inference.complete import complete, is_complete
 from xpscale.inference.plan import InferencePlan, plan_inference
 from xpscale.inference.run import RunReport, run_inference
 from xpscale.model.checkpoint import TrainedModel, load_model
@@ -164,25 +165,40 @@ def infer(
     )
     trained = load_model(model) if isinstance(model, str | Storage) else model
     plan = plan_inference(reader, trained, catalog, outputs=outputs, precision=precision)
-    if published := _complete_version(plan):
+    listeners = tuple(callbacks)
+    if published := _published_before(plan, executor, listeners):
         return published
     with _started(executor, plan) as workers:
-        report = run_inference(plan, executor=workers, callbacks=callbacks, device=device)
+        report = run_inference(plan, executor=workers, callbacks=listeners, device=device)
+        _require_done(report, skip_damaged=skip_damaged)
+        manifest = _manifest(plan, report, skip_damaged=skip_damaged) if publish else None
+        if manifest is None:
+            return InferenceResult(plan, report, None, None)
+        snapshot = commit(plan.catalog, manifest, message)
+        complete(plan.catalog, executor=workers, callbacks=listeners)
+    return InferenceResult(plan, report, snapshot, manifest)
+
+
+def _require_done(report: RunReport, *, skip_damaged: bool) -> None:
     is_damaged = all(failure.status is TaskStatus.QUARANTINED for failure in report.failed)
     if report.failed and not (skip_damaged and is_damaged):
         raise _failure(report)
-    if not publish:
-        return InferenceResult(plan, report, None, None)
+
+
+def _manifest(plan: InferencePlan, report: RunReport, *, skip_damaged: bool) -> Manifest:
+    """What the run is published as."""
     manifest = build_manifest(plan.catalog, report.reports.values(), skip_damaged=skip_damaged)
     if not manifest.n_out:
         raise InvalidInputError(
             f"no spectrum for {plan.catalog} is left: {rejections(report.reports.values())}",
             "Check the input; nothing was published",
         )
-    return InferenceResult(plan, report, commit(plan.catalog, manifest, message), manifest)
+    return manifest
 
 
-def _complete_version(plan: InferencePlan) -> InferenceResult | None:
+def _published_before(
+    plan: InferencePlan, executor: Executor | StartExecutor | None, listeners: Sequence[Callback]
+) -> InferenceResult | None:
     """The published version if it holds every task of the plan."""
     published = snapshots(plan.catalog)
     if not published:
@@ -191,9 +207,13 @@ def _complete_version(plan: InferencePlan) -> InferenceResult | None:
     manifest = read_manifest(plan.catalog, published[-1])
     if manifest.quarantined:
         return None
-    # a killed commit may have left older HATS metadata; committing the current manifest again
-    # writes them anew and changes nothing else
-    return InferenceResult(plan, None, commit(plan.catalog, manifest), manifest)
+    if is_complete(plan.catalog, manifest):
+        # a killed commit may have left older HATS metadata; committing the current manifest again
+        # writes them anew and changes nothing else
+        return InferenceResult(plan, None, commit(plan.catalog, manifest), manifest)
+    with _started(executor, plan) as workers:
+        complete(plan.catalog, executor=workers, callbacks=listeners)
+    return InferenceResult(plan, None, published[-1], manifest)
 
 
 def _started(

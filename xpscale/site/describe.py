@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import XpscaleError
-from xpscale.schema import Flag
+from xpscale.flags import Flag
 from xpscale.site.tiles import pack
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def describe(
     """
     columns = catalog.identity.columns("latents")
     return {
-        "title": f"{catalog.release.name} XP spectra",
-        "name": catalog.storage.name,
+        "title": catalog.storage.name,
         "release": catalog.release.name,
         "created": catalog.snapshot.created,
         "n_rows": catalog.n_rows,
@@ -62,7 +61,7 @@ def describe(
         "drawn": list(names),
         "axes": [{"name": axis.name, "low": axis.low, "high": axis.high} for axis in axes],
         "maps": dict(maps),
-        "flags": {flag.value: flag.name.replace("_", " ").lower() for flag in Flag if flag.name},
+        "flags": {flag.value: flag.words for flag in Flag},
         "calibrated": calibrated,
         **catalog.provenance(""),
     }

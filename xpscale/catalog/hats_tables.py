@@ -1,0 +1,207 @@
+"""The HATS files of one table of a collection, but for its parts.
+
+Everything is made from the manifest and the records of the derived tables, never from what lies in
+the folders; and in a local folder, because hats writes in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+from hats.catalog.partition_info import PartitionInfo
+from hats.io import paths
+from hats.io.file_io.file_io import write_parquet_metadata
+from hats.io.skymap import write_skymap
+from hats.pixel_math.healpix_pixel import HealpixPixel
+
+from xpscale.catalog.hats_properties import (
+    LOW_ORDERS,
+    SKYMAP_ORDER,
+    index_properties,
+    margin_properties,
+    table_properties,
+)
+from xpscale.catalog.layout import INDEX, MARGIN, pixel_of
+from xpscale.catalog.source_ids import index_schema
+from xpscale.catalog.votable import stored_schema
+from xpscale.errors import PermanentError
+from xpscale.sky import INDEX_ORDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from xpscale.catalog.derived_tables import DerivedTable
+    from xpscale.catalog.manifest import Manifest, Snapshot
+    from xpscale.sky import Pixel
+    from xpscale.storage import Storage
+    from xpscale.types import Part
+
+__all__ = ["MOC_ORDER", "sky_counts", "write_index", "write_margin", "write_product"]
+
+THREADS = 16
+
+MOC_ORDER = 10
+"""Order of the coverage map: cells of 3.4 arcmin."""
+
+MOST_FOOTERS = 2000
+"""Row groups of a ``dataset/_metadata``: with more it would be larger than what it saves to read,
+and HATS can do without it."""
+
+
+def sky_counts(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
+    """Sources per cell of `MOC_ORDER`, with shape (12 * 4**10,), from the parts' spatial index.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        The version.
+    """
+    shift = 2 * (INDEX_ORDER - MOC_ORDER)
+
+    def count(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        with _open(storage, part.key) as file:
+            index = file.read(columns=["_healpix_29"])["_healpix_29"].to_numpy()
+        return np.unique(index >> shift, return_counts=True)
+
+    counts = np.zeros(12 * 4**MOC_ORDER, np.int64)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for cells, n_sources in threads.map(count, manifest.of(manifest.identity.products[0])):
+            counts[cells] += n_sources
+    return counts
+
+
+def write_product(
+    root: Path,
+    storage: Storage,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    product: str,
+    counts: NDArray[np.int64],
+) -> None:
+    """Write the files of the main catalogue or its extension.
+
+    Parameters
+    ----------
+    root
+        Where to: a local folder.
+    storage, manifest, snapshot
+        The catalogue and its version.
+    product
+        ``"latents"`` or ``"spectra"``.
+    counts
+        From `sky_counts`.
+
+    Raises
+    ------
+    PermanentError
+        If a part's footer does not have the rows the manifest says.
+    """
+    from mocpy import MOC
+
+    folder, parts = root / product, manifest.of(product)
+    schema = stored_schema(storage, manifest, product)
+    _write_lists(folder, schema, [part.pixel for part in parts])
+    _write_footers(folder, schema, _footers(storage, parts))
+    write_skymap(
+        counts.reshape(12 * 4**SKYMAP_ORDER, -1).sum(axis=1), folder, orders=list(LOW_ORDERS)
+    )
+    cells = np.flatnonzero(counts).astype(np.uint64)
+    moc = MOC.from_healpix_cells(cells, np.full(len(cells), MOC_ORDER, np.uint8), MOC_ORDER)
+    moc.save(folder / "moc.fits", format="fits")
+    table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
+
+
+def write_margin(
+    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+) -> None:
+    """Write the files of the margin.
+
+    Parameters
+    ----------
+    root, storage, manifest, snapshot
+        As of `write_product`.
+    table
+        Its record.
+    """
+    folder, pixels = root / MARGIN, [pixel_of(file.key) for file in table.files]
+    _write_lists(folder, stored_schema(storage, manifest, "latents"), pixels)
+    margin_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
+
+
+def write_index(
+    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+) -> None:
+    """Write the files of the index; hats reads it through ``dataset/_metadata``.
+
+    Parameters
+    ----------
+    root, storage, manifest, snapshot
+        As of `write_product`.
+    table
+        Its record.
+    """
+    folder, schema = root / INDEX, index_schema(manifest.identity.gaia_release)
+    (folder / "dataset").mkdir(parents=True)
+    footers = []
+    for each in table.files:
+        with _open(storage, each.key) as file:
+            file.metadata.set_file_path(each.key.split("/dataset/")[1])
+            footers.append(file.metadata)
+    _write_footers(folder, schema, footers)
+    write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
+    index_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
+
+
+def _write_lists(folder: Path, schema: pa.Schema, pixels: Iterable[Pixel]) -> None:
+    (folder / "dataset").mkdir(parents=True)
+    write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
+    PartitionInfo([HealpixPixel(pixel.order, pixel.number) for pixel in pixels]).write_to_file(
+        catalog_path=folder
+    )
+
+
+def _write_footers(folder: Path, schema: pa.Schema, footers: list[pq.FileMetaData]) -> None:
+    if footers:
+        write_parquet_metadata(
+            schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers
+        )
+
+
+def _footers(storage: Storage, parts: tuple[Part, ...]) -> list[pq.FileMetaData]:
+    """The footers of all parts, if they are few enough to be kept together; else none."""
+    found: list[pq.FileMetaData] = []
+    n_row_groups = 0
+    with ThreadPoolExecutor(THREADS) as threads:
+        for footer in threads.map(lambda part: _footer(storage, part), parts):
+            n_row_groups += footer.num_row_groups
+            if n_row_groups <= MOST_FOOTERS:
+                found.append(footer)
+    return found if n_row_groups <= MOST_FOOTERS else []
+
+
+@contextmanager
+def _open(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
+    with storage.open(key) as data, pq.ParquetFile(data) as file:
+        yield file
+
+
+def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
+    with _open(storage, part.key) as file:
+        metadata = file.metadata
+    if metadata.num_rows != part.n_rows:
+        raise PermanentError(
+            f"{storage}/{part.key} has {metadata.num_rows} rows, its manifest says {part.n_rows}",
+            "Run 'xpscale catalog check' to see what else changed",
+        )
+    metadata.set_file_path(part.key.split("/dataset/")[1])
+    return metadata

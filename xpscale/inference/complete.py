@@ -1,0 +1,204 @@
+"""What a published catalogue needs to be a whole HATS collection: statistics, margin and index.
+
+They are made from the parts, so anybody who may write to the catalogue can make them, at any time
+after the commit.  It is safe to call again: files that are there are not made twice, and a version
+of which all are there is only looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from xpscale.catalog.commit import commit
+from xpscale.catalog.derived_tables import DerivedTable, TableFile, read_tables, table_task
+from xpscale.catalog.layout import INDEX, MARGIN, STATISTICS, STATISTICS_FILE, kind_of
+from xpscale.catalog.margin import MarginOfPixel, margin_tasks
+from xpscale.catalog.snapshots import current, read_manifest
+from xpscale.catalog.source_ids import IndexSources, index_ranges
+from xpscale.catalog.survey import PartSurvey, SurveyPart, SurveyTask, statistics
+from xpscale.catalog.votable import stored_schema
+from xpscale.errors import IncompleteError
+from xpscale.formatting import format_bytes
+from xpscale.runtime.attempt import run_error
+from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.run import run_stage
+from xpscale.storage import Storage
+from xpscale.types import Executor, Task, TaskReport
+
+if TYPE_CHECKING:
+    from xpscale.catalog.manifest import Manifest
+    from xpscale.runtime.events import Callback
+
+__all__ = ["Completion", "complete", "is_complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a call of `complete` found or made.
+
+    Parameters
+    ----------
+    snapshot
+        Number of the version.
+    tables
+        Its derived tables.
+    was_complete
+        Whether they were there before.
+    """
+
+    snapshot: int
+    tables: tuple[DerivedTable, ...]
+    was_complete: bool
+
+    def __str__(self) -> str:
+        sizes = ", ".join(
+            f"{table.name} {table.n_rows:,} rows in {len(table.files):,} files"
+            f" ({format_bytes(table.n_bytes)})"
+            for table in self.tables
+        )
+        what = "nothing to do: " if self.was_complete else "completed "
+        return f"{what}snapshot {self.snapshot}: {sizes}"
+
+
+def complete(
+    catalog: str | Storage,
+    *,
+    executor: Executor | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> Completion:
+    """Make the statistics, the margin and the index of the current version, and name them in the
+    collection.
+
+    Parameters
+    ----------
+    catalog
+        The derived catalogue: a folder or ``s3://``.
+    executor
+        Where tasks run; in this process if not given.
+    callbacks
+        Listeners for progress.
+
+    Returns
+    -------
+    Completion
+        ``str()`` of it says what was done.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing is published.
+    IncompleteError
+        Tasks failed; what is done is kept.
+    ConflictError
+        A file is there that xpscale did not write.
+    """
+    storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
+    snapshot = current(storage)
+    manifest = read_manifest(storage, snapshot)
+    if not (was_complete := is_complete(storage, manifest)):
+        _make(storage, manifest, _Stages(executor or SerialExecutor(), tuple(callbacks)))
+    commit(storage, manifest)  # the current version: this only writes its HATS files anew
+    tables = read_tables(storage, manifest.digest) or {}
+    return Completion(snapshot.number, tuple(tables.values()), was_complete)
+
+
+def is_complete(storage: Storage, manifest: Manifest) -> bool:
+    """Whether all files of all tables of a version are there, by their size.
+
+    Parameters
+    ----------
+    storage, manifest
+        The catalogue and the version.
+    """
+    tables = read_tables(storage, manifest.digest)
+    return tables is not None and all(
+        storage.size(file.key) == file.n_bytes for table in tables.values() for file in table.files
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    executor: Executor
+    callbacks: Sequence[Callback]
+
+    def run(
+        self,
+        stage: str,
+        function: Callable[[Any], TaskReport],
+        tasks: Sequence[Task],
+        rows: Callable[[Any], int],
+        receive: Callable[[TaskReport], TaskReport] = lambda report: report,
+    ) -> list[TaskReport]:
+        """The reports of a stage of which all tasks are done."""
+        reports = run_stage(
+            stage,
+            function,
+            tasks,
+            self.executor,
+            callbacks=self.callbacks,
+            rows=rows,
+            receive=receive,
+        )
+        failed = [report for report in reports.values() if not report.status.is_done]
+        if failed:
+            error = IncompleteError(
+                f"{stage}: {len(failed)} of {len(tasks)} tasks failed; the first,"
+                f" {failed[0].task}: {failed[0].error}",
+                "Repair the cause and run 'xpscale catalog complete': what is done is kept",
+            )
+            raise run_error(error, failed)
+        return list(reports.values())
+
+
+def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
+    digest, parts = manifest.digest, manifest.of("latents")
+    schema = stored_schema(storage, manifest, "latents")
+    surveys: list[PartSurvey] = []
+
+    def receive(report: TaskReport) -> TaskReport:
+        if "survey" in report.details:
+            surveys.append(report.details["survey"])
+        return replace(report, details={**report.details, "survey": None})
+
+    tasks = [SurveyTask(part) for part in parts]
+    stages.run("survey", SurveyPart(storage), tasks, lambda task: task.part.n_rows, receive)
+    found = statistics(surveys, schema)
+    n_rows = {part.pixel: part.n_rows for part in parts}
+    reports = {
+        STATISTICS: [table_task(storage, STATISTICS_FILE, digest, lambda: found)],
+        MARGIN: stages.run(
+            "margin",
+            MarginOfPixel(storage, digest, schema, parts),
+            margin_tasks(manifest),
+            lambda task: n_rows.get(task.pixel, 0),
+        ),
+        INDEX: stages.run(
+            "index",
+            IndexSources(storage, digest, manifest.identity.gaia_release),
+            index_ranges(parts, {survey.pixel: survey.movers for survey in surveys}),
+            lambda task: task.n_rows,
+        ),
+    }
+    tables = [
+        DerivedTable(
+            name, digest, tuple(TableFile(**each.details["file"]) for each in done if each.details)
+        )
+        for name, done in reports.items()
+    ]
+    for table in tables:
+        table.write(storage)
+    _remove_others(storage, {file.key for table in tables for file in table.files})
+
+
+def _remove_others(storage: Storage, needed: set[str]) -> None:
+    """Remove the files of tables of an earlier version: readers of a folder would see them."""
+    for folder in (MARGIN, INDEX):
+        storage.delete(
+            *(
+                key
+                for key in storage.list(f"{folder}/dataset")
+                if kind_of(key) == "derived" and key not in needed
+            )
+        )
