@@ -50,5 +50,6 @@ def serve(
     def ready(address: str) -> None:
         say(f"{opened!r}\nserving at {url or address}  (TAP: /tap, cone search: /scs); Ctrl-C ends")
 
-    run(application(Database(opened, Limits()), url), host, port, ready)
+    app = application(Database(opened, Limits()), url, list_jobs=host in LOOPBACK)
+    run(app, host, port, ready)
     say("ended")

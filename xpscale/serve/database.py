@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Database", "Stop", "Stopped"]
 
 BATCH_ROWS = 8192
+WORDS = ("unit", "ucd", "description", "xtype", "datatype")
+"""What is said of a column of a result, where it is a table's."""
 
 
 class Stopped(InvalidInputError):
@@ -108,6 +110,7 @@ class Database:
     def __init__(self, version: CatalogVersion, limits: Limits) -> None:
         self.version, self.limits = version, limits
         self.tables = served(version)
+        self.names = [table.full_name for table in self.tables]
         self._running: set[Stop] = set()
         self._turns = threading.BoundedSemaphore(limits.queries)
         self._open = contextlib.ExitStack()
@@ -130,20 +133,22 @@ class Database:
         self._open.close()
 
     @contextlib.contextmanager
-    def turn(self, stop: Stop) -> Iterator[None]:
+    def turn(self, stop: Stop, seconds: float) -> Iterator[None]:
         """The right to run one query.
 
         Parameters
         ----------
         stop
             Stops the query.
+        seconds
+            How long to wait for it.
 
         Raises
         ------
         TryAgainError
             Too many others run.
         """
-        if not self._turns.acquire(timeout=self.limits.queue_s):
+        if not self._turns.acquire(timeout=seconds):
             raise TryAgainError(
                 f"{self.limits.queries} queries run already, as many as may", "Try again later"
             )
@@ -208,10 +213,10 @@ def _cast(reader: pa.RecordBatchReader, schema: pa.Schema, stop: Stop) -> Iterat
 
 def _field(column: Column, kind: pa.DataType) -> pa.Field:
     """A column of a result: its name and words, and a type that VOTable has."""
-    words = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
-    known = column.type
+    words = {name: getattr(column, name, "") for name in WORDS}
     if not any(words.values()):  # computed
         words = {}
+    known = column.type
     same = known == kind or (pa.types.is_list(kind) and pa.types.is_fixed_size_list(known))
     return pa.field(column.name, known if same else _simple(kind), metadata=words)
 

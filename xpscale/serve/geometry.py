@@ -20,8 +20,8 @@ import numpy as np
 from sqlglot import exp
 
 from xpscale.errors import InvalidInputError
+from xpscale.serve.adql_shapes import SHAPES, Shape, constant, shape_of, unit_vectors
 from xpscale.serve.functions import formula
-from xpscale.serve.shapes import SHAPES, Shape, constant, shape_of, unit_vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

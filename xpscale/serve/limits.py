@@ -31,8 +31,8 @@ class Limits:
         The most bytes of a request, and rows of a table in it.
     result_bytes
         The most bytes of a result.
-    jobs
-        Jobs that are kept.
+    jobs, jobs_at_once, jobs_bytes
+        Jobs that are kept, jobs that run at the same time, and bytes of all files of jobs.
     job_lifetime_s
         Seconds after which a job and its result are deleted.
     threads
@@ -50,5 +50,7 @@ class Limits:
     upload_rows: int = 200_000
     result_bytes: int = 1024 * MIB
     jobs: int = 100
+    jobs_at_once: int = 2
+    jobs_bytes: int = 8192 * MIB
     job_lifetime_s: float = 86_400
     threads: int = n_cpus()

@@ -11,11 +11,11 @@ from sqlglot import exp
 from xpscale.query.engine import scan
 from xpscale.serve import functions, geometry
 from xpscale.serve.adql import parse
+from xpscale.serve.adql_shapes import constant, shape_of
 from xpscale.serve.functions import GEOMETRY
 from xpscale.serve.prune import Wanted, compared, wanted_by_table
 from xpscale.serve.resolve import origins, resolve
 from xpscale.serve.served_tables import CATALOG, UPLOAD
-from xpscale.serve.shapes import constant, shape_of
 
 if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion

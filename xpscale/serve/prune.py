@@ -16,8 +16,8 @@ from sqlglot import exp
 
 from xpscale.query.lookup import locate
 from xpscale.query.region import within
+from xpscale.serve.adql_shapes import constant, shape_of
 from xpscale.serve.served_tables import CATALOG
-from xpscale.serve.shapes import constant, shape_of
 
 if TYPE_CHECKING:
     from xpscale.query.region import Cone

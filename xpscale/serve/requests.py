@@ -138,10 +138,5 @@ def _uploads(values: Iterable[str]) -> dict[str, str]:
             )
         if name.lower() in map(str.lower, found):
             raise InvalidInputError(f"two uploaded tables are called {name!r}")
-        if not address.startswith("param:"):
-            raise InvalidInputError(
-                f"UPLOAD of {address!r}: only tables inside the request are read",
-                f"Give {name},param:PART and the table in the part PART",
-            )
-        found[name] = address.removeprefix("param:")
+        found[name] = address
     return found

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -147,8 +148,8 @@ def origins(tree: exp.Query, names: list[str], tables: Tables) -> list[Column]:
         used[name.lower()] += 1
         if used[name.lower()] > 1:
             name = f"{name}_{used[name.lower()]}"
-        unit, ucd, text = (origin.unit, origin.ucd, origin.description) if origin else ("",) * 3
-        found.append(Column(name, origin.type if origin else pa.null(), unit, ucd, text))
+        base = origin or Column(name, pa.null(), "", "", "")
+        found.append(replace(base, name=name))
     return found
 
 

@@ -18,13 +18,30 @@ if TYPE_CHECKING:
 
     from xpscale.query.version import CatalogVersion
 
-__all__ = ["CATALOG", "TAP_SCHEMA", "UPLOAD", "ServedTable", "fill_tap_schema", "served", "votype"]
 
 CATALOG, TAP_SCHEMA, UPLOAD = "default", "TAP_SCHEMA", "TAP_UPLOAD"
 """Schemas: the catalogue's tables have names without one, as TAP wants of ``default``."""
 
 PRINCIPAL = ("source_id", "ra", "dec", "phot_g_mean_flux", "reduced_chi2", "flags")
 INDEXED = ("source_id", "ra", "dec", "_healpix_29")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedColumn(Column):
+    """A column with what VOTable says of it besides.
+
+    Parameters
+    ----------
+    name, type, unit, ucd, description
+        As of `xpscale.schema.Column`.
+    xtype
+        What a text or an array means, as in DALI.
+    datatype
+        The datatype of VOTable, empty for that of the type.
+    """
+
+    xtype: str = ""
+    datatype: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,14 @@ class ServedTable:
     def full_name(self) -> str:
         """What a query calls it."""
         return self.name if self.schema == CATALOG else f"{self.schema}.{self.name}"
+
+    @property
+    def keys(self) -> tuple[tuple[str, str, str], ...]:
+        """What joins it to others: its column, the other table, and that one's column."""
+        if self.schema == TAP_SCHEMA:
+            return tuple(key[1:] for key in _TAP_SCHEMA_KEYS if key[0] == self.name)
+        is_extension = self.schema == CATALOG and self.name != "latents"
+        return (("source_id", "latents", "source_id"),) if is_extension else ()
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -109,6 +134,13 @@ _TAP_SCHEMA: tuple[tuple[str, str, str], ...] = (
     ("keys", "Columns that join tables", "key_id from_table target_table utype description"),
     ("key_columns", "Columns of a key", "key_id from_column target_column"),
 )
+_TAP_SCHEMA_KEYS = (
+    ("tables", "schema_name", "TAP_SCHEMA.schemas", "schema_name"),
+    ("columns", "table_name", "TAP_SCHEMA.tables", "table_name"),
+    ("keys", "from_table", "TAP_SCHEMA.tables", "table_name"),
+    ("keys", "target_table", "TAP_SCHEMA.tables", "table_name"),
+    ("key_columns", "key_id", "TAP_SCHEMA.keys", "key_id"),
+)
 _MEANINGS = {
     "schema_name": "Name of the schema",
     "table_name": "Name of the table, as in queries",
@@ -142,6 +174,12 @@ def _tap_schema(name: str, description: str, columns: str) -> ServedTable:
     return ServedTable(TAP_SCHEMA, name, description, tuple(known))
 
 
+def declared_name(name: str) -> str:
+    """A column's name as a query writes it: in quotes where ADQL's grammar wants them."""
+    is_plain = name[:1].isalpha() and name.isascii() and name.lower() != "size"  # a reserved word
+    return name if is_plain else f'"{name}"'
+
+
 def fill_tap_schema(connection: duckdb.DuckDBPyConnection, tables: tuple[ServedTable, ...]) -> None:
     """Make the tables of ``TAP_SCHEMA``.
 
@@ -169,8 +207,7 @@ def fill_tap_schema(connection: duckdb.DuckDBPyConnection, tables: tuple[ServedT
 
 
 def _rows(tables: tuple[ServedTable, ...]) -> dict[str, list[list[Any]]]:
-    names = [table.name for table in tables if table.schema == CATALOG]
-    joined = [name for name in names if name != "latents"]
+    keys = [(table.full_name, *key) for table in tables for key in table.keys]
     about = {CATALOG: "The derived catalogue", TAP_SCHEMA: "What this service has"}
     return {
         "schemas": [[name, None, text, i] for i, (name, text) in enumerate(about.items())],
@@ -183,8 +220,8 @@ def _rows(tables: tuple[ServedTable, ...]) -> dict[str, list[list[Any]]]:
             for table in tables
             for i, column in enumerate(table.known)
         ],
-        "keys": [[name, name, "latents", None, "One row a source in both"] for name in joined],
-        "key_columns": [[name, "source_id", "source_id"] for name in joined],
+        "keys": [[f"{i}", name, other, None, None] for i, (name, _, other, _) in enumerate(keys)],
+        "key_columns": [[f"{i}", its, theirs] for i, (_, its, _, theirs) in enumerate(keys)],
     }
 
 
@@ -193,7 +230,7 @@ def _described(table: ServedTable, column: Column) -> list[Any]:
     size = int(arraysize) if arraysize and arraysize.isdigit() else None
     is_ours = table.schema == CATALOG
     return [
-        *(column.name, datatype, arraysize, None, size),
+        *(declared_name(column.name), datatype, arraysize, None, size),
         *(column.description, None, column.unit or None, column.ucd or None),
         *(int(is_ours and column.name in INDEXED), int(column.name in PRINCIPAL or not is_ours)),
         int(not is_ours),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from xpscale import __version__
 from xpscale.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def run(app: Starlette, host: str, port: int, ready: Callable[[str], None]) -> N
         The port is taken, or the host is not this machine's.
     """
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=FINISH_S, server_header=False
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=FINISH_S,
+        server_header=False,
+        headers=[("Server", f"xpscale/{__version__}")],
     )
     server = uvicorn.Server(config)
 

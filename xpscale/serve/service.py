@@ -24,6 +24,7 @@ def answer(
     file: IO[bytes],
     stop: Stop,
     seconds: float,
+    queue_s: float,
 ) -> int:
     """Write the result of a query and return its number of rows.
 
@@ -39,8 +40,8 @@ def answer(
         Where the result goes.
     stop
         Stops it.
-    seconds
-        Its time.
+    seconds, queue_s
+        Its time, and that in which its turn must come.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def answer(
         In one line.
     """
     limits = database.limits
-    with database.turn(stop):
+    with database.turn(stop, queue_s):
         tables = (*database.tables, *(upload.table for upload in uploads.values()))
         made = plan(request.query, database.version, tables, request.max_rows)
         rows = {upload_name(name): upload.rows for name, upload in uploads.items()}

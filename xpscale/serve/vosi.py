@@ -9,7 +9,14 @@ from xml.sax.saxutils import escape
 from xpscale.errors import NotFoundError
 from xpscale.serve.formats import FORMATS
 from xpscale.serve.functions import EXTRA_FUNCTIONS, GEOMETRY
-from xpscale.serve.served_tables import CATALOG, INDEXED, PRINCIPAL, ServedTable, votype
+from xpscale.serve.served_tables import (
+    CATALOG,
+    INDEXED,
+    PRINCIPAL,
+    ServedTable,
+    declared_name,
+    votype,
+)
 
 if TYPE_CHECKING:
     from xpscale.schema import Column
@@ -31,7 +38,6 @@ OPTIONAL = {
     "adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
     "adql-common-table": ("WITH",),
     "adql-type": ("CAST",),
-    "adql-conditional": ("COALESCE",),
     "adql-offset": ("OFFSET",),
 }
 """What ADQL 2.1 leaves open and we have."""
@@ -56,7 +62,8 @@ def capabilities(url: str, limits: Limits) -> str:
 <version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>
 <description>ADQL, run by DuckDB over the parts of the catalogue</description>
 {_features()}</language>
-{_formats()}<uploadMethod ivo-id="ivo://ivoa.net/std/TAPRegExt#upload-inline"/>
+{_formats()}<uploadMethod ivo-id="ivo://ivoa.net/std/TAPRegExt#upload-http"/>
+<uploadMethod ivo-id="ivo://ivoa.net/std/TAPRegExt#upload-inline"/>
 <retentionPeriod><default>{limits.job_lifetime_s:.0f}</default>\
 <hard>{limits.job_lifetime_s:.0f}</hard></retentionPeriod>
 <executionDuration><default>{limits.async_s:.0f}</default>\
@@ -176,15 +183,18 @@ def tables(known: Sequence[ServedTable], name: str = "", *, is_short: bool = Fal
 
 def _table(table: ServedTable, *, is_short: bool) -> str:
     columns = "" if is_short else "".join(_column(table, column) for column in table.known)
-    key = ""
-    if table.schema == CATALOG and table.name != "latents" and not is_short:
-        key = (
-            "<foreignKey><targetTable>latents</targetTable><fkColumn><fromColumn>source_id"
-            "</fromColumn><targetColumn>source_id</targetColumn></fkColumn></foreignKey>\n"
+    keys = (
+        ""
+        if is_short
+        else "".join(
+            f"<foreignKey><targetTable>{other}</targetTable><fkColumn><fromColumn>{its}</fromColumn>"
+            f"<targetColumn>{theirs}</targetColumn></fkColumn></foreignKey>\n"
+            for its, other, theirs in table.keys
         )
+    )
     return (
         f'<table type="table"><name>{table.full_name}</name>'
-        f"<description>{escape(table.description)}</description>\n{columns}{key}</table>\n"
+        f"<description>{escape(table.description)}</description>\n{columns}{keys}</table>\n"
     )
 
 
@@ -195,8 +205,9 @@ def _column(table: ServedTable, column: Column) -> str:
     flags = (("indexed", column.name in INDEXED and is_ours),
              ("principal", column.name in PRINCIPAL or not is_ours))  # fmt: skip
     words = (("unit", column.unit), ("ucd", column.ucd))
+    name = escape(declared_name(column.name))
     return (
-        f'<column std="{str(not is_ours).lower()}"><name>{column.name}</name>'
+        f'<column std="{str(not is_ours).lower()}"><name>{name}</name>'
         f"<description>{escape(column.description)}</description>"
         f"{''.join(f'<{key}>{escape(word)}</{key}>' for key, word in words if word)}"
         f'<dataType xsi:type="vs:VOTableType"{size}>{datatype}</dataType>'

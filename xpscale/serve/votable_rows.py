@@ -97,8 +97,9 @@ def _fields(schema: pa.Schema) -> str:
     for field in schema:
         datatype, arraysize = votype(field.type)
         words = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+        datatype = words.get("datatype") or datatype
         attributes = {"name": field.name, "datatype": datatype, "arraysize": arraysize or ""}
-        attributes |= {"unit": words.get("unit", ""), "ucd": words.get("ucd", "")}
+        attributes |= {key: words.get(key, "") for key in ("unit", "ucd", "xtype")}
         if field.name in ("ra", "dec"):
             attributes["ref"] = "icrs"
         text = " ".join(f"{key}={quoteattr(value)}" for key, value in attributes.items() if value)
@@ -161,13 +162,20 @@ def _rows_as_bytes(batch: pa.RecordBatch) -> bytes:
         for (name, *_), column in zip(kinds, columns, strict=True):
             rows[name] = column
         return rows.tobytes()
-    cells = [_cells(rows) for rows in batch.columns]
+    cells = [
+        _cells(rows, "utf-8" if _is_ascii(field) else "utf-16-be")
+        for rows, field in zip(batch.columns, batch.schema, strict=True)
+    ]
     return b"".join(
         piece for flag, *row in zip(flags, *cells, strict=True) for piece in (flag.tobytes(), *row)
     )
 
 
-def _cells(rows: pa.Array) -> list[bytes]:
+def _is_ascii(field: pa.Field) -> bool:
+    return bool((field.metadata or {}).get(b"datatype") == b"char")
+
+
+def _cells(rows: pa.Array, encoding: str) -> list[bytes]:
     """Each value of a column as bytes."""
     if votype(rows.type)[1] != "*":
         values = _numbers(rows)
@@ -177,8 +185,9 @@ def _cells(rows: pa.Array) -> list[bytes]:
         kind = _numbers(pa.array([], rows.type.value_type)).dtype
         arrays = [np.array(value or (), kind) for value in rows.to_pylist()]
         return [_length(len(array)) + array.tobytes() for array in arrays]
-    texts = [(text or "").encode("utf-16-be") for text in rows.to_pylist()]
-    return [_length(len(text) >> 1) + text for text in texts]
+    texts = [(text or "").encode(encoding) for text in rows.to_pylist()]
+    bytes_a_letter = 1 if encoding == "utf-8" else 2
+    return [_length(len(text) // bytes_a_letter) + text for text in texts]
 
 
 def _length(n: int) -> bytes:
