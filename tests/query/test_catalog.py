@@ -185,8 +185,8 @@ def test_empty_selections_are_tables_too(cat):
         (lambda c: c.cone(0, float("nan"), 1), "dec is nan"),
         (lambda c: c.at([1.0]), "float"),
         (lambda c: c.where("ra < 1").lsdb(), "lsdb takes neither"),
-        (lambda c: parse_cone("1,2"), "three numbers, but '1,2' has 2"),
-        (lambda c: parse_cone("1,x,2"), "DEC of the cone '1,x,2' is 'x'"),
+        (lambda c: parse_cone("1,2"), "'1' is not one position"),
+        (lambda c: parse_cone("1,x,2"), "dec is 'x', which is no angle"),
         (lambda c: parse_cone("1,2,0"), "radius_deg is 0"),
     ],
 )

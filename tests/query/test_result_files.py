@@ -76,9 +76,11 @@ def columns(draw):
     return pa.array(draw(st.lists(values, min_size=n, max_size=n)), kind)
 
 
-names = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=8).filter(
-    str.strip
-) | st.sampled_from(["round(ra, 0)", "two\nlines", 'say "hi"', "naïve", "a'b", "1", "#", "x" * 80])
+names = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8
+).filter(str.strip) | st.sampled_from(
+    ["round(ra, 0)", "two\nlines", 'say "hi"', "naïve", "a'b", "1", "#", "x" * 80]
+)
 
 
 def plain(value, kind):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.commands import xpscale
 from xpscale.errors import InvalidInputError
 
 
@@ -59,3 +60,51 @@ def test_only_one_select_over_the_catalogue(cat, tmp_path, query):
     assert error.value.remedy
     assert part.read_bytes() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_users_tables_are_there_by_name_and_nothing_else(cat, example, tmp_path):
+    ids = example.rows["source_id"].to_pylist()[:3]
+    stars, other = tmp_path / "stars.csv", tmp_path / "other.csv"
+    for path in (stars, other):
+        path.write_text("source_id,weight\n" + "".join(f"{number},2\n" for number in ids))
+    query = "SELECT sum(weight) AS w FROM latents JOIN mine USING (source_id)"
+    for table in (stars, str(stars), {"source_id": ids, "weight": [2, 2, 2]}):
+        assert cat.sql(query, {"mine": table})["w"].to_pylist() == [6]
+    assert cat.sql("SELECT count(*) AS n FROM a, b", {"a": stars, "b": other})["n"].to_pylist() == [
+        9
+    ]
+    for wrong in (
+        f"SELECT * FROM '{other}'",
+        f"SELECT * FROM read_csv('{other}')",
+        f"SELECT * FROM read_csv('{stars}')",
+        "SELECT * FROM stars",
+        f"COPY mine TO '{tmp_path}/out.csv'",
+        "SELECT * FROM read_csv('https://example.org/a.csv')",
+        "INSERT INTO mine VALUES (1, 2)",
+        "DROP VIEW mine",
+        "SELECT * FROM glob('*')",
+        "SELECT getenv('HOME')",
+    ):
+        with pytest.raises(InvalidInputError) as error:
+            cat.sql(wrong, {"mine": stars})
+        assert "\n" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"stars.csv", "other.csv"}
+
+
+@pytest.mark.parametrize("name", ["latents", "Spectra", "", "a b", "1a", 'x"', "é"])
+def test_names_that_no_table_can_have(cat, name):
+    with pytest.raises(InvalidInputError, match="no table of yours"):
+        cat.sql("SELECT 1", {name: {"a": [1]}})
+
+
+def test_the_command_takes_tables(cat, example, tmp_path):
+    path = tmp_path / "stars.csv"
+    path.write_text("x\n1\n2\n")
+    found = xpscale(
+        "sql", cat.storage.url, "SELECT sum(x) AS s FROM mine", "--table", f"mine={path}"
+    )
+    assert (found.code, found.out) == (0, '"s"\n3\n'), found.err
+    for wrong in ("mine", f"latents={path}", "mine=", "mine=none.csv"):
+        assert xpscale("sql", cat.storage.url, "SELECT 1", "--table", wrong).code in (2, 3)
+    twice = ("--table", f"a={path}") * 2
+    assert "twice" in xpscale("sql", cat.storage.url, "SELECT 1", *twice).err

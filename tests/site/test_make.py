@@ -63,7 +63,12 @@ def test_a_map_of_latents_has_every_source_in_the_cell_of_its_latents(catalog, s
     np.testing.assert_allclose((counts * means)[counts > 0], expected, rtol=2e-3)
 
 
-def test_the_index_of_parts_names_those_with_sources_in_a_cell(catalog, site):
+@pytest.mark.parametrize("few_parts", [0, 2048])
+def test_the_index_of_parts_names_those_with_sources_in_a_cell(
+    catalog, tmp_path, monkeypatch, few_parts
+):
+    monkeypatch.setattr("xpscale.site.part_index.FEW_PARTS", few_parts)
+    site = make_site(catalog, str(tmp_path / "site"), columns=("kl",))
     found = described(site)
     axes, place = found["axes"], f"{found['data']}/map/0-1/parts"
     parts = catalog.manifest.of("latents")
@@ -77,12 +82,12 @@ def test_the_index_of_parts_names_those_with_sources_in_a_cell(catalog, site):
         )
         cells = grid_bins(np.clip(x, 0, 63), np.clip(y, 0, 63))
         expected |= {(number, cell) for cell in cells.tolist()}
-    noted = set()
+    noted, n = set(), found["maps"]["map/0-1"]["cells"]
     for key in site.list(place):
         block = int(key.rpartition("/")[2].removesuffix(".bin"))
-        bits = np.frombuffer(gzip.decompress(site.read(key)), np.uint8).reshape(64, -1)
+        bits = np.frombuffer(gzip.decompress(site.read(key)), np.uint8).reshape(n, -1)
         cell, number = np.nonzero(np.unpackbits(bits, axis=1, count=len(parts)))
-        noted |= set(zip(number.tolist(), (cell + 64 * block).tolist(), strict=True))
+        noted |= set(zip(number.tolist(), (cell + n * block).tolist(), strict=True))
     assert noted == expected
 
 

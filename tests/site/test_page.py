@@ -2,14 +2,22 @@
 
 import csv
 import functools
+import gzip
 import http.server
+import json
 import re
 import threading
 
 import numpy as np
 import pytest
 
+from tests.catalog.random_catalog import fill, identity
+from xpscale.catalog.commit import build_manifest, commit
+from xpscale.query.catalog import open_catalog
 from xpscale.schema import Flag
+from xpscale.site import make_site
+from xpscale.site.web_server import site_server
+from xpscale.storage import Storage
 
 MAP = "canvas.map[data-order]"
 
@@ -125,8 +133,6 @@ def test_a_lasso_lists_the_rows_inside_it(page, catalog):
 
 def drawn_at(page, box):
     """Where a point of the map is drawn, by the view that the map states and its margins."""
-    import json
-
     canvas = page.locator("#latents canvas.map")
     (x0, x1), (y0, y1) = json.loads(canvas.get_attribute("data-view"))
     left, top, right, bottom = 54, 10, 12, 40
@@ -159,8 +165,6 @@ def test_the_map_of_latents_zooms_and_its_view_can_be_listed(page, catalog):
     )
     page.click("#latents-list")
     found = listed(page)
-    import json
-
     (x0, x1), (y0, y1) = json.loads(canvas.get_attribute("data-view"))
     where = f"latent_mean_0 BETWEEN {x0} AND {x1} AND latent_mean_1 BETWEEN {y0} AND {y1}"
     expected = catalog.where(where).columns("source_id").to_table()["source_id"].to_pylist()
@@ -287,12 +291,41 @@ def test_large_files_of_a_server_without_ranges_are_not_read(browser, address, s
     page.close()
 
 
-def large(parts):
-    import gzip
-    import json
+def test_a_catalogue_of_latents_alone_says_that_it_has_no_spectra(browser, tmp_path):
+    storage = Storage(str(tmp_path / "catalog"))
+    commit(storage, build_manifest(storage, fill(storage, identity(outputs=("latents",)))))
+    source = open_catalog(storage).columns("source_id").to_table()["source_id"][700]
+    site = make_site(storage, storage.parent / "site", columns=("kl",))
+    server, address = site_server(site.folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"{address}#/star/{source}")
+    page.wait_for_selector("text=has no reconstructed spectra")
+    page.wait_for_selector("#neighbours-title ~ div td")
+    page.close()
+    server.shutdown()
+    server.server_close()
 
-    rows = [
-        [*row[:3], *(size + 10**8 for size in row[3:])]
-        for row in json.loads(gzip.decompress(parts))
-    ]
+
+def test_a_site_that_cannot_reach_its_catalogue_shows_maps_and_says_so(browser, catalog, tmp_path):
+    site = make_site(catalog, str(tmp_path / "elsewhere"), columns=("kl",))
+    server, address = site_server(site.folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"{address}#/latents")
+    page.wait_for_selector(f"#latents {MAP}")
+    page.click("#latents-list")
+    page.wait_for_selector("text=no way to the catalogue")
+    assert "xpscale query CATALOG --where" in page.inner_text("#list-command")
+    page.goto(f"{address}#/star/4295806720")
+    page.wait_for_selector("text=--data-url")
+    page.close()
+    server.shutdown()
+    server.server_close()
+
+
+def large(parts):
+    rows = json.loads(gzip.decompress(parts))
+    for row in rows:
+        row[3] += 10**8
     return gzip.compress(json.dumps(rows).encode())

@@ -9,6 +9,7 @@ import typer
 
 from xpscale.cli.common import Json, print_json, say
 from xpscale.cli.infer import Catalog
+from xpscale.cli.regions import Box, Cone, Moc, Pixel, Polygon
 
 __all__ = ["register"]
 
@@ -26,9 +27,11 @@ def download(
     products: Annotated[
         str, typer.Option(metavar="A,B", help="latents, or latents,spectra; all if not given.")
     ] = "",
-    cone: Annotated[
-        str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")
-    ] = "",
+    cone: Cone = "",
+    box: Box = "",
+    polygon: Polygon = "",
+    moc: Moc = "",
+    pixel: Pixel = "",
     ids: Annotated[
         str,
         typer.Option(metavar="ID[,ID..]|@FILE", help="Sources by Gaia source_id, as of 'query'."),
@@ -66,7 +69,8 @@ def download(
     from xpscale.runtime.progress import TerminalProgress
 
     opened = open_catalog(catalog, snapshot)
-    chosen = choose(opened, cone=cone, ids=ids, where=where, columns=columns)
+    regions = {"cone": cone, "box": box, "polygon": polygon, "moc": moc, "pixel": pixel}
+    chosen = choose(opened, regions, ids=ids, where=where, columns=columns)
     wanted = [name.strip() for name in products.split(",") if name.strip()]
     plan = plan_download(chosen, destination, products=wanted, since=since)
     say(str(plan))

@@ -22,6 +22,7 @@ from xpscale import __version__
 from xpscale.cli import (
     archive,
     catalog,
+    crossmatch,
     demo,
     download,
     infer,
@@ -77,7 +78,7 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, infer, catalog),
-    *(query, download, plot, serve, site, demo),
+    *(query, crossmatch, download, plot, serve, site, demo),
 ):
     noun.register(app)
 

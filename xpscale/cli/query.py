@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,9 +18,11 @@ from xpscale.cli.common import (
     say,
 )
 from xpscale.cli.infer import Catalog
+from xpscale.cli.regions import Box, Cone, Moc, Pixel, Polygon, inside
 
 if TYPE_CHECKING:
     from xpscale.query.catalog import Catalog as OpenedCatalog
+    from xpscale.query.frames import Rows
     from xpscale.query.reconstruct import Spectra
     from xpscale.query.selection import Selection
 
@@ -35,9 +38,11 @@ def register(app: typer.Typer) -> None:
 
 def query(
     catalog: Catalog,
-    cone: Annotated[
-        str, typer.Option(metavar="RA,DEC,RADIUS_DEG", help="Sources in a cone, ICRS degrees.")
-    ] = "",
+    cone: Cone = "",
+    box: Box = "",
+    polygon: Polygon = "",
+    moc: Moc = "",
+    pixel: Pixel = "",
     ids: Annotated[
         str,
         typer.Option(
@@ -52,22 +57,50 @@ def query(
         str,
         typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given."),
     ] = "",
+    like: Annotated[
+        str,
+        typer.Option(metavar="SOURCE_ID", help="Sources nearest to this one in latent space."),
+    ] = "",
+    outliers: Annotated[
+        bool, typer.Option("--outliers", help="Sources that the model knows least.")
+    ] = False,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", help="How many sources at most; 100 with --like or --outliers.", min=0),
+    ] = None,
     snapshot: SnapshotNumber = None,
     output: RowsOutput = "",
     overwrite: Overwrite = False,
 ) -> None:
-    """Select sources from a catalogue."""
+    """Select sources from a catalogue; of several conditions, all hold.
+
+    For instance:
+
+      xpscale query CATALOG --cone '05:34:31.9 +22:00:52,10arcmin' -o crab.fits
+
+      xpscale query CATALOG --moc survey.fits --where 'flags = 0' --columns source_id,ra,dec
+
+      xpscale query CATALOG --like 4295806720 -n 100 -o like.parquet
+    """
+    from xpscale.errors import InvalidInputError
     from xpscale.query.catalog import open_catalog
     from xpscale.query.write import require_writable, write
 
     if output:
         require_writable(output, overwrite=overwrite)
     opened = open_catalog(catalog, snapshot)
-    chosen = choose(opened, cone=cone, ids=ids, where=where, columns=columns)
+    regions = {"cone": cone, "box": box, "polygon": polygon, "moc": moc, "pixel": pixel}
+    chosen = choose(opened, regions, ids=ids, where=where, columns=columns)
+    if like and outliers:
+        raise InvalidInputError("--like and --outliers exclude each other", "Give one of them")
+    found: Rows = chosen if n is None else chosen.limit(n)
+    if like or outliers:
+        most = 100 if n is None else n
+        found = chosen.like(like, most) if like else chosen.outliers(most)
     if output:
-        say(f"{write(chosen, output, overwrite=overwrite):,} sources: {output}")
+        say(f"{write(found, output, overwrite=overwrite):,} sources: {output}")
     else:
-        table = chosen.to_table()
+        table = found.to_table()
         print_table(table)
         say(f"{table.num_rows:,} sources")
     if len(chosen.missing):
@@ -80,7 +113,12 @@ def query(
 
 
 def choose(
-    opened: OpenedCatalog, *, cone: str = "", ids: str = "", where: str = "", columns: str = ""
+    opened: OpenedCatalog,
+    regions: Mapping[str, str] | None = None,
+    *,
+    ids: str = "",
+    where: str = "",
+    columns: str = "",
 ) -> Selection:
     """The selection that options ask for.
 
@@ -88,16 +126,14 @@ def choose(
     ----------
     opened
         The catalogue.
-    cone, ids, where, columns
+    regions
+        What the options ``cone``, ``box``, ``polygon``, ``moc`` and ``pixel`` say, by their names.
+    ids, where, columns
         As of ``xpscale query``.
     """
     from xpscale.query.identifiers import parse_ids
-    from xpscale.query.region import parse_cone
 
-    chosen = opened.select()
-    if cone:
-        region = parse_cone(cone)
-        chosen = chosen.cone(region.ra, region.dec, region.radius_deg)
+    chosen = inside(opened.select(), regions or {})
     if ids:
         chosen = chosen.at(parse_ids(ids, opened.release))
     if where:
@@ -113,23 +149,49 @@ def sql(
         str,
         typer.Argument(metavar="SELECT", help="One SELECT over the tables latents and spectra."),
     ],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE", help="A table of yours, and what the SELECT calls it; repeatable."
+        ),
+    ] = None,
     snapshot: SnapshotNumber = None,
     output: RowsOutput = "",
     overwrite: Overwrite = False,
 ) -> None:
-    """Run one SQL statement (DuckDB's dialect), read only."""
+    """Run one SQL statement (DuckDB's dialect), read only.
+
+    For instance:
+
+      xpscale sql CATALOG 'SELECT * FROM latents JOIN mine USING (source_id)' --table mine=stars.csv
+    """
     from xpscale.query.catalog import open_catalog
     from xpscale.query.write import require_writable, write
 
     if output:
         require_writable(output, overwrite=overwrite)
     opened = open_catalog(catalog, snapshot)
-    table = opened.sql(statement)
+    found = opened.sql(statement, _named_files(table or []))
     if output:
-        n_rows = write(table, output, opened.provenance(statement), overwrite=overwrite)
+        n_rows = write(found, output, opened.provenance(statement), overwrite=overwrite)
         say(f"{n_rows:,} rows: {output}")
     else:
-        print_table(table)
+        print_table(found)
+
+
+def _named_files(given: list[str]) -> dict[str, str]:
+    """Files by the names that ``NAME=FILE`` gives them."""
+    from xpscale.errors import InvalidInputError
+
+    found: dict[str, str] = {}
+    for text in given:
+        name, is_pair, path = text.partition("=")
+        if not (is_pair and path) or name in found:
+            raise InvalidInputError(
+                f"--table {text!r} names no table, or one twice", "Give NAME=FILE: mine=stars.csv"
+            )
+        found[name] = path
+    return found
 
 
 def spectrum(

@@ -32,6 +32,7 @@ from xpscale.ingest.build import build_store
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.progress import TerminalProgress
+from xpscale.site import make_site
 from xpscale.store.check import check_store
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.training.run import estimate, train
@@ -77,6 +78,8 @@ def run_demo(out: str) -> None:
         labels = pq.read_table(folder / "labels.parquet")
         story.say(fill(str(score_neighbours(catalog.select().to_table(), labels)), 100))
         figures = draw_figures(catalog, store, labels, folder)
+    with story.stage("a web page", 10):
+        make_site(catalog, str(folder / "site"), say=story.say)
     _finish(folder, catalog, figures, story, result)
 
 
@@ -256,7 +259,8 @@ def _finish(
         if shutil.which("xpscale")
         else os.path.relpath(Path(sys.executable).parent / "xpscale")
     )
-    print("\ntry next")
+    print("\nlook at the web page, and try next")
+    print(f"  {xpscale} site {path} {folder / 'site'} --serve")
     print(
         f"  {xpscale} query {path} --cone {first['ra']:.3f},{first['dec']:.3f},2 --columns"
         " source_id,ra,dec,latent_mean_0"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Story"]
 
-N_STAGES = 6
+N_STAGES = 7
 
 
 @dataclass

@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from xpscale.query.selection import Selection
+from xpscale.query.frames import SHOWN_ROWS
+from xpscale.query.selection import Narrowing, Selection
 from xpscale.query.version import CatalogVersion
 from xpscale.storage import Storage
 
@@ -19,48 +21,43 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "open_catalog"]
 
 
-class Catalog(CatalogVersion):
+class Catalog(Narrowing, CatalogVersion):
     """One published version of a derived catalogue, to select from and to query."""
 
     def select(self) -> Selection:
         """All rows, to be narrowed."""
         return Selection(self)
 
-    def cone(self, ra: float, dec: float, radius_deg: float) -> Selection:
-        """Sources within a distance of a point; see `Selection.cone`.
-
-        Parameters
-        ----------
-        ra, dec
-            The point, ICRS, in degrees.
-        radius_deg
-            The largest distance, in degrees.
-        """
-        return self.select().cone(ra, dec, radius_deg)
-
-    def at(self, source_ids: Any) -> Selection:
-        """Sources by Gaia identifier, in any form: see `Selection.at`; what is not here is in
-        `Selection.missing`.
-        """
-        return self.select().at(source_ids)
-
-    def where(self, condition: str) -> Selection:
-        """Sources that satisfy a condition in SQL, such as ``"reduced_chi2 < 1.5"``."""
-        return self.select().where(condition)
-
     def columns(self, *names: str) -> Selection:
         """All sources, only these columns."""
         return self.select().columns(*names)
 
-    def with_spectra(self) -> Selection:
-        """All sources, with the arrays ``reconstruction`` and ``scatter``."""
-        return self.select().with_spectra()
+    def head(self, n: int = SHOWN_ROWS) -> Selection:
+        """The first rows.
 
-    def sql(self, query: str) -> pa.Table:
-        """The result of one SELECT over the products; see `xpscale.query.sql.sql`."""
+        Parameters
+        ----------
+        n
+            How many at most.
+        """
+        return self.select().limit(n)
+
+    def _repr_html_(self) -> str:
+        return self.select()._repr_html_()
+
+    def sql(self, query: str, tables: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of one SELECT over the products; see `xpscale.query.sql.sql`.
+
+        Parameters
+        ----------
+        query
+            One statement that only reads.
+        tables
+            Tables of the user's by the name that the query calls them.
+        """
         from xpscale.query.sql import sql
 
-        return sql(self, query)
+        return sql(self, query, tables)
 
 
 def open_catalog(url: str | Storage, snapshot: int | None = None) -> Catalog:

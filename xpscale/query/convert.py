@@ -27,6 +27,7 @@ __all__ = [
     "is_list",
     "is_text",
     "iso_text",
+    "masked",
     "plain",
     "refused",
     "to_astropy",
@@ -145,7 +146,8 @@ def _number(rows: pa.Array, name: str) -> pa.Array:
 
     kind = pa.int64() if rows.type.scale <= 0 else pa.float64()
     try:
-        found = rows.cast(kind)
+        # by way of text: Arrow's own cast is off by the last bit
+        found = rows.cast(kind if rows.type.scale <= 0 else pa.string()).cast(kind)
         if found.cast(rows.type).equals(rows):
             return found
     except pa.ArrowInvalid:
@@ -226,21 +228,26 @@ def astropy_column(rows: pa.Array) -> Column:
 
     if pa.types.is_list(rows.type):
         objects = np.empty(len(rows), object)
-        values, ends = _masked(rows.values), np.asarray(rows.offsets)
+        values, ends = masked(rows.values), np.asarray(rows.offsets)
         for i in range(len(rows)):
             objects[i] = values[ends[i] : ends[i + 1]]
         return Column(objects)
     shape: tuple[int, ...] = (len(rows),)
     if pa.types.is_fixed_size_list(rows.type):
         shape, rows = (len(rows), rows.type.list_size), rows.flatten()
-    values = _masked(rows).reshape(shape)
+    values = masked(rows).reshape(shape)
     return MaskedColumn(values) if np.ma.isMaskedArray(values) else Column(values)
 
 
-def _masked(rows: pa.Array) -> NDArray[Any]:
+def masked(rows: pa.Array) -> NDArray[Any]:
     """Values with shape (N,), a masked array if one is NULL.
 
     The fill value marks NULL in FITS, so it is one that does not occur.
+
+    Parameters
+    ----------
+    rows
+        Of a type that `plain` gives.
     """
     import pyarrow as pa
 

@@ -165,7 +165,7 @@ def plan_download(
 
 
 def _narrows_rows(selection: Selection) -> bool:
-    return bool(selection.cones or selection.conditions) or selection.source_ids is not None
+    return bool(selection.regions or selection.conditions) or selection.source_ids is not None
 
 
 def _reads_arrays(selection: Selection) -> bool:

@@ -5,16 +5,13 @@ names.
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.formatting import first_line
+from xpscale.errors import InvalidInputError
+from xpscale.query.user_table import content, decoded, table_in
 
 if TYPE_CHECKING:
     from xpscale.release import Release
@@ -29,8 +26,7 @@ NUMBERED = re.compile(r"\d\d|[\s_-]\d+\W*$")
 
 
 def read_file(path: Path, release: Release) -> Any:
-    """What a file of identifiers holds: a table of pyarrow or astropy, or of a text the places and
-    entries.
+    """What a file of identifiers holds: an Arrow table, or of a text the places and entries.
 
     Parameters
     ----------
@@ -46,52 +42,12 @@ def read_file(path: Path, release: Release) -> Any:
     InvalidInputError
         It is neither text nor a table.
     """
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise NotFoundError(
-            f"there is no file {path}", "Give @FILE with one source_id a line"
-        ) from error
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InvalidInputError(
-                f"{path} cannot be read: {first_line(error)}", "Write it again"
-            ) from error
-    table = _table(data, path)
+    data = content(path)
+    table = table_in(data, path)
     if table is not None:
         return table
-    try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"{path} is not a text file", "Give one source_id a line, or a table"
-        ) from error
+    text = decoded(data, path)
     return [*_lines(text, path, release)]
-
-
-def _table(data: bytes, path: Path) -> Any:
-    """A table in the bytes of a file; ``None`` if they are something else."""
-    import pyarrow.parquet as pq
-
-    kinds = {b"SIMPLE  =": "fits", b"# %ECSV": "ascii.ecsv"}
-    found = next((kind for head, kind in kinds.items() if data.startswith(head)), "")
-    if b"<VOTABLE" in data[:4096]:
-        found = "votable"
-    if not found and not data.startswith(b"PAR1"):
-        return None
-    try:
-        if not found:
-            return pq.read_table(io.BytesIO(data))
-        from astropy.table import Table
-
-        options = {"use_names_over_ids": True} if found == "votable" else {}
-        return Table.read(io.BytesIO(data), format=found, **options)
-    except Exception as error:  # each library has its own
-        raise InvalidInputError(
-            f"{path} cannot be read: {first_line(error)}", "Write it again"
-        ) from error
 
 
 def _lines(text: str, path: Path, release: Release) -> Iterator[tuple[str, str | None]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from xpscale.release import Release
 
-__all__ = ["parse_ids", "read_ids"]
+__all__ = ["ids_of_rows", "parse_ids", "read_ids"]
 
 MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>", "--"}
 log = logging.getLogger("xpscale")
@@ -102,11 +102,34 @@ def _of_file(path: Path, release: Release) -> NDArray[np.int64]:
 def _of_column(
     column: pa.Array | list[Any], where: str, entry: str, release: Release
 ) -> NDArray[np.int64]:
+    if isinstance(column, list):
+        return _parsed(_numbered(entry, column), where, release)
+    ids, known = ids_of_rows(column, where, entry, release)
+    return _unique(ids[known])
+
+
+def ids_of_rows(
+    column: pa.Array, where: str, entry: str, release: Release
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The identifier of each row of a column, and whether it has one, each with shape (N,).
+
+    Parameters
+    ----------
+    column
+        Integers or text.
+    where, entry
+        What messages call the column, and what stands before the number of a row.
+    release
+        The release whose identifiers they are.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is no identifier; the message names it and says why.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(column, list):
-        return _parsed(_numbered(entry, column), where, release)
     kind = column.type
     if pa.types.is_floating(kind) and len(column):
         raise InvalidInputError(
@@ -118,9 +141,11 @@ def _of_column(
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             numbers = column.cast(pa.int64())
     if numbers is None or pc.any(pc.less_equal(numbers, 0)).as_py():
-        return _parsed(_numbered(entry, column.to_pylist()), where, release)
-    _tell_missing(column.null_count, len(column), where)
-    return _unique(numbers.drop_null().to_numpy(zero_copy_only=False))
+        found = [_parse(*each, release) for each in _numbered(entry, column.to_pylist())]
+        numbers = pa.array(found, pa.int64())
+    _tell_missing(numbers.null_count, len(numbers), where)
+    known = numbers.is_valid().to_numpy(zero_copy_only=False)
+    return numbers.fill_null(0).to_numpy(zero_copy_only=False), known
 
 
 def _unique(ids: Any) -> NDArray[np.int64]:

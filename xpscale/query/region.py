@@ -1,22 +1,58 @@
-"""Cones on the sky, as HEALPix ranges (which parts to open) and as SQL (which rows to keep)."""
+"""Regions of the sky, as HEALPix ranges (which parts to open) and as SQL (which rows to keep)."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.query.coordinates import position_deg, radius_deg
 from xpscale.sky import MAX_ORDER, Pixel, cone_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
     from xpscale.types import Part
 
-__all__ = ["Cone", "parse_cone", "within"]
+__all__ = [
+    "Cone",
+    "Ranges",
+    "Region",
+    "cone_of",
+    "few",
+    "merged",
+    "parse_cone",
+    "require",
+    "touched",
+    "within",
+]
 
 PIXEL_SIZE_DEG = 58.6  # side of an order-0 pixel; halves with every order
+PIXEL_RADIUS_DEG = 61.4
+"""From the centre of a pixel of order k to its farthest corner: at most this over 2^k."""
+
+MOST_PIXELS = 256
+"""Pixels that a region is covered with at most: finer ones read no less."""
+
+Ranges = list[tuple[int, int]]
+"""Half-open ranges of ``_healpix_29``, sorted and disjoint."""
+
+
+class Region(Protocol):
+    """A part of the sky."""
+
+    def index_ranges(self) -> Ranges:
+        """Ranges that hold the region, and never one too few."""
+        ...
+
+    def sql(self) -> str:
+        """Condition on the columns ``ra``, ``dec`` and ``_healpix_29``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +72,16 @@ class Cone:
     radius_deg: float
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("ra", 0.0, 360.0),
-            ("dec", -90.0, 90.0),
-            ("radius_deg", 0.0, 180.0),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high or (name == "radius_deg" and value == 0):
-                start = "more than" if name == "radius_deg" else "from"
-                bounds = f"{start} {low:g} to {high:g} degrees"
-                raise InvalidInputError(
-                    f"{name} is {value:g}, outside the allowed range",
-                    f"Give {name} in degrees, {bounds}",
-                )
+        require("ra", self.ra, 0.0, 360.0)
+        require("dec", self.dec, -90.0, 90.0)
+        require("radius_deg", self.radius_deg, 0.0, 180.0, above=True)
 
-    def index_ranges(self) -> list[tuple[int, int]]:
+    def index_ranges(self) -> Ranges:
         """Half-open ranges of ``_healpix_29`` that hold the cone: a few, and never one too few."""
         half_as_wide = math.ceil(math.log2(PIXEL_SIZE_DEG / self.radius_deg)) + 1
         order = min(max(half_as_wide, 0), MAX_ORDER)
-        ranges: list[tuple[int, int]] = []
-        for number in sorted(cone_pixels(self.ra, self.dec, self.radius_deg, order)):
-            start, stop = Pixel(order, number).index_range
-            if ranges and ranges[-1][1] == start:
-                ranges[-1] = (ranges[-1][0], stop)
-            else:
-                ranges.append((start, stop))
-        return ranges
+        pixels = cone_pixels(self.ra, self.dec, self.radius_deg, order)
+        return merged(Pixel(order, number).index_range for number in pixels)
 
     def sql(self) -> str:
         """Condition on the columns ra and dec: haversine of the distance at most that of the
@@ -79,7 +99,83 @@ class Cone:
         return f"cone({self.ra:g}, {self.dec:g}, {self.radius_deg:g} deg)"
 
 
-def within(parts: Sequence[Part], ranges: Sequence[tuple[int, int]]) -> tuple[Part, ...]:
+def require(name: str, value: float, low: float, high: float, *, above: bool = False) -> None:
+    """Refuse an angle that is out of its range.
+
+    Parameters
+    ----------
+    name, value
+        The angle, in degrees.
+    low, high
+        The range.
+    above
+        Whether the lower end is outside.
+
+    Raises
+    ------
+    InvalidInputError
+        It is out of its range, or NaN.
+    """
+    if not low <= value <= high or (above and value == low):
+        bounds = f"{'more than' if above else 'from'} {low:g} to {high:g} degrees"
+        raise InvalidInputError(
+            f"{name} is {value:g}, outside the allowed range", f"Give {name} in degrees, {bounds}"
+        )
+
+
+def touched(
+    may_touch: Callable[[NDArray[np.float64], NDArray[np.float64], float], NDArray[np.bool_]],
+) -> Ranges:
+    """Ranges that hold a region, found by splitting pixels that it may touch.
+
+    Parameters
+    ----------
+    may_touch
+        Tells of circles, by their centres (ra and dec in degrees, with shape (N,)) and their radius
+        in degrees, whether the region may touch them, with shape (N,).
+    """
+    from cdshealpix.nested import healpix_to_lonlat
+
+    order, pixels = 0, np.arange(12, dtype=np.int64)
+    while True:
+        ra, dec = healpix_to_lonlat(pixels.astype(np.uint64), order)
+        pixels = pixels[may_touch(ra.deg, dec.deg, PIXEL_RADIUS_DEG / 2**order)]
+        if order == MAX_ORDER or not 0 < len(pixels) * 4 <= MOST_PIXELS:
+            return merged(Pixel(order, number).index_range for number in pixels.tolist())
+        order, pixels = order + 1, (4 * pixels[:, None] + np.arange(4)).reshape(-1)
+
+
+def merged(ranges: Any) -> Ranges:
+    """Disjoint ranges in any order, sorted, with neighbours made one."""
+    found: Ranges = []
+    for start, stop in sorted(ranges):
+        if found and found[-1][1] >= start:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        else:
+            found.append((start, stop))
+    return found
+
+
+def few(ranges: Ranges, most: int = MOST_PIXELS) -> Ranges:
+    """The same with the smallest gaps closed, so that there are not more than ``most``.
+
+    Parameters
+    ----------
+    ranges
+        Sorted and disjoint.
+    most
+        How many at most.
+    """
+    if len(ranges) <= most:
+        return ranges
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(ranges)]
+    kept = np.sort(np.argsort(gaps)[len(gaps) - most + 1 :])
+    starts = [ranges[0][0], *(ranges[i + 1][0] for i in kept)]
+    stops = [*(ranges[i][1] for i in kept), ranges[-1][1]]
+    return [*zip(starts, stops, strict=True)]
+
+
+def within(parts: Sequence[Part], ranges: Ranges) -> tuple[Part, ...]:
     """The parts whose pixel overlaps any of some ``_healpix_29`` ranges.
 
     Parameters
@@ -87,38 +183,51 @@ def within(parts: Sequence[Part], ranges: Sequence[tuple[int, int]]) -> tuple[Pa
     parts
         Parts of a product.
     ranges
-        First and end of each range, half-open.
+        Sorted and disjoint.
     """
+    starts, stops = np.array(ranges, np.int64).reshape(-1, 2).T
 
     def overlaps(part: Part) -> bool:
         first, last = part.pixel.index_range
-        return any(start < last and first < stop for start, stop in ranges)
+        i = np.searchsorted(stops, first, side="right")
+        return bool(i < len(starts) and starts[i] < last)
 
     return tuple(part for part in parts if overlaps(part))
 
 
-def parse_cone(text: str) -> Cone:
-    """The cone that ``RA,DEC,RADIUS_DEG`` spells, all in degrees.
+def cone_of(*place: Any, radius: Any = None) -> Cone:
+    """The cone about a place.
+
+    Parameters
+    ----------
+    place
+        ``ra, dec, radius``, or ``position, radius``: numbers in degrees, quantities, a
+        ``SkyCoord``, or text; see `xpscale.query.coordinates`.
+    radius
+        The radius, if it is not the last of these.
 
     Raises
     ------
     InvalidInputError
-        If a field is missing, is no number or is out of range; the message names it.
+        It is no place, or off the sky.
     """
-    names = ("RA", "DEC", "RADIUS_DEG")
-    fields = [field.strip() for field in text.split(",")]
-    if len(fields) != len(names):
+    given = [value for value in (*place, radius) if value is not None]
+    if len(given) not in (2, 3):
         raise InvalidInputError(
-            f"a cone is three numbers, but {text!r} has {len(fields)}",
-            "Give RA,DEC,RADIUS_DEG in degrees, for instance 56.75,24.12,1.0",
+            f"a cone is three numbers, or a position and a radius, but there are {len(given)}",
+            "Give RA,DEC,RADIUS_DEG, for instance 56.75,24.12,1.0, or a position and a radius:"
+            " '05:34:31.9 +22:00:52,10arcmin'",
         )
-    values = []
-    for name, field in zip(names, fields, strict=True):
-        try:
-            values.append(float(field))
-        except ValueError as error:
-            raise InvalidInputError(
-                f"{name} of the cone {text!r} is {field!r}, not a number",
-                "Give RA,DEC,RADIUS_DEG in decimal degrees, for instance 56.75,24.12,1.0",
-            ) from error
-    return Cone(*values)
+    ra, dec = position_deg(given[0] if len(given) == 2 else given[:2])
+    return Cone(ra, dec, radius_deg(given[-1]))
+
+
+def parse_cone(text: str) -> Cone:
+    """The cone that ``RA,DEC,RADIUS`` or ``POSITION,RADIUS`` spells; see `cone_of`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a field is missing, is no angle or is out of range; the message names it.
+    """
+    return cone_of(*(field.strip() for field in text.split(",")))

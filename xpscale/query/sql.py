@@ -1,13 +1,17 @@
-"""SQL over the catalogue: one SELECT, read only, over the tables ``latents`` and ``spectra``."""
+"""SQL over the catalogue: one SELECT, read only, over the tables ``latents`` and ``spectra``, and
+those of the user's that are named.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
 from xpscale.query.engine import connected, scan
+from xpscale.query.user_table import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,10 +28,12 @@ INEXACT = {
 }
 """Types of DuckDB that Arrow cannot say, by their names."""
 
+PRODUCTS = ("latents", "spectra")
+
 REMEDY = 'Give one SELECT, such as "SELECT count(*), median(reduced_chi2) FROM latents"'
 
 
-def sql(catalog: CatalogVersion, query: str) -> pa.Table:
+def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = None) -> pa.Table:
     """The result of one SELECT statement, in DuckDB's dialect.
 
     Parameters
@@ -36,16 +42,22 @@ def sql(catalog: CatalogVersion, query: str) -> pa.Table:
         The catalogue; its products are the tables ``latents`` and ``spectra``.
     query
         One statement that only reads.
+    tables
+        Tables of the user's by the name that the query calls them, in any form: see
+        `xpscale.query.user_table.read_table`.
 
     Raises
     ------
     InvalidInputError
         If it is not one statement that only reads, or DuckDB refuses it; nothing outside the
-        catalogue's parts can be opened.
+        catalogue's parts can be opened.  Or a table has no usable name, or is none.
+    NotFoundError
+        If a file of the user's is not there.
     """
     import duckdb
     import pyarrow as pa
 
+    mine = {name: read_table(table) for name, table in checked_names(tables or {}).items()}
     # opening a view reads a footer, so only the tables that are spoken of are made
     named = [
         product
@@ -67,17 +79,41 @@ def sql(catalog: CatalogVersion, query: str) -> pa.Table:
         for product, found in parts.items():
             rows = scan(catalog, found, product)
             connection.execute(f"CREATE VIEW {product} AS SELECT * FROM {rows}")
+        for name, table in mine.items():
+            connection.register(name, table)
         result: Any = connection.sql(query)
         for name, kind in zip(result.columns, result.types, strict=True):
             _require_exact(name, kind)
-        table: pa.Table = result.to_arrow_table()
+        answer: pa.Table = result.to_arrow_table()
         try:
-            table.validate(full=True)  # a HUGEINT may have more digits than Arrow's decimals
+            answer.validate(full=True)  # a HUGEINT may have more digits than Arrow's decimals
         except pa.ArrowInvalid as error:
             raise InvalidInputError(
                 f"in the result: {first_line(error)}", "Cast it, such as ::VARCHAR or ::DOUBLE"
             ) from error
-        return table
+        return answer
+
+
+def checked_names(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tables of the user's, if a query can call them by these names.
+
+    Parameters
+    ----------
+    tables
+        By name.
+
+    Raises
+    ------
+    InvalidInputError
+        A name is taken, or has other characters than letters, digits and ``_``.
+    """
+    for name in tables:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name.lower() in PRODUCTS:
+            raise InvalidInputError(
+                f"no table of yours can be called {name!r}",
+                "Choose a name of letters, such as mine, and none of latents, spectra",
+            )
+    return tables
 
 
 def _require_exact(name: str, kind: DuckDBPyType) -> None:

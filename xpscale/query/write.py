@@ -17,7 +17,7 @@ from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.formatting import first_line
 from xpscale.query.csv_text import csv_text
-from xpscale.query.selection import BATCH_ROWS, Selection
+from xpscale.query.frames import BATCH_ROWS, Rows
 from xpscale.query.table_files import TABLE_FORMATS, write_table
 from xpscale.query.version import PREFIX, stated_origin, words_of
 from xpscale.schema import Column
@@ -30,7 +30,7 @@ __all__ = ["FORMATS", "require_writable", "write", "write_csv"]
 
 
 def write(
-    rows: Selection | pa.Table | pa.RecordBatchReader,
+    rows: Rows | pa.Table | pa.RecordBatchReader,
     out: str | Path,
     provenance: Mapping[str, str] | None = None,
     *,
@@ -47,11 +47,11 @@ def write(
     Parameters
     ----------
     rows
-        A selection, a table, or batches as they come.
+        A selection, a result, a table, or batches as they come.
     out
         A local path.
     provenance
-        Words to keep with the rows; a selection knows its own.
+        Words to keep with the rows; a selection and a result know their own.
     overwrite
         Replace what is there.
 
@@ -66,7 +66,7 @@ def write(
         If its folder does not exist.
     """
     path = require_writable(out, overwrite=overwrite)
-    if isinstance(rows, Selection):
+    if isinstance(rows, Rows):
         known, batches = rows.provenance, rows.batches()
     else:
         known = words_of(rows.schema)
@@ -160,7 +160,7 @@ def _votable(schema: pa.Schema, words: Mapping[str, str]) -> dict[Any, Any]:
 
 def _column(field: pa.Field) -> Column | None:
     words = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    if "unit" not in words:
+    if not {"unit", "ucd", "description"} <= {*words}:
         return None
     return Column(field.name, field.type, words["unit"], words["ucd"], words["description"])
 

@@ -46,7 +46,8 @@ def describe(
     """
     columns = catalog.identity.columns("latents")
     return {
-        "title": catalog.storage.name,
+        "title": f"{catalog.release.name} XP spectra",
+        "name": catalog.storage.name,
         "release": catalog.release.name,
         "created": catalog.snapshot.created,
         "n_rows": catalog.n_rows,

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.query.engine import unknown_column
 from xpscale.site.data_url import data_url
@@ -94,21 +94,42 @@ def make_site(
     names = _chosen(opened, columns)
     claim(place, CLAIM, {"site of model": opened.model_id}, "catalogue's site")
     version = _version(opened, names)
-    data = place / f"{DATA}/{version}"
-    axis_names = _axes(opened)
-    say(f"first look at {opened.n_rows:,} sources")
-    look = first_look(opened, axis_names, on_rows)
-    maps = maps_of(opened.n_rows, look.axes)
-    written = fill_maps(opened, data, maps, names, allowed_bytes, say, on_rows)
-    data.replace("sample.bin", pack(_sample_words(look.source_id, look.values)))
-    data.replace("parts.bin", gzip.compress(_parts(opened), 9, mtime=0))
-    calibrated = export_calibration(opened, data, say)
-    _copy_page(place)
-    described = describe(opened, names, look.axes, written, len(look.source_id), calibrated)
+    described = _current(place, f"{DATA}/{version}")
+    if described is None:
+        described = _build(opened, place / DATA / version, names, allowed_bytes, say, on_rows)
     described |= {"data": f"{DATA}/{version}", "catalog": data_url(opened.storage, place, address)}
+    _copy_page(place)
     place.replace(SITE, json.dumps(described, ensure_ascii=False).encode())
     _remove_older(place, version)
     return place
+
+
+def _current(place: Storage, data: str) -> dict[str, Any] | None:
+    """What describes the site, if it is complete and has these data."""
+    try:
+        found: dict[str, Any] = json.loads(place.read(SITE))
+    except (NotFoundError, ValueError):
+        return None
+    return found if found["data"] == data else None
+
+
+def _build(
+    catalog: Catalog,
+    place: Storage,
+    names: tuple[str, ...],
+    allowed_bytes: int,
+    say: Callable[[str], None],
+    on_rows: Callable[[int], None],
+) -> dict[str, Any]:
+    """Write the data of a site: its description, without addresses."""
+    say(f"first look at {catalog.n_rows:,} sources")
+    look = first_look(catalog, _axes(catalog), on_rows)
+    maps = maps_of(catalog.n_rows, look.axes)
+    written = fill_maps(catalog, place, maps, names, allowed_bytes, say, on_rows)
+    place.replace("sample.bin", pack(_sample_words(look.source_id, look.values)))
+    place.replace("parts.bin", gzip.compress(_parts(catalog), 9, mtime=0))
+    calibrated = export_calibration(catalog, place, say)
+    return describe(catalog, names, look.axes, written, len(look.source_id), calibrated)
 
 
 def _chosen(catalog: Catalog, columns: tuple[str, ...]) -> tuple[str, ...]:

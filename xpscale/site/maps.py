@@ -176,6 +176,7 @@ class _Filled:
         levels = self.map.levels[::-1]
         written = {
             "blocks": self._parts.write(place) if self._parts else [],
+            "cells": self._parts.cells_a_file if self._parts else 0,
             "levels": write_pyramid(place, self._bins, names, levels, self.map.n_base),
         }
         place.replace(DONE, json.dumps(written).encode())

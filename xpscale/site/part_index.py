@@ -1,7 +1,8 @@
 """Which parts of the catalogue have sources in a cell of a map: a lasso then opens no others.
 
-The cells are those of order 6, 64 by 64 for a map of two axes, in files of 8 by 8 cells.  A bit a
-cell and part: with the 17,000 parts of DR3 a file has at most 136 kB before it is packed.
+The cells are those of order 6, 64 by 64 for a map of two axes, with a bit a part: in one file if
+there are few parts, else in files of 8 by 8 cells, with the 17,000 parts of DR3 at most 136 kB each
+before they are packed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PartIndex"]
 
 ORDER = 6
-CELLS_A_FILE = 64
+FEW_PARTS = 2048
 
 
 class PartIndex:
@@ -31,10 +32,16 @@ class PartIndex:
         Parts of the catalogue.
     order
         Of the bins that rows come with.
+
+    Attributes
+    ----------
+    cells_a_file
+        Cells of which a file tells.
     """
 
     def __init__(self, n_parts: int, order: int) -> None:
         self._shift = 2 * (order - ORDER)
+        self.cells_a_file = 4**ORDER if n_parts <= FEW_PARTS else 64
         self._bits = np.zeros((n_parts, 4**ORDER // 8), np.uint8)
 
     def add(self, parts: NDArray[np.int64], bins: NDArray[np.int64]) -> None:
@@ -65,9 +72,10 @@ class PartIndex:
             The numbers of these blocks.
         """
         found = []
-        for number in range(4**ORDER // CELLS_A_FILE):
-            columns = slice(number * CELLS_A_FILE // 8, (number + 1) * CELLS_A_FILE // 8)
-            cells = np.unpackbits(self._bits[:, columns], axis=1).T  # (CELLS_A_FILE, n_parts)
+        step = self.cells_a_file // 8
+        for number in range(self._bits.shape[1] // step):
+            columns = slice(number * step, (number + 1) * step)
+            cells = np.unpackbits(self._bits[:, columns], axis=1).T  # (cells_a_file, n_parts)
             if cells.any():
                 rows = np.packbits(cells, axis=1)
                 found.append(number)

@@ -5,6 +5,7 @@ S3 is configured as `xpscale.storage.s3_settings` says.
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Iterator
 from functools import cached_property
 from types import MappingProxyType
@@ -83,7 +84,7 @@ class RemoteBackend(Backend):
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            obstore.put(self._writable, key, data, mode="create", use_multipart=False)
+            obstore.put(self._writable, key, data, mode="create", **_put_options(key))
         except AlreadyExistsError:
             return False
         return True
@@ -103,10 +104,8 @@ class RemoteBackend(Backend):
         mode: UpdateVersion | Literal["overwrite"] = "overwrite"
         if version:
             mode = {"e_tag": version}
-        # in one request: a multipart upload that was cut off would stay there, invisible and paid
-        # for
         try:
-            obstore.put(self._writable, key, data, mode=mode, use_multipart=False)
+            obstore.put(self._writable, key, data, mode=mode, **_put_options(key))
         except PreconditionError:
             return False
         return True
@@ -138,3 +137,11 @@ class RemoteBackend(Backend):
         if self.is_web:
             raise InvalidInputError(f"{self._url} is read only", "Write to a local path or s3://")
         return self._store
+
+
+def _put_options(key: str) -> dict[str, Any]:
+    """One request, as a multipart upload that was cut off would stay there, invisible and paid for;
+    with the type by which a browser knows a page or a picture from a file to save.
+    """
+    kind, _ = mimetypes.guess_type(key)
+    return {"use_multipart": False, "attributes": {"Content-Type": kind} if kind else None}

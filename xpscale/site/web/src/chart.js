@@ -4,7 +4,6 @@ import { number } from './colours.js'
 import { ticks } from './latents.js'
 import { element } from './page.js'
 
-const [WIDTH, HEIGHT] = [760, 300]
 const [LEFT, RIGHT, TOP, BOTTOM] = [62, 12, 12, 44]
 
 function svg(tag, attributes, ...children) {
@@ -16,6 +15,8 @@ function svg(tag, attributes, ...children) {
 
 // With `root`, y is drawn as sign(y) sqrt(|y|): coefficients fall off by orders of magnitude.
 export function chart({ title, x, xLabel, yLabel, lines, band, bandName, root = false }) {
+  // drawn about as large as it is shown, so that its text keeps its size
+  const [WIDTH, HEIGHT] = innerWidth < 640 ? [400, 240] : [820, 300]
   const bend = root ? (v) => Math.sign(v) * Math.sqrt(Math.abs(v)) : (v) => v
   const [low, high] = [-1, 1].map((side) => lines[0].y.map((v, i) => bend(v + side * band[i])))
   const all = [...low, ...high, ...lines.flatMap(({ y }) => y.map(bend))].filter(Number.isFinite)
@@ -24,9 +25,11 @@ export function chart({ title, x, xLabel, yLabel, lines, band, bandName, root = 
   const yRange = [Math.min(...all) - pad, Math.max(...all) + pad]
   const px = (v) => LEFT + ((v - xRange[0]) / (xRange[1] - xRange[0] || 1)) * (WIDTH - LEFT - RIGHT)
   const py = (v) => TOP + ((yRange[1] - v) / (yRange[1] - yRange[0])) * (HEIGHT - TOP - BOTTOM)
-  const path = (ys) => `M${ys.map((v, i) => `${px(x[i]).toFixed(1)},${py(v).toFixed(1)}`).join('L')}`
+  // points whose y is missing are left out
+  const path = (ys) => `M${ys.map((v, i) => (Number.isFinite(v) ? `${px(x[i]).toFixed(1)},${py(v).toFixed(1)}` : ''))
+    .filter(Boolean).join('L')}`
   const drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': title },
-    ...axes({ xRange, yRange, px, py, xLabel, yLabel, root }),
+    ...axes({ xRange, yRange, px, py, xLabel, yLabel, root, WIDTH, HEIGHT }),
     svg('path', { class: 'band', d: `${path(high)}L${path(low).slice(1).split('L').reverse().join('L')}Z` }),
     ...lines.toReversed().map(({ y, className }) => svg('path', { class: className, d: path(y.map(bend)) })))
   const keys = [...lines.map(({ name, className }) => [name, className]), [bandName, 'band']]
@@ -36,8 +39,8 @@ export function chart({ title, x, xLabel, yLabel, lines, band, bandName, root = 
     name))))
 }
 
-function* axes({ xRange, yRange, px, py, xLabel, yLabel, root }) {
-  for (const value of ticks(xRange, 8)) {
+function* axes({ xRange, yRange, px, py, xLabel, yLabel, root, WIDTH, HEIGHT }) {
+  for (const value of ticks(xRange, WIDTH / 90)) {
     yield svg('line', { class: 'grid', x1: px(value), x2: px(value), y1: TOP, y2: HEIGHT - BOTTOM })
     yield svg('text', { x: px(value), y: HEIGHT - BOTTOM + 16, 'text-anchor': 'middle' }, number(value))
   }

@@ -45,7 +45,7 @@ export function indexOf(scale, value) {
 export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return '–'
   if (typeof value === 'bigint') return value.toString()
-  if (Number.isInteger(value) && Math.abs(value) < 1e9) return value.toLocaleString('en')
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return value.toLocaleString('en', { useGrouping: 'min2' }).replace('-', '−')
   const size = Math.abs(value)
   if (size >= 1e6 || size < 1e-3) return value.toExponential(digits - 1).replace('-', '−')
   return String(Number(value.toPrecision(digits))).replace('-', '−')

@@ -288,13 +288,13 @@ export class Latents {
   }
 
   // List the sources in a polygon.
-  async select(polygon) {
+  select(polygon) {
     this.polygon = polygon
     this.redraw()
     const [x, y] = this.axes.map(({ name }) => name)
     const extra = this.column === 'count' ? [] : [this.column]
-    const [about, mayHold] = await Promise.all([this.estimate(polygon), this.partsOf(polygon)])
-    this.list.polygon(x, y, polygon, about, extra, mayHold)
+    this.list.polygon(x, y, polygon, extra, () =>
+      Promise.all([this.estimate(polygon), this.partsOf(polygon)]))
   }
 
   // Whether a part has sources in the cells that a polygon touches (xpscale/site/part_index.py).
@@ -306,18 +306,20 @@ export class Latents {
       return [clip(Math.min(...values)), clip(Math.max(...values))]
     })
     if (this.mirrored) spans.reverse()
+    const { cells: n, blocks: there } = this.site.maps[this.key]
     const blocks = new Map()
     for (let i = spans[0][0]; i <= spans[0][1]; i++) {
       for (let j = spans[1][0]; j <= spans[1][1]; j++) {
         const cell = spread(i) | (spread(j) << 1)
-        const number = cell >> 6
-        if (!this.site.maps[this.key].blocks.includes(number)) continue
-        blocks.set(number, [...(blocks.get(number) ?? []), cell & 63])
+        const number = Math.floor(cell / n)
+        if (!there.includes(number)) continue
+        if (!blocks.has(number)) blocks.set(number, [])
+        blocks.get(number).push(cell % n)
       }
     }
     const rows = await Promise.all([...blocks].map(async ([number, cells]) => {
       const bits = await unpack(`${this.site.data}/${this.key}/parts/${number}.bin`)
-      return cells.map((cell) => bits.subarray((cell * bits.length) / 64, ((cell + 1) * bits.length) / 64))
+      return cells.map((cell) => bits.subarray((cell * bits.length) / n, ((cell + 1) * bits.length) / n))
     }))
     const found = rows.flat()
     return (part) => found.some((row) => (row[part >> 3] >> (7 - (part & 7))) & 1)

@@ -52,7 +52,8 @@ export class List {
     }
   }
 
-  async polygon(x, y, polygon, about, extra, mayHold) {
+  // `find` returns about how many sources there are, and which parts may hold some.
+  async polygon(x, y, polygon, extra, find) {
     const xs = polygon.map(([a]) => a)
     const ys = polygon.map(([, b]) => b)
     const box = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]
@@ -60,9 +61,17 @@ export class List {
     const within = (name, low, high) => `${name} BETWEEN ${low.toPrecision(6)} AND ${high.toPrecision(6)}`
     const command = `xpscale query CATALOG --where "${within(x, box[0], box[1])} AND ${within(y, box[2], box[3])}"`
     if (!this.begin('Sources in the selection', [...new Set([x, y, ...extra])], command)) return
-    this.about = about
-    this.scan = this.catalog.scan(x, y, box, inside, extra, mayHold)
-    await this.goOn()
+    this.say('Reading …')
+    const { number: mine } = this
+    try {
+      const [about, mayHold] = await find()
+      if (mine !== this.number) return
+      this.about = about
+      this.scan = this.catalog.scan(x, y, box, inside, extra, mayHold)
+      await this.goOn()
+    } catch (error) {
+      this.say(explain(error))
+    }
   }
 
   // Read until enough rows were found or bytes read.

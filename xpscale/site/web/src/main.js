@@ -17,7 +17,7 @@ async function start() {
   const site = await read()
   $('#title').textContent = site.title
   document.title = site.title
-  $('#facts').textContent = `${site.n_rows.toLocaleString('en')} sources of ${site.release}, snapshot ${site.snapshot}`
+  $('#facts').textContent = `${site.n_rows.toLocaleString('en')} sources · ${site.name}, version ${site.snapshot}`
   const catalog = new Catalog(site)
   const list = new List(site, catalog)
   const made = {}
@@ -91,8 +91,8 @@ async function byName(name, say, go) {
 
 function about(site, catalog) {
   const facts = [
-    ['catalogue', site.catalog || 'not reachable from this page'], ['sources', number(site.n_rows)],
-    ['release', site.release], ['published', site.created], ['snapshot', site.snapshot],
+    ['catalogue', site.catalog ? new URL(site.catalog, location).href : 'not reachable from this page'], ['sources', number(site.n_rows)],
+    ['release', site.release], ['published', site.created.replace('T', ' ').slice(0, 16)], ['version', site.snapshot],
     ['model', site.model_id], ['products', site.products.join(', ')], ['software', site.software],
   ]
   $('#about dl').replaceChildren(...facts.flatMap(([name, value]) =>

@@ -92,7 +92,7 @@ export class Star {
       [columnLabel(this.site, name), number(row[name], 5), description])
     return element('section', { 'aria-labelledby': 'others-title' },
       element('h2', { id: 'others-title' }, 'Other columns'),
-      table('Other columns of this source', ['column', 'value', 'meaning'], rows))
+      table('Other columns of this source', ['column', 'value', 'meaning'], rows, 'scroll wide'))
   }
 
   async fillSpectrum(section, row) {
@@ -107,7 +107,7 @@ export class Star {
     section.append(element('p', {}, 'The spectrum as the model reconstructs it from the latents, '
       + 'with one standard deviation of intrinsic scatter. The catalogue holds no observed spectra.'))
     if (site.calibrated) section.append(await this.fluxChart(found.reconstruction, scatter))
-    const coefficients = element('details', { open: !site.calibrated },
+    const coefficients = element('details', { class: 'coefficients', open: !site.calibrated },
       element('summary', {}, 'Coefficients of both bands'))
     coefficients.append(...this.coefficientCharts(found.reconstruction, scatter))
     section.append(coefficients)
@@ -128,14 +128,16 @@ export class Star {
       }
     }
     const flux = Array.from(bp, (f, i) => f + rp[i])
+    const deviation = Array.from(variance, Math.sqrt)
+    const share = deviation.map((d, i) => d / Math.abs(flux[i])).sort((a, b) => a - b)[n >> 1]
     return chart({
       title: 'Reconstructed flux against wavelength, with its scatter',
       x: wavelength, xLabel: 'wavelength / nm', yLabel: 'flux / 10⁻¹⁸ W m⁻² nm⁻¹',
-      band: Array.from(variance, Math.sqrt), bandName: '±1σ scatter',
+      band: deviation, bandName: `±1σ scatter, ${number(100 * share, 2)} % of the flux (median)`,
       lines: [
         { name: 'both', className: 'line-both', y: flux },
-        { name: 'from BP', className: 'line-bp', y: Array.from(bp) },
-        { name: 'from RP', className: 'line-rp', y: Array.from(rp) },
+        { name: 'from BP', className: 'line-bp', y: contributing(bp, flux) },
+        { name: 'from RP', className: 'line-rp', y: contributing(rp, flux) },
       ],
     })
   }
@@ -178,13 +180,16 @@ export class Star {
   }
 }
 
+// A band's part of the flux where it has one: a millionth is rounding.
+const contributing = (band, flux) => Array.from(band, (f, i) => (Math.abs(f) > 1e-6 * Math.abs(flux[i]) ? f : NaN))
+
 function fail(section, error) {
   if (!(error instanceof CannotRead)) console.error(error)
   section.append(element('p', { class: 'problem' }, explain(error)))
 }
 
-function table(caption, heads, rows) {
-  return element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
+function table(caption, heads, rows, className = 'scroll') {
+  return element('div', { class: className, tabindex: 0, role: 'region', 'aria-label': caption },
     element('table', {},
       element('caption', { class: 'hidden' }, caption),
       element('thead', {}, element('tr', {}, ...heads.map((head) => element('th', { scope: 'col' }, head)))),

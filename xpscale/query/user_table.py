@@ -1,0 +1,280 @@
+"""A user's own table, of any kind, as an Arrow table with its units: a file or an object.
+
+Files are told by their content, not their names: FITS, VOTable, ECSV, Parquet, and text in columns
+(CSV, or separated by ``;``, ``|``, tabulators or blanks), also compressed with gzip.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.formatting import first_line
+from xpscale.query.convert import is_text
+from xpscale.query.frames import Rows
+from xpscale.query.version import PREFIX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["content", "decoded", "name_of", "read_table", "table_in"]
+
+MISSING_TEXT = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NA", "N/A", "--", "<NA>"]
+
+
+def read_table(source: Any) -> pa.Table:
+    """A user's table.
+
+    Parameters
+    ----------
+    source
+        The path of a file; a table of astropy, pandas, polars, Arrow or lsdb's frames; a mapping of
+        columns; positions as ``SkyCoord``.
+
+    Returns
+    -------
+    pyarrow.Table
+        Units, UCDs and descriptions are in the fields' metadata; what the table says about itself
+        under ``xpscale.table_meta`` in the schema's.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    InvalidInputError
+        It holds no table.
+    """
+    import pyarrow as pa
+
+    where = name_of(source)
+    if isinstance(source, str | Path):
+        found = _of_file(Path(source).expanduser())
+    elif isinstance(source, Rows):
+        found = source.to_table()
+    elif hasattr(source, "icrs"):
+        found = pa.table(_degrees(source))
+    elif hasattr(source, "colnames"):
+        found = _of_astropy(source)
+    elif hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__"):
+        found = pa.table(source)
+    elif isinstance(source, Mapping):
+        found = pa.table({name: np.atleast_1d(np.asarray(it)) for name, it in source.items()})
+    else:
+        raise InvalidInputError(
+            f"a {type(source).__name__} is no table",
+            "Give a file, or a table of astropy, pandas, polars or Arrow",
+        )
+    _require_names(found.column_names, where)
+    fields = [  # Arrow takes no rows of views, which polars gives
+        field.with_type(pa.string()) if is_text(field.type) else field for field in found.schema
+    ]
+    return found.cast(pa.schema(fields, found.schema.metadata))
+
+
+def name_of(source: Any) -> str:
+    """What messages call a user's table: the path of its file, or ``the table``."""
+    return str(source) if isinstance(source, str | Path) else "the table"
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file, decompressed.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    InvalidInputError
+        It is a damaged gzip file.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise NotFoundError(f"there is no file {path}", "Check the path") from error
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise _unreadable(path, error) from error
+    return data
+
+
+def table_in(data: bytes, path: Path) -> pa.Table | None:
+    """The table in the bytes of a FITS, VOTable, ECSV or Parquet file; ``None`` if they are
+    something else.
+
+    Parameters
+    ----------
+    data
+        The content.
+    path
+        Where it comes from, for errors.
+
+    Raises
+    ------
+    InvalidInputError
+        The file is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    kinds = {b"SIMPLE  =": "fits", b"# %ECSV": "ascii.ecsv"}
+    found = next((kind for head, kind in kinds.items() if data.startswith(head)), "")
+    if b"<VOTABLE" in data[:4096]:
+        found = "votable"
+    if not found and not data.startswith(b"PAR1"):
+        return None
+    try:
+        if not found:
+            return pq.read_table(io.BytesIO(data))
+        from astropy.table import Table
+
+        options = {"use_names_over_ids": True} if found == "votable" else {}
+        return _of_astropy(Table.read(io.BytesIO(data), format=found, **options))
+    except InvalidInputError:
+        raise
+    except Exception as error:  # each library has its own
+        raise _unreadable(path, error) from error
+
+
+def decoded(data: bytes, path: Path) -> str:
+    """The text of a file.
+
+    Parameters
+    ----------
+    data
+        The content, UTF-8 or UTF-16.
+    path
+        Where it comes from, for errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no text.
+    """
+    try:
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{path} is not a text file", "Give a text in columns, FITS, VOTable or Parquet"
+        ) from error
+
+
+def _of_file(path: Path) -> pa.Table:
+    data = content(path)
+    table = table_in(data, path)
+    return _of_text(decoded(data, path), path) if table is None else table
+
+
+def _of_text(text: str, path: Path) -> pa.Table:
+    """A text in columns below a line of names, which may start with ``#``."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    lines = text.splitlines()
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    body = next((i for i in filled if not lines[i].startswith("#")), len(lines))
+    head = body
+    separator = next((each for each in ",;\t|" if each in lines[body]), " ") if filled[-1:] else " "
+    before = [i for i in filled if i < body]
+    if before and not re.search(r"[^\W\d]", re.sub(r"(?i)nan|e[+-]?\d", "", lines[body])):
+        head = before[-1]  # as numpy.savetxt writes it
+    rows = [lines[head].lstrip("# ")] if filled else []
+    rows += [line for line in lines[head + 1 :] if line.strip() and not line.startswith("#")]
+    if separator == " " and rows and len(rows[0].split()) > 1:
+        rows, separator = [",".join(line.split()) for line in rows], ","
+    elif separator == " ":  # one column, whose entries may have blanks
+        separator = "\t"
+    if not rows or not re.search(r"[^\W\d]", rows[0]):
+        raise InvalidInputError(
+            f"{path}: no line names the columns", "Start it with a line such as source_id,ra,dec"
+        )
+    names = [name.strip(" \"'") for name in rows[0].split(separator)]
+    _require_names(names, str(path))
+    try:
+        return pyarrow.csv.read_csv(
+            io.BytesIO("\n".join(rows[1:] or [""]).encode()),
+            pyarrow.csv.ReadOptions(column_names=names),
+            pyarrow.csv.ParseOptions(delimiter=separator),
+            pyarrow.csv.ConvertOptions(null_values=MISSING_TEXT, strings_can_be_null=True),
+        )
+    except pa.ArrowInvalid as error:
+        if len(rows) == 1:
+            return pa.table({name: pa.nulls(0) for name in names})
+        raise _unreadable(path, error) from error
+
+
+def _of_astropy(table: Any) -> pa.Table:
+    """A table of astropy with units, UCDs and descriptions in the fields' metadata."""
+    import pyarrow as pa
+
+    fields, columns = [], []
+    for name in table.colnames:
+        column = table[name]
+        if hasattr(column, "icrs"):
+            degrees = _degrees(column)
+            fields += [pa.field(each, pa.float64(), metadata={"unit": "deg"}) for each in degrees]
+            columns += [pa.array(values) for values in degrees.values()]
+            continue
+        values = _array(getattr(column, "isot", column), name)
+        words = {
+            "unit": str(getattr(column, "unit", None) or ""),
+            "ucd": str((getattr(column.info, "meta", None) or {}).get("ucd", "")),
+            "description": str(column.info.description or ""),
+        }
+        told = {key: text for key, text in words.items() if text}
+        fields.append(pa.field(name, values.type, metadata=told or None))
+        columns.append(values)
+    meta = {f"{PREFIX}table_meta": json.dumps(dict(table.meta), default=str)} if table.meta else {}
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, meta or None))
+
+
+def _array(column: Any, name: str) -> pa.Array:
+    """A column of astropy, masked or not; of more than one dimension as lists."""
+    import pyarrow as pa
+
+    values, mask = np.ma.getdata(column), np.ma.getmaskarray(np.ma.asarray(column))
+    values = np.asarray(getattr(values, "value", values))
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind in "SU":
+        return pa.array(np.char.rstrip(values).tolist(), mask=mask.reshape(-1))
+    if values.dtype.kind not in "biufO" or values.dtype.itemsize > 8:
+        raise InvalidInputError(
+            f"column {name!r} of the table is {values.dtype}", "Remove it, or make it text"
+        )
+    if values.dtype.kind == "O" or values.ndim > 1:
+        return pa.array(
+            [
+                None if np.all(m) else np.asarray(v).tolist()
+                for v, m in zip(values, mask, strict=True)
+            ]
+        )
+    return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)
+
+
+def _degrees(positions: Any) -> dict[str, Any]:
+    """Right ascension and declination, ICRS, in degrees, of a ``SkyCoord``."""
+    icrs = positions.icrs
+    return {"ra": np.atleast_1d(icrs.ra.deg), "dec": np.atleast_1d(icrs.dec.deg)}
+
+
+def _require_names(names: list[str], where: str) -> None:
+    counts = Counter(names)
+    if wrong := next((name for name in names if counts[name] > 1 or not name), None):
+        raise InvalidInputError(
+            f"{where} has {counts[wrong]} columns that are called {wrong!r}",
+            "Name each differently",
+        ) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInputError:
+    return InvalidInputError(f"{path} cannot be read: {first_line(error)}", "Write it again")
