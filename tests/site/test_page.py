@@ -329,3 +329,14 @@ def large(parts):
     for row in rows:
         row[3] += 10**8
     return gzip.compress(json.dumps(rows).encode())
+
+
+def test_leaving_the_sky_while_it_moves_hangs_nothing(page):
+    page.goto(page.base)
+    page.wait_for_selector(f"#sky {MAP}")
+    page.focus("#sky canvas.map")
+    page.keyboard.press("+")
+    page.click("nav >> text=Latents")
+    page.wait_for_selector(f"#latents {MAP}")
+    page.wait_for_timeout(500)
+    assert page.evaluate("1 + 1") == 2

@@ -42,7 +42,7 @@ from xpscale.storage.identity import claim
 __all__ = ["make_site"]
 
 CLAIM, SITE, DATA = "claim.json", "site.json", "data"
-FORMAT = 1
+FORMAT = 2
 """Of the files below ``data/``; a new one makes them anew."""
 
 N_AXES = 6

@@ -87,11 +87,11 @@ export function separation(a, b) {
 
 // Pixels of an order that may hold points of a cone: all that do, and some around it.
 export function coneCover(order, centre, radius) {
-  let found = Array.from({ length: 12 }, (_, i) => i)
-  for (let k = 0; ; k++) {
+  let found = [0, 1, 2] // as if these were the parents of the twelve base pixels
+  for (let k = 0; k <= order; k++) {
     const reach = radius + ((RADIUS / 2 ** k) * 180) / Math.PI
-    found = found.filter((pixel) => separation(centreOf(k, pixel), centre) <= reach)
-    if (k === order) return found
     found = found.flatMap((pixel) => [0, 1, 2, 3].map((i) => 4 * pixel + i))
+      .filter((pixel) => separation(centreOf(k, pixel), centre) <= reach)
   }
+  return found
 }

@@ -18,6 +18,7 @@ const STARS_BELOW = 3 // degrees across: single stars are read and drawn
 const MOST_STARS = 3000
 const AREA = 129600 / Math.PI / 12 // of a base pixel, square degrees
 const MAX_ZOOM = 20000
+const REST_MS = 160
 
 export class Sky {
   constructor(site, catalog, list) {
@@ -40,7 +41,11 @@ export class Sky {
 
   get folder() { return `${this.site.data}/sky` }
   get size() { return this.canvas.getBoundingClientRect() }
-  get pixelsPerRadian() { return this.size.width / (4 * Math.SQRT2) * 0.98 * this.zoomed }
+  // The whole sky is an ellipse, four by two roots of two wide and high.
+  get pixelsPerRadian() {
+    const { width, height } = this.size
+    return (Math.min(width, 2 * height) / (4 * Math.SQRT2)) * 0.98 * this.zoomed
+  }
   get widthDegrees() { return (this.size.width / this.pixelsPerRadian * 180) / Math.PI }
 
   reset(draw = true) {
@@ -85,7 +90,11 @@ export class Sky {
     this.changed()
   }
 
+  // While it moves, the map is drawn in coarser points.
   changed() {
+    this.moving = true
+    clearTimeout(this.rest)
+    this.rest = setTimeout(() => { this.moving = false; this.redraw() }, REST_MS)
     this.redraw()
     clearTimeout(this.later)
     this.later = setTimeout(() => this.loadStars(), 300)
@@ -141,8 +150,7 @@ export class Sky {
   order() {
     const deepest = this.levels.at(-1).order
     const degree = this.pixelsPerRadian * Math.PI / 180
-    const ratio = Math.min(2, devicePixelRatio)
-    const fine = Math.floor(Math.log2((58.6 * degree * ratio) / (PIXELS * ratio)))
+    const fine = Math.floor(Math.log2((58.6 * degree) / PIXELS)) // a base pixel is 58.6 degrees wide
     return Math.max(3, Math.min(deepest, fine))
   }
 
@@ -151,17 +159,16 @@ export class Sky {
     const order = this.order()
     const { canvas } = this
     const context = canvas.getContext('2d')
-    const image = context.createImageData(canvas.width, canvas.height)
     const colours = palette()
-    const value = this.lookup(order)
     const scale = this.scale(order)
-    this.paint(new Uint32Array(image.data.buffer), order, value, scale, colours)
-    context.putImageData(image, 0, 0)
     const ratio = canvas.width / this.size.width
-    context.scale(ratio, ratio)
+    context.setTransform(ratio, 0, 0, ratio, 0, 0)
+    context.clearRect(0, 0, this.size.width, this.size.height)
+    context.imageSmoothingEnabled = false
+    const picture = this.paint(order, this.lookup(order), scale, colours)
+    context.drawImage(picture, 0, 0, this.size.width, this.size.height)
     this.drawGrid(context)
     this.drawStars(context)
-    context.setTransform(1, 0, 0, 1, 0, 0)
     const density = this.shown === 'count'
     const label = density ? 'sources per square degree' : `mean ${columnLabel(this.site, this.shown)}`
     drawLegend($('#sky .legend'), scale, label, colours)
@@ -212,8 +219,12 @@ export class Sky {
     return this.ranges[at]
   }
 
-  paint(out, order, value, scale, colours) {
-    const { width, height } = this.canvas
+  paint(order, value, scale, colours) {
+    const detail = this.moving ? 0.5 : Math.min(1.5, devicePixelRatio)
+    const [width, height] = [this.size.width, this.size.height].map((v) => Math.round(v * detail))
+    const picture = new OffscreenCanvas(width, height)
+    const image = new ImageData(width, height)
+    const out = new Uint32Array(image.data.buffer)
     const step = this.size.width / width / this.pixelsPerRadian
     const axes = this.axes()
     const empty = isEmptyColour(this.canvas)
@@ -237,6 +248,8 @@ export class Sky {
         out[at] = found === found ? colours[indexOf(scale, found)] : empty
       }
     }
+    picture.getContext('2d').putImageData(image, 0, 0)
+    return picture
   }
 
   // Lines of longitude and latitude in the chosen frame.
@@ -292,7 +305,7 @@ export class Sky {
   }
 
   async loadStars() {
-    if (!this.catalog.reachable || this.widthDegrees > STARS_BELOW) {
+    if (!this.catalog.reachable || !(this.widthDegrees <= STARS_BELOW)) { // or is hidden
       this.stars = null
       return
     }

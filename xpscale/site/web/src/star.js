@@ -163,7 +163,8 @@ export class Star {
     const { n_sample: n, n_rows: all } = this.site
     section.append(
       element('p', {}, n === all ? 'Of all sources, by the distance of their latents’ means.'
-        : `Of a regular sample of ${number(n)} of the ${number(all)} sources.`),
+        : `Of a regular sample of ${number(n)} of the ${number(all)} sources; of all, by `
+          + `“xpscale query CATALOG --like ${row.source_id} -n ${N_NEIGHBOURS}”.`),
       table('Ten neighbours', ['source_id', 'distance'], nearest.map((i) =>
         [element('a', { href: `#/star/${ids[i]}` }, String(ids[i])), number(distances[i], 3)])))
   }
