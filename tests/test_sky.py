@@ -12,6 +12,7 @@ from xpscale.sky import (
     Pixel,
     cone_pixels,
     healpix_29,
+    rough_pixels,
     separation_deg,
     source_id_pixel,
 )
@@ -98,3 +99,14 @@ def test_cones_do_not_answer_the_whole_sky():
     assert len(cone_pixels(0.0, 90.0, 30.0, 3)) < 12 * 4**3 / 8
     assert separation_deg(np.array([359.0]), np.array([0.0]), 1.0, 0.0)[0] == pytest.approx(2)
     assert separation_deg(np.array([0.0]), np.array([-90.0]), 123.0, 90.0)[0] == pytest.approx(180)
+
+
+@given(POSITIONS, st.integers(0, 12))
+def test_rough_pixels_are_those_of_the_index_but_at_borders(positions, order):
+    ra, dec = np.array(positions).T
+    found, exact = rough_pixels(ra, dec, order), healpix_29(ra, dec) >> 2 * (INDEX_ORDER - order)
+    for i in np.flatnonzero(found != exact):
+        assert found[i] in cone_pixels(ra[i], dec[i], 1e-9, order)
+    middle = ra + 0.123456789, dec * 0.987654321  # hypothesis likes borders
+    exact = healpix_29(*middle) >> 2 * (INDEX_ORDER - order)
+    assert np.mean(rough_pixels(*middle, order) == exact) > 0.9

@@ -21,18 +21,18 @@ import numpy as np
 from xpscale.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
 __all__ = [
     "ARCHIVE_ORDER",
+    "GALACTIC_AXES",
     "INDEX_ORDER",
     "MAX_ORDER",
     "SOURCE_ID_SHIFT",
     "Pixel",
     "cone_pixels",
     "healpix_29",
+    "rough_pixels",
     "separation_deg",
     "source_id_pixel",
     "source_id_position",
@@ -49,6 +49,17 @@ MAX_ORDER = 12
 
 SOURCE_ID_SHIFT = 35
 """``source_id >> 35`` is a pixel of order 12."""
+
+
+GALACTIC_AXES = np.array(
+    [
+        [-0.0548755604162154, -0.8734370902348850, -0.4838350155487132],
+        [0.4941094278755837, -0.4448296299600112, 0.7469822444972189],
+        [-0.8676661490190047, -0.1980763734312015, 0.4559837761750669],
+    ]
+)
+"""Rows: the Galactic x, y, z axes in ICRS (Hipparcos and Tycho catalogues, ESA SP-1200, vol. 1,
+section 1.5.3)."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -170,8 +181,49 @@ def healpix_29(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(pixels, np.int64)
 
 
+def rough_pixels(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], order: int
+) -> NDArray[np.int64]:
+    """Pixel numbers of positions, for maps: at borders rounding may decide otherwise than in
+    `healpix_29`, which is exact, but imports what takes longer than to draw a map.
+
+    Gorski et al. 2005, ApJ 622, 759, equations 14 to 22.
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS right ascension and declination in degrees, with shape (N,).
+    order
+        HEALPix order of the pixels, 0 to 29.
+    """
+    n, z, turn = 2**order, np.sin(np.radians(dec)), ra / 90 % 4
+    up, down = n * (0.5 + turn - 0.75 * z), n * (0.5 + turn + 0.75 * z)
+    up, down = np.floor(up).astype(np.int64), np.floor(down).astype(np.int64)
+    first, second = up >> order, down >> order
+    face = np.where(first == second, first | 4, np.where(first < second, first, second + 8))
+    x, y = down & (n - 1), n - 1 - (up & (n - 1))
+    quarter = np.minimum(turn.astype(np.int64), 3)
+    side = n * np.sqrt(3 * (1 - np.abs(z)))
+    a, b = (
+        np.minimum((part * side).astype(np.int64), n - 1)
+        for part in (turn - quarter, 1 - turn + quarter)
+    )
+    is_cap, is_north = np.abs(z) > 2 / 3, z > 0
+    face = np.where(is_cap, np.where(is_north, quarter, quarter + 8), face)
+    x = np.where(is_cap, np.where(is_north, n - 1 - b, a), x)
+    y = np.where(is_cap, np.where(is_north, n - 1 - a, b), y)
+    found = face << 2 * order
+    for i in range(order):
+        found |= (x >> i & 1) << 2 * i | (y >> i & 1) << 2 * i + 1
+    return np.asarray(found)
+
+
 def cone_pixels(ra: float, dec: float, radius_deg: float, order: int) -> set[int]:
     """Numbers of the pixels of one order that a cone may touch (a superset: never one too few).
+
+    From order 0 down, the children of pixels whose centre is no farther than the radius and that of
+    the largest pixel together.  In numpy, because cdshealpix imports astropy.coordinates, which
+    takes longer than a query.
 
     Parameters
     ----------
@@ -182,25 +234,50 @@ def cone_pixels(ra: float, dec: float, radius_deg: float, order: int) -> set[int
     order
         HEALPix order, 0 to 29.
     """
-    from astropy.coordinates import Latitude, Longitude
-    from cdshealpix.nested import cone_search
+    pixels = np.arange(12)
+    for level in range(order + 1):
+        if level:
+            pixels = (pixels[:, None] * 4 + np.arange(4)).ravel()
+        reach_deg = radius_deg + _largest_radius_deg(level)
+        pixels = pixels[separation_deg(*_centers_deg(pixels, level), ra, dec) <= reach_deg]
+    return set(pixels.tolist())
 
-    if radius_deg > 90:  # beyond some 137 degrees cone_search leaves out pixels that it should not
-        return set(range(12 * 4**order))
-    number, depth, _ = cone_search(
-        Longitude(ra, unit="deg"),
-        Latitude(dec, unit="deg"),
-        radius=Longitude(radius_deg, unit="deg"),
-        depth=order,
+
+def _largest_radius_deg(order: int) -> float:
+    """The largest distance of a corner of a pixel from its centre, with a margin for rounding.
+
+    It is that of a pixel on the border of the polar caps, z = 2/3 (Gorski et al. 2005, ApJ 622,
+    759, section 5.3).
+    """
+    n_side = 2**order
+    corner = np.degrees(np.arcsin(1 - (1 - 1 / n_side) ** 2 / 3))
+    center = np.degrees(np.arcsin(2 / 3))
+    distance = separation_deg(np.array([0.0]), np.array([corner]), 45 / n_side, center)
+    return float(distance[0]) * (1 + 1e-6) + 2e-6
+
+
+def _centers_deg(
+    pixels: NDArray[np.int64], order: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right ascension and declination of the centres of pixels (Gorski et al. 2005, equations 2 to
+    9, in the NESTED scheme of section 4.1), each with shape (N,).
+    """
+    n_side = 2**order
+    face, x, y = pixels >> 2 * order, _even_bits(pixels, order), _even_bits(pixels >> 1, order)
+    ring = (2 + face // 4) * n_side - x - y - 1  # 1 to 4 n_side - 1, from the north pole
+    is_north, is_south = ring < n_side, ring > 3 * n_side
+    n = np.where(is_north, ring, np.where(is_south, 4 * n_side - ring, n_side))  # quarter of a ring
+    cap = (n / n_side) ** 2 / 3
+    z = np.where(
+        is_north, 1 - cap, np.where(is_south, cap - 1, (2 * n_side - ring) * 2 / (3 * n_side))
     )
-    return _descendants(zip(number.tolist(), depth.tolist(), strict=True), order)
+    shift = np.where(is_north | is_south, 0, (ring - n_side) & 1)
+    number = ((2 * (face % 4) + (face // 4 != 1)) * n + x - y + 1 + shift) / 2  # 1 to 4 n
+    return (number - (shift + 1) / 2) * 90 / n % 360, np.degrees(np.arcsin(z))
 
 
-def _descendants(cells: Iterable[tuple[int, int]], order: int) -> set[int]:
-    found: set[int] = set()
-    for number, depth in cells:
-        found.update(range(*Pixel(depth, number).range_at(order)))
-    return found
+def _even_bits(numbers: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+    return sum(((numbers >> 2 * i & 1) << i for i in range(order)), np.zeros_like(numbers))
 
 
 def separation_deg(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpscale.errors import InvalidInputError
-from xpscale.plots.sky import HEIGHT, WIDTH, _galactic_axes, _project, sky
+from xpscale.plots.sky import HEIGHT, WIDTH, _project, sky
 from xpscale.plots.style import CREDIT, save
-from xpscale.sky import INDEX_ORDER, healpix_29
+from xpscale.sky import GALACTIC_AXES, INDEX_ORDER, healpix_29
 
 EDGE = np.pi - 1e-6
 
@@ -59,10 +59,11 @@ def test_projection_satisfies_mollweides_equations(lon, lat):
 
 
 def test_galactic_axes_are_astropys():
-    matrix = _galactic_axes()
+    matrix = GALACTIC_AXES.T
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
     pole = SkyCoord(0, 90, unit="deg", frame="galactic").icrs
-    np.testing.assert_allclose(matrix[:, 2], pole.cartesian.xyz.value, atol=1e-12)
+    # astropy takes the axes from FK5, 8 mas away
+    np.testing.assert_allclose(matrix[:, 2], pole.cartesian.xyz.value, atol=1e-7)
 
 
 def test_counts_are_a_density_with_title_and_credit(tmp_path):

@@ -97,11 +97,13 @@ def latents(
         if share >= 1
         else opened.where(f"hash(source_id) % 1000000 < {share * 1e6:.0f}")
     )
-    table = (chosen.where(where) if where else chosen).to_table()
+    if where:
+        chosen = chosen.where(where)
+    means = (f"latent_mean_{i}" for i in range(opened.identity.n_latents))
+    table = chosen.columns("source_id", *means, *[color] * (not labels and bool(color))).to_table()
     if labels:
         colour: Colour | None = _labelled(labels, color)
     elif color:
-        opened.columns(color)  # names the near misses if there is no such column
         colour = Colour(table[color].to_numpy(), color)
     else:
         colour = None

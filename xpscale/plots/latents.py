@@ -72,7 +72,7 @@ def latents(
         The table has no latents or fewer than two rows, a pair names a latent that is not there,
         or no row has a value of a colour.
     """
-    columns, source_id = _means(table), np.asarray(table["source_id"])
+    columns, source_id = _means(table), _values(table["source_id"])
     variance = {i: float(np.nanvar(values)) for i, values in columns.items()}
     active = [i for i in columns if variance[i] > ACTIVE_VARIANCE]
     with style():
@@ -106,8 +106,17 @@ def _means(table: pa.Table) -> dict[int, NDArray[np.float64]]:
             f"the table has {table.num_rows} rows and {len(names)} latents",
             "Select some rows with all latent_mean_*",
         )
-    columns = {int(name.rsplit("_", 1)[1]): np.asarray(table[name], np.float64) for name in names}
+    columns = {
+        int(name.rsplit("_", 1)[1]): _values(table[name]).astype(np.float64) for name in names
+    }
     return {i: np.where(np.isfinite(values), values, np.nan) for i, values in columns.items()}
+
+
+def _values(column: pa.ChunkedArray) -> NDArray[Any]:
+    if column.null_count:
+        return np.asarray(column)
+    # np.asarray would import pandas
+    return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks])
 
 
 def _note(active: list[int], columns: dict[int, NDArray[Any]], variance: dict[int, float]) -> str:

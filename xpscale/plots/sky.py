@@ -20,7 +20,7 @@ from matplotlib.patches import Ellipse
 
 from xpscale.errors import InvalidInputError
 from xpscale.plots.style import BLACK, GREY, credit, headline, new_axes, style
-from xpscale.sky import INDEX_ORDER, Pixel, healpix_29
+from xpscale.sky import GALACTIC_AXES, Pixel, rough_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +159,7 @@ def _paint(
     lat = np.broadcast_to(np.arcsin((2 * t + np.sin(2 * t)) / np.pi), lon.shape)
     inside = np.abs(lon) <= np.pi
     ra, dec = _to_icrs(lon[inside], lat[inside], frame)
-    number = healpix_29(ra, dec) >> 2 * (INDEX_ORDER - order)
+    number = rough_pixels(ra, dec, order)
     lookup = np.argsort(pixels)
     place = np.minimum(np.searchsorted(pixels, number, sorter=lookup), max(len(pixels) - 1, 0))
     painted = np.full(lon.shape, np.nan)
@@ -172,19 +172,11 @@ def _paint(
 def _to_icrs(lon: NDArray[Any], lat: NDArray[Any], frame: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Right ascension and declination in degrees of directions given in radians."""
     if frame == "galactic":
-        x, y, z = _galactic_axes() @ np.stack(
+        x, y, z = GALACTIC_AXES.T @ np.stack(
             [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
         )
         lon, lat = np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))
     return np.degrees(lon) % 360, np.degrees(lat)
-
-
-def _galactic_axes() -> NDArray[np.float64]:
-    """The galactic x, y and z axes in ICRS, as columns of a matrix (3, 3)."""
-    from astropy.coordinates import SkyCoord
-
-    axes = SkyCoord([0, 90, 0], [0, 0, 90], unit="deg", frame="galactic").icrs.cartesian
-    return np.asarray(axes.xyz.value)
 
 
 def _project(lon: NDArray[Any], lat: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -227,7 +219,7 @@ def _graticule(ax: Axes, frame: str) -> None:
         )
     if frame == "icrs":
         lon, lat = np.radians(np.linspace(-180, 180, 721)), np.zeros(721)
-        plane = _galactic_axes() @ np.stack([np.cos(lon), np.sin(lon), lat])
+        plane = GALACTIC_AXES.T @ np.stack([np.cos(lon), np.sin(lon), lat])
         plane_x, plane_y = _project(np.arctan2(plane[1], plane[0]), np.arcsin(plane[2]))
         plane_x[np.abs(np.diff(plane_x, append=plane_x[0])) > 1] = np.nan  # the jump at the seam
         ax.plot(

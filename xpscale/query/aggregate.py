@@ -80,7 +80,7 @@ def sky_map(
     )
     pixel = f"_healpix_29 >> {2 * (INDEX_ORDER - order)}"
     table: Any = selection.aggregate(
-        f"{pixel} AS pixel, {value}::DOUBLE AS value, count(*) AS n", "pixel"
+        f"{pixel} AS pixel, coalesce({value}::DOUBLE, 'nan') AS value, count(*) AS n", "pixel"
     )
-    values = array(table["value"].fill_null(np.nan)).astype(np.float64)
-    return SkyMap(order, array(table["pixel"]), values, int(array(table["n"]).sum()))
+    values, n_rows = array(table["value"]), int(array(table["n"]).sum())
+    return SkyMap(order, array(table["pixel"]), values, n_rows)

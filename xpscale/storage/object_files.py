@@ -1,26 +1,16 @@
-"""The objects of a place as a file system of fsspec, so that DuckDB reads what `Storage` reads."""
+"""What DuckDB reads objects by, where it cannot reach them itself."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
-
-from fsspec import AbstractFileSystem
-
-from xpscale.errors import NotFoundError, XpscaleError
-from xpscale.storage.ranges import RangeFile
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import duckdb
 
+    from xpscale.errors import XpscaleError
     from xpscale.storage import Storage
 
 __all__ = ["Objects", "duckdb_name", "open_to"]
-
-SCHEME = "xpscale"
 
 
 class Objects(Protocol):
@@ -60,9 +50,12 @@ def open_to(
     connection
         Where to read them.
     """
+    if _is_plain_path(storage):
+        return []
+    from xpscale.storage.fsspec_files import ObjectFiles  # not for local files: it takes a while
+
     files = ObjectFiles(storage.url, objects)
-    if not _is_plain_path(storage):
-        connection.register_filesystem(files)
+    connection.register_filesystem(files)
     return files.failures
 
 
@@ -75,100 +68,9 @@ def duckdb_name(storage: Storage, key: str) -> str:
         The place, and the object.
     """
     address = f"{storage.url}/{key}"
-    return address if _is_plain_path(storage) else f"{SCHEME}://{address}"
+    return address if _is_plain_path(storage) else f"xpscale://{address}"
 
 
 def _is_plain_path(storage: Storage) -> bool:
     """Whether DuckDB reads it as quickly without us."""
     return storage.folder is not None and not set("*?[") & set(storage.url)
-
-
-class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
-    """Objects by their `duckdb_name`, read only; every name is one object, no pattern.
-
-    Parameters
-    ----------
-    url
-        The place.
-    objects
-        What reads them.
-    """
-
-    protocol = SCHEME
-    cachable = False
-
-    def __init__(self, url: str, objects: Objects) -> None:
-        super().__init__()
-        self._url, self._objects = url, objects
-        self.failures: list[XpscaleError] = []
-
-    @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        try:
-            yield
-        except XpscaleError as error:
-            self.failures.append(error)
-            raise
-
-    def _key(self, path: str) -> str:
-        return path.removeprefix(f"{self.protocol}://").removeprefix(f"{self._url}/")
-
-    def glob(self, path: str, **_: Any) -> list[str]:
-        """The object of that name.
-
-        Parameters
-        ----------
-        path
-            A `duckdb_name`.
-        _
-            Nothing.
-        """
-        return [path]
-
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Name and size of an object.
-
-        Parameters
-        ----------
-        path, _
-            As of `glob`.
-        """
-        key = self._key(path)
-        with self._noted():
-            if (size := self._objects.size(key)) is None:
-                raise NotFoundError(f"{self._url}/{key} does not exist")
-        return {"name": path, "size": size, "type": "file"}
-
-    def modified(self, path: str) -> datetime:
-        """The same time for all: parts are written once."""
-        return datetime.fromtimestamp(0, UTC)
-
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
-        if mode != "rb":
-            raise PermissionError(path)
-        key, objects = self._key(path), self._objects
-
-        def read(start: int, n_bytes: int) -> bytes:
-            with self._noted():
-                return objects.read_range(key, start, n_bytes)
-
-        return cast(BinaryIO, _SharedFile(read, self.info(path)["size"]))
-
-
-class _SharedFile(RangeFile):
-    """A file that several threads read at once, each at an offset of its own.
-
-    DuckDB's threads share a file, and seek and read in two calls.
-    """
-
-    def __init__(self, read_range: Callable[[int, int], bytes], n_bytes: int) -> None:
-        self._local = threading.local()
-        super().__init__(read_range, n_bytes)
-
-    @property
-    def _offset(self) -> int:
-        return getattr(self._local, "offset", 0)
-
-    @_offset.setter
-    def _offset(self, offset: int) -> None:
-        self._local.offset = offset

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.sky import GALACTIC_AXES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,16 +22,6 @@ DENSITY_ORDER = 7
 N_CLUSTERS = 24
 CLUSTER_RADIUS_DEG = 0.6
 CLUSTER_CONTRAST = 60.0  # density at a cluster's centre over that of the plane
-
-# Rows: the Galactic x, y, z axes in ICRS (Hipparcos and Tycho catalogues, ESA SP-1200, vol. 1,
-# section 1.5.3).
-TO_GALACTIC = np.array(
-    [
-        [-0.0548755604162154, -0.8734370902348850, -0.4838350155487132],
-        [0.4941094278755837, -0.4448296299600112, 0.7469822444972189],
-        [-0.8676661490190047, -0.1980763734312015, 0.4559837761750669],
-    ]
-)
 
 
 def pixel_centers_deg(
@@ -74,7 +66,7 @@ def galactic_deg(
     ra, dec
         ICRS positions in degrees, with shape (N,).
     """
-    x, y, z = (unit_vectors(ra, dec) @ TO_GALACTIC.T).T
+    x, y, z = (unit_vectors(ra, dec) @ GALACTIC_AXES.T).T
     return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arcsin(np.clip(z, -1, 1)))
 
 
