@@ -6,19 +6,34 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from fsspec import AbstractFileSystem
 
 from xpscale.errors import NotFoundError, XpscaleError
 from xpscale.storage.ranges import RangeFile
 
-if TYPE_CHECKING:
-    from xpscale.storage.object_files import Objects
-
-__all__ = ["SCHEME", "ObjectFiles"]
+__all__ = ["SCHEME", "ObjectFiles", "Objects"]
 
 SCHEME = "xpscale"
+
+
+class Objects(Protocol):
+    """Objects of one place, by key."""
+
+    def size(self, key: str) -> int | None:
+        """Size of an object in bytes, ``None`` if it is not there."""
+        ...
+
+    def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
+        """Part of an object.
+
+        Parameters
+        ----------
+        key, start, n_bytes
+            The object, an offset, and a number of bytes.
+        """
+        ...
 
 
 class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
     from xpscale.errors import XpscaleError
     from xpscale.storage import Storage
+    from xpscale.storage.fsspec_files import Objects
 
-__all__ = ["Objects", "duckdb_name", "open_to"]
-
-
-class Objects(Protocol):
-    """Objects of one place, by key."""
-
-    def size(self, key: str) -> int | None:
-        """Size of an object in bytes, ``None`` if it is not there."""
-        ...
-
-    def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
-        """Part of an object.
-
-        Parameters
-        ----------
-        key, start, n_bytes
-            The object, an offset, and a number of bytes.
-        """
-        ...
+__all__ = ["duckdb_name", "open_to"]
 
 
 def open_to(
