@@ -15,7 +15,7 @@ from xpscale.storage import Storage
 
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory):
-    storage = Storage(str(tmp_path_factory.mktemp("shown") / "catalog"))
+    storage = Storage(str(tmp_path_factory.mktemp("shown") / "50% of #1"))
     commit(storage, build_manifest(storage, fill(storage)))
     return open_catalog(storage)
 

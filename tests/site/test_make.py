@@ -209,6 +209,7 @@ def test_where_the_page_looks_for_the_catalogue(catalog, tmp_path):
     assert data_url(Storage("/a/cat"), inside, None) == "../"
     assert data_url(Storage("/a/cat"), beside, None) == "../cat/"
     assert data_url(Storage("/a/cat"), Storage("/b/page"), None) == ""
+    assert data_url(Storage("/a/50% of #1"), beside, None) == "../50%25%20of%20%231/"
     assert data_url(Storage("s3://b/cat"), Storage("s3://b/page"), None) == "../cat/"
     assert data_url(Storage("s3://b/cat"), Storage("/b/page"), None) == ""
     assert data_url(Storage("https://h/cat"), Storage("/b"), None) == "https://h/cat/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ def serve(
     url: Annotated[
         str, typer.Option(help="The address that clients see, where a proxy stands before it.")
     ] = "",
+    site: Annotated[
+        str, typer.Option(metavar="OUT", help="Show this page of 'xpscale site', too.")
+    ] = "",
 ) -> None:
     """Serve a catalogue to TOPCAT, pyvo and other clients of the Virtual Observatory: TAP and
     Simple Cone Search, read only.
@@ -39,8 +43,10 @@ def serve(
     from xpscale.serve.database import Database
     from xpscale.serve.limits import Limits
     from xpscale.serve.server import run
+    from xpscale.site.web_server import shown_folders
 
     opened = open_catalog(catalog)
+    folders = shown_folders(Path(site)) if site else {}
     if host not in LOOPBACK:
         say(
             f"note: whoever can reach {host} can query this catalogue, without a password; put a"
@@ -49,7 +55,9 @@ def serve(
 
     def ready(address: str) -> None:
         say(f"{opened!r}\nserving at {url or address}  (TAP: /tap, cone search: /scs); Ctrl-C ends")
+        for path in list(folders)[:1]:
+            say(f"page at {url or address}{path}/")
 
-    app = application(Database(opened, Limits()), url, list_jobs=host in LOOPBACK)
+    app = application(Database(opened, Limits()), url, list_jobs=host in LOOPBACK, folders=folders)
     run(app, host, port, ready)
     say("ended")

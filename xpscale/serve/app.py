@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from xpscale.serve.handlers import Handlers
 from xpscale.serve.job_handlers import JobHandlers
@@ -24,7 +27,13 @@ __all__ = ["application"]
 GET, BOTH = ["GET"], ["GET", "POST"]
 
 
-def application(database: Database, address: str = "", *, list_jobs: bool = False) -> Starlette:
+def application(
+    database: Database,
+    address: str = "",
+    *,
+    list_jobs: bool = False,
+    folders: Mapping[str, Path] = MappingProxyType({}),
+) -> Starlette:
     """The ASGI application of a service.
 
     Parameters
@@ -35,6 +44,8 @@ def application(database: Database, address: str = "", *, list_jobs: bool = Fals
         The address that clients see, empty for that of each request.
     list_jobs
         Whether everybody may see the list of all jobs, and with it delete them.
+    folders
+        Folders to show as files, by their paths: a page and its catalogue.
     """
     jobs = Jobs(database)
     handlers = Handlers(database, jobs, address)
@@ -63,7 +74,6 @@ def application(database: Database, address: str = "", *, list_jobs: bool = Fals
         ("/tap/async/{name}/{what}", of_jobs.detail, BOTH),
         ("/tap/async/{name}/results/result", of_jobs.result, GET),
     ]
-    return Starlette(
-        routes=[Route(path, saying_errors(handler), methods=how) for path, handler, how in routes],
-        lifespan=lifespan,
-    )
+    services = [Route(path, saying_errors(handler), methods=how) for path, handler, how in routes]
+    files = [Mount(at, StaticFiles(directory=place, html=True)) for at, place in folders.items()]
+    return Starlette(routes=[*services, *files], lifespan=lifespan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage
@@ -38,7 +39,7 @@ def _relative(catalog: Storage, site: Storage) -> str:
         here, there = site.url, catalog.url
     path = os.path.relpath(there, here).replace(os.sep, "/")
     near = path in ("..", f"../{os.path.basename(there)}")
-    return f"{path}/" if near else ""
+    return f"{quote(path)}/" if near else ""
 
 
 def served_folder(site: Path, address: str) -> Path:
@@ -53,4 +54,4 @@ def served_folder(site: Path, address: str) -> Path:
     """
     if "://" in address:
         return site
-    return Path(os.path.commonpath([site, os.path.normpath(site / address)]))
+    return Path(os.path.commonpath([site, os.path.normpath(site / unquote(address))]))

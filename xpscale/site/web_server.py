@@ -15,7 +15,7 @@ from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.site.data_url import served_folder
@@ -23,7 +23,7 @@ from xpscale.site.data_url import served_folder
 if TYPE_CHECKING:
     from io import BytesIO
 
-__all__ = ["RangeHandler", "serve_site", "site_server"]
+__all__ = ["RangeHandler", "serve_site", "shown_folders", "site_server"]
 
 BLOCK_BYTES = 1 << 16
 
@@ -97,6 +97,44 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
     return int(first), min(int(last), size - 1) if last else size - 1
 
 
+def _address(site: Path) -> str:
+    """Where the page of a site looks for its catalogue."""
+    try:
+        address: str = json.loads((site / "site.json").read_bytes())["catalog"]
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{site} holds no finished site", "Make it first") from error
+    return address
+
+
+def shown_folders(site: Path) -> dict[str, Path]:
+    """What another web server has to show: the page, and the catalogue where that is a folder.
+
+    Parameters
+    ----------
+    site
+        The folder of the site.
+
+    Returns
+    -------
+    dict of str to Path
+        Folders by the paths at which to show them; the page's comes first.
+
+    Raises
+    ------
+    NotFoundError
+        There is no site.
+    """
+    site = site.resolve()
+    address = _address(site)
+    folders = [site]
+    if address and "://" not in address:
+        folders.append(Path(os.path.normpath(site / unquote(address))))
+    root = served_folder(site, address)
+    return {
+        f"/{folder.relative_to(root).as_posix()}".removesuffix("/."): folder for folder in folders
+    }
+
+
 def site_server(site: Path, port: int = 0) -> tuple[ThreadingHTTPServer, str]:
     """A server of a site on this machine, not yet started, and the page's address.
 
@@ -114,12 +152,8 @@ def site_server(site: Path, port: int = 0) -> tuple[ThreadingHTTPServer, str]:
     InvalidInputError
         The port is taken.
     """
-    try:
-        described = json.loads((site / "site.json").read_bytes())
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{site} holds no finished site", "Make it first") from error
     site = site.resolve()
-    root = served_folder(site, described["catalog"])
+    root = served_folder(site, _address(site))
     try:
         server = ThreadingHTTPServer(
             ("127.0.0.1", port), partial(RangeHandler, directory=os.fspath(root))

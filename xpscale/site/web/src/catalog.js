@@ -10,7 +10,7 @@ const compressors = { ZSTD: (input, length) => decompress(input, new Uint8Array(
 const FOOTER_BYTES = 1 << 16 // read of a file whose footer's size is not known
 const CHECKSUM_BYTES = 8 // after a packed footer
 const ORDER = 12 // of the pixels that a source_id carries, and of cones
-const EARLY_MINUTES = 2 // how far a source may have moved from the place in its source_id
+const EARLY_MINUTES = 5 // how far a source may have moved from the place in its source_id
 const PRODUCTS = ['latents', 'spectra']
 const AT_ONCE = 8
 
@@ -111,10 +111,11 @@ export class Catalog {
   }
 
   // Rows whose point (x, y) is `inside`: some rows at a time, and how far the scan is.  `mayHold`
-  // says of a part's number whether it can have such rows.
-  async *scan(x, y, box, inside, columns, mayHold) {
+  // says of a part's number whether it can have such rows; there are `about` so many in all.
+  async *scan(x, y, box, inside, columns, mayHold, about) {
     const parts = (await this.parts()).filter((_, number) => mayHold(number))
     const wanted = [...new Set([x, y, 'source_id', 'ra', 'dec', ...columns])]
+    const share = about / this.site.n_rows
     const between = { $and: [
       { [x]: { $gte: box[0] } }, { [x]: { $lte: box[1] } },
       { [y]: { $gte: box[2] } }, { [y]: { $lte: box[3] } },
@@ -127,7 +128,7 @@ export class Catalog {
       ahead.push(prepare(parts[i + AT_ONCE]))
       for (let at = 0; at < scan.ranges.length; at += AT_ONCE) {
         const some = scan.ranges.slice(at, at + AT_ONCE)
-        const found = await Promise.all(some.map((range) => matching(scan, range, x, y, inside, wanted)))
+        const found = await Promise.all(some.map((range) => matching(scan, range, inside, wanted, share)))
         const part = (at + some.length) / scan.ranges.length
         yield { rows: found.flat(), done: i + part, of: parts.length }
       }
@@ -135,14 +136,15 @@ export class Catalog {
   }
 }
 
-// Points are read first, other columns only where some lie inside.
-async function matching(scan, range, x, y, inside, wanted) {
+// The first two columns are the point.  The others are read in a second request, if any row lies
+// inside; in the same one where that is to be expected.
+async function matching(scan, range, inside, wanted, share) {
   const read = (names) => Promise.all(names.map((column) => scan.readColumn({ column, ...range })))
-  const [xs, ys] = await read([x, y])
+  const expected = share * (range.rowEnd - range.rowStart) >= 1
+  const values = await read(expected ? wanted : wanted.slice(0, 2))
   const hits = []
-  for (let i = 0; i < xs.length; i++) if (inside(xs[i], ys[i])) hits.push(i)
-  if (!hits.length) return []
-  const values = await read(wanted)
+  for (let i = 0; i < values[0].length; i++) if (inside(values[0][i], values[1][i])) hits.push(i)
+  if (hits.length && !expected) values.push(...await read(wanted.slice(2)))
   return hits.map((i) => Object.fromEntries(wanted.map((column, c) => [column, values[c][i]])))
 }
 

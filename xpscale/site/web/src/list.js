@@ -67,7 +67,7 @@ export class List {
       const [about, mayHold] = await find()
       if (mine !== this.number) return
       this.about = about
-      this.scan = this.catalog.scan(x, y, box, inside, extra, mayHold)
+      this.scan = this.catalog.scan(x, y, box, inside, extra, mayHold, about)
       await this.goOn()
     } catch (error) {
       this.say(explain(error))

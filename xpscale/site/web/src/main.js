@@ -18,6 +18,8 @@ async function start() {
   $('#title').textContent = site.title
   document.title = site.title
   $('#facts').textContent = `${site.n_rows.toLocaleString('en')} sources · ${site.name}, version ${site.snapshot}`
+  const views = site.axes.length > 1 ? VIEWS : VIEWS.filter((view) => view !== 'latents')
+  if (!views.includes('latents')) $('nav a[href="#/latents"]').remove()
   const catalog = new Catalog(site)
   const list = new List(site, catalog)
   const made = {}
@@ -32,7 +34,7 @@ async function start() {
 
   function show() {
     const [, name = 'sky', rest = ''] = location.hash.split('/')
-    const view = VIEWS.includes(name) ? name : 'sky'
+    const view = views.includes(name) ? name : 'sky'
     for (const each of VIEWS) $(`#${each}`).hidden = each !== view
     for (const link of document.querySelectorAll('nav a')) {
       const own = link.hash === `#/${view}`

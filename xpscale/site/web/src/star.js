@@ -65,7 +65,7 @@ export class Star {
       element('p', {}, ...this.flagWords(row.flags)),
       element('p', { class: 'buttons' },
         see('Show on the sky', () => this.views.sky(row.ra, row.dec)),
-        see('Show on the latent map', () => this.views.latents(latents))))
+        this.site.axes.length > 1 ? see('Show on the latent map', () => this.views.latents(latents)) : ''))
   }
 
   flagWords(flags) {
