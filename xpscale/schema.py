@@ -1,10 +1,10 @@
 """The columns of the derived catalogue: Arrow type, unit, UCD and meaning, in one place.
 
 A run computes `OUTPUTS` of its choice, in two products that share their rows.  ``latents`` is the
-main catalogue, small, for queries, and has the ``correlations``, too; ``spectra`` is its
-extension, joined on ``source_id``, with an array a source for each of ``reconstruction`` and
-``scatter`` that was chosen.  A run with neither has no decoder, so no ``nll`` and no
-``reduced_chi2``.  Units are VOUnits; ``""`` is dimensionless.
+main catalogue, small, for queries, and has the ``correlations`` and ``magnitudes``, too;
+``spectra`` is its extension, joined on ``source_id``, with an array a source for each of
+``reconstruction`` and ``scatter`` that was chosen.  A run with neither has no decoder, so no
+``nll`` and no ``reduced_chi2``.  Units are VOUnits; ``""`` is dimensionless.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from xpscale.companions import COMPANIONS
 from xpscale.errors import InvalidInputError
 from xpscale.flags import Flag
+from xpscale.magnitudes import G_MAGNITUDE, SYNTHETIC, has_band_weights
 from xpscale.release import Release
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 SCHEMA_VERSION = "3"
 """Version of these columns; part of what resume compares."""
 
-OUTPUTS = ("latents", "correlations", "reconstruction", "scatter")
+OUTPUTS = ("latents", "correlations", "magnitudes", "reconstruction", "scatter")
 """What a run can compute, in the order in which choices are written down; latents always."""
 
 FULL_PRECISION = "float32"
@@ -203,7 +204,29 @@ class TableLayout:
             return (*shared, *_spectra_columns(self.n_coefficients, self.outputs, self.precision))
         more = (astuple(COMPANIONS[name]) for name in self.companions)
         companions = (Column(name, pa.type_for_alias(kind), *rest) for name, kind, *rest in more)
-        return (*shared, *_latents_columns(self.n_latents, self.outputs), *companions)
+        latents = (*_latents_columns(self.n_latents, self.outputs), *self._magnitudes())
+        return (*shared, *latents, *companions)
+
+    def _magnitudes(self) -> tuple[Column, ...]:
+        """G, unless it comes as a companion, and BP and RP if they can be synthesized."""
+        if "magnitudes" not in self.outputs:
+            return ()
+        g = "Mean magnitude in G (Vega), of phot_g_mean_flux with the archive's zero point"
+        of_g = Column(G_MAGNITUDE, FLOAT, "mag", "phot.mag;em.opt", g)
+        synthesized = "magnitude (Vega), synthesized from the coefficients of the spectrum, not the"
+        found = () if G_MAGNITUDE in self.companions else (of_g,)
+        if has_band_weights(self.release, self.n_coefficients):
+            found += tuple(
+                Column(
+                    name,
+                    FLOAT,
+                    "mag",
+                    f"phot.mag;em.opt.{band[0]};meta.modelled",
+                    f"{band} {synthesized} archive's; NaN if it is seen in part",
+                )
+                for name, band in SYNTHETIC.items()
+            )
+        return found
 
 
 def _identity_columns(layout: TableLayout) -> tuple[Column, ...]:

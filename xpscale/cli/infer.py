@@ -37,7 +37,8 @@ Catalog = Annotated[
     str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")
 ]
 Outputs = Annotated[
-    str, typer.Option(help="latents, and some of correlations, reconstruction, scatter.")
+    str,
+    typer.Option(help="latents, and some of correlations, magnitudes, reconstruction, scatter."),
 ]
 Precision = Annotated[
     str,
@@ -51,7 +52,7 @@ Precision = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")]
-ALL_OUTPUTS = "latents,correlations,reconstruction,scatter"
+ALL_OUTPUTS = "latents,correlations,magnitudes,reconstruction,scatter"
 
 
 def register(app: typer.Typer) -> None:

@@ -30,7 +30,7 @@ group and its pages.
 
 BYTES_OF_SCALARS = 800  # the other columns of a row of a block
 PART_COPIES = 2  # of a partition's compressed bytes: they grow until all blocks are in them
-LATENTS_BYTES = 102  # a row of the product with correlations, compressed
+LATENTS_BYTES = 112  # a row of the product with correlations and magnitudes, compressed
 BYTES_PER_WRITTEN_COEFFICIENT = 3.55  # of reconstruction or scatter, compressed
 BYTES_PER_STORED_COEFFICIENT = 3.9
 BYTES_PER_STORED_ROW = 32  # of the scalar arrays

@@ -32,6 +32,7 @@ from xpscale.flags import Flag
 from xpscale.inference.computed import arrow, empty_columns, rounded_correlations, seen_counts
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
 from xpscale.inference.rounding import round_within
+from xpscale.magnitudes import magnitudes
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
@@ -145,9 +146,15 @@ class ScatterVAEEncoder:
                     "dec": batch.dec,
                     "phot_g_mean_flux": batch.phot_g_mean_flux,
                     **{name: arrow(values) for name, values in columns.items()},
+                    **self._magnitudes(batch),
                     **batch.companions,
                 }
             )
+
+    def _magnitudes(self, batch: SpectraBatch) -> dict[str, NDArray[np.float32]]:
+        """The columns of magnitudes, if they are wanted."""
+        wanted = "magnitudes" in self.outputs
+        return magnitudes(batch.phot_g_mean_flux, batch.coefficients) if wanted else {}
 
     def _micro_batches(
         self, batch: SpectraBatch, lane: Lane, watch: Stopwatch

@@ -246,7 +246,8 @@ def plan_inference(
         The model says that it is of another release than the spectra.
     """
     _require_model_of(reader, model)
-    if not reader.has_errors and (len(checked_outputs(outputs)) > 1 or model.network.needs_errors):
+    of_errors = {*checked_outputs(outputs)} - {"latents", "magnitudes"}
+    if not reader.has_errors and (of_errors or model.network.needs_errors):
         raise InvalidInputError(
             "the spectra have no coefficient errors, which this model or these outputs need",
             "Add them to the files: bp_coefficient_errors and rp_coefficient_errors",
