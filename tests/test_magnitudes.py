@@ -1,15 +1,14 @@
 """Magnitudes of real stars, against the archive's and against GaiaXPy."""
 
-import warnings
-
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import data_path
 from xpscale.bands import Bands
+from xpscale.errors import InvalidInputError
 from xpscale.magnitudes import has_band_weights, magnitudes
+from xpscale.query.reconstruct import Spectra
 from xpscale.release import DR3, release_of
 from xpscale.schema import OUTPUTS, TableLayout
 
@@ -38,30 +37,25 @@ def test_magnitudes_are_the_archives(stars):
 def test_synthesized_magnitudes_are_gaiaxpys(stars):
     coefficients, known = stars
     coefficients = coefficients[:5]
-    rows = []
-    for i, values in enumerate(coefficients):
-        row = {"source_id": i}
-        for band, part in (("bp", values[:55]), ("rp", values[55:])):
-            row |= {
-                f"{band}_coefficients": part.astype(float),
-                f"{band}_coefficient_errors": np.full(55, 1e-3),
-                f"{band}_coefficient_correlations": np.zeros(1485),
-                f"{band}_n_parameters": 55,
-                f"{band}_standard_deviation": 1.0,
-                f"{band}_n_relevant_bases": 55,
-            }
-        rows.append(row)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from gaiaxpy import PhotometricSystem, generate
-
-        expected = generate(
-            pd.DataFrame(rows), photometric_system=PhotometricSystem.Gaia_DR3_Vega, save_file=False
-        )
+    spectra = Spectra(np.arange(5), coefficients, coefficients * 0.01, DR3.known_bands, DR3)
+    expected = spectra.photometry("gaia_dr3_vega")
     found = magnitudes(known["phot_g_mean_flux"][:5], coefficients)
     for name, band in (("synthetic_bp_mag", "BP"), ("synthetic_rp_mag", "RP")):
         theirs = expected[f"GaiaDr3Vega_mag_{band}"]
         np.testing.assert_allclose(found[name], theirs, atol=2e-5)
+
+
+def test_photometry_comes_in_batches_and_names_the_systems(stars, monkeypatch):
+    monkeypatch.setattr("xpscale.query.synthetic.ROWS_AT_ONCE", 2)
+    coefficients = stars[0][:5]
+    spectra = Spectra(np.arange(5), coefficients, coefficients * 0.01, DR3.known_bands, DR3)
+    found = spectra.photometry("JKC_Std")
+    assert found["source_id"].tolist() == [0, 1, 2, 3, 4]
+    assert np.isfinite(found["JkcStd_mag_V"]).all()
+    assert (found["JkcStd_flux_error_V"] > 0).all()
+    assert str(found.to_astropy()["JkcStd_mag_V"].unit) == "mag"
+    with pytest.raises(InvalidInputError, match=r"'UBV'.*Gaia_DR3_Vega"):
+        spectra.photometry("UBV")
 
 
 def test_what_was_not_seen_has_no_magnitude(stars):

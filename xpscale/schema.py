@@ -214,7 +214,7 @@ class TableLayout:
         g = "Mean magnitude in G (Vega), of phot_g_mean_flux with the archive's zero point"
         of_g = Column(G_MAGNITUDE, FLOAT, "mag", "phot.mag;em.opt", g)
         synthesized = "magnitude (Vega), synthesized from the coefficients of the spectrum, not the"
-        found = () if G_MAGNITUDE in self.companions else (of_g,)
+        found: tuple[Column, ...] = () if G_MAGNITUDE in self.companions else (of_g,)
         if has_band_weights(self.release, self.n_coefficients):
             found += tuple(
                 Column(

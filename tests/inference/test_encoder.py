@@ -133,7 +133,9 @@ def test_only_what_was_chosen_is_computed_and_it_is_the_same(outputs, spectra, m
         for name in product_schema(product, TableLayout(6, 110, DR3, outputs)).names
     }
     assert set(table.column_names) == expected
-    assert encoder.has_fit == ("nll" in expected) == bool({*outputs} & {*OUTPUTS[2:]})
+    assert (
+        encoder.has_fit == ("nll" in expected) == bool({*outputs} & {"reconstruction", "scatter"})
+    )
     assert ("latent_correlation_4_5" in expected) == ("correlations" in outputs)
     for name in expected - {"flags"}:
         assert table[name].equals(everything[name]), name

@@ -1,4 +1,4 @@
-"""``xpscale plot sky|latents|training|sample|run``."""
+"""``xpscale plot sky|cmd|latents|training|sample|run``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,41 @@ def sky(
         label=column or None,
         frame=frame,
         n_rows=found.n_rows,
+        provenance=opened.provenance(""),
+    )
+    save_figure(figure, output, overwrite=overwrite)
+
+
+@nouns.command()
+def cmd(
+    catalog: Catalog,
+    output: Output,
+    where: Annotated[str, typer.Option(metavar="SQL", help="Only sources that satisfy this.")] = "",
+    apparent: Annotated[
+        bool,
+        typer.Option(
+            "--apparent", help="G as observed, also where parallaxes give absolute magnitudes."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """The colour-magnitude diagram, as a histogram of all sources."""
+    from xpscale.plots.colour_magnitude import colour_magnitude as draw
+    from xpscale.query.catalog import open_catalog
+    from xpscale.query.colour_counts import colour_magnitude
+    from xpscale.storage.single_file import require_free
+
+    require_free(output, overwrite=overwrite)
+    opened = open_catalog(catalog)
+    chosen = opened.where(where) if where else opened.select()
+    found = colour_magnitude(chosen, absolute=False if apparent else None)
+    figure, _ = draw(
+        found.counts,
+        found.colour_edges,
+        found.magnitude_edges,
+        colour=found.colour,
+        magnitude=found.magnitude,
+        n_left_out=found.n_left_out,
         provenance=opened.provenance(""),
     )
     save_figure(figure, output, overwrite=overwrite)

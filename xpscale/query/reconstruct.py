@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.decoder import Decoder
+    from xpscale.query.frames import Result
     from xpscale.query.selection import Selection
     from xpscale.query.wavelength import SampledSpectra
 
@@ -112,6 +113,28 @@ class Spectra:
             If the posterior is not known.
         """
         return total_error(self.posterior_error, self.scatter)
+
+    def photometry(self, system: str) -> Result:
+        """Synthetic magnitudes and fluxes through GaiaXPy; errors are those of ``total_error``, or
+        of ``scatter`` where the posterior is not known, without correlations.
+
+        Parameters
+        ----------
+        system
+            A photometric system of GaiaXPy, such as ``"Gaia_DR3_Vega"`` or ``"SDSS_Std"``.
+
+        Raises
+        ------
+        InvalidInputError
+            If GaiaXPy has no such system, or no calibration of these bands and this release.
+        PermanentError
+            If GaiaXPy is not installed.
+        """
+        from xpscale.query.synthetic import photometry
+
+        deviations = self.scatter if self.spread is None else self.total_error
+        spectra = (self.source_id, self.mean, deviations, self.bands, self.release)
+        return photometry(*spectra, system)
 
     def at_wavelengths(self) -> SampledSpectra:
         """The spectra as flux against wavelength (W m-2 nm-1, nm), through GaiaXPy.
