@@ -46,7 +46,7 @@ def test_synthesized_magnitudes_are_gaiaxpys(stars):
 
 
 def test_photometry_comes_in_batches_and_names_the_systems(stars, monkeypatch):
-    monkeypatch.setattr("xpscale.query.synthetic.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("xpscale.query.synthetic_photometry.ROWS_AT_ONCE", 2)
     coefficients = stars[0][:5]
     spectra = Spectra(np.arange(5), coefficients, coefficients * 0.01, DR3.known_bands, DR3)
     found = spectra.photometry("JKC_Std")

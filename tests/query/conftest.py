@@ -79,6 +79,8 @@ def make_rows(model, rng):
         "reduced_chi2": rng.chisquare(20, len(ra)) / 20,
         "flags": rng.integers(0, 3, len(ra)),
     }
+    values |= {f"synthetic_{band}_mag": rng.normal(15, 1, len(ra)) for band in ("bp", "rp")}
+    values["phot_g_mean_mag"] = 25.6873668671 - 2.5 * np.log10(flux)
     values["reduced_chi2"][:10] = np.nan
     values |= {
         "reconstruction": list(decoded.mean.numpy()),
@@ -121,7 +123,7 @@ def model():
     )
 
 
-def publish(url, model, rows, outputs=OUTPUTS, bands=DR3.bands, release="Gaia DR3"):
+def publish(url, model, rows, outputs=OUTPUTS, bands=DR3.bands, release="Gaia DR3", companions=()):
     storage = Storage(url)
     identity = RunIdentity(
         "input",
@@ -134,6 +136,7 @@ def publish(url, model, rows, outputs=OUTPUTS, bands=DR3.bands, release="Gaia DR
         outputs,
         SCHEMA_VERSION,
         "xpscale test",
+        companions=companions,
     )
     claim(storage, identity)
     sink = ParquetSink(storage, identity.layout)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ColourMagnitude", "colour_magnitude"]
 
 ARCHIVES = ("phot_bp_mean_mag", "phot_rp_mean_mag")
+OF_FLUX = f"{G_ZERO_POINT} - 2.5 * log10(greatest(phot_g_mean_flux, 1e-9))"
 LEAST_PARALLAX_OVER_ERROR = 10
 MANY_SOURCES = 1_000_000
 CELLS = {False: (0.04, 0.1), True: (0.01, 0.025)}
@@ -87,11 +88,7 @@ def colour_magnitude(rows: Catalog | Selection, *, absolute: bool | None = None)
             "Draw apparent ones, or carry the companions parallax and parallax_error",
         )
     absolute = has_parallax if absolute is None else absolute
-    magnitude = (
-        f'"{G_MAGNITUDE}"'
-        if G_MAGNITUDE in known
-        else f"{G_ZERO_POINT} - 2.5 * log10(greatest(phot_g_mean_flux, 1e-9))"
-    )
+    magnitude = G_MAGNITUDE if G_MAGNITUDE in known else OF_FLUX
     usable = [f'isfinite("{bp}")', f'isfinite("{rp}")', f"isfinite({magnitude})"]
     if absolute:
         magnitude += " + 5 * log10(greatest(parallax, 1e-9)) - 10"
@@ -112,8 +109,8 @@ def colour_magnitude(rows: Catalog | Selection, *, absolute: bool | None = None)
     counts[m - m.min(), c - c.min()] = n
     return ColourMagnitude(
         counts,
-        (np.arange(counts.shape[1] + 1) + c.min()) * width,
-        (np.arange(counts.shape[0] + 1) + m.min()) * height,
+        np.arange(c.min(), c.max() + 2) * width,
+        np.arange(m.min(), m.max() + 2) * height,
         f"BP − RP ({whose})",
         "absolute magnitude in G, from parallax" if absolute else "G",
         int(n.sum()),

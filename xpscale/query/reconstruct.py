@@ -130,7 +130,7 @@ class Spectra:
         PermanentError
             If GaiaXPy is not installed.
         """
-        from xpscale.query.synthetic import photometry
+        from xpscale.query.synthetic_photometry import photometry
 
         deviations = self.scatter if self.spread is None else self.total_error
         spectra = (self.source_id, self.mean, deviations, self.bands, self.release)
