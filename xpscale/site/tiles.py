@@ -9,6 +9,7 @@ more.  Runs without rows have no files.
 from __future__ import annotations
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Level", "pack", "write_pyramid"]
 
 COUNT = "count"
+COMPRESSION_LEVEL = 4  # four times as fast as 6, and 4 % larger
+N_WRITERS = 8
 ROUNDING, KEPT = np.uint32(0x2000), np.uint32(0xFFFFC000)
 
 
@@ -54,7 +57,7 @@ def pack(values: NDArray[Any]) -> bytes:
         Any shape; written in C order, as float32.
     """
     planes = np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8).reshape(-1, 4).T
-    return gzip.compress(planes.tobytes(), 6, mtime=0)
+    return gzip.compress(planes.tobytes(), COMPRESSION_LEVEL, mtime=0)
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,15 +96,19 @@ def write_pyramid(
 
 
 def _write_level(place: Storage, bins: Bins, names: Sequence[str], level: Level) -> dict[str, Any]:
-    size, files = level.bins_a_file, []
-    for number in range(len(bins.counts) // size):
-        run = slice(number * size, (number + 1) * size)
-        counts = bins.counts[run]
-        if not counts.any():
-            continue
-        files.append(number)
-        place.replace(f"{level.order}/{number}/{COUNT}.bin", pack(counts))
-        for k, name in enumerate(names):
-            data = pack(_rounded(bins.mean(k, run)[counts > 0]))
-            place.replace(f"{level.order}/{number}/{name}.bin", data)
-    return {"order": level.order, "bins": size, "files": files}
+    size = level.bins_a_file
+    runs = {
+        number: slice(number * size, (number + 1) * size)
+        for number in np.flatnonzero(bins.counts.reshape(-1, size).any(1)).tolist()
+    }
+
+    def write(number: int, k: int) -> None:
+        counts = bins.counts[runs[number]]
+        values = _rounded(bins.mean(k, runs[number])[counts > 0]) if k >= 0 else counts
+        name = names[k] if k >= 0 else COUNT
+        place.replace(f"{level.order}/{number}/{name}.bin", pack(values))
+
+    with ThreadPoolExecutor(N_WRITERS) as pool:  # they compress at one time, and wait for a bucket
+        for done in [pool.submit(write, i, k) for i in runs for k in range(-1, len(names))]:
+            done.result()
+    return {"order": level.order, "bins": size, "files": list(runs)}
