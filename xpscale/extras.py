@@ -28,6 +28,7 @@ EXTRA_OF = {
     "prometheus_client": "infer",
     "scipy": "infer",
     "sklearn": "evaluate",
+    "specutils": "specutils",
     "sqlglot": "serve",
     "starlette": "serve",
     "torch": "infer",

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
     from xpscale.model.decoder import Decoder
 
-__all__ = ["PosteriorSpread", "latent_covariance", "posterior_columns", "total_error"]
+__all__ = [
+    "PosteriorSpread",
+    "latent_covariance",
+    "no_posterior",
+    "posterior_columns",
+    "total_error",
+]
 
 ROWS_AT_ONCE = 4_096
 
@@ -92,13 +98,18 @@ def total_error(
         If the posterior's part is ``None``.
     """
     if posterior_error is None:
-        raise InvalidInputError(
-            "the posterior of these spectra is not known: their rows came without correlations of"
-            " the latents, or without a model",
-            "Reconstruct a selection of a catalogue that was made with --outputs"
-            " latents,correlations, or give table and model: reconstruct(table, model)",
-        )
+        raise no_posterior()
     return np.asarray(np.hypot(posterior_error, scatter))
+
+
+def no_posterior() -> InvalidInputError:
+    """The error for spectra whose posterior is not known."""
+    return InvalidInputError(
+        "the posterior of these spectra is not known: their rows came without correlations of"
+        " the latents, or without a model",
+        "Reconstruct a selection of a catalogue that was made with --outputs"
+        " latents,correlations, or give table and model: reconstruct(table, model)",
+    )
 
 
 class PosteriorSpread:
@@ -150,6 +161,21 @@ class PosteriorSpread:
             np.sqrt(np.square(modes if matrix is None else modes @ matrix).sum(1))
             for modes in self.modes()
         ]
+        return np.concatenate(blocks)
+
+    def covariance_of(self, matrix: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Covariance of linear functions of the coefficients, sum of m_k m_k^T over the modes, with
+        shape (N, W, W).
+
+        Parameters
+        ----------
+        matrix
+            As of `propagated`.
+        """
+        blocks = []
+        for modes in self.modes():
+            moved = modes if matrix is None else modes @ matrix  # (n, L, W)
+            blocks.append(moved.transpose(0, 2, 1) @ moved)
         return np.concatenate(blocks)
 
     def modes(self) -> Iterator[NDArray[np.float64]]:

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,136 +21,19 @@ from xpscale.query.posterior import (
     PosteriorSpread,
     latent_covariance,
     posterior_columns,
-    total_error,
 )
+from xpscale.query.reconstructed_spectra import Spectra
 from xpscale.query.version import CatalogVersion, stated_origin, words_of
 from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.decoder import Decoder
-    from xpscale.query.frames import Result
     from xpscale.query.selection import Selection
-    from xpscale.query.wavelength import SampledSpectra
 
 __all__ = ["Spectra", "reconstruct"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Spectra:
-    """Reconstructed spectra as basis coefficients, in the archive's units (electron/s).
-
-    Parameters
-    ----------
-    source_id
-        Gaia identifiers, int64, with shape (N,).
-    mean
-        Reconstructed coefficients, BP then RP, with shape (N, C).
-    scatter
-        Intrinsic scatter of each coefficient beyond its measurement error, one standard deviation,
-        with shape (N, C).
-    bands
-        The numbers of BP and RP coefficients.
-    release
-        The data release of the sources.
-    spread
-        How far the reconstruction itself is known; ``None`` if the posterior is not.
-
-    Raises
-    ------
-    InvalidInputError
-        If the shapes do not fit.
-    """
-
-    source_id: NDArray[np.int64]
-    mean: NDArray[np.floating[Any]]
-    scatter: NDArray[np.floating[Any]]
-    bands: Bands
-    release: Release
-    spread: PosteriorSpread | None = None
-
-    def __post_init__(self) -> None:
-        expected = (len(self.source_id), self.bands.n_coefficients)
-        if self.mean.shape != expected or self.scatter.shape != expected:
-            raise InvalidInputError(
-                f"mean has shape {self.mean.shape} and scatter {self.scatter.shape}, expected"
-                f" {expected} for both: {self.bands}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.source_id)
-
-    def take(self, rows: NDArray[Any] | slice) -> Spectra:
-        """The spectra of some rows: an index array, a boolean mask with shape (N,), or a slice."""
-        return replace(
-            self,
-            source_id=self.source_id[rows],
-            mean=self.mean[rows],
-            scatter=self.scatter[rows],
-            spread=None if self.spread is None else self.spread.take(rows),
-        )
-
-    @property
-    def posterior_error(self) -> NDArray[np.float32] | None:
-        """The part of the error that comes from the latents, which are known to their posterior
-        only: one standard deviation of each coefficient, with shape (N, C); ``None`` without
-        `spread`.  Computed when it is first asked for, in about 0.2 ms a spectrum.
-        """
-        return None if self.spread is None else self.spread.error
-
-    @property
-    def total_error(self) -> NDArray[np.floating[Any]]:
-        """sqrt(posterior_error^2 + scatter^2), with shape (N, C): how far true coefficients lie
-        from ``mean``.
-
-        Raises
-        ------
-        InvalidInputError
-            If the posterior is not known.
-        """
-        return total_error(self.posterior_error, self.scatter)
-
-    def photometry(self, system: str) -> Result:
-        """Synthetic magnitudes and fluxes through GaiaXPy; errors are those of ``total_error``, or
-        of ``scatter`` where the posterior is not known, without correlations.
-
-        Parameters
-        ----------
-        system
-            A photometric system of GaiaXPy, such as ``"Gaia_DR3_Vega"`` or ``"SDSS_Std"``.
-
-        Raises
-        ------
-        InvalidInputError
-            If GaiaXPy has no such system, or no calibration of these bands and this release.
-        PermanentError
-            If GaiaXPy is not installed.
-        """
-        from xpscale.query.synthetic_photometry import photometry
-
-        deviations = self.scatter if self.spread is None else self.total_error
-        spectra = (self.source_id, self.mean, deviations, self.bands, self.release)
-        return photometry(*spectra, system)
-
-    def at_wavelengths(self) -> SampledSpectra:
-        """The spectra as flux against wavelength (W m-2 nm-1, nm), through GaiaXPy.
-
-        Raises
-        ------
-        InvalidInputError
-            If GaiaXPy has no calibration of these bands and this release.
-        PermanentError
-            If GaiaXPy is not installed.
-        """
-        from xpscale.query.wavelength import calibration, sample
-
-        found = sample(self.source_id, self.mean, self.scatter, self.bands, self.release)
-        if self.spread is None:
-            return found
-        return replace(found, posterior_error=self.spread.propagated(calibration().matrix))
 
 
 def reconstruct(

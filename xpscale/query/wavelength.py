@@ -11,7 +11,7 @@ coefficients' deviations with their signs, and passes through zero.)
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -22,18 +22,30 @@ from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.extras import naming_extras
 from xpscale.query.posterior import total_error
+from xpscale.query.spectrum_views import SpectrumViews
 from xpscale.release import UNSTATED, Release, release_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from xpscale.spectra import SpectraBatch
 
-__all__ = ["Calibration", "SampledSpectra", "calibration", "sample", "sample_batch"]
+__all__ = [
+    "Calibration",
+    "SampledSpectra",
+    "calibration",
+    "calibration_at",
+    "sample",
+    "sample_batch",
+]
+
+LIMITS_NM = (330, 1050)
+MODELS = ("v375wi", "v142r")
+"""Of BP and RP: GaiaXPy's defaults."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SampledSpectra:
+class SampledSpectra(SpectrumViews):
     """Spectra as flux on a grid of wavelengths.
 
     Parameters
@@ -50,6 +62,9 @@ class SampledSpectra:
     posterior_error
         One standard deviation of the flux as far as the latents are not known, with shape (N, W);
         ``None`` where that is not known, or nothing was reconstructed.
+    covariance
+        Of the flux, scatter and posterior together, with shape (N, W, W); ``None`` unless it was
+        asked for.
     """
 
     source_id: NDArray[np.int64]
@@ -57,6 +72,7 @@ class SampledSpectra:
     flux: NDArray[np.float64]
     scatter: NDArray[np.float64]
     posterior_error: NDArray[np.float64] | None = None
+    covariance: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.source_id)
@@ -71,6 +87,43 @@ class SampledSpectra:
             If the posterior is not known.
         """
         return total_error(self.posterior_error, self.scatter)
+
+    def to_specutils(self) -> list[Any]:
+        """A `specutils.Spectrum` for each source, with its total error, or its scatter where the
+        posterior is not known, and ``source_id`` in ``meta``.
+
+        Raises
+        ------
+        PermanentError
+            If specutils is not installed.
+        """
+        from astropy import units
+        from astropy.nddata import StdDevUncertainty
+
+        with naming_extras():
+            from specutils import Spectrum
+        flux_unit = units.W / units.m**2 / units.nm
+        errors = self.scatter if self.posterior_error is None else self.total_error
+        return [
+            Spectrum(
+                spectral_axis=self.wavelength_nm * units.nm,
+                flux=flux * flux_unit,
+                uncertainty=StdDevUncertainty(error, unit=flux_unit),
+                meta={"source_id": int(source_id)},
+            )
+            for source_id, flux, error in zip(self.source_id, self.flux, errors, strict=True)
+        ]
+
+    def _columns(self) -> dict[str, NDArray[Any] | None]:
+        known = self.posterior_error
+        return {
+            "source_id": self.source_id[:, None],
+            "wavelength_nm": self.wavelength_nm[None],
+            "flux": self.flux,
+            "scatter": self.scatter,
+            "posterior_error": known,
+            "total_error": None if known is None else self.total_error,
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,14 +196,54 @@ def calibration() -> Calibration:
     )
 
 
+def calibration_at(wavelength_nm: ArrayLike | None) -> Calibration:
+    """The calibration that the installed GaiaXPy has, at any wavelengths.
+
+    Parameters
+    ----------
+    wavelength_nm
+        Increasing wavelengths from 330 to 1050 nm, with shape (W,); its default grid if not given.
+
+    Raises
+    ------
+    InvalidInputError
+        The wavelengths are others.
+    PermanentError
+        GaiaXPy is not installed.
+    """
+    known = calibration()
+    if wavelength_nm is None:
+        return known
+    grid = np.atleast_1d(np.asarray(wavelength_nm, np.float64))
+    low, high = LIMITS_NM
+    if (
+        grid.ndim > 1
+        or not len(grid)
+        or not (np.diff(grid) > 0).all()
+        or not (low <= grid[0] and grid[-1] <= high)
+    ):
+        raise InvalidInputError(
+            f"the wavelengths are not an increasing list from {low} to {high} nm",
+            "Give nm, such as numpy.arange(400, 900, 5)",
+        )
+    from gaiaxpy.calibrator import calibrator
+
+    # what its public function, which takes tables of archive rows only, makes for itself
+    make = vars(calibrator)["__generate_xp_matrices_and_merge"]
+    bases, weights = make("calibrator", grid, *MODELS)
+    matrix = np.vstack([bases[band].get_design_matrix() * weights[band] for band in ("bp", "rp")])
+    return replace(known, matrix=matrix.astype(np.float64), wavelength_nm=grid)
+
+
 def sample(
     source_id: NDArray[np.int64],
     coefficients: NDArray[np.floating[Any]],
     deviations: NDArray[np.floating[Any]],
     bands: Bands,
     release: Release,
+    known: Calibration | None = None,
 ) -> SampledSpectra:
-    """Spectra on GaiaXPy's default grid.
+    """Spectra as flux against wavelength.
 
     Parameters
     ----------
@@ -163,6 +256,8 @@ def sample(
         The numbers of BP and RP coefficients.
     release
         The data release that they are of.
+    known
+        The calibration, from `calibration_at`; by default on GaiaXPy's default grid.
 
     Raises
     ------
@@ -171,7 +266,7 @@ def sample(
     PermanentError
         If GaiaXPy is not installed.
     """
-    known = calibration()
+    known = known or calibration()
     known.require(bands, release)
     mean, sigma = coefficients.astype(np.float64), deviations.astype(np.float64)
     flux, variance = mean @ known.matrix, sigma**2 @ known.matrix**2
