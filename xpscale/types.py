@@ -225,6 +225,21 @@ class Executor(Protocol):
         """Worker processes."""
         ...
 
+    def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
+        """Refuse work that no worker can do (`xpscale.runtime.preflight`), before it begins.
+
+        Parameters
+        ----------
+        function
+            Function of a task.
+
+        Raises
+        ------
+        PlanError
+            Names each worker, and says why.
+        """
+        ...
+
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
     ) -> Iterator[TaskReport]:

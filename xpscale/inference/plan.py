@@ -19,6 +19,7 @@ from xpscale.forecast.inference import InferenceProjection
 from xpscale.forecast.probe import PROBE_S, Calibration, probe
 from xpscale.formatting import format_bytes, format_duration
 from xpscale.inference.task import TASKS_PER_WORKER, EncodePartition, InferenceTask
+from xpscale.inference.worker_check import WorkerCheck
 from xpscale.release import require_same_release
 from xpscale.schema import (
     FULL_PRECISION,
@@ -88,14 +89,25 @@ class InferencePlan:
 
         Parameters
         ----------
+        place, device
+            As of `function`.
+        """
+        self.model.save(place / MODEL)
+        return self.function(place, device)
+
+    def function(self, place: Storage, device: str) -> EncodePartition:
+        """What workers do with each task, and what they must be able to do; nothing is written.
+
+        Parameters
+        ----------
         place
             Where model and parts go: the catalogue, or a probe's scratch place.
         device
             ``"auto"``, ``"cpu"`` or ``"cuda"``.
         """
-        self.model.save(place / MODEL)
-        sink = ParquetSink(place, self.identity.layout)
-        return EncodePartition(self.reader, sink, self.identity.model_id, device)
+        sink, memory = ParquetSink(place, self.identity.layout), self.projection.worker_memory
+        check = WorkerCheck.of(self.reader, place, self.model, device, memory)
+        return EncodePartition(self.reader, sink, self.identity.model_id, device, check)
 
     def probe(
         self,

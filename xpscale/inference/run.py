@@ -109,17 +109,21 @@ def run_inference(
 
     Raises
     ------
+    PlanError
+        No worker can do the work (`xpscale.inference.worker_check`).
     ConflictError
         The catalogue's place holds another run, or something else; the message names the
         differences.
     """
+    executor = executor or SerialExecutor()
+    executor.require_fit(plan.function(plan.catalog, device))  # before anything is written
     claim(plan.catalog, plan.identity)
     history = History(plan.catalog / LEDGER)
     reports = run_stage(
         "infer",
         plan.prepare(plan.catalog, device),
         plan.tasks,
-        executor or SerialExecutor(),
+        executor,
         Ledger(plan.catalog / LEDGER),
         callbacks=[history, *callbacks],
         rows=lambda task: task.partition.n_rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from xpscale.types import Partition, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.encoder import ScatterVAEEncoder
+    from xpscale.inference.worker_check import WorkerCheck
 
 __all__ = ["TASKS_PER_WORKER", "EncodePartition", "InferenceTask"]
 
@@ -52,12 +53,19 @@ class EncodePartition:
         The model that lies in the catalogue.
     device
         Where to encode: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    check
+        What a process must be able to do first (`xpscale.runtime.preflight`); it does not travel
+        with the tasks.
     """
 
     reader: SpectraReader
     sink: ParquetSink
     model_id: str
     device: str = "auto"
+    check: WorkerCheck | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EncodePartition, (self.reader, self.sink, self.model_id, self.device)
 
     def __call__(self, task: InferenceTask) -> TaskReport:
         """Encode one partition: a block of rows is read, encoded and compressed before the next, so

@@ -58,17 +58,31 @@ class DaskProcesses:
         """Stop the scheduler without warning; the workers wait for it for a minute, then end."""
         self._scheduler.stop()
 
-    def start_worker(self, nanny: bool = False) -> int:
+    def start_worker(
+        self,
+        nanny: bool = False,
+        *,
+        environment: Mapping[str, str] | None = None,
+        flags: tuple[str, ...] = (),
+    ) -> int:
         """Add a worker, with a nanny process or without; return the process id of the nanny or of
         the worker when the scheduler knows it.
+
+        Parameters
+        ----------
+        nanny
+            Whether a nanny starts it again when it dies.
+        environment, flags
+            Variables and options of this worker, in addition to those of all.
         """
         number = len(list(self._folder.glob("worker-*.log")))
         log = self._folder / f"worker-{number}.log"
-        flags = f"--no-dashboard --nthreads 1 --host {HOST} --death-timeout 60".split()
-        flags += ["--nanny" if nanny else "--no-nanny", "--local-directory", str(self._folder)]
+        own = f"--no-dashboard --nthreads 1 --host {HOST} --death-timeout 60".split()
+        own += ["--nanny" if nanny else "--no-nanny", "--local-directory", str(self._folder)]
         module = [sys.executable, "-m", "distributed.cli.dask_worker"]
-        command = [*module, self.address, *flags, *self._worker_flags]
-        worker = Process(command, log, self._environment, self._is_warm)
+        command = [*module, self.address, *own, *self._worker_flags, *flags]
+        variables = {**self._environment, **(environment or {})}
+        worker = Process(command, log, variables, self._is_warm and not environment)
         worker.start()
         self._workers.append(worker)
         worker.wait_until(lambda: b"Registered to" in log.read_bytes())

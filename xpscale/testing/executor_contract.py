@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, PlanError
 from xpscale.types import Executor, TaskReport, TaskStatus
 
 __all__ = ["ExecutorContract", "NamedTask", "work"]
@@ -40,6 +40,19 @@ def work(task: NamedTask) -> TaskReport:
     return TaskReport(task.key, TaskStatus.WRITTEN, n_in=2, n_out=2)
 
 
+@dataclass(frozen=True)
+class Impossible:
+    """A function of a task that needs what no worker has."""
+
+    def check(self, memory: int | None) -> None:
+        """Refuse every process."""
+        raise InvalidInputError("it needs a telescope")
+
+    def __call__(self, task: NamedTask) -> TaskReport:
+        """Never called."""
+        raise AssertionError(task)
+
+
 class ExecutorContract:
     """Every task makes one report, whatever happens; tasks are taken as workers become free.  Needs
     a fixture ``executor``.
@@ -59,6 +72,12 @@ class ExecutorContract:
         reports = list(executor.run(work, tasks))
         assert sorted(report.task for report in reports) == sorted(task.key for task in tasks)
         assert {(report.status, report.n_out) for report in reports} == {(TaskStatus.WRITTEN, 2)}
+
+    def test_work_that_no_worker_can_do_is_refused(self, executor: Executor) -> None:
+        """Before it begins, with the reason."""
+        executor.require_fit(work)
+        with pytest.raises(PlanError, match="needs a telescope"):
+            executor.require_fit(Impossible())
 
     def test_no_tasks_no_reports(self, executor: Executor) -> None:
         """An empty stage ends at once."""

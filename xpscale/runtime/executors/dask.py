@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from xpscale.errors import NotFoundError
 from xpscale.formatting import first_line
 from xpscale.runtime.attempt import CatchErrors, failure_report
+from xpscale.runtime.executors.fit_workers import fit_workers
 from xpscale.runtime.executors.window import StalledError, Window, connected
 from xpscale.runtime.stall import Turnaround
 from xpscale.types import TaskReport, TaskStatus
@@ -90,10 +91,21 @@ class DaskExecutor:
             " up to half of their rate (see deploy/README.md)"
         ]
 
+    def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
+        """Look at every worker; see `xpscale.runtime.executors.fit_workers`.
+
+        Parameters
+        ----------
+        function
+            As in `xpscale.types.Executor`.
+        """
+        with fit_workers(self.client, function):
+            pass
+
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
     ) -> Iterator[TaskReport]:
-        """Reports in the order in which tasks end.
+        """Reports in the order in which tasks end; only workers that are fit get tasks.
 
         When a process dies or hangs, all tasks that were queued on it are given up, with the one
         that caused it.  They are run again at the end, one at a time: only a task that kills or
@@ -107,17 +119,20 @@ class DaskExecutor:
         from distributed.scheduler import KilledWorker
 
         suspects, turnaround = [], Turnaround(self.patience_s)
-        for task, outcome in self._window(function, WINDOW_PER_WORKER, turnaround).run(tasks):
-            if isinstance(outcome, (KilledWorker, StalledError)):
-                suspects.append(task)
-            else:
+        with fit_workers(self.client, function) as fit:
+            submit = self._submit(function, {**self.resources, **fit})
+            window = Window(self.client, submit, WINDOW_PER_WORKER, turnaround)
+            for task, outcome in window.run(tasks):
+                if isinstance(outcome, (KilledWorker, StalledError)):
+                    suspects.append(task)
+                else:
+                    yield _report(task, outcome)
+            for task, outcome in Window(self.client, submit, 0, turnaround).run(suspects):
                 yield _report(task, outcome)
-        for task, outcome in self._window(function, 0, turnaround).run(suspects):
-            yield _report(task, outcome)
 
-    def _window(
-        self, function: Callable[[Any], TaskReport], per_worker: int, turnaround: Turnaround
-    ) -> Window:
+    def _submit(
+        self, function: Callable[[Any], TaskReport], resources: dict[str, float]
+    ) -> Callable[[Any, list[str] | None], Any]:
         safe = CatchErrors(function)
 
         def submit(task: Any, workers: list[str] | None) -> Any:
@@ -126,13 +141,13 @@ class DaskExecutor:
             return self.client.submit(
                 safe,
                 task,
-                resources=self.resources or None,
+                resources=resources,
                 workers=workers,
                 allow_other_workers=bool(workers),
                 pure=False,
             )
 
-        return Window(self.client, submit, per_worker, turnaround)
+        return submit
 
 
 def _environment() -> dict[str, str]:

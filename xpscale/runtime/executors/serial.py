@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from xpscale.runtime.attempt import CatchErrors
+from xpscale.runtime.preflight import require_fit_here
 from xpscale.types import TaskReport
 
 __all__ = ["SerialExecutor"]
@@ -15,6 +16,16 @@ class SerialExecutor:
     """A for loop."""
 
     n_workers = 1
+
+    def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
+        """Refuse what this process cannot do; see `xpscale.types.Executor`.
+
+        Parameters
+        ----------
+        function
+            Function of a task.
+        """
+        require_fit_here(function)
 
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]

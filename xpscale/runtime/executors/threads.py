@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from xpscale.runtime.attempt import CatchErrors
+from xpscale.runtime.preflight import require_fit_here
 from xpscale.types import TaskReport
 
 __all__ = ["ThreadsExecutor"]
@@ -33,6 +34,16 @@ class ThreadsExecutor:
     n_threads: int = 2
 
     n_workers = 1
+
+    def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
+        """Refuse what this process cannot do; see `xpscale.types.Executor`.
+
+        Parameters
+        ----------
+        function
+            Function of a task.
+        """
+        require_fit_here(function)
 
     def run(
         self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
