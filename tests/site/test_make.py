@@ -128,6 +128,15 @@ def test_a_place_with_other_files_is_left_alone(catalog, tmp_path, there):
     assert (tmp_path / there).read_text() == "mine"
 
 
+def test_places_that_cannot_hold_a_site_are_named(catalog, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConflictError, match="is a file"):
+        make_site(catalog, str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(InvalidInputError, match="can only be read"):
+        make_site(catalog, "https://example.org/page")
+
+
 def test_the_site_of_another_catalogue_is_left_alone(site, tmp_path):
     other = Storage(str(tmp_path / "catalog"))
     commit(other, build_manifest(other, fill(other, identity(model_id="model-2"))))

@@ -48,7 +48,9 @@ def site(
     serve: Annotated[
         bool, typer.Option("--serve", help="Show the page on this machine until interrupted.")
     ] = False,
-    port: Annotated[int, typer.Option(help="Port of --serve; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port of --serve; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
 ) -> None:
     """Make a static web page: maps of the sky and of the latents, and a page for every star.
 

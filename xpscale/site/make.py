@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.query.engine import unknown_column
 from xpscale.site.data_url import data_url
@@ -92,6 +92,7 @@ def make_site(
     if not opened.n_rows:
         raise InvalidInputError(f"{opened.storage} has no sources", "There is nothing to show")
     names = _chosen(opened, columns)
+    _require_writable(place)
     claim(place, CLAIM, {"site of model": opened.model_id}, "catalogue's site")
     version = _version(opened, names)
     described = _current(place, f"{DATA}/{version}")
@@ -130,6 +131,15 @@ def _build(
     place.replace("parts.bin", gzip.compress(_parts(catalog), 9, mtime=0))
     calibrated = export_calibration(catalog, place, say)
     return describe(catalog, names, look.axes, written, len(look.source_id), calibrated)
+
+
+def _require_writable(place: Storage) -> None:
+    if place.url.startswith(("http://", "https://")):
+        raise InvalidInputError(
+            f"{place} is on the web, which can only be read", "Give a folder or s3://BUCKET/PREFIX"
+        )
+    if place.folder is not None and place.folder.exists() and not place.folder.is_dir():
+        raise ConflictError(f"{place} is a file", "Give a folder that is empty, or a new one")
 
 
 def _chosen(catalog: Catalog, columns: tuple[str, ...]) -> tuple[str, ...]:
