@@ -21,8 +21,8 @@ def serving(url, *options):
     )
     try:
         for line in process.stderr:
-            if address := re.search(r"http://\S+?(?=/ )", line):
-                yield address[0]
+            if address := re.search(r"serving at (http://[^/]+)/", line):
+                yield address[1]
                 break
         else:
             raise AssertionError("it did not start")

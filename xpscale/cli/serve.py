@@ -34,9 +34,20 @@ def serve(
     site: Annotated[
         str, typer.Option(metavar="OUT", help="Show this page of 'xpscale site', too.")
     ] = "",
+    max_rows: Annotated[int, typer.Option(help="The most rows of a result.", min=1)] = 1_000_000,
+    seconds: Annotated[
+        float, typer.Option(help="The most seconds of a query that is waited for.", min=1)
+    ] = 60,
+    memory_gb: Annotated[
+        float, typer.Option(help="Memory of all queries together, GB.", min=0.1)
+    ] = 2,
+    queries: Annotated[int, typer.Option(help="Queries at the same time.", min=1)] = 4,
 ) -> None:
     """Serve a catalogue to TOPCAT, pyvo and other clients of the Virtual Observatory: TAP and
     Simple Cone Search, read only.
+
+    Examples: xpscale serve demo-out/catalog; xpscale serve s3://bucket/catalogue --port 8000;
+    xpscale serve CATALOG --host 0.0.0.0 --url https://stars.example.org
     """
     from xpscale.query.catalog import open_catalog
     from xpscale.serve.app import application
@@ -53,11 +64,20 @@ def serve(
             " proxy with TLS before it where that is the internet"
         )
 
+    limits = Limits(
+        rows=max_rows,
+        default_rows=min(max_rows, Limits().default_rows),
+        sync_s=seconds,
+        memory_bytes=int(memory_gb * 1e9),
+        queries=queries,
+    )
+
     def ready(address: str) -> None:
-        say(f"{opened!r}\nserving at {url or address}  (TAP: /tap, cone search: /scs); Ctrl-C ends")
+        seen = f", for clients {url}" if url else ""
+        say(f"{opened!r}\nserving at {address}{seen}  (TAP: /tap, cone search: /scs); Ctrl-C ends")
         for path in list(folders)[:1]:
             say(f"page at {url or address}{path}/")
 
-    app = application(Database(opened, Limits()), url, list_jobs=host in LOOPBACK, folders=folders)
+    app = application(Database(opened, limits), url, list_jobs=host in LOOPBACK, folders=folders)
     run(app, host, port, ready)
     say("ended")

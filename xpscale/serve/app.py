@@ -48,7 +48,7 @@ def application(
         Folders to show as files, by their paths: a page and its catalogue.
     """
     jobs = Jobs(database)
-    handlers = Handlers(database, jobs, address)
+    handlers = Handlers(database, jobs, address, site=next(iter(folders), ""))
     of_jobs = JobHandlers(handlers, jobs, list_all=list_jobs)
 
     @asynccontextmanager
@@ -62,11 +62,14 @@ def application(
         return RedirectResponse(handlers.url(request, ""), 303)
 
     routes: list[tuple[str, Handler, list[str]]] = [
+        ("/", handlers.page, GET),
+        ("/scs", handlers.cone, BOTH),
+        ("/scs/capabilities", handlers.cone_capabilities, GET),
         ("/tap", start, GET),
         ("/tap/sync", handlers.sync, BOTH),
         ("/tap/capabilities", handlers.capabilities, GET),
         ("/tap/availability", handlers.availability, GET),
-        ("/tap/examples", handlers.examples, GET),
+        ("/tap/examples", handlers.examples_of_tap, GET),
         ("/tap/tables", handlers.tables, GET),
         ("/tap/tables/{name}", handlers.tables, GET),
         ("/tap/async", of_jobs.all, BOTH),

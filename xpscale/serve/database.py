@@ -110,7 +110,6 @@ class Database:
     def __init__(self, version: CatalogVersion, limits: Limits) -> None:
         self.version, self.limits = version, limits
         self.tables = served(version)
-        self.names = [table.full_name for table in self.tables]
         self._running: set[Stop] = set()
         self._turns = threading.BoundedSemaphore(limits.queries)
         self._open = contextlib.ExitStack()

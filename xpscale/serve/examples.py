@@ -27,6 +27,16 @@ class Example:
     query: str
 
 
+CROSSMATCH = Example(
+    "crossmatch",
+    "Sources within an arcsecond of the rows of a table that you upload as mine",
+    "SELECT m.*, l.source_id,\n"
+    "DISTANCE(POINT('ICRS', l.ra, l.dec), POINT('ICRS', m.ra, m.dec))*3600 AS separation\n"
+    "FROM TAP_UPLOAD.mine AS m JOIN latents AS l\n"
+    "ON 1 = CONTAINS(POINT('ICRS', l.ra, l.dec), CIRCLE('ICRS', m.ra, m.dec, 1/3600.))",
+)
+
+
 def examples(ra: float, dec: float, *, has_spectra: bool) -> tuple[Example, ...]:
     """Queries that find something in a catalogue.
 
@@ -69,15 +79,7 @@ def examples(ra: float, dec: float, *, has_spectra: bool) -> tuple[Example, ...]
         "SELECT l.source_id, l.flags, s.reconstruction, s.scatter\n"
         f"FROM latents AS l JOIN spectra AS s USING (source_id)\nWHERE {cone}",
     )
-    upload = Example(
-        "crossmatch",
-        "Sources within an arcsecond of the rows of a table that you upload as mine",
-        "SELECT m.*, l.source_id,\n"
-        "DISTANCE(POINT('ICRS', l.ra, l.dec), POINT('ICRS', m.ra, m.dec))*3600 AS separation\n"
-        "FROM TAP_UPLOAD.mine AS m JOIN latents AS l\n"
-        "ON 1 = CONTAINS(POINT('ICRS', l.ra, l.dec), CIRCLE('ICRS', m.ra, m.dec, 1/3600.))",
-    )
-    return (*found, *([spectra] if has_spectra else []), upload)
+    return (*found, *([spectra] if has_spectra else []), CROSSMATCH)
 
 
 def examples_page(known: tuple[Example, ...]) -> str:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from xpscale.errors import NotFoundError
+from xpscale.query.engine import ARRAYS
 from xpscale.serve import vosi
+from xpscale.serve.cone import cone_request
 from xpscale.serve.database import Database, Stop
 from xpscale.serve.examples import examples, examples_page
 from xpscale.serve.jobs import Jobs
 from xpscale.serve.plan import plan
 from xpscale.serve.replies import TooLargeError, file_reply, xml_reply
-from xpscale.serve.requests import Parameters, tap_request
+from xpscale.serve.requests import Parameters, TapRequest, tap_request
 from xpscale.serve.service import answer
+from xpscale.serve.start_page import start_page
 from xpscale.serve.uploads import read_uploads
 
 if TYPE_CHECKING:
@@ -45,13 +48,19 @@ class Handlers:
         Whose results can be uploaded.
     address
         The address that clients see, empty for that of each request.
+    site
+        The path of a site with maps, empty for none.
     """
 
-    def __init__(self, database: Database, jobs: Jobs, address: str = "") -> None:
+    def __init__(
+        self, database: Database, jobs: Jobs, address: str = "", *, site: str = ""
+    ) -> None:
         self.database, self.limits, self._address = database, database.limits, address
-        self._jobs = jobs
+        self._jobs, self._site = jobs, site
         self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        self._examples = examples(*_place(database), has_spectra="spectra" in database.names)
+        self._place = _place(database)
+        self._arrays = [name for name in ARRAYS if name in database.version.known_columns]
+        self.examples = examples(*self._place, has_spectra=bool(self._arrays))
         self._threads = ThreadPoolExecutor(self.limits.queries + QUEUE, "query")
 
     def close(self) -> None:
@@ -87,14 +96,35 @@ class Handlers:
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
 
-    async def examples(self, _: Request) -> Response:
+    async def examples_of_tap(self, _: Request) -> Response:
         """Queries to start with."""
-        return Response(examples_page(self._examples), media_type="application/xhtml+xml")
+        return Response(examples_page(self.examples), media_type="application/xhtml+xml")
+
+    async def page(self, request: Request) -> Response:
+        """The page for people."""
+        text = start_page(self.database.version, self.url(request, ""), self.examples, self._site)
+        return HTMLResponse(text)
+
+    async def cone_capabilities(self, request: Request) -> Response:
+        """What the cone search can do here."""
+        url = self.url(request, "scs")
+        return xml_reply(vosi.cone_capabilities(url, self.limits, self._place))
 
     async def sync(self, request: Request) -> Response:
         """A query that the client waits for."""
         parameters, files = await self.sent(request)
         asked = tap_request(parameters, self.limits)
+        return await self._answered(request, asked, files)
+
+    async def cone(self, request: Request) -> Response:
+        """A cone search."""
+        parameters, _ = await self.sent(request)
+        asked = cone_request(parameters, self.limits, self._arrays)
+        return await self._answered(request, asked, {})
+
+    async def _answered(
+        self, request: Request, asked: TapRequest, files: Mapping[str, IO[bytes]]
+    ) -> Response:
         stop, limits = Stop(), self.limits
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(tempfile.TemporaryFile())

@@ -84,7 +84,8 @@ def saying_errors(handler: Handler) -> Any:
 def _error_reply(message: str, status: int) -> Response:
     # a client may still be sending what nobody will read
     headers = {"connection": "close"} | ({"retry-after": "30"} if status == 503 else {})
-    return Response(error_votable(message), status, headers, VOTABLE)
+    # as DALI wants it, and as Simple Cone Search does
+    return Response(error_votable(message, {"Error": message}), status, headers, VOTABLE)
 
 
 def _status(error: XpscaleError) -> int:

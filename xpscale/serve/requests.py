@@ -62,12 +62,15 @@ class TapRequest:
         The format of the result.
     uploads
         Addresses of uploaded tables by name, such as ``{"mine": "param:stars"}``.
+    ucds
+        UCDs by column that a protocol wants in place of ours.
     """
 
     query: str
     max_rows: int
     form: Format
     uploads: Mapping[str, str] = field(default_factory=dict)
+    ucds: Mapping[str, str] = field(default_factory=dict)
 
 
 def tap_request(parameters: Parameters, limits: Limits) -> TapRequest:

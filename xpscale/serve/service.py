@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from xpscale.serve.database import Database, Stop
@@ -52,6 +53,11 @@ def answer(
     with database.turn(stop, queue_s):
         tables = (*database.tables, *(upload.table for upload in uploads.values()))
         made = plan(request.query, database.version, tables, request.max_rows)
+        columns = tuple(
+            replace(column, ucd=request.ucds.get(column.name, column.ucd))
+            for column in made.columns
+        )
+        made = replace(made, columns=columns)
         rows = {upload_name(name): upload.rows for name, upload in uploads.items()}
         with database.rows(made, rows, stop, seconds) as (schema, batches):
             return write_result(
