@@ -10,10 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import requests
+from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
+from hypothesis import given
+from hypothesis import strategies as st
 from pyvo.dal import DALQueryError, TAPService
 
+from xpscale.serve.match import pixels_around
 from xpscale.serve.votable_rows import write_votable
+from xpscale.sky import healpix_29
 
 LONG = (
     "SELECT COUNT(*) FROM spectra AS a, spectra AS b, spectra AS c"
@@ -160,6 +165,46 @@ def test_a_left_join_keeps_unmatched_rows(tap, mine):
     found = tap.search(CROSSMATCH.format("LEFT OUTER"), uploads={"mine": mine}).to_table()
     assert set(found["name"]) == set(mine["name"])
     assert np.sum(np.ma.getmaskarray(found["source_id"])) == 2
+
+
+@pytest.mark.parametrize("radius", [1e-4, 0.5, 4.0, 40.0])
+@pytest.mark.parametrize("kind", ["JOIN", "LEFT JOIN", ","])
+def test_crossmatch_equals_that_of_astropy(tap, example, radius, kind):
+    rng = np.random.default_rng(3)
+    ra = np.concatenate([rng.uniform(0, 360, 20), [0, 360, 45, 10, 200]])
+    dec = np.concatenate([np.degrees(np.arcsin(rng.uniform(-1, 1, 20))), [0, 0, 41.81, 90, -90]])
+    theirs = SkyCoord(example.rows["ra"].to_numpy(), example.rows["dec"].to_numpy(), unit="deg")
+    ours, found, *_ = theirs.search_around_sky(SkyCoord(ra, dec, unit="deg"), radius * u.deg)
+    expected = set(zip(ours.tolist(), example.rows["source_id"].to_numpy()[found], strict=True))
+    word = "WHERE" if kind == "," else "ON"
+    result = tap.search(
+        f"SELECT m.i, l.source_id FROM TAP_UPLOAD.m AS m {kind} latents AS l {word}"
+        f" 1=CONTAINS(POINT(l.ra, l.dec), CIRCLE(m.ra, m.dec, {radius}))",
+        uploads={"m": Table({"i": np.arange(len(ra)), "ra": ra, "dec": dec})},
+        maxrec=1_000_000,
+    ).to_table()
+    pairs = [pair for pair in zip(result["i"], result["source_id"], strict=True)
+             if pair[1] is not np.ma.masked]  # fmt: skip
+    assert len(pairs) == len(expected)
+    assert set(pairs) == expected
+    assert kind != "LEFT JOIN" or set(result["i"]) == set(range(len(ra)))
+
+
+@given(
+    st.floats(0, 359.99),
+    st.floats(-90, 90),
+    st.floats(1e-6, 34),
+    st.floats(0, 360),
+    st.floats(0, 1),
+)
+def test_the_pixels_around_a_place_hold_its_cone(ra, dec, radius, angle, part):
+    centre = SkyCoord(ra, dec, unit="deg")
+    there = centre.directional_offset_by(angle * u.deg, part * radius * u.deg)
+    order = min(int(np.log2(35 / radius)), 29)
+    cells = pixels_around(np.array([ra]), np.array([dec]), order)["cell"].to_numpy()
+    inside = healpix_29(np.array([there.ra.deg]), np.array([there.dec.deg])) >> 2 * (29 - order)
+    assert inside[0] in cells
+    assert len(set(cells)) == len(cells)
 
 
 def test_the_result_of_a_job_can_be_uploaded(tap, service):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -161,7 +161,7 @@ class Database:
 
     @contextlib.contextmanager
     def rows(
-        self, plan: Plan, uploads: Mapping[str, pa.Table], stop: Stop, seconds: float
+        self, plan: Plan, stop: Stop, seconds: float
     ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """The rows of a planned query: their schema, and some thousands of them at a time.
 
@@ -169,8 +169,6 @@ class Database:
         ----------
         plan
             What to run.
-        uploads
-            The user's tables, by their name in DuckDB.
         stop
             Stops it.
         seconds
@@ -186,7 +184,7 @@ class Database:
             self._locked.explaining("in the query"),
             stop.watching(cursor, seconds),
         ):
-            for name, table in uploads.items():
+            for name, table in plan.tables.items():
                 cursor.register("_uploaded", table)
                 cursor.execute(f'CREATE TEMP TABLE "{name}" AS SELECT * FROM _uploaded')
                 cursor.unregister("_uploaded")

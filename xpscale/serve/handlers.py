@@ -199,7 +199,7 @@ class Handlers:
 def _place(database: Database) -> tuple[float, float]:
     """Ra and dec of a source, degrees."""
     query = "SELECT TOP 1 ra, dec FROM latents"
-    made = plan(query, database.version, database.tables, 1)
-    with database.rows(made, {}, Stop(), database.limits.sync_s) as (_, batches):
+    made = plan(query, database.version, database.tables, {}, 1)
+    with database.rows(made, Stop(), database.limits.sync_s) as (_, batches):
         row = next(batches).to_pylist()[0]
     return row["ra"], row["dec"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from sqlglot import exp
 
 from xpscale.query.engine import scan
@@ -13,6 +14,7 @@ from xpscale.serve import functions, geometry
 from xpscale.serve.adql import parse
 from xpscale.serve.adql_shapes import constant, shape_of
 from xpscale.serve.functions import GEOMETRY
+from xpscale.serve.match import matches
 from xpscale.serve.prune import Wanted, compared, wanted_by_table
 from xpscale.serve.resolve import origins, resolve
 from xpscale.serve.served_tables import CATALOG, UPLOAD
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
     from xpscale.schema import Column
     from xpscale.serve.served_tables import ServedTable
+    from xpscale.serve.uploads import Upload
 
 __all__ = ["Plan", "plan", "upload_name"]
 
@@ -35,13 +38,22 @@ class Plan:
         One SELECT of DuckDB.
     columns
         The columns of its result; the type of a computed one is null.
+    tables
+        Tables that it needs, by name.
     """
 
     sql: str
     columns: tuple[Column, ...]
+    tables: Mapping[str, pa.Table]
 
 
-def plan(query: str, version: CatalogVersion, tables: Sequence[ServedTable], max_rows: int) -> Plan:
+def plan(
+    query: str,
+    version: CatalogVersion,
+    tables: Sequence[ServedTable],
+    uploads: Mapping[str, Upload],
+    max_rows: int,
+) -> Plan:
     """What to run for a query.
 
     Parameters
@@ -51,7 +63,9 @@ def plan(query: str, version: CatalogVersion, tables: Sequence[ServedTable], max
     version
         The catalogue.
     tables
-        The tables that the query can name.
+        The tables of the service.
+    uploads
+        The user's tables, by name.
     max_rows
         The most rows to give; one more is asked for, which tells that there are more.
 
@@ -62,10 +76,10 @@ def plan(query: str, version: CatalogVersion, tables: Sequence[ServedTable], max
     """
     tree = parse(query)
     names = [select.alias if isinstance(select, exp.Alias) else "" for select in tree.selects]
-    tree, known = resolve(tree, tables)
+    tree, known = resolve(tree, (*tables, *(upload.table for upload in uploads.values())))
     columns = origins(tree, names, known)
     _limit(tree, max_rows + 1)
-    scans = _scans(tree, version)
+    scans, needed = _scans(tree, version, uploads)
     _translate(tree)
     for table, sql in scans:
         table.replace(exp.Subquery(this=exp.Var(this=sql), alias=table.args["alias"]))
@@ -73,7 +87,8 @@ def plan(query: str, version: CatalogVersion, tables: Sequence[ServedTable], max
         if table.db == UPLOAD.lower():
             table.set("this", exp.to_identifier(upload_name(table.name), quoted=True))
             table.set("db", None)
-    return Plan(tree.sql(dialect="duckdb", identify=True), tuple(columns))
+    needed |= {upload_name(name): upload.rows for name, upload in uploads.items()}
+    return Plan(tree.sql(dialect="duckdb", identify=True), tuple(columns), needed)
 
 
 def upload_name(name: str) -> str:
@@ -88,20 +103,36 @@ def _limit(tree: exp.Query, most: int) -> None:
         tree.limit(most, copy=False)
 
 
-def _scans(tree: exp.Query, version: CatalogVersion) -> list[tuple[exp.Table, str]]:
-    """The catalogue's tables in a query, each with the SELECT that reads it."""
-    found = []
-    for select in tree.find_all(exp.Select):
-        wanted = wanted_by_table(select)
+def _scans(
+    tree: exp.Query, version: CatalogVersion, uploads: Mapping[str, Upload]
+) -> tuple[list[tuple[exp.Table, str]], dict[str, pa.Table]]:
+    """The catalogue's tables in a query, each with the SELECT that reads it, and tables that these
+    need.
+    """
+    found: list[tuple[exp.Table, str]] = []
+    needed: dict[str, pa.Table] = {}
+    for select in list(tree.find_all(exp.Select)):
+        wanted, near = wanted_by_table(select), matches(select, uploads)
         for table in select.find_all(exp.Table):
-            if table.db == CATALOG and table.find_ancestor(exp.Select) is select:
-                of_it = wanted.get(table.alias_or_name, Wanted())
-                parts, bounds = of_it.parts(version, table.name)
-                rows = scan(version, parts, table.name)
-                found.append(
-                    (table, f"SELECT * FROM {rows} WHERE {' AND '.join(bounds) or 'true'}")
+            if table.db != CATALOG or table.find_ancestor(exp.Select) is not select:
+                continue
+            name = table.alias_or_name
+            parts, bounds = wanted.get(name, Wanted()).parts(version, table.name)
+            match = near.get(name)
+            parts = match.opened(parts) if match else parts
+            where = " AND ".join(bounds) or "true"
+            sql = f"SELECT * FROM {scan(version, parts, table.name)} WHERE {where}"
+            if match:
+                cells = f"cells_{len(needed)}"
+                needed[cells] = match.pixels
+                pairs = f'"{cells}" AS c ON c.cell = s._healpix_29 >> {match.shift}'
+                sql = f"SELECT s.*, c.row AS _row FROM ({sql}) AS s JOIN {pairs}"
+                same = exp.EQ(
+                    this=exp.column("_row", name), expression=exp.column("rowid", match.upload)
                 )
-    return found
+                match.condition.replace(exp.and_(match.condition.copy(), same))
+            found.append((table, sql))
+    return found, needed
 
 
 def _translate(tree: exp.Query) -> None:

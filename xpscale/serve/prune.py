@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
     from xpscale.types import Part
 
-__all__ = ["Wanted", "conjuncts", "is_position", "wanted_by_table"]
+__all__ = ["Wanted", "compared", "conjuncts", "flat", "is_position", "wanted_by_table"]
 
 
 @dataclass(slots=True)
@@ -97,25 +97,18 @@ def conjuncts(select: exp.Select) -> Iterator[exp.Expr]:
     select
         The SELECT.
     """
-    where = select.args.get("where")
-    yield from _flat([where.this] if where else [])
-    yield from _flat(
-        join.args["on"]
-        for join in select.args.get("joins") or ()
-        if is_inner(join) and join.args.get("on")
-    )
+    where, joins = select.args.get("where"), select.args.get("joins") or []
+    yield from flat([where.this] if where else [])
+    if not any(join.side for join in joins):  # an outer join keeps rows that no ON holds for
+        yield from flat(join.args["on"] for join in joins if join.args.get("on"))
 
 
-def is_inner(join: exp.Join) -> bool:
-    """Whether a join keeps matching pairs only."""
-    return not join.side
-
-
-def _flat(conditions: Iterable[exp.Expr]) -> Iterator[exp.Expr]:
+def flat(conditions: Iterable[exp.Expr]) -> Iterator[exp.Expr]:
+    """Conditions taken apart at AND."""
     for condition in conditions:
         inner = condition.unnest()
         if isinstance(inner, exp.And):
-            yield from _flat([inner.left, inner.right])
+            yield from flat([inner.left, inner.right])
         else:
             yield inner
 
@@ -132,7 +125,7 @@ def _joined(select: exp.Select) -> Iterator[tuple[str, str]]:
     joins = select.args.get("joins") or []
     where = select.args.get("where")
     conditions = [join.args["on"] for join in joins if join.args.get("on")]
-    for condition in _flat(conditions + ([where.this] if where else [])):
+    for condition in flat(conditions + ([where.this] if where else [])):
         if isinstance(condition, exp.EQ):
             columns = [
                 side.unnest()

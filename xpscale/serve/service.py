@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from xpscale.serve.database import Database, Stop
 from xpscale.serve.formats import write_result
-from xpscale.serve.plan import plan, upload_name
+from xpscale.serve.plan import plan
 
 if TYPE_CHECKING:
     from xpscale.query.version import CatalogVersion
@@ -51,15 +51,13 @@ def answer(
     """
     limits = database.limits
     with database.turn(stop, queue_s):
-        tables = (*database.tables, *(upload.table for upload in uploads.values()))
-        made = plan(request.query, database.version, tables, request.max_rows)
+        made = plan(request.query, database.version, database.tables, uploads, request.max_rows)
         columns = tuple(
             replace(column, ucd=request.ucds.get(column.name, column.ucd))
             for column in made.columns
         )
         made = replace(made, columns=columns)
-        rows = {upload_name(name): upload.rows for name, upload in uploads.items()}
-        with database.rows(made, rows, stop, seconds) as (schema, batches):
+        with database.rows(made, stop, seconds) as (schema, batches):
             return write_result(
                 request.form,
                 file,
