@@ -104,7 +104,7 @@ def matches(select: exp.Select, uploads: Mapping[str, Upload]) -> dict[str, Matc
             continue
         order = min(int(math.log2(WIDTH_DEG / radius_deg)), INDEX_ORDER) if radius_deg < 35 else 0
         by_name = {name.lower(): rows[name] for name in rows.column_names}
-        pixels = pixels_around(*(_degrees(by_name[column.name]) for column in (ra, dec)), order)
+        pixels = pixels_around(_degrees(by_name[ra.name]), _degrees(by_name[dec.name]), order)
         found[source] = Match(source, upload, condition, order, pixels)
     return found
 
