@@ -246,6 +246,26 @@ def test_texts_as_people_write_them(cat, three, tmp_path, text, names):
     assert found.schema.names[: len(names)] == [f"{name}" for name in names]
 
 
+def test_tables_as_people_have_them(cat, three, tmp_path):
+    ids, rows = three["source_id"], zip(three["ra"], three["dec"], strict=True)
+    texts = {
+        "a list of identifiers": ("".join(f"{number}\n" for number in ids), None),
+        "named after the release": ("Gaia DR3\n" + "".join(f"{number}\n" for number in ids), None),
+        "commas at the ends": ("ra,dec,\n" + "".join(f"{a},{d},\n" for a, d in rows), 1),
+    }
+    for name, (text, radius) in texts.items():
+        path = tmp_path / name
+        path.write_text(text)
+        found = cat.columns("source_id").crossmatch(path, radius)
+        assert found["source_id"].tolist() == ids.tolist(), name
+    where = [{"ra": a, "dec": d} for a, d in zip(three["ra"], three["dec"], strict=True)]
+    frame = pd.DataFrame({"ra": three["ra"], "dec": three["dec"]}, index=["x", "y", "z"])
+    for table in (pa.table({"position": where}), frame):
+        found = cat.columns("source_id").crossmatch(table, 1)
+        assert found["source_id"].tolist() == ids.tolist()
+        assert not any(name.startswith("__") for name in found.schema.names)
+
+
 BAD = {
     "no such file": ("none.fits", 1, "there is no file"),
     "a column is missing": ("ra,d\n1,2\n", 1, "no column dec; its columns are ra, d"),
@@ -255,7 +275,7 @@ BAD = {
     "no header": ("1,2\n3,4\n", 1, "no line names the columns"),
     "nothing": ("", 1, "no line names the columns"),
     "a short row": ("ra,dec\n1\n", 1, "cannot be read"),
-    "two of one name": ("ra,dec,ra\n1,2,3\n", 1, "2 columns that are called 'ra'"),
+    "two of one name": ("ra,dec,ra\n1,2,3\n", 1, "2 columns are called 'ra'"),
     "no identifiers": ("ra,dec\n1,2\n", None, "no column source_id"),
     "rounded identifiers": ("source_id\n4.2958e9\n", None, "cannot hold a source_id exactly"),
     "no identifier": ("source_id\n12\nM31\n", None, "row 2: 'M31' is no Gaia source_id"),
@@ -291,6 +311,8 @@ def test_other_mistakes(cat, three, tmp_path):
         (three, {"ra": "RA"}, "no column is called 'RA'"),
         (5, {}, "a int is no table"),
         (damaged, {}, "a.fits cannot be read"),
+        ({"ra": [1, 2], "dec": [3]}, {}, "length"),
+        ({"ra": [1], "dec": [3], "": [1]}, {}, "is called ''"),
         ({"ra": [True], "dec": [1.0]}, {}, "'ra' is bool"),
         (Table({"ra": [1.0] * u.s, "dec": [1.0] * u.deg}), {}, "is in s, which is no angle"),
     ):

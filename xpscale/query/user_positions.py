@@ -80,7 +80,8 @@ def _column(table: pa.Table, where: str, axis: str, stated: str) -> str:
         if stated not in table.column_names:
             raise unknown_column(stated, table.column_names)
         return stated
-    known = {letters(name): name for name in reversed(table.column_names)}
+    fields = {letters(name.rpartition(".")[2]): name for name in reversed(table.column_names)}
+    known = fields | {letters(name): name for name in reversed(table.column_names)}
     found = next((known[name] for name in NAMES[axis].split() if name in known), "")
     if not found:
         raise InvalidInputError(

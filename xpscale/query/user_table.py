@@ -9,9 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import re
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +18,17 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.formatting import first_line
+from xpscale.nested import flattened
 from xpscale.query.convert import is_text
 from xpscale.query.frames import Rows
+from xpscale.query.text_columns import require_distinct, text_table, unreadable
 from xpscale.query.version import PREFIX
+from xpscale.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["content", "decoded", "name_of", "read_table", "table_in"]
-
-MISSING_TEXT = ["", "nan", "NaN", "NAN", "null", "NULL", "none", "None", "NA", "N/A", "--", "<NA>"]
 
 
 def read_table(source: Any) -> pa.Table:
@@ -58,27 +57,41 @@ def read_table(source: Any) -> pa.Table:
 
     where = name_of(source)
     if isinstance(source, str | Path):
-        found = _of_file(Path(source).expanduser())
+        found = _of_file(source)
     elif isinstance(source, Rows):
         found = source.to_table()
     elif hasattr(source, "icrs"):
         found = pa.table(_degrees(source))
     elif hasattr(source, "colnames"):
         found = _of_astropy(source)
-    elif hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__"):
-        found = pa.table(source)
-    elif isinstance(source, Mapping):
-        found = pa.table({name: np.atleast_1d(np.asarray(it)) for name, it in source.items()})
+    elif hasattr(source, "__arrow_c_stream__") or isinstance(source, Mapping):
+        found = _of_arrow(source)
     else:
         raise InvalidInputError(
             f"a {type(source).__name__} is no table",
             "Give a file, or a table of astropy, pandas, polars or Arrow",
         )
-    _require_names(found.column_names, where)
+    found = flattened(found)
+    require_distinct(found.column_names, where)
     fields = [  # Arrow takes no rows of views, which polars gives
         field.with_type(pa.string()) if is_text(field.type) else field for field in found.schema
     ]
     return found.cast(pa.schema(fields, found.schema.metadata))
+
+
+def _of_arrow(source: Any) -> pa.Table:
+    """A frame or a mapping of columns, without the index that pandas numbers."""
+    import pyarrow as pa
+
+    try:
+        if isinstance(source, Mapping):
+            source = {name: np.atleast_1d(np.asarray(values)) for name, values in source.items()}
+        table = pa.table(source)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"the table cannot be read: {first_line(error)}", "Give columns of equal length"
+        ) from error
+    return table.drop([name for name in table.column_names if name.startswith("__index_level_")])
 
 
 def name_of(source: Any) -> str:
@@ -86,8 +99,13 @@ def name_of(source: Any) -> str:
     return str(source) if isinstance(source, str | Path) else "the table"
 
 
-def content(path: Path) -> bytes:
+def content(path: str | Path) -> bytes:
     """The bytes of a file, decompressed.
+
+    Parameters
+    ----------
+    path
+        A local path, or a URL.
 
     Raises
     ------
@@ -97,18 +115,22 @@ def content(path: Path) -> bytes:
         It is a damaged gzip file.
     """
     try:
-        data = path.read_bytes()
+        if "://" in str(path):
+            place = Storage(str(path))
+            data = place.parent.read(place.name)
+        else:
+            data = Path(path).expanduser().read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise NotFoundError(f"there is no file {path}", "Check the path") from error
     if data.startswith(b"\x1f\x8b"):
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     return data
 
 
-def table_in(data: bytes, path: Path) -> pa.Table | None:
+def table_in(data: bytes, path: str | Path) -> pa.Table | None:
     """The table in the bytes of a FITS, VOTable, ECSV or Parquet file; ``None`` if they are
     something else.
 
@@ -142,10 +164,10 @@ def table_in(data: bytes, path: Path) -> pa.Table | None:
     except InvalidInputError:
         raise
     except Exception as error:  # each library has its own
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def decoded(data: bytes, path: Path) -> str:
+def decoded(data: bytes, path: str | Path) -> str:
     """The text of a file.
 
     Parameters
@@ -168,48 +190,10 @@ def decoded(data: bytes, path: Path) -> str:
         ) from error
 
 
-def _of_file(path: Path) -> pa.Table:
+def _of_file(path: str | Path) -> pa.Table:
     data = content(path)
     table = table_in(data, path)
-    return _of_text(decoded(data, path), path) if table is None else table
-
-
-def _of_text(text: str, path: Path) -> pa.Table:
-    """A text in columns below a line of names, which may start with ``#``."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    lines = text.splitlines()
-    filled = [i for i, line in enumerate(lines) if line.strip()]
-    body = next((i for i in filled if not lines[i].startswith("#")), len(lines))
-    head = body
-    separator = next((each for each in ",;\t|" if each in lines[body]), " ") if filled[-1:] else " "
-    before = [i for i in filled if i < body]
-    if before and not re.search(r"[^\W\d]", re.sub(r"(?i)nan|e[+-]?\d", "", lines[body])):
-        head = before[-1]  # as numpy.savetxt writes it
-    rows = [lines[head].lstrip("# ")] if filled else []
-    rows += [line for line in lines[head + 1 :] if line.strip() and not line.startswith("#")]
-    if separator == " " and rows and len(rows[0].split()) > 1:
-        rows, separator = [",".join(line.split()) for line in rows], ","
-    elif separator == " ":  # one column, whose entries may have blanks
-        separator = "\t"
-    if not rows or not re.search(r"[^\W\d]", rows[0]):
-        raise InvalidInputError(
-            f"{path}: no line names the columns", "Start it with a line such as source_id,ra,dec"
-        )
-    names = [name.strip(" \"'") for name in rows[0].split(separator)]
-    _require_names(names, str(path))
-    try:
-        return pyarrow.csv.read_csv(
-            io.BytesIO("\n".join(rows[1:] or [""]).encode()),
-            pyarrow.csv.ReadOptions(column_names=names),
-            pyarrow.csv.ParseOptions(delimiter=separator),
-            pyarrow.csv.ConvertOptions(null_values=MISSING_TEXT, strings_can_be_null=True),
-        )
-    except pa.ArrowInvalid as error:
-        if len(rows) == 1:
-            return pa.table({name: pa.nulls(0) for name in names})
-        raise _unreadable(path, error) from error
+    return text_table(decoded(data, path), path) if table is None else table
 
 
 def _of_astropy(table: Any) -> pa.Table:
@@ -265,16 +249,3 @@ def _degrees(positions: Any) -> dict[str, Any]:
     """Right ascension and declination, ICRS, in degrees, of a ``SkyCoord``."""
     icrs = positions.icrs
     return {"ra": np.atleast_1d(icrs.ra.deg), "dec": np.atleast_1d(icrs.dec.deg)}
-
-
-def _require_names(names: list[str], where: str) -> None:
-    counts = Counter(names)
-    if wrong := next((name for name in names if counts[name] > 1 or not name), None):
-        raise InvalidInputError(
-            f"{where} has {counts[wrong]} columns that are called {wrong!r}",
-            "Name each differently",
-        ) from None
-
-
-def _unreadable(path: Path, error: Exception) -> InvalidInputError:
-    return InvalidInputError(f"{path} cannot be read: {first_line(error)}", "Write it again")
