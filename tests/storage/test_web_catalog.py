@@ -6,6 +6,7 @@ import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
 from tests.catalog.random_catalog import fill
+from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.layout import snapshot_key
 from xpscale.catalog.manifest import Quarantined
@@ -78,3 +79,16 @@ def test_the_newest_version_is_found_with_few_requests(tmp_path):
         assert open_catalog(f"{web.url}/cat").snapshot.number == 7
         storage.delete("collection.properties")
         assert open_catalog(f"{web.url}/cat").snapshot.number == 7
+
+
+def test_it_is_checked_without_a_listing(served):
+    storage, place, _ = served
+    assert check(Storage(place.url)).ok
+    part = open_catalog(storage).manifest.parts[0]
+    data = bytearray(storage.read(part.key))
+    data[99] ^= 1
+    storage.replace(part.key, bytes(data))
+    assert check(Storage(place.url), deep=False).ok
+    assert "sha256" in check(Storage(place.url)).problems[0]
+    storage.delete(part.key)
+    assert check(Storage(place.url), deep=False).problems[0].endswith("is missing")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from xpscale.catalog.clean import find_strays
 from xpscale.catalog.derived_tables import read_tables
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import product_of
+from xpscale.catalog.layout import COLLECTION, product_of
 from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
@@ -82,7 +82,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     Always: every part is there, with its size, rows and schema; nothing else lies among the parts;
     products share pixels, none overlaps another; statistics, margin and index, if they are made,
     have their files; the HATS metadata describe this manifest, are as they were written, and pass
-    hats' strict validation.
+    hats' strict validation.  A web server lists nothing: there nobody sees what else lies among the
+    parts, and of the HATS metadata only that they are of this version.
 
     Parameters
     ----------
@@ -105,8 +106,8 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     by_pixel: dict[Pixel, list[Part]] = {}
     for part in manifest.parts:
         by_pixel.setdefault(part.pixel, []).append(part)
-    sizes = {key: n for product in products for key, n in storage.list(product).items()}
-    strays = find_strays(storage)
+    sizes = _sizes(storage, manifest)
+    strays = find_strays(storage) if storage.can_list else ()
     problems = [
         *_identity_problems(storage, manifest),
         *_pixel_problems(by_pixel, products),
@@ -127,6 +128,17 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
         tuple(str(stray) for stray in strays if not stray.is_visible),
         manifest.quarantined,
     )
+
+
+def _sizes(storage: Storage, manifest: Manifest) -> dict[str, int]:
+    """Bytes of what lies among the parts, by key."""
+    if storage.can_list:
+        products = manifest.identity.products
+        return {key: n for product in products for key, n in storage.list(product).items()}
+    keys = [part.key for part in manifest.parts]
+    with ThreadPoolExecutor(16) as threads:
+        found = zip(keys, threads.map(storage.size, keys), strict=True)
+        return {key: n_bytes for key, n_bytes in found if n_bytes is not None}
 
 
 def _identity_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
@@ -246,6 +258,12 @@ def _derived_problems(storage: Storage, manifest: Manifest, *, deep: bool) -> It
 
 
 def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
+    if not storage.can_list:
+        if not storage.exists(COLLECTION) or manifest.digest.encode() not in storage.read(
+            COLLECTION
+        ):
+            yield f"{COLLECTION} is missing, or of another version"
+        return
     from xpscale.catalog.hats import hats_differences, hats_problems
 
     for difference in hats_differences(storage, manifest):
