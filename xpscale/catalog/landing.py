@@ -105,6 +105,7 @@ def _facts(
         "snapshot": snapshot,
         "identity": identity,
         "is_complete": ranges is not None,
+        "example_id": (ranges or {}).get("source_id", ("",))[0],
         "margin": MARGIN,
         "index": INDEX,
         "n_partitions": len(primary),
