@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xpscale.catalog.commit import commit as commit
+    from xpscale.inference.complete import complete as complete
     from xpscale.inference.infer import infer as infer
     from xpscale.inference.plan import plan_inference as plan_inference
     from xpscale.inference.run import run_inference as run_inference
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
     from xpscale.query.download import download as download
+    from xpscale.query.flag_words import flags_in_words as flags_in_words
     from xpscale.query.reconstruct import reconstruct as reconstruct
     from xpscale.query.sql import sql as sql
     from xpscale.runtime.executors.dask import DaskExecutor as DaskExecutor
@@ -40,8 +42,10 @@ _HOMES = {
     "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
+    "complete": "inference.complete",
     "download": "query.download",
     "draw_sample": "sampling.draw",
+    "flags_in_words": "query.flag_words",
     "infer": "inference.infer",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",

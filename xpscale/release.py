@@ -20,6 +20,7 @@ from xpscale.toml_files import read_toml, require_keys
 __all__ = [
     "CREDIT",
     "DR3",
+    "PAPER",
     "UNSTATED",
     "ArchiveLayout",
     "Release",
@@ -34,6 +35,9 @@ CREDIT = (
     "Consortium (DPAC, https://www.cosmos.esa.int/web/gaia/dpac/consortium)."
 )
 """The acknowledgement that Gaia asks of everyone who uses its data."""
+
+PAPER = "Laroche A. & Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607"
+"""The paper of the method."""
 
 FOLDER = Path(__file__).parent / "releases"
 

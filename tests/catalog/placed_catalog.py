@@ -55,6 +55,15 @@ def publish(
     storage: Storage, table: pa.Table, partitions: tuple[Pixel, ...] = PARTITIONS, **changed: object
 ) -> Manifest:
     """Publish the rows that lie in partitions."""
+    manifest = build_manifest(storage, put_parts(storage, table, partitions, **changed))
+    commit(storage, manifest)
+    return manifest
+
+
+def put_parts(
+    storage: Storage, table: pa.Table, partitions: tuple[Pixel, ...], **changed: object
+) -> list[TaskReport]:
+    """Write the rows that lie in partitions, as the tasks of a run do."""
     changed = {"outputs": ("latents",), "n_tasks": len(partitions), **changed}
     who = identity(**changed)
     claim(storage, who)
@@ -66,6 +75,4 @@ def publish(
         status = TaskStatus.WRITTEN if parts else TaskStatus.EMPTY
         n_rows = rows.num_rows
         reports.append(TaskReport(pixel.key, status, parts, n_in=n_rows, n_out=n_rows))
-    manifest = build_manifest(storage, reports)
-    commit(storage, manifest)
-    return manifest
+    return reports

@@ -16,6 +16,7 @@ from hats.catalog.dataset.table_properties import TableProperties
 from xpscale.catalog.layout import INDEX, MARGIN
 from xpscale.catalog.margin import MARGIN_ARCSEC
 from xpscale.catalog.votable import describe
+from xpscale.release import PAPER
 from xpscale.sky import INDEX_ORDER, Pixel
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _credits(release: Release) -> dict[str, str]:
         "obs_ack": release.credit,
         "obs_copyright": f"Derived from {release}; credit ESA/Gaia/DPAC",
         "obs_copyright_url": "https://www.cosmos.esa.int/web/gaia-users/license",
-        "bib_reference": "; ".join(("Laroche & Speagle 2025", *release.citation)),
+        "bib_reference": "; ".join((PAPER, *release.citation)),
         "bib_reference_url": "https://doi.org/10.3847/1538-4357/ad9607",
         "prov_progenitor": f"{release} {release.archive.spectra_folder}",
     }

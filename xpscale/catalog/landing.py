@@ -15,6 +15,7 @@ from xpscale.catalog.sky_picture import sky_picture
 from xpscale.catalog.votable import describe
 from xpscale.flags import Flag
 from xpscale.formatting import format_bytes
+from xpscale.release import PAPER
 from xpscale.schema import spectra_outputs
 
 if TYPE_CHECKING:
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from xpscale.catalog.manifest import Manifest, Snapshot
     from xpscale.schema import Column
 
-__all__ = ["PAPER", "write_pages"]
-
-PAPER = "Laroche A. & Speagle J. S., 2025, ApJ 979, 5, doi:10.3847/1538-4357/ad9607"
-"""The paper of the method."""
+__all__ = ["write_pages"]
 
 DOI = re.compile(r"doi:(\S+)")
 

@@ -44,6 +44,7 @@ DATATYPES = {
     pa.int64(): "long",
     pa.float32(): "float",
     pa.float64(): "double",
+    pa.string(): "char",
 }
 
 
@@ -182,6 +183,8 @@ def _attributes(column: Column) -> dict[str, str]:
     }
     if is_array:
         attributes["arraysize"] = str(column.type.list_size)
+    elif column.type == pa.string():
+        attributes["arraysize"] = "*"
     if column.unit:
         attributes["unit"] = column.unit
     if column.name in ("ra", "dec"):

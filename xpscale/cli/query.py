@@ -68,6 +68,9 @@ def query(
         int | None,
         typer.Option("-n", help="How many sources at most; 100 with --like or --outliers.", min=0),
     ] = None,
+    flags_in_words: Annotated[
+        bool, typer.Option("--flags-in-words", help="A column more: the quality bits as words.")
+    ] = False,
     snapshot: SnapshotNumber = None,
     output: RowsOutput = "",
     overwrite: Overwrite = False,
@@ -84,6 +87,7 @@ def query(
     """
     from xpscale.errors import InvalidInputError
     from xpscale.query.catalog import open_catalog
+    from xpscale.query.flag_words import FlagsInWords
     from xpscale.query.write import require_writable, write
 
     if output:
@@ -97,6 +101,8 @@ def query(
     if like or outliers:
         most = 100 if n is None else n
         found = chosen.like(like, most) if like else chosen.outliers(most)
+    if flags_in_words:
+        found = FlagsInWords(found)
     if output:
         say(f"{write(found, output, overwrite=overwrite):,} sources: {output}")
     else:

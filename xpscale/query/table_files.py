@@ -193,6 +193,10 @@ def _write_fits(table: Table, path: Path) -> None:
     # keywords have at most eight letters
     table.meta = {key.upper()[:8]: _escaped(text) for key, text in table.meta.items()}
     units = {name: table[name].unit for name in table.colnames}
+    said = [
+        {"TUCD": table[name].meta.get("ucd"), "TCOMM": table[name].description}
+        for name in table.colnames
+    ]
     for name in table.colnames:
         # FITS has no electron, and astropy would drop the unit with a warning
         table[name].unit = None
@@ -200,6 +204,10 @@ def _write_fits(table: Table, path: Path) -> None:
     for column in hdu.columns:
         if units[column.name] is not None:
             column.unit = units[column.name].to_string().replace(" ", "")
+    for number, words in enumerate(said, start=1):  # keywords that TOPCAT and STILTS read
+        for key, text in words.items():
+            if text:
+                hdu.header[f"{key}{number}"] = _escaped(text)
     HDUList([PrimaryHDU(), hdu]).writeto(path)
 
 

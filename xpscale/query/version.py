@@ -10,7 +10,7 @@ from xpscale.bands import Bands
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.extras import naming_extras
 from xpscale.query.part_files import PartFiles
-from xpscale.release import Release, release_of
+from xpscale.release import PAPER, Release, release_of
 from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
 
@@ -115,6 +115,7 @@ class CatalogVersion:
             "software": f"xpscale {version('xpscale')}",
             **self.origin,
             "credit": "Gaia data: ESA/Gaia/DPAC",
+            "reference": "; ".join((PAPER, *self.release.citation)),
         }
 
     def lsdb(self, **options: Any) -> Any:
