@@ -14,7 +14,7 @@ class Flag(enum.IntFlag):
     meaning: str
     """What a bit says, in a sentence for people."""
 
-    def __new__(cls, value: int, meaning: str) -> Self:
+    def __new__(cls, value: int, meaning: str = "") -> Self:
         """A bit with its meaning."""
         flag = int.__new__(cls, value)
         flag._value_, flag.meaning = value, meaning

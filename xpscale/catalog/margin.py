@@ -128,7 +128,8 @@ class MarginOfPixel:
         ).combine_chunks()
         ra, dec, index = (rows[name].to_numpy() for name in ("ra", "dec", "_healpix_29"))
         near = np.flatnonzero(is_near(pixel, index, ra, dec))
-        return rows.take(near[np.argsort(index[near], kind="stable")])
+        found = rows.take(near[np.argsort(index[near], kind="stable")])
+        return found.replace_schema_metadata(None)  # larger than most margins
 
     def _near(self, cells: NDArray[np.int64]) -> Iterator[Part]:
         """The parts that hold some of these cells."""
