@@ -1,0 +1,1 @@
+"""The documents; a package, since gwcs (of specutils) installs another one of this name."""
