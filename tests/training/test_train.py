@@ -41,6 +41,7 @@ def test_training_learns_and_leaves_a_model(reader, finished):
     folder, model = finished
     assert sorted(path.name for path in folder.iterdir()) == [
         "card.json",
+        "decoder.safetensors",
         HISTORY,
         "model.safetensors",
     ]
