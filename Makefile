@@ -41,7 +41,7 @@ bench: $(READY)         ## ratios, not times: prints tables
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv $$(grep '^torch==' constraints.txt)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '.[test]'
 	touch $(READY)
 
 wheel: $(READY)         ## a wheel in dist/, tried in a fresh environment without the tests' packages
