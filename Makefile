@@ -11,7 +11,7 @@ demo: $(READY)          ## the whole flow on real stars: demo-out/
 
 test: $(READY)          ## lint, types, import contracts, tests
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: lint types imports workflows
 
@@ -37,6 +37,7 @@ workflows: $(READY)
 bench: $(READY)         ## ratios, not times: prints tables
 	$(BIN)/python -m tests.benchmarks
 
+# Bytecode is compiled and kept: the tests start hundreds of processes.
 # torch first, from pip, which knows where its CPU build is; uv then resolves the rest in seconds.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

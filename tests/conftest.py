@@ -1,6 +1,7 @@
 """Fixtures for all tests: where real data are, and hypothesis profiles."""
 
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,8 @@ def device(request):
 @pytest.fixture(scope="session")
 def small_demo(tmp_path_factory):
     """A folder with a small `demo-out`, as documents and light installations use it."""
-    from docs.example import make_example
-
+    # by its path: gwcs, which specutils needs, installs a package that is called docs
+    make_example = runpy.run_path(str(ROOT / "docs/example.py"))["make_example"]
     place = tmp_path_factory.mktemp("reader")
     make_example(place / "demo-out", n_stars=3_000, epochs=1)
     return place
