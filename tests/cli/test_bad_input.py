@@ -183,7 +183,7 @@ def test_training_on_what_cannot_be_trained_on(store, tmp_path, published_weight
 
 def test_a_plan_that_does_not_fit_is_refused(store, tmp_path, monkeypatch):
     model = save_model(store, tmp_path / "model")
-    monkeypatch.setattr("xpscale.inference.plan.available_memory", lambda: 10_000_000)
+    monkeypatch.setattr("xpscale.runtime.machine.available_memory", lambda: 10_000_000)
     result = xpscale("infer", store, model, tmp_path / "catalog", "--workers", 0)
     assert result.code == 4
     assert "10 MB are available" in result.err

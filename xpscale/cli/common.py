@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from xpscale.errors import InvalidInputError, PermanentError
-from xpscale.runtime.cpus import n_cpus
+from xpscale.runtime.machine import n_cpus
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -200,8 +200,8 @@ def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
 
 def _workers(scheduler: str, n_workers: int, resources: str, patience_s: float) -> StartExecutor:
     """What starts the workers that the options ask for, at most one a task, and prints the plan."""
-    from xpscale.inference.plan import available_memory
     from xpscale.inference.task import TASKS_PER_WORKER
+    from xpscale.runtime.machine import available_memory
 
     @contextlib.contextmanager
     def start(plan: InferencePlan) -> Iterator[Executor]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.types import Executor
 
-__all__ = ["InferencePlan", "available_memory", "plan_inference"]
+__all__ = ["InferencePlan", "plan_inference"]
 
 
 @dataclass(frozen=True)
@@ -298,10 +298,3 @@ def _require_model_of(reader: SpectraReader, model: TrainedModel) -> None:
             f"model {model.model_id[:12]} has no scaling, so it cannot be applied to spectra",
             "Import it with --scaling FILE.npz or --scaling-from STORE",
         )
-
-
-def available_memory() -> int:
-    """Bytes of memory this machine (or the control group we are in) can still give."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)

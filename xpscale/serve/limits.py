@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xpscale.runtime.cpus import n_cpus
+from xpscale.runtime.machine import n_cpus
 
 __all__ = ["MIB", "Limits"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.scatter_vae import NetworkModule
-from xpscale.runtime.cpus import n_cpus
+from xpscale.runtime.machine import n_cpus
 from xpscale.training.batches import share
 from xpscale.training.loss import BatchLoss, Objective
 from xpscale.training.share_threads import Threads

@@ -1,1 +1,0 @@
-"""The documents; a package, since gwcs (of specutils) installs another one of this name."""
