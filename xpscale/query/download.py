@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -110,11 +110,11 @@ def download(
     """
     selection = rows.select() if isinstance(rows, Catalog) else rows
     plan = plan_download(selection, destination, products=products, since=since)
-    return run_download(plan, callbacks=callbacks)
+    return run_download(plan, callbacks=list(callbacks))
 
 
 def run_download(
-    plan: DownloadPlan, *, callbacks: Iterable[Callback] = (), connections: int = 0
+    plan: DownloadPlan, *, callbacks: Sequence[Callback] = (), connections: int = 0
 ) -> DownloadResult:
     """Copy what is planned and publish it.
 
@@ -164,12 +164,23 @@ def run_download(
             place.remove()  # it was empty before this call
         raise _nothing(plan)
     manifest = _manifest(plan, parts)
-    words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
-    message = f"{words}: {plan.identity.kept_rows or 'all rows'}"
-    snapshot = commit(place, manifest, message, with_hats=has_hats())
+    snapshot = _publish(plan, manifest, callbacks)
     new = {key for key, report in reports.items() if report.status is TaskStatus.WRITTEN}
     n_read = sum(task.n_bytes for task in plan.tasks if task.key in new)
     return DownloadResult(plan, snapshot, manifest, n_read)
+
+
+def _publish(plan: DownloadPlan, manifest: Manifest, callbacks: Sequence[Callback]) -> Snapshot:
+    """Commit the copy, and where hats is there, make of it a whole collection."""
+    source = plan.selection.catalog
+    words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
+    message = f"{words}: {plan.identity.kept_rows or 'all rows'}"
+    snapshot = commit(plan.destination, manifest, message, with_hats=has_hats())
+    if has_hats():
+        from xpscale.inference.complete import complete
+
+        complete(plan.destination, callbacks=callbacks)
+    return snapshot
 
 
 def _manifest(plan: DownloadPlan, parts: tuple[Part, ...]) -> Manifest:
