@@ -29,6 +29,7 @@ from xpscale.query.reconstruct import reconstruct
 from xpscale.storage import Storage
 from xpscale.testing.faults import Fault, faulty, make_room, small_disk
 from xpscale.testing.services import seaweedfs
+from xpscale.testing.web import counted_web
 
 
 def parts_of(url):
@@ -150,6 +151,22 @@ def test_cut_connections_are_survived_or_nothing_is_published(cat, example, tmp_
         assert check(Storage(str(tmp_path / "copy"))).problems == ()
         copy(cat.cone(0, 0, 5), "s3://xpscale/share")
         assert check(Storage("s3://xpscale/share")).problems == ()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_from_a_web_server_that_lists_nothing(cat, example, tmp_path, scheme):
+    tls = tmp_path if scheme == "https" else ""
+    with counted_web(Path(example.url).parent, tls=tls) as web, web.trusted():
+        there = open_catalog(f"{web.url}/cat")
+        web.forget()
+        copy(there.select(), str(tmp_path / "copy"))
+        # every part once, and of the model three files
+        assert web.n_requests <= len(cat.manifest.parts) + 4
+        assert 1 <= web.n_bytes / cat.manifest.n_bytes < 1.5
+        copy(there.cone(0, 0, 3), str(tmp_path / "share"))
+    assert parts_of(tmp_path / "copy") == parts_of(example.url)
+    for name in ("copy", "share"):
+        assert check(Storage(str(tmp_path / name))).problems == ()
 
 
 def test_a_full_disk_is_seen_before_and_survived_after(cat, tmp_path, monkeypatch):

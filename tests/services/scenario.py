@@ -16,6 +16,7 @@ from xpscale.catalog.check import check
 from xpscale.catalog.clean import clean
 from xpscale.catalog.commit import commit
 from xpscale.catalog.snapshots import current, snapshots
+from xpscale.inference.complete import complete
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.ingest.build import build_store
@@ -62,6 +63,7 @@ class Scenario:
         storage = Storage(f"{self.folder}/catalog")
         if not snapshots(storage):
             infer(self, storage.url)
+            complete(storage)
         return storage
 
     @cached_property
@@ -132,6 +134,7 @@ class Verdict:
 def verdict(scenario: Scenario, catalog: Storage) -> Verdict:
     """Compare a catalogue with the reference; its strays are removed on the way."""
     reference, expected = scenario.reference, scenario.ids
+    complete(catalog)  # as `xpscale infer` has done, if it came so far
     manifest_key = current(reference).manifest_key
     found = {product: rows(catalog, product) for product in ("latents", "spectra")}
     extra = sorted(objects(catalog) - objects(reference))

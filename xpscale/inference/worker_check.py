@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.catalog.layout import RUN
-from xpscale.errors import NotFoundError, PermanentError, PlanError
+from xpscale.errors import NotFoundError, PermanentError, PlanError, XpscaleError
 from xpscale.formatting import format_bytes
 from xpscale.model.folder import CARD, WEIGHTS
 from xpscale.spectra import SpectraBatch, SpectraReader
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerCheck"]
 
+N_PARTITIONS = 3
 N_SPECTRA = 16
 MOST_WIDTHS = 0.02
 
@@ -102,8 +103,7 @@ class WorkerCheck:
                 f" {format_bytes(self.memory)}",
                 "Start workers with a higher --memory-limit, or ingest with a smaller --max-rows",
             )
-        smallest = min(self.reader.partitions, key=lambda partition: partition.n_rows)
-        self.reader.read_columns(smallest, ("source_id",))
+        self._read()
         if self.place_is_there and not self.place.exists(RUN):
             raise NotFoundError(
                 f"{self.place} is not there", "Choose a place that all workers reach"
@@ -116,6 +116,22 @@ class WorkerCheck:
                 f"its latents differ from this machine's by {largest:.2g} posterior widths",
                 "Use the same versions of torch, and no reduced precision, on all machines",
             )
+
+    def _read(self) -> None:
+        """Read a little of the spectra; some partitions may be damaged, which is their task's
+        concern.
+        """
+        smallest = sorted(self.reader.partitions, key=lambda partition: partition.n_rows)
+        failure: XpscaleError | None = None
+        for partition in smallest[:N_PARTITIONS]:
+            try:
+                self.reader.read_columns(partition, ("source_id",))
+            except XpscaleError as error:
+                failure = error
+            else:
+                return
+        if failure:
+            raise failure
 
 
 @lru_cache(maxsize=1)

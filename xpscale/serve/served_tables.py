@@ -114,7 +114,9 @@ def votype(kind: pa.DataType) -> tuple[str, str | None]:
         return votype(kind.value_type)[0], "*"
     if pa.types.is_boolean(kind):
         return "boolean", None
-    return (DATATYPES[kind], None) if kind in DATATYPES else ("unicodeChar", "*")
+    if pa.types.is_string(kind) or kind not in DATATYPES:
+        return "unicodeChar", "*"
+    return DATATYPES[kind], None
 
 
 _TEXT, _INT = pa.string(), pa.int32()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ __all__ = ["fit_workers"]
 
 MOST_S = 60.0
 """How long to wait for all workers' answers; who answers later gets tasks from then on."""
+
+ON_THEIR_WAY_S = 3.0
 
 MOST_NAMED = 5
 
@@ -55,7 +58,7 @@ def fit_workers(client: Client, function: Any) -> Iterator[dict[str, float]]:
     plugin = _preflight(name, dumps((check_of(function), software())))
     with connected(client):
         _register(client, plugin, name)
-        seen = {event["worker"]: _Answer(**event) for _, event in client.get_events(name)}
+        seen = _answers(client, name)
     left_out = [answer for answer in seen.values() if answer.problems]
     if left_out and len(left_out) == len(seen):
         _forget(client, name)
@@ -86,6 +89,18 @@ class _Answer:
 
     def __str__(self) -> str:
         return f"{self.worker}: {'; '.join(self.problems)}"
+
+
+def _answers(client: Client, name: str) -> dict[str, _Answer]:
+    """What the workers have said, by address; the messages of those that have just been looked at
+    may still be on their way.
+    """
+    give_up = time.monotonic() + ON_THEIR_WAY_S
+    while True:
+        found = {event["worker"]: _Answer(**event) for _, event in client.get_events(name)}
+        if not {*client.nthreads()} - {*found} or time.monotonic() > give_up:
+            return found
+        time.sleep(0.05)
 
 
 def _told(answers: list[_Answer]) -> str:
