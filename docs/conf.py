@@ -30,7 +30,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "README.md", "tutorials/*-out"]
+exclude_patterns = ["_build", "README.md", "tutorials/*/**"]
 templates_path = ["_templates"]
 html_theme = "pydata_sphinx_theme"
 html_title = "xpscale"
