@@ -110,6 +110,31 @@ def test_a_share_of_identifiers_finds_movers(cat, example, tmp_path):
         copy(cat.at(ids[1:]), str(tmp_path / "share"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda c: c.cone(0, 0, 3), lambda c: c.cone(1e-7, 0, 3)),
+        (lambda c: c.box((0, 9), (0, 9)), lambda c: c.box((0, 9), (0, 9.0000001))),
+        (
+            lambda c: c.polygon([(0, 0), (9, 0), (9, 9), (5, 9), (0, 9)]),
+            lambda c: c.polygon([(0, 0), (9, 0), (9, 9), (5, 9), (0, 8)]),
+        ),
+        (lambda c: c.pixel(2, range(16)), lambda c: c.pixel(2, [*range(15), 20])),
+    ],
+)
+def test_a_share_of_another_region_is_another_copy(cat, tmp_path, one, other):
+    copy(one(cat), str(tmp_path / "share"))
+    assert copy(one(cat), str(tmp_path / "share")).n_read == 0
+    with pytest.raises(ConflictError, match="kept_rows"):
+        copy(other(cat), str(tmp_path / "share"))
+
+
+def test_the_first_rows_of_all_are_no_share(cat, tmp_path):
+    with pytest.raises(InvalidInputError, match="limit"):
+        copy(cat.select().limit(10), str(tmp_path / "share"))
+    assert not (tmp_path / "share").exists()
+
+
 def test_a_wrong_byte_is_named_and_publishes_nothing(own, tmp_path):
     part = own.manifest.of("spectra")[2]
     path = Path(own.storage.url) / part.key

@@ -135,8 +135,7 @@ def plan_download(
     Raises
     ------
     InvalidInputError
-        The catalogue has no such product; or the selection is one of the whole and not of rows,
-        such as the nearest hundred.
+        The catalogue has no such product; or the selection has a limit.
     NotFoundError
         There is no snapshot ``since``.
     """
@@ -144,6 +143,11 @@ def plan_download(
     place = destination if isinstance(destination, Storage) else Storage(destination)
     if place.url == catalog.storage.url:
         raise InvalidInputError(f"{place} is the catalogue itself", "Choose another place")
+    if selection.most is not None:
+        raise InvalidInputError(
+            "a selection with a limit is no share of a catalogue",
+            "Leave out limit and head, or write the rows to a file: xpscale query -n",
+        )
     kept = _kept_products(selection, tuple(products))
     _require_known_columns(selection)
     identity = replace(
@@ -207,10 +211,15 @@ def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str
 
 
 def _rows_text(selection: Selection, since: int | None) -> str:
-    """Which rows are kept, so that two texts are equal only for the same rows."""
+    """Which rows are kept, so that two texts are equal only for the same rows: regions and
+    identifiers are shortened in words, and stand in a digest as they are.
+    """
     words = [selection.query] if _narrows_rows(selection) else []
-    if (ids := selection.source_ids) is not None:
-        words.append(f"{len(ids):,} ids, sha256 {hashlib.sha256(ids.tobytes()).hexdigest()[:12]}")
+    ids = selection.source_ids
+    exact = [region.sql().encode() for region in selection.regions]
+    exact += [ids.tobytes()] if ids is not None else []
+    if exact:
+        words.append(f"sha256 {hashlib.sha256(b';'.join(exact)).hexdigest()[:12]}")
     if since is not None:
         words.append(f"parts since snapshot {since}")
     return "; ".join(words)

@@ -37,7 +37,7 @@ class PixelCopy:
     @property
     def key(self) -> str:
         """Names the task."""
-        return f"Norder={self.pixel.order}/Npix={self.pixel.number}"
+        return self.pixel.key
 
     @property
     def n_rows(self) -> int:
