@@ -1,0 +1,1 @@
+def write(out): print("results", out)
