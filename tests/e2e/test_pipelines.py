@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import xpscale as xps
-from pipelines import compare_models, infer_dr3, ingest_dr3, train_object_dense
+from pipelines import compare_models, density_scaling, infer_dr3, ingest_dr3, train_object_dense
 from pipelines.settings import load
 from xpscale.errors import InvalidInputError
 from xpscale.testing.archive_files import write_archive
@@ -93,6 +93,24 @@ def test_models_are_compared(stars, tmp_path):
     assert {path.stem for path in folder.glob("*.png")} == {
         "training", "kl", "calibration_magnitude", "calibration_colour",
     }  # fmt: skip
+
+
+def test_density_is_scaled(tmp_path):
+    if not importlib.util.find_spec("sklearn"):
+        pytest.skip("needs scikit-learn (the extra 'evaluate')")
+    arguments = [str(tmp_path), "--quick", "--only", "universe", "--processes", "1"]
+    density_scaling.main(arguments)
+    found = json.loads((tmp_path / "density.json").read_text())["universe"]
+    sizes = [one["n"] for one in found["fixed"]["points"]]
+    assert sizes == sorted(set(sizes)) and len(sizes) >= 4
+    assert found["fixed"]["law"]["exponent"]["value"] > 0
+    assert set(found["density"]["rules"]) == {"uniform", "density", "flattened", "cut"}
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "curve_universe.png", "density_universe.png",
+    }  # fmt: skip
+    models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("universe/models/*/card.json")}
+    density_scaling.main(arguments)  # again: nothing is trained
+    assert {path: path.stat().st_mtime_ns for path in models} == models
 
 
 @pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])

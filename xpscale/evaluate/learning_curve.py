@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from xpscale.errors import InvalidInputError
+from xpscale.extras import naming_extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,13 @@ __all__ = [
     "fit_law",
     "interval",
     "loss_of_stars",
+    "probe_errors",
     "trimmed_mean",
 ]
 
 EXPONENTS = np.linspace(0.05, 1.5, 146)
 MIN_SIZES = 4
+N_NEIGHBOURS = 20
 ROWS_AT_ONCE = 4096
 TRIMMED = 0.01
 """Share of the stars, those of highest loss, that a trimmed mean leaves out: a mean over all stars
@@ -125,12 +128,12 @@ def trimmed_mean(loss: NDArray[np.floating]) -> float:
 
 
 def interval(
-    statistic: Callable[[NDArray[np.int64]], float],
+    statistic: Callable[[NDArray[np.int64]], Any],
     groups: NDArray[np.int64],
     repeats: int = 200,
     seed: int = 0,
-) -> tuple[float, float]:
-    """The 16th and 84th percentile of a statistic over bootstrapped groups of stars.
+) -> tuple[Any, Any]:
+    """The 16th and 84th percentile of a statistic, or of several, over bootstrapped groups of stars.
 
     Stars of one sky pixel share extinction and scanning history: whole pixels are drawn, with
     replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 8.6).
@@ -138,7 +141,7 @@ def interval(
     Parameters
     ----------
     statistic
-        Computes it from the row numbers of the drawn stars.
+        Computes it from the row numbers of the drawn stars: a number, or a list of them.
     groups
         The group of each star, with shape (N,).
     repeats
@@ -153,8 +156,39 @@ def interval(
     for _ in range(repeats):
         drawn = rng.integers(0, len(members), len(members))
         found.append(statistic(np.concatenate([members[i] for i in drawn])))
-    low, high = np.percentile(found, (16, 84))
-    return float(low), float(high)
+    low, high = np.percentile(found, (16, 84), axis=0)
+    return low.tolist(), high.tolist()
+
+
+def probe_errors(
+    known: NDArray[np.floating],
+    values: NDArray[np.floating],
+    latents: NDArray[np.floating],
+    truth: NDArray[np.floating],
+) -> float:
+    """The robust error, 1.4826 times the median absolute one, of a label read off the 20 nearest
+    stars in latent space, weighted by inverse distance.
+
+    Parameters
+    ----------
+    known, values
+        Latents and labels of stars of which the label is known, with shapes (M, L) and (M,).
+    latents, truth
+        Of the stars that are judged, with shapes (N, L) and (N,).
+
+    Raises
+    ------
+    PermanentError
+        If scikit-learn is not installed.
+    """
+    with naming_extras():
+        from sklearn.neighbors import KNeighborsRegressor
+    taught, judged = np.isfinite(values), np.isfinite(truth)
+    spread = known.std(0)
+    probe = KNeighborsRegressor(N_NEIGHBOURS, weights="distance")
+    probe.fit(known[taught] / spread, values[taught])
+    off = probe.predict(latents[judged] / spread) - truth[judged]
+    return float(1.4826 * np.median(np.abs(off)))
 
 
 @torch.inference_mode()
