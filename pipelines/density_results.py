@@ -121,7 +121,10 @@ def write(out: Path) -> None:
         texts.append(f"## {folder.name}\n\n{_tables(found[folder.name])}")
         save(learning_curves(found[folder.name], folder.name)[0], out / f"curve_{folder.name}.png")
         if found[folder.name]["density"]["effect"] is not None:
-            save(density_figure(found[folder.name], folder.name)[0], out / f"density_{folder.name}.png")
+            save(
+                density_figure(found[folder.name], folder.name)[0],
+                out / f"density_{folder.name}.png",
+            )
     (out / "density.json").write_text(json.dumps(found, indent=1))
     (out / "density.md").write_text("\n\n".join(texts) + "\n")
     print("\n\n".join(texts))

@@ -90,12 +90,16 @@ def main(arguments: list[str] | None = None) -> None:
     for stars in (options.only,) if options.only else ("universe", "library"):
         folder = options.out / stars
         _prepare(stars, folder, settings)
-        missing = [run for run in dict.fromkeys(runs(stars, settings)) if not _result(folder, run).exists()]
+        missing = [
+            run for run in dict.fromkeys(runs(stars, settings)) if not _result(folder, run).exists()
+        ]
         print(f"{stars}: {len(missing)} models to train", flush=True)
         with ProcessPoolExecutor(options.processes) as pool:
             waiting = {pool.submit(train_and_judge, run, folder, settings): run for run in missing}
             for n, done in enumerate(as_completed(waiting), 1):
-                print(f"{n} of {len(missing)}: {waiting[done].name} {done.result():.2f}", flush=True)
+                print(
+                    f"{n} of {len(missing)}: {waiting[done].name} {done.result():.2f}", flush=True
+                )
     density_results.write(options.out)
 
 
@@ -210,7 +214,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="folder for models, tables and figures")
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="which models")
     parser.add_argument("--processes", type=int, default=2, help="models trained at a time")
-    parser.add_argument("--quick", action="store_true", help="few stars: to see that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="few stars: to see that all of it runs"
+    )
     parser.add_argument("--only", choices=("library", "universe"), help="one of the two")
     return parser.parse_args(arguments)
 

@@ -108,7 +108,9 @@ def test_density_is_scaled(tmp_path):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "curve_universe.png", "density_universe.png",
     }  # fmt: skip
-    models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("universe/models/*/card.json")}
+    models = {
+        path: path.stat().st_mtime_ns for path in tmp_path.glob("universe/models/*/card.json")
+    }
     density_scaling.main(arguments)  # again: nothing is trained
     assert {path: path.stat().st_mtime_ns for path in models} == models
 

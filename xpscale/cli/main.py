@@ -26,6 +26,7 @@ from xpscale.cli import (
     demo,
     download,
     infer,
+    labels,
     model,
     plot,
     query,
@@ -78,7 +79,7 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, infer, catalog),
-    *(query, crossmatch, download, plot, serve, site, demo),
+    *(query, crossmatch, download, labels, plot, serve, site, demo),
 ):
     noun.register(app)
 

@@ -104,7 +104,7 @@ def fit_law(n: NDArray[np.floating], loss: NDArray[np.floating]) -> Law:
 
 
 def density_effect(loss: NDArray[np.floating], n_around: NDArray[np.floating]) -> float:
-    """k of equation (2) of the module, in nats a decade; below 0 where density helps.
+    """K of equation (2) of the module, in nats a decade; below 0 where density helps.
 
     Parameters
     ----------

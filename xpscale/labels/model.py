@@ -1,0 +1,358 @@
+"""Labels of a catalogue's stars: fitted to those of which they are known, with errors that hold.
+
+Each label is a `Regression` of its own; a positive one that spans more than a factor of three, such
+as the temperature, is fitted in its logarithm.  The known stars of whole sky pixels are left out in
+turn (five times a fifth of them), and predicted from the others.  From these predictions come
+
+* the scores that are printed and kept with the model;
+* the calibration: with r the residual, e the error of the known label and s the predicted error,
+  the factor c of s is the 68.3 % quantile of sqrt(max(r^2 - e^2, 0)) / s, so that 68.3 % of all |r|
+  are below sqrt(c^2 s^2 + e^2).  It is found in bins of s, between which it is interpolated
+  (conformal prediction in bins: Bostrom & Johansson 2020, PMLR 128, 24).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError
+from xpscale.labels.regression import Kernel, Regression, fit_regression
+from xpscale.sampling.hashing import uniform_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["FAR", "OUT_OF_RANGE", "LabelModel", "LabelScore", "StarLatents", "fit_labels"]
+
+MIN_STARS = 50
+N_FOLDS = 5
+ONE_SIGMA = 0.6827
+LOG_FACTOR = 3.0
+STARS_IN_BIN = 200
+FEW = 500
+"""With fewer stars, those left out would be seen in the kernel if it were not found anew."""
+
+FAR, OUT_OF_RANGE = 1, 2
+"""Flags of a label: the labelled stars tell less than half of what is not known before (the
+variance of f is above half of the prior's); and the label lies outside the range of the known
+ones."""
+
+FAR_ABOVE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StarLatents:
+    """What the catalogue knows of N stars.
+
+    Parameters
+    ----------
+    mean
+        Posterior means of the latents, with shape (N, L).
+    covariance
+        Of the posterior, with shape (N, L, L).
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def take(self, rows: NDArray[Any]) -> StarLatents:
+        """Those of some rows."""
+        return StarLatents(self.mean[rows], self.covariance[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """How well a label was predicted for known stars that were left out.
+
+    Parameters
+    ----------
+    n
+        Stars.
+    mae, rmse, robust, bias
+        Mean absolute and root mean square residual, 1.4826 times the median absolute one, median
+        residual; in the label's unit.
+    coverage
+        Share of the residuals within one stated error (with that of the known label).
+    """
+
+    n: int
+    mae: float
+    rmse: float
+    robust: float
+    bias: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedLabel:
+    """One label.
+
+    Parameters
+    ----------
+    regression
+        Of the label, or of its natural logarithm.
+    is_log
+        Which of the two.
+    unit
+        As the user's table has it.
+    lowest, highest
+        Of the known labels.
+    at, factor
+        Predicted errors, ascending, and by what errors near them are multiplied, each with shape
+        (B,); in the unit of the regression.
+    score
+        Of stars that were left out.
+    """
+
+    regression: Regression
+    is_log: bool
+    unit: str
+    lowest: float
+    highest: float
+    at: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    score: LabelScore
+
+    def predict(
+        self, u: NDArray[np.float64], covariance: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
+        """Label, error and flag of stars, each with shape (N,).
+
+        Parameters
+        ----------
+        u, covariance
+            As of `Regression.predict`.
+        """
+        value, error, unknown = self.regression.predict(u, covariance)
+        error = error * np.exp(np.interp(np.log(error), np.log(self.at), np.log(self.factor)))
+        if self.is_log:
+            value = np.exp(value)
+            error = value * error
+        outside = (value < self.lowest) | (value > self.highest)
+        flag = FAR * (unknown > FAR_ABOVE) | OUT_OF_RANGE * outside
+        return value, error, flag.astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelModel:
+    """Labels as functions of the latents of one model of spectra.
+
+    Parameters
+    ----------
+    labels
+        By name.
+    center, spread
+        Mean and standard deviation of the latents of the known stars, with shape (L,).
+    model_id
+        Content hash of the model whose latents these are.
+    n_stars
+        Number of known stars.
+    """
+
+    labels: dict[str, FittedLabel]
+    center: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    model_id: str
+    n_stars: int
+
+    def predict(
+        self, stars: StarLatents
+    ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]]:
+        """Label, error and flag by the label's name, each with shape (N,).
+
+        Parameters
+        ----------
+        stars
+            N of them.
+        """
+        u = (stars.mean - self.center) / self.spread
+        covariance = stars.covariance / self.spread[:, None] / self.spread
+        return {name: label.predict(u, covariance) for name, label in self.labels.items()}
+
+    def __str__(self) -> str:
+        """The scores as a table."""
+        heads = ("label", "stars", "MAE", "RMSE", "robust", "bias", "in one error")
+        lines = ["{:>10}{:>9}{:>11}{:>11}{:>11}{:>11}{:>14}".format(*heads)]
+        for name, label in self.labels.items():
+            s = label.score
+            numbers = "".join(f"{x:>11.3g}" for x in (s.mae, s.rmse, s.robust, s.bias))
+            lines.append(f"{name:>10}{s.n:>9,}{numbers}{s.coverage:>14.1%}")
+        return "\n".join(lines)
+
+
+def fit_labels(
+    stars: StarLatents,
+    known: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    pixel: NDArray[np.int64],
+    model_id: str,
+    units: dict[str, str] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> LabelModel:
+    """Fit every label.
+
+    Parameters
+    ----------
+    stars
+        N stars of which labels are known.
+    known
+        Labels and their errors by name, each with shape (N,); NaN where a star has none, errors 0
+        if they are not known.
+    pixel
+        A pixel of the sky for each star, with shape (N,): those of one are left out together.
+    model_id
+        Of the model whose latents these are.
+    units
+        Of the labels, by name.
+    tell
+        Called with the name of the label that is being fitted.
+
+    Raises
+    ------
+    InvalidInputError
+        If a label is known of fewer than 50 stars, or is the same for all.
+    """
+    center, spread = stars.mean.mean(0), stars.mean.std(0)
+    u = StarLatents((stars.mean - center) / spread, stars.covariance / spread[:, None] / spread)
+    fold = (uniform_hash(pixel, 1) * N_FOLDS).astype(int)
+    fitted = {}
+    for name, (values, errors) in known.items():
+        rows = np.flatnonzero(np.isfinite(values) & np.isfinite(errors))
+        _require_label(name, values[rows])
+        tell(name)
+        one = _fit(u.take(rows), values[rows], errors[rows], fold[rows])
+        fitted[name] = replace(one, unit=(units or {}).get(name, ""))
+    return LabelModel(fitted, center, spread, model_id, len(stars))
+
+
+def _require_label(name: str, values: NDArray[np.float64]) -> None:
+    if len(values) < MIN_STARS:
+        raise InvalidInputError(
+            f"the label {name} is known of {len(values)} stars of the catalogue, too few to fit",
+            f"Give at least {MIN_STARS}",
+        )
+    if values.std() <= 1e-6 * np.abs(values).max():
+        raise InvalidInputError(
+            f"the label {name} is {values[0]:g} for all {len(values)} stars",
+            "There is nothing to fit",
+        )
+
+
+def _fit(
+    stars: StarLatents,
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    fold: NDArray[np.int64],
+) -> FittedLabel:
+    """One label, calibrated on the stars that each fold leaves out."""
+    is_log = bool(values.min() > 0 and values.max() / values.min() > LOG_FACTOR)
+    y, e = (np.log(values), errors / values) if is_log else (values, errors)
+    whole = fit_regression(stars.mean, stars.covariance, y, e)
+    predicted, error = np.empty_like(y), np.empty_like(y)
+    for one in np.unique(fold):
+        out = fold == one
+        taught = stars.take(~out)
+        kernel = whole.kernel if len(y) > FEW else None
+        left = fit_regression(taught.mean, taught.covariance, y[~out], e[~out], kernel=kernel)
+        predicted[out], error[out], _ = left.predict(stars.mean[out], stars.covariance[out])
+    at, factor = _calibration(predicted - y, e, error)
+    error = error * np.exp(np.interp(np.log(error), np.log(at), np.log(factor)))
+    inside = np.abs(predicted - y) < np.hypot(error, e)
+    residual = (np.exp(predicted) if is_log else predicted) - values
+    score = LabelScore(
+        len(values),
+        float(np.abs(residual).mean()),
+        float(np.sqrt((residual**2).mean())),
+        float(1.4826 * np.median(np.abs(residual))),
+        float(np.median(residual)),
+        float(inside.mean()),
+    )
+    return FittedLabel(
+        whole, is_log, "", float(values.min()), float(values.max()), at, factor, score
+    )
+
+
+def _calibration(
+    residual: NDArray[np.float64], known: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted errors and their factors c, each with shape (B,)."""
+    n_bins = int(np.clip(len(error) // STARS_IN_BIN, 1, 8))
+    ratio = np.sqrt(np.maximum(residual**2 - known**2, 0)) / error
+    groups = np.array_split(np.argsort(error, kind="stable"), n_bins)
+    at = np.array([np.median(error[rows]) for rows in groups])
+    factor = np.array([np.quantile(ratio[rows], ONE_SIGMA) for rows in groups])
+    # a factor near 0 says that the known labels' errors explain every residual
+    return at + np.arange(n_bins) * 1e-12, np.maximum(factor, 0.05)
+
+
+def to_arrays(model: LabelModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays of a model by name, and the rest as JSON can hold it."""
+    arrays: dict[str, NDArray[Any]] = {"center": model.center, "spread": model.spread}
+    head: dict[str, Any] = {"model_id": model.model_id, "n_stars": model.n_stars, "labels": []}
+    for number, (name, label) in enumerate(model.labels.items()):
+        r = label.regression
+        parts = {
+            "lengths": r.kernel.r,
+            "inducing": r.inducing,
+            "weights": r.weights,
+            "root_told": r.root_told,
+            "variance_weights": r.variance_weights,
+            "at": label.at,
+            "factor": label.factor,
+        }
+        arrays |= {f"{number}.{key}": np.ascontiguousarray(value) for key, value in parts.items()}
+        head["labels"].append(
+            {
+                "name": name,
+                "a": r.kernel.a,
+                "b": r.kernel.b,
+                "center": r.center,
+                "spread": r.spread,
+                "is_log": label.is_log,
+                "unit": label.unit,
+                "range": [label.lowest, label.highest],
+                "score": asdict(label.score),
+            }
+        )
+    return arrays, head
+
+
+def from_arrays(arrays: dict[str, NDArray[Any]], head: dict[str, Any]) -> LabelModel:
+    """The model that `to_arrays` took apart.
+
+    Parameters
+    ----------
+    arrays, head
+        Its result.
+    """
+    labels = {}
+    for number, one in enumerate(head["labels"]):
+        part = {
+            key.split(".", 1)[1]: value
+            for key, value in arrays.items()
+            if key.startswith(f"{number}.")
+        }
+        names = ("inducing", "weights", "root_told", "variance_weights")
+        regression = Regression(
+            Kernel(one["a"], one["b"], part["lengths"]),
+            *(part[name] for name in names),
+            one["center"],
+            one["spread"],
+        )
+        labels[one["name"]] = FittedLabel(
+            regression,
+            one["is_log"],
+            one["unit"],
+            *one["range"],
+            part["at"],
+            part["factor"],
+            LabelScore(**one["score"]),
+        )
+    return LabelModel(labels, arrays["center"], arrays["spread"], head["model_id"], head["n_stars"])

@@ -1,0 +1,273 @@
+"""From a catalogue and a table of known labels to labels of every star: `fit`, `apply`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.labels.columns import label_columns, values_and_errors
+from xpscale.labels.model import LabelModel, StarLatents, fit_labels, from_arrays, to_arrays
+from xpscale.query.crossmatch import crossmatch
+from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
+from xpscale.query.posterior import latent_covariance, posterior_columns
+from xpscale.query.user_table import name_of
+from xpscale.storage import Storage
+from xpscale.storage.single_file import put_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from xpscale.query.catalog_rows import CatalogRows
+
+__all__ = ["Labelled", "apply", "fit", "load_label_model", "save_label_model"]
+
+FORMAT = "xpscale labels 1"
+PIXEL_SHIFT = 2 * (29 - 5)
+"""From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
+
+
+def fit(
+    rows: CatalogRows,
+    table: Any,
+    labels: Sequence[str] = (),
+    source_id: str = "",
+    tell: Callable[[str], None] = lambda text: None,
+) -> LabelModel:
+    """Fit labels to the latents of the stars of which they are known.
+
+    Parameters
+    ----------
+    rows
+        The catalogue, or a selection of it: only its stars teach.
+    table
+        A file or table with ``source_id`` and labels, as `xpscale.query.crossmatch` takes.
+    labels
+        Columns of the table; by default those that have a column of errors (``teff_err``,
+        ``e_teff``).
+    source_id
+        What its column of identifiers is called, if it is not found by its usual names.
+    tell
+        Called with the name of the label that is being fitted.
+
+    Raises
+    ------
+    NotFoundError
+        No star of the table is in the catalogue.
+    InvalidInputError
+        A column is missing, or a label is known of fewer than 50 stars or the same for all.
+    """
+    wanted = rows.columns("source_id", "_healpix_29", *_posterior_of(rows))
+    found = crossmatch(wanted, table, columns={"source_id": source_id}).to_table()
+    where = name_of(table)
+    if not len(found):
+        raise NotFoundError(
+            f"none of the stars of {where} is in {rows.catalog.storage.url}",
+            "Check that both are of the same release: identifiers differ from one to the next",
+        )
+    chosen = label_columns(found, labels, where)
+    known = {name: values_and_errors(found, name, errors) for name, errors in chosen.items()}
+    units = {
+        name: (found.schema.field(name).metadata or {}).get(b"unit", b"").decode()
+        for name in chosen
+    }
+    pixel = found["_healpix_29"].to_numpy() >> PIXEL_SHIFT
+    return fit_labels(_latents(found), known, pixel, rows.catalog.identity.model_id, units, tell)
+
+
+def apply(rows: CatalogRows, model: LabelModel) -> Labelled:
+    """Rows of a catalogue with labels behind, made piece by piece as they are read.
+
+    Parameters
+    ----------
+    rows
+        A selection.
+    model
+        From `fit`, of a catalogue that the same model of spectra made.
+
+    Raises
+    ------
+    InvalidInputError
+        The catalogue's latents are those of another model.
+    """
+    theirs = rows.catalog.identity.model_id
+    if model.model_id != theirs:
+        raise InvalidInputError(
+            f"the labels were fitted to latents of model {model.model_id[:12]},"
+            f" {rows.catalog.storage.url} has those of {theirs[:12]}",
+            "Fit them to this catalogue: xpscale labels fit",
+        )
+    return Labelled(rows, model)
+
+
+class Labelled(Rows):
+    """Rows of a catalogue with three columns more for each label: ``teff``, ``teff_error``,
+    ``teff_flags``.
+
+    Parameters
+    ----------
+    rows
+        A selection.
+    model
+        The labels.
+    """
+
+    def __init__(self, rows: CatalogRows, model: LabelModel) -> None:
+        self._rows, self._model = rows, model
+        self._read = rows.columns(*dict.fromkeys([*rows.column_names, *_posterior_of(rows)]))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """That of the rows, with the labels behind."""
+        schema = self._rows.schema
+        for field in self._label_fields:
+            schema = schema.append(field)
+        return schema
+
+    @property
+    def _label_fields(self) -> list[pa.Field]:
+        import pyarrow as pa
+
+        fields = []
+        for name, label in self._model.labels.items():
+            words = (
+                (name, pa.float32(), label.unit, "", f"{name}, predicted from the latents"),
+                (f"{name}_error", pa.float32(), label.unit, "stat.error", f"Error of {name}"),
+                (
+                    f"{name}_flags",
+                    pa.uint8(),
+                    "",
+                    "meta.code.qual",
+                    "1: few labelled stars are near; 2: outside the range of the known labels",
+                ),
+            )
+            fields += [
+                pa.field(
+                    column,
+                    kind,
+                    nullable=False,
+                    metadata={"unit": unit, "ucd": ucd, "description": text},
+                )
+                for column, kind, unit, ucd, text in words
+            ]
+        return fields
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the rows come from."""
+        names = ", ".join(self._model.labels)
+        query = f"labels({self._rows.query}: {names} of {self._model.n_stars} known stars)"
+        return {**self._rows.provenance, "query": query}
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, piece by piece."""
+        import pyarrow as pa
+
+        for batch in self._read.batches():
+            table = pa.Table.from_batches([batch])
+            columns = [batch[name] for name in self._rows.column_names]
+            for value, error, flags in self._model.predict(_latents(table)).values():
+                columns += [
+                    pa.array(value.astype(np.float32)),
+                    pa.array(error.astype(np.float32)),
+                    pa.array(flags),
+                ]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def count(self) -> int:
+        """Number of rows."""
+        return self._rows.count()
+
+    def head(self, n: int = SHOWN_ROWS) -> Labelled:
+        """The first rows.
+
+        Parameters
+        ----------
+        n
+            How many at most.
+        """
+        return Labelled(self._rows.head(n), self._model)
+
+    def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
+        require_names(names)
+        if isinstance(names, str):
+            return column_of(self.to_table(), names)
+        return Result(self.to_table().select([*names]), self.provenance)
+
+
+def save_label_model(model: LabelModel, path: str, *, overwrite: bool = False) -> None:
+    """Write a model of labels as one file.
+
+    Parameters
+    ----------
+    model
+        The model.
+    path
+        Path or URL of the file.
+    overwrite
+        Replace a file that is there.
+
+    Raises
+    ------
+    ConflictError
+        A file is there, and ``overwrite`` is false.
+    """
+    import safetensors.numpy
+
+    arrays, head = to_arrays(model)
+    data = safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
+    put_file(path, data, overwrite=overwrite)
+
+
+def load_label_model(path: str) -> LabelModel:
+    """Read what `save_label_model` wrote.
+
+    Parameters
+    ----------
+    path
+        Path or URL of the file.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such file.
+    InvalidInputError
+        It is something else, or damaged.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    place = Storage(path)
+    data = place.parent.read(place.name)
+    try:
+        arrays = safetensors.numpy.load(data)
+        size = int.from_bytes(data[:8], "little")
+        head: Mapping[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
+        if head["format"] != FORMAT:
+            raise ValueError(f"its format is {head['format']}")
+        return from_arrays(arrays, json.loads(head["labels"]))
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InvalidInputError(
+            f"{path} is no model of labels: {error}", "Make one: xpscale labels fit"
+        ) from error
+
+
+def _posterior_of(rows: CatalogRows) -> list[str]:
+    identity = rows.catalog.identity
+    held = {column.name for column in identity.columns("latents")}
+    names = posterior_columns(identity.n_latents)
+    if lacking := [name for name in names if name not in held]:
+        raise InvalidInputError(
+            f"{rows.catalog.storage.url} lacks {lacking[0]}, and labels need the whole posterior",
+            "Take a catalogue that was made with --outputs latents,correlations",
+        )
+    return list(names)
+
+
+def _latents(table: pa.Table) -> StarLatents:
+    n_latents = sum(name.startswith("latent_mean_") for name in table.column_names)
+    mean = np.stack([table[f"latent_mean_{i}"].to_numpy() for i in range(n_latents)], 1)
+    return StarLatents(mean.astype(np.float64), latent_covariance(table))
