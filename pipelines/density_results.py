@@ -1,10 +1,11 @@
-"""What the models of pipelines/density_scaling.py tell: numbers, figures and the verdict in words."""
+"""What the models of pipelines/density_scaling.py tell: numbers and figures."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,7 @@ def _binned(
             continue
         more = np.log10(1 + around[r]) - np.log10(1 + around[base])
         gain = loss[r] - loss[base]
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             rows = (more >= low) & (more < high)
             if rows.sum() >= 30:
                 mean, error = gain[rows].mean(), gain[rows].std() / np.sqrt(rows.sum())

@@ -102,7 +102,8 @@ def test_density_is_scaled(tmp_path):
     density_scaling.main(arguments)
     found = json.loads((tmp_path / "density.json").read_text())["universe"]
     sizes = [one["n"] for one in found["fixed"]["points"]]
-    assert sizes == sorted(set(sizes)) and len(sizes) >= 4
+    assert sizes == sorted(set(sizes))
+    assert len(sizes) >= 4
     assert found["fixed"]["law"]["exponent"]["value"] > 0
     assert set(found["density"]["rules"]) == {"uniform", "density", "flattened", "cut"}
     assert {path.name for path in tmp_path.glob("*.png")} == {

@@ -55,15 +55,14 @@ def fit(
 
       xpscale labels fit CATALOG apogee.fits -o labels.safetensors --columns teff,logg,fe_h
     """
-    from xpscale.labels.transfer import fit as fit_table
-    from xpscale.labels.transfer import save_label_model
+    from xpscale.labels.transfer import fit_labels, save_label_model
     from xpscale.query.catalog import open_catalog
     from xpscale.storage.single_file import require_free
 
     require_free(output, overwrite=overwrite)
     rows = open_catalog(catalog).select()
     asked = [name.strip() for name in columns.split(",") if name.strip()]
-    model = fit_table(
+    model = fit_labels(
         rows.where(where) if where else rows,
         table,
         asked,
@@ -98,8 +97,7 @@ def apply(
       xpscale labels apply CATALOG labels.safetensors --where 'flags = 0' -o labels.parquet
     """
     from xpscale.cli.query import choose
-    from xpscale.labels.transfer import apply as apply_model
-    from xpscale.labels.transfer import load_label_model
+    from xpscale.labels.transfer import apply_labels, load_label_model
     from xpscale.query.catalog import open_catalog
     from xpscale.query.write import require_writable, write
 
@@ -107,7 +105,7 @@ def apply(
         require_writable(output, overwrite=overwrite)
     regions = {"cone": cone, "box": box, "polygon": polygon, "moc": moc, "pixel": pixel}
     chosen = choose(open_catalog(catalog), regions, where=where, columns=columns)
-    found = apply_model(chosen, load_label_model(labels))
+    found = apply_labels(chosen, load_label_model(labels))
     if output:
         say(f"{write(found, output, overwrite=overwrite):,} sources: {output}")
     else:

@@ -133,7 +133,7 @@ def interval(
     repeats: int = 200,
     seed: int = 0,
 ) -> tuple[Any, Any]:
-    """The 16th and 84th percentile of a statistic, or of several, over bootstrapped groups of stars.
+    """The 16th and 84th percentile of a statistic, or of several, over bootstrapped groups.
 
     Stars of one sky pixel share extinction and scanning history: whole pixels are drawn, with
     replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 8.6).

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FAR", "OUT_OF_RANGE", "LabelModel", "LabelScore", "StarLatents", "fit_labels"]
+__all__ = ["FAR", "OUT_OF_RANGE", "LabelModel", "LabelScore", "StarLatents", "fit_model"]
 
 MIN_STARS = 50
 N_FOLDS = 5
@@ -38,9 +38,8 @@ FEW = 500
 """With fewer stars, those left out would be seen in the kernel if it were not found anew."""
 
 FAR, OUT_OF_RANGE = 1, 2
-"""Flags of a label: the labelled stars tell less than half of what is not known before (the
-variance of f is above half of the prior's); and the label lies outside the range of the known
-ones."""
+"""Flags of a label: the labelled stars tell little here (more than half of the prior's variance is
+left); and the label lies outside the range of the known ones."""
 
 FAR_ABOVE = 0.5
 
@@ -188,7 +187,7 @@ class LabelModel:
         return "\n".join(lines)
 
 
-def fit_labels(
+def fit_model(
     stars: StarLatents,
     known: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
     pixel: NDArray[np.int64],

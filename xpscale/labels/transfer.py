@@ -1,4 +1,4 @@
-"""From a catalogue and a table of known labels to labels of every star: `fit`, `apply`."""
+"""From a catalogue and a table of known labels to labels of every star."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.labels.columns import label_columns, values_and_errors
-from xpscale.labels.model import LabelModel, StarLatents, fit_labels, from_arrays, to_arrays
+from xpscale.labels.model import LabelModel, StarLatents, fit_model, from_arrays, to_arrays
 from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
 from xpscale.query.posterior import latent_covariance, posterior_columns
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from xpscale.query.catalog_rows import CatalogRows
+    from xpscale.query.selection import Selection
 
-__all__ = ["Labelled", "apply", "fit", "load_label_model", "save_label_model"]
+__all__ = ["Labelled", "apply_labels", "fit_labels", "load_label_model", "save_label_model"]
 
 FORMAT = "xpscale labels 1"
 PIXEL_SHIFT = 2 * (29 - 5)
 """From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
 
 
-def fit(
-    rows: CatalogRows,
+def fit_labels(
+    rows: Selection,
     table: Any,
     labels: Sequence[str] = (),
     source_id: str = "",
@@ -60,6 +61,7 @@ def fit(
     InvalidInputError
         A column is missing, or a label is known of fewer than 50 stars or the same for all.
     """
+    rows = rows.select()
     wanted = rows.columns("source_id", "_healpix_29", *_posterior_of(rows))
     found = crossmatch(wanted, table, columns={"source_id": source_id}).to_table()
     where = name_of(table)
@@ -75,24 +77,25 @@ def fit(
         for name in chosen
     }
     pixel = found["_healpix_29"].to_numpy() >> PIXEL_SHIFT
-    return fit_labels(_latents(found), known, pixel, rows.catalog.identity.model_id, units, tell)
+    return fit_model(_latents(found), known, pixel, rows.catalog.identity.model_id, units, tell)
 
 
-def apply(rows: CatalogRows, model: LabelModel) -> Labelled:
+def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
     """Rows of a catalogue with labels behind, made piece by piece as they are read.
 
     Parameters
     ----------
     rows
-        A selection.
+        The catalogue or a selection of it.
     model
-        From `fit`, of a catalogue that the same model of spectra made.
+        From `fit_labels`, of a catalogue that the same model of spectra made.
 
     Raises
     ------
     InvalidInputError
         The catalogue's latents are those of another model.
     """
+    rows = rows.select()
     theirs = rows.catalog.identity.model_id
     if model.model_id != theirs:
         raise InvalidInputError(
@@ -138,10 +141,10 @@ class Labelled(Rows):
                 (f"{name}_error", pa.float32(), label.unit, "stat.error", f"Error of {name}"),
                 (
                     f"{name}_flags",
-                    pa.uint8(),
+                    pa.int32(),
                     "",
                     "meta.code.qual",
-                    "1: few labelled stars are near; 2: outside the range of the known labels",
+                    "1: labelled stars tell little here; 2: outside the range of their labels",
                 ),
             )
             fields += [
@@ -173,7 +176,7 @@ class Labelled(Rows):
                 columns += [
                     pa.array(value.astype(np.float32)),
                     pa.array(error.astype(np.float32)),
-                    pa.array(flags),
+                    pa.array(flags, pa.int32()),
                 ]
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
@@ -253,6 +256,10 @@ def load_label_model(path: str) -> LabelModel:
         raise InvalidInputError(
             f"{path} is no model of labels: {error}", "Make one: xpscale labels fit"
         ) from error
+
+
+def _unit(field: pa.Field) -> str:
+    return (field.metadata or {}).get(b"unit", b"").decode()
 
 
 def _posterior_of(rows: CatalogRows) -> list[str]:
