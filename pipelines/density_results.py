@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Results:
     @property
     def full_width(self) -> int:
         """That of the networks of fixed width."""
-        return max(run["width"] for run in self.runs)
+        return int(max(run["width"] for run in self.runs))
 
     def curve(self, matched: bool) -> list[dict[str, Any]]:
         """Runs on uniform samples: networks of fixed width, or those that grow with N."""
@@ -118,14 +118,14 @@ def write(out: Path) -> None:
         if not (folder / "runs").exists():
             continue
         results = Results(folder)
-        found[folder.name] = summary(results)
-        texts.append(f"## {folder.name}\n\n{_tables(found[folder.name])}")
-        save(learning_curves(found[folder.name], folder.name)[0], out / f"curve_{folder.name}.png")
-        if found[folder.name]["density"]["effect"] is not None:
-            save(
-                density_figure(found[folder.name], folder.name)[0],
-                out / f"density_{folder.name}.png",
-            )
+        stars = folder.name
+        found[stars] = one = summary(results)
+        texts.append(f"## {stars}\n\n{_tables(one)}")
+        figures: dict[str, Any] = {"curve": learning_curves(one, stars)[0]}
+        if one["density"]["effect"] is not None:
+            figures["density"] = density_figure(one, stars)[0]
+        for name, figure in figures.items():
+            save(figure, out / f"{name}_{stars}.png")
     (out / "density.json").write_text(json.dumps(found, indent=1))
     (out / "density.md").write_text("\n\n".join(texts) + "\n")
     print("\n\n".join(texts))
@@ -144,8 +144,8 @@ def summary(results: Results) -> dict[str, Any]:
 def _curve(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any]:
     points = []
     for run in sorted(runs, key=lambda run: (run["n"], run["seed"])):
-        loss = run["loss"]
-        low, high = interval(lambda rows, loss=loss: trimmed_mean(loss[rows]), results.pixel)
+        loss: NDArray[np.float32] = run["loss"]
+        low, high = interval(partial(_trimmed_mean_of, loss), results.pixel)
         about = {name: run[name] for name in ("n", "width", "seed", "epochs")}
         points.append(
             about
@@ -153,6 +153,10 @@ def _curve(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any]:
             | {"median": float(np.median(loss)), "probes": results.probes(run)}
         )
     return {"points": points, "law": _law(results, runs)}
+
+
+def _trimmed_mean_of(loss: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
+    return trimmed_mean(loss[rows])
 
 
 def _law(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any] | None:

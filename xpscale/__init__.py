@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from xpscale.ingest.build import build_store as build_store
     from xpscale.ingest.plan import plan_ingest as plan_ingest
     from xpscale.ingest.run import run_ingest as run_ingest
-    from xpscale.labels.transfer import apply_labels as apply_labels
-    from xpscale.labels.transfer import fit_labels as fit_labels
-    from xpscale.labels.transfer import load_label_model as load_label_model
+    from xpscale.labels.label_file import load_label_model as load_label_model
+    from xpscale.labels.workflow import apply_labels as apply_labels
+    from xpscale.labels.workflow import fit_labels as fit_labels
     from xpscale.model.checkpoint import load_model as load_model
     from xpscale.query.catalog import open_catalog as open_catalog
     from xpscale.query.download import download as download
@@ -42,17 +42,17 @@ _HOMES = {
     "DaskExecutor": "runtime.executors.dask",
     "SerialExecutor": "runtime.executors.serial",
     "TerminalProgress": "runtime.progress",
-    "apply_labels": "labels.transfer",
+    "apply_labels": "labels.workflow",
     "build_store": "ingest.build",
     "check_store": "store.check",
     "commit": "catalog.commit",
     "complete": "inference.complete",
     "download": "query.download",
     "draw_sample": "sampling.draw",
-    "fit_labels": "labels.transfer",
+    "fit_labels": "labels.workflow",
     "flags_in_words": "query.flag_words",
     "infer": "inference.infer",
-    "load_label_model": "labels.transfer",
+    "load_label_model": "labels.label_file",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",
     "open_spectra": "store.open",

@@ -10,8 +10,9 @@ from astropy.table import Table
 
 from tests.commands import xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.labels.columns import error_column
-from xpscale.labels.transfer import apply_labels, fit_labels, load_label_model, save_label_model
+from xpscale.labels.label_file import load_label_model, save_label_model
+from xpscale.labels.label_table import error_column
+from xpscale.labels.workflow import apply_labels, fit_labels
 
 N_KNOWN = 400
 

@@ -55,7 +55,8 @@ def fit(
 
       xpscale labels fit CATALOG apogee.fits -o labels.safetensors --columns teff,logg,fe_h
     """
-    from xpscale.labels.transfer import fit_labels, save_label_model
+    from xpscale.labels.label_file import save_label_model
+    from xpscale.labels.workflow import fit_labels
     from xpscale.query.catalog import open_catalog
     from xpscale.storage.single_file import require_free
 
@@ -97,7 +98,8 @@ def apply(
       xpscale labels apply CATALOG labels.safetensors --where 'flags = 0' -o labels.parquet
     """
     from xpscale.cli.query import choose
-    from xpscale.labels.transfer import apply_labels, load_label_model
+    from xpscale.labels.label_file import load_label_model
+    from xpscale.labels.workflow import apply_labels
     from xpscale.query.catalog import open_catalog
     from xpscale.query.write import require_writable, write
 

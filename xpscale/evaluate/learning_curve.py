@@ -119,7 +119,7 @@ def density_effect(loss: NDArray[np.floating], n_around: NDArray[np.floating]) -
 
 def _doubly_centred(values: NDArray[np.floating]) -> NDArray[np.float64]:
     values = np.asarray(values, float)
-    return values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    return np.asarray(values - values.mean(0) - values.mean(1, keepdims=True) + values.mean())
 
 
 def trimmed_mean(loss: NDArray[np.floating]) -> float:

@@ -68,7 +68,13 @@ class Kernel:
     r: NDArray[np.float64]
 
     def between(self, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-        """K of rows of ``u``, with shape (N, L), and of ``v``, with shape (M, L): (N, M)."""
+        """The kernel of every pair, with shape (N, M).
+
+        Parameters
+        ----------
+        u, v
+            With shapes (N, L) and (M, L).
+        """
         return self._smooth(u, v) + self.b * (1 + u @ v.T)
 
     def _smooth(self, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,7 +84,7 @@ class Kernel:
 
     def of_itself(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
         """k(u, u), with shape (N,)."""
-        return self.a + self.b * (1 + (u * u).sum(1))
+        return np.asarray(self.a + self.b * (1 + (u * u).sum(1)))
 
     def gradient(
         self, u: NDArray[np.float64], v: NDArray[np.float64], w: NDArray[np.float64]

@@ -13,13 +13,13 @@ turn (five times a fifth of them), and predicted from the others.  From these pr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.labels.regression import Kernel, Regression, fit_regression
+from xpscale.labels.regression import Regression, fit_regression
 from xpscale.sampling.hashing import uniform_hash
 
 if TYPE_CHECKING:
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FAR", "OUT_OF_RANGE", "LabelModel", "LabelScore", "StarLatents", "fit_model"]
+__all__ = [
+    "FAR",
+    "OUT_OF_RANGE",
+    "FittedLabel",
+    "LabelModel",
+    "LabelScore",
+    "StarLatents",
+    "fit_model",
+]
 
 MIN_STARS = 50
 N_FOLDS = 5
@@ -289,69 +297,3 @@ def _calibration(
     factor = np.array([np.quantile(ratio[rows], ONE_SIGMA) for rows in groups])
     # a factor near 0 says that the known labels' errors explain every residual
     return at + np.arange(n_bins) * 1e-12, np.maximum(factor, 0.05)
-
-
-def to_arrays(model: LabelModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays of a model by name, and the rest as JSON can hold it."""
-    arrays: dict[str, NDArray[Any]] = {"center": model.center, "spread": model.spread}
-    head: dict[str, Any] = {"model_id": model.model_id, "n_stars": model.n_stars, "labels": []}
-    for number, (name, label) in enumerate(model.labels.items()):
-        r = label.regression
-        parts = {
-            "lengths": r.kernel.r,
-            "inducing": r.inducing,
-            "weights": r.weights,
-            "root_told": r.root_told,
-            "variance_weights": r.variance_weights,
-            "at": label.at,
-            "factor": label.factor,
-        }
-        arrays |= {f"{number}.{key}": np.ascontiguousarray(value) for key, value in parts.items()}
-        head["labels"].append(
-            {
-                "name": name,
-                "a": r.kernel.a,
-                "b": r.kernel.b,
-                "center": r.center,
-                "spread": r.spread,
-                "is_log": label.is_log,
-                "unit": label.unit,
-                "range": [label.lowest, label.highest],
-                "score": asdict(label.score),
-            }
-        )
-    return arrays, head
-
-
-def from_arrays(arrays: dict[str, NDArray[Any]], head: dict[str, Any]) -> LabelModel:
-    """The model that `to_arrays` took apart.
-
-    Parameters
-    ----------
-    arrays, head
-        Its result.
-    """
-    labels = {}
-    for number, one in enumerate(head["labels"]):
-        part = {
-            key.split(".", 1)[1]: value
-            for key, value in arrays.items()
-            if key.startswith(f"{number}.")
-        }
-        names = ("inducing", "weights", "root_told", "variance_weights")
-        regression = Regression(
-            Kernel(one["a"], one["b"], part["lengths"]),
-            *(part[name] for name in names),
-            one["center"],
-            one["spread"],
-        )
-        labels[one["name"]] = FittedLabel(
-            regression,
-            one["is_log"],
-            one["unit"],
-            *one["range"],
-            part["at"],
-            part["factor"],
-            LabelScore(**one["score"]),
-        )
-    return LabelModel(labels, arrays["center"], arrays["spread"], head["model_id"], head["n_stars"])

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.labels.columns import label_columns, values_and_errors
-from xpscale.labels.model import LabelModel, StarLatents, fit_model, from_arrays, to_arrays
+from xpscale.labels.label_model import LabelModel, StarLatents, fit_model
+from xpscale.labels.label_table import label_columns, values_and_errors
 from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
 from xpscale.query.posterior import latent_covariance, posterior_columns
 from xpscale.query.user_table import name_of
-from xpscale.storage import Storage
-from xpscale.storage.single_file import put_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,9 +21,8 @@ if TYPE_CHECKING:
     from xpscale.query.catalog_rows import CatalogRows
     from xpscale.query.selection import Selection
 
-__all__ = ["Labelled", "apply_labels", "fit_labels", "load_label_model", "save_label_model"]
+__all__ = ["Labelled", "apply_labels", "fit_labels"]
 
-FORMAT = "xpscale labels 1"
 PIXEL_SHIFT = 2 * (29 - 5)
 """From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
 
@@ -201,65 +197,8 @@ class Labelled(Rows):
         return Result(self.to_table().select([*names]), self.provenance)
 
 
-def save_label_model(model: LabelModel, path: str, *, overwrite: bool = False) -> None:
-    """Write a model of labels as one file.
-
-    Parameters
-    ----------
-    model
-        The model.
-    path
-        Path or URL of the file.
-    overwrite
-        Replace a file that is there.
-
-    Raises
-    ------
-    ConflictError
-        A file is there, and ``overwrite`` is false.
-    """
-    import safetensors.numpy
-
-    arrays, head = to_arrays(model)
-    data = safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
-    put_file(path, data, overwrite=overwrite)
-
-
-def load_label_model(path: str) -> LabelModel:
-    """Read what `save_label_model` wrote.
-
-    Parameters
-    ----------
-    path
-        Path or URL of the file.
-
-    Raises
-    ------
-    NotFoundError
-        There is no such file.
-    InvalidInputError
-        It is something else, or damaged.
-    """
-    import safetensors
-    import safetensors.numpy
-
-    place = Storage(path)
-    data = place.parent.read(place.name)
-    try:
-        arrays = safetensors.numpy.load(data)
-        size = int.from_bytes(data[:8], "little")
-        head: Mapping[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
-        if head["format"] != FORMAT:
-            raise ValueError(f"its format is {head['format']}")
-        return from_arrays(arrays, json.loads(head["labels"]))
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InvalidInputError(
-            f"{path} is no model of labels: {error}", "Make one: xpscale labels fit"
-        ) from error
-
-
 def _unit(field: pa.Field) -> str:
-    return (field.metadata or {}).get(b"unit", b"").decode()
+    return str((field.metadata or {}).get(b"unit", b""), "utf-8")
 
 
 def _posterior_of(rows: CatalogRows) -> list[str]:
