@@ -10,7 +10,7 @@ from xpscale.storage import Storage
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("gs://bucket/x", "scheme"),
+        ("ftp://bucket/x", "scheme"),
         ("s3://", "no bucket"),
         ("s3:///x", "no bucket"),
         ("s3://bucket//x", "empty part"),

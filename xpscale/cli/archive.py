@@ -35,7 +35,7 @@ def fetch(
         typer.Argument(
             metavar="[ARCHIVE_URL] DIR",
             help=(
-                "https://, s3:// or a folder, by default ESA's server; and the folder to fetch"
+                "https://, a bucket or a folder, by default ESA's server; and the folder to fetch"
                 " into,"
                 " which ingest reads."
             ),
@@ -100,7 +100,7 @@ def _pixels(text: str) -> tuple[int, int] | None:
 @nouns.command()
 def verify(
     directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="The archive: a folder or s3:// URL.")
+        str, typer.Argument(metavar="DIR", help="The archive: a folder or a bucket's URL.")
     ],
     release: ReleaseName = "dr3",
     json: Json = False,

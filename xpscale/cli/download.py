@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def download(
     catalog: Catalog,
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="A folder or s3:// URL: empty, or an older copy.")
+        str,
+        typer.Argument(metavar="DEST", help="A folder or a bucket's URL: empty, or an older copy."),
     ],
     products: Annotated[
         str, typer.Option(metavar="A,B", help="latents, or latents,spectra; all if not given.")

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "register"]
 
 Catalog = Annotated[
-    str, typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or s3:// URL.")
+    str,
+    typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or a bucket's URL."),
 ]
 Outputs = Annotated[
     str,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "register"]
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model: a folder or s3:// URL.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model: a folder or a bucket's URL.")
+]
 
 nouns = typer.Typer(
     no_args_is_help=True, help="Look at a model, export it, or import published weights."

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def site(
     catalog: Catalog,
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="A folder or s3://BUCKET/PREFIX for the page.")
+        str, typer.Argument(metavar="OUT", help="A folder or a bucket's URL for the page.")
     ],
     data_url: Annotated[
         str,

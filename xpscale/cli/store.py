@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Store = Annotated[
-    str, typer.Argument(metavar="STORE", help="The spectra store: a folder or s3:// URL.")
+    str, typer.Argument(metavar="STORE", help="The spectra store: a folder or a bucket's URL.")
 ]
 
 Spectra = Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from xpscale.errors import InvalidInputError
+from xpscale.storage.clouds import SCHEMES
 
 __all__ = ["checked", "web_quoted"]
 
@@ -17,12 +18,17 @@ def checked(url: str | os.PathLike[str]) -> str:
 
     >>> checked("s3://bucket/run#1/"), checked("https://host/my data")
     ('s3://bucket/run#1', 'https://host/my%20data')
+    >>> checked("abfs://container/folder"), checked("gcs://bucket/folder")
+    ('az://container/folder', 'gs://bucket/folder')
+    >>> checked("abfs://container@account.dfs.core.windows.net/folder")
+    'abfss://container@account.dfs.core.windows.net/folder'
 
     Parameters
     ----------
     url
-        A local path or ``file://``, as it is; ``s3://BUCKET/PREFIX``, where every character of the
-        prefix stands for itself; or a web address, quoted (``%20``) as browsers show it.
+        A local path or ``file://``, as it is; ``s3://BUCKET/PREFIX``, ``gs://``, ``az://`` and
+        their other spellings (`xpscale.storage.clouds`), where every character of the prefix stands
+        for itself; or a web address, quoted (``%20``) as browsers show it.
 
     Raises
     ------
@@ -35,20 +41,26 @@ def checked(url: str | os.PathLike[str]) -> str:
     if scheme == "file":
         return str(Path(rest).expanduser().absolute()).rstrip("/") or "/"
     parts = rest.rstrip("/").split("/")
-    if scheme not in ("s3", "http", "https"):
+    is_bucket = scheme in SCHEMES
+    if not is_bucket and scheme not in ("http", "https"):
         raise InvalidInputError(
             f"{text} has a scheme xpscale cannot open",
-            "Use a local path, s3://, https:// or http://",
+            "Use a local path, s3://, gs://, az://, https:// or http://",
         )
     if not {"", ".", ".."}.isdisjoint(parts):
         what = "no bucket or host" if not parts[0] else "an empty part, or . or .."
         raise InvalidInputError(f"{text} has {what}", f"Write {scheme}://NAME/FOLDER/FOLDER")
-    if scheme != "s3" and (found := re.search(r"[?#]", rest)):
+    if is_bucket:
+        scheme = SCHEMES[scheme]
+        if scheme in ("az", "abfss"):  # only one that names its account says which it is
+            scheme = "abfss" if "@" in parts[0] else "az"
+        return f"{scheme}://{rest.rstrip('/')}"
+    if found := re.search(r"[?#]", rest):
         raise InvalidInputError(
             f"{text} has a {found[0]}, which begins no part of a path on the web",
             "Write %3F for ? and %23 for #; an address with a query cannot be read in parts",
         )
-    return f"{scheme}://{rest.rstrip('/') if scheme == 's3' else web_quoted(rest.rstrip('/'))}"
+    return f"{scheme}://{web_quoted(rest.rstrip('/'))}"
 
 
 def web_quoted(path: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 __all__ = ["Backend"]
 
@@ -23,9 +26,9 @@ class Backend(ABC):
     """Whether it is read only, and cannot be listed."""
 
     @property
-    def fsspec_options(self) -> dict[str, Any]:
-        """Of its fsspec file system."""
-        return {}
+    @abstractmethod
+    def upath(self) -> UPath:
+        """The place as hats and lsdb take it."""
 
     @abstractmethod
     def read(self, key: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError, XpscaleError
 from xpscale.formatting import first_line
-from xpscale.storage.s3_settings import REMEDY
+from xpscale.storage.clouds import cloud_of
 
 __all__ = ["PASSING", "Busy", "explained"]
 
@@ -26,6 +26,9 @@ CREDENTIALS = {
 }
 REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 """S3's error codes that ask for other credentials, and for another region."""
+
+NO_BUCKET = {"ContainerNotFound", "NoSuchBucket"}
+"""Error codes of a bucket that is not there."""
 
 PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 """Answers of a server after which the same request may succeed."""
@@ -102,8 +105,8 @@ def _passing(where: str, error: Exception) -> TryAgainError:
 
 def _refused(where: str) -> InvalidInputError:
     remedy = "Check the owner and the permissions of the file and its folders"
-    if where.startswith("s3://"):
-        remedy = REMEDY
+    if cloud := cloud_of(where):
+        remedy = cloud.remedy
     elif where.startswith("http"):
         remedy = "The server refuses it: check the address"
     return InvalidInputError(f"no permission for {where}", remedy)
@@ -115,7 +118,7 @@ def _of_server(where: str, text: str) -> XpscaleError | None:
     status = int(found[1]) if found else 0
     code = re.search(r"<Code>(\w+)</Code>", text)
     reason = code[1] if code else ""
-    if reason == "NoSuchBucket" or (status == 404 and where.startswith("s3://")):
+    if reason in NO_BUCKET or (status == 404 and cloud_of(where)):
         return NotFoundError(f"{where}: there is no such bucket", "Check the address")
     # without credentials the address 169.254.169.254 of a machine in a cloud is asked for some
     if status in (401, 403) or reason in CREDENTIALS or "169.254." in text:

@@ -20,6 +20,7 @@ from xpscale.storage.names import is_litter
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore
+    from upath import UPath
 
 __all__ = ["LocalBackend"]
 
@@ -43,6 +44,13 @@ class LocalBackend(Backend):
 
     def __init__(self, url: str) -> None:
         self.folder = Path(url)
+
+    @property
+    def upath(self) -> UPath:
+        """The place as hats and lsdb take it."""
+        from upath import UPath
+
+        return UPath(str(self.folder))
 
     def read(self, key: str) -> bytes:
         """A whole object."""

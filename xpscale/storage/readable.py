@@ -82,8 +82,7 @@ class ReadableStorage:
 
     @cached_property
     def _backend(self) -> Backend:
-        is_remote = self._is_web or self.url.startswith("s3://")
-        return (RemoteBackend if is_remote else LocalBackend)(self.url)
+        return (RemoteBackend if "://" in self.url else LocalBackend)(self.url)
 
     def _explained(self, key: str = "") -> contextlib.AbstractContextManager[None]:
         return explained(f"{self.url}/{key}".rstrip("/"))
@@ -200,7 +199,7 @@ class ReadableStorage:
         if self._is_web:
             raise InvalidInputError(
                 f"{self.url_of(prefix)} cannot be listed: it is on a web server".replace("/ ", " "),
-                "Give the address of one file, or copy the folder to a local path or s3://",
+                "Give the address of one file, or copy the folder to a local path or a bucket",
             )
         with self._explained(prefix):
             found = {key: (size, time_s) for key, size, time_s in self._backend.objects(prefix)}
@@ -208,7 +207,7 @@ class ReadableStorage:
 
     def unfinished(self, prefix: str = "") -> dict[str, tuple[int, float]]:
         """As `objects`, of what killed processes left unfinished: on a local disk ``NAME#1`` beside
-        ``NAME``, which `list` does not show; S3 keeps none.
+        ``NAME``, which `list` does not show; a bucket keeps none.
         """
         if self.folder is None:
             return {}

@@ -1,6 +1,6 @@
 """A prefix in a bucket, or an address on the web, which is read only.
 
-S3 is configured as `xpscale.storage.s3_settings` says.
+Buckets are those of `xpscale.storage.clouds`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from xpscale.errors import InvalidInputError
 from xpscale.storage import s3_settings
 from xpscale.storage.backend import Backend
+from xpscale.storage.clouds import cloud_of, open_store
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
+    from upath import UPath
 
 __all__ = ["RemoteBackend"]
 
@@ -28,7 +30,7 @@ class RemoteBackend(Backend):
     Parameters
     ----------
     url
-        ``s3://bucket/prefix`` or ``https://host/prefix``.
+        ``s3://bucket/prefix``, or that of another cloud, or ``https://host/prefix``.
     """
 
     parquet_options = MappingProxyType({"pre_buffer": True})  # few large ranges
@@ -36,12 +38,20 @@ class RemoteBackend(Backend):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.is_web = not url.startswith("s3://")
+        self._cloud = cloud_of(url)
+        self.is_web = self._cloud is None
 
     @property
-    def fsspec_options(self) -> dict[str, Any]:
-        """Of its fsspec file system."""
-        return {} if self.is_web else s3_settings.for_fsspec()
+    def upath(self) -> UPath:
+        """The place as hats and lsdb take it."""
+        from upath import UPath
+
+        if self._url.startswith(("gs://", "az://", "abfss://")):
+            from xpscale.storage.cloud_files import object_path
+
+            return object_path(self._url)
+        path: UPath = UPath(self._url, **({} if self.is_web else s3_settings.for_fsspec()))
+        return path
 
     def read(self, key: str) -> bytes:
         """A whole object."""
@@ -90,11 +100,12 @@ class RemoteBackend(Backend):
         return True
 
     def read_version(self, key: str) -> tuple[bytes, str]:
-        """A whole object, and its entity tag."""
+        """A whole object, and its entity tag or generation."""
         import obstore
 
         found = obstore.get(self._store, key)
-        return bytes(found.bytes()), found.meta["e_tag"] or ""
+        version = found.meta[self._cloud.version] if self._cloud else ""
+        return bytes(found.bytes()), version or ""
 
     def replace(self, key: str, data: bytes, version: str) -> bool:
         """Write it over what is there, if that is the version."""
@@ -102,8 +113,8 @@ class RemoteBackend(Backend):
         from obstore.exceptions import PreconditionError
 
         mode: UpdateVersion | Literal["overwrite"] = "overwrite"
-        if version:
-            mode = {"e_tag": version}
+        if version and self._cloud:
+            mode = {"version": version} if self._cloud.version == "version" else {"e_tag": version}
         try:
             obstore.put(self._writable, key, data, mode=mode, **_put_options(key))
         except PreconditionError:
@@ -123,19 +134,19 @@ class RemoteBackend(Backend):
 
     @cached_property
     def _store(self) -> ObjectStore:
-        from obstore.store import HTTPStore, S3Store
+        if not self.is_web:
+            return open_store(self._url)
+        from obstore.store import HTTPStore
 
-        if self.is_web:
-            is_plain = self._url.startswith("http://")
-            return HTTPStore.from_url(self._url, client_options={"allow_http": is_plain})
-        # from_url would take #, ? and % of a prefix for those of a web address
-        bucket, _, prefix = self._url.removeprefix("s3://").partition("/")
-        return S3Store(bucket, prefix=prefix or None, **s3_settings.for_obstore())
+        is_plain = self._url.startswith("http://")
+        return HTTPStore.from_url(self._url, client_options={"allow_http": is_plain})
 
     @property
     def _writable(self) -> ObjectStore:
         if self.is_web:
-            raise InvalidInputError(f"{self._url} is read only", "Write to a local path or s3://")
+            raise InvalidInputError(
+                f"{self._url} is read only", "Write to a local path or a bucket"
+            )
         return self._store
 
 

@@ -16,64 +16,57 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError
+from xpscale.storage.environment import client_options, first_of, is_on
 
-__all__ = ["REMEDY", "for_fsspec", "for_obstore"]
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["REMEDY", "for_fsspec", "open_bucket"]
 
 REMEDY = (
     "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket is read with"
     " AWS_SKIP_SIGNATURE=true"
 )
 ANONYMOUS = ("AWS_SKIP_SIGNATURE", "AWS_NO_SIGN_REQUEST")
-WORDS = {
-    **dict.fromkeys(("1", "true", "yes", "on", "y", "t"), True),
-    **dict.fromkeys(("", "0", "false", "no", "off", "n", "f"), False),
-}
-TIMEOUT = "300s"  # of one request: a part of 200 MB at 0.7 MB/s
 VALID = timedelta(minutes=5)
 
 
-def _is_anonymous() -> bool:
-    texts = {name: os.environ.get(name, "") for name in ANONYMOUS}
-    for name, text in texts.items():
-        if text.strip().lower() not in WORDS:
-            raise InvalidInputError(f"{name}={text} is neither true nor false", f"Set {name}=true")
-    return any(WORDS[text.strip().lower()] for text in texts.values())
-
-
 def _endpoint() -> str:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return first_of("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 def for_fsspec() -> dict[str, Any]:
     """Options of `s3fs.S3FileSystem`; ``anon`` always, because hats reads anonymously without."""
     endpoint = _endpoint()
-    return {"anon": _is_anonymous(), **({"endpoint_url": endpoint} if endpoint else {})}
+    return {"anon": is_on(*ANONYMOUS), **({"endpoint_url": endpoint} if endpoint else {})}
 
 
-def for_obstore() -> dict[str, Any]:
-    """Options of `obstore.store.S3Store` besides bucket and prefix.
+def open_bucket(bucket: str, prefix: str) -> ObjectStore:
+    """The objects of a bucket below a prefix.
+
+    Parameters
+    ----------
+    bucket, prefix
+        Words of an address.
 
     Raises
     ------
     InvalidInputError
         There are no credentials, or a variable cannot be read.
     """
-    endpoint, is_anonymous = _endpoint(), _is_anonymous()
-    options: dict[str, Any] = {
-        "skip_signature": is_anonymous,
-        "client_options": {
-            "timeout": os.environ.get("AWS_TIMEOUT", TIMEOUT),
-            "allow_http": endpoint.startswith("http://"),
-        },
-    }
+    from obstore.store import S3Store
+
+    endpoint, is_anonymous = _endpoint(), is_on(*ANONYMOUS)
+    options: dict[str, Any] = {"skip_signature": is_anonymous}
     if endpoint:
         options["endpoint"] = endpoint
     if not is_anonymous and not os.environ.get("AWS_ACCESS_KEY_ID"):
         options |= _of_session()
-    return options
+    client = client_options(endpoint, os.environ.get("AWS_TIMEOUT", ""))
+    return S3Store(bucket, prefix=prefix or None, client_options=client, **options)
 
 
 def _of_session() -> dict[str, Any]:

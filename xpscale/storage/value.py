@@ -1,4 +1,5 @@
-"""Objects at a URL, through one interface: a local folder, ``s3://bucket/prefix``, a web address.
+"""Objects at a URL, through one interface: a local folder, a bucket (``s3://``, ``gs://``,
+``az://``), a web address.
 
 Every object is written whole.  `Storage.create` is a conditional PUT (``If-None-Match: *``; on a
 local disk a hard link of a finished temporary file), so of several writers exactly one wins and
@@ -34,7 +35,8 @@ class Storage(ReadableStorage):
     Parameters
     ----------
     url
-        A local path, ``file://``, ``s3://bucket/prefix`` or ``https://host/prefix`` (read only).
+        A local path, ``file://``, ``s3://bucket/prefix``, ``gs://bucket/prefix``,
+        ``az://container/prefix`` or ``https://host/prefix`` (read only).
     """
 
     def create(self, key: str, data: bytes | memoryview) -> bool:
@@ -131,10 +133,7 @@ class Storage(ReadableStorage):
     @property
     def upath(self) -> UPath:
         """This prefix as a `upath.UPath`, as hats and lsdb take it."""
-        from upath import UPath
-
-        path: UPath = UPath(self.url, **self._backend.fsspec_options)
-        return path
+        return self._backend.upath
 
     @property
     def filesystem(self) -> AbstractFileSystem:
