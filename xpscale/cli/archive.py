@@ -100,7 +100,7 @@ def _pixels(text: str) -> tuple[int, int] | None:
 @nouns.command()
 def verify(
     directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="The archive: a folder or a bucket's URL.")
+        str, typer.Argument(metavar="DIR", help="The archive: a folder or bucket URL.")
     ],
     release: ReleaseName = "dr3",
     json: Json = False,

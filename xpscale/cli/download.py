@@ -23,7 +23,7 @@ def download(
     catalog: Catalog,
     destination: Annotated[
         str,
-        typer.Argument(metavar="DEST", help="A folder or a bucket's URL: empty, or an older copy."),
+        typer.Argument(metavar="DEST", help="A folder or bucket URL: empty, or an older copy."),
     ],
     products: Annotated[
         str, typer.Option(metavar="A,B", help="latents, or latents,spectra; all if not given.")

@@ -35,7 +35,7 @@ __all__ = ["Catalog", "register"]
 
 Catalog = Annotated[
     str,
-    typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or a bucket's URL."),
+    typer.Argument(metavar="CATALOG", help="The derived catalogue: a folder or bucket URL."),
 ]
 Outputs = Annotated[
     str,

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "register"]
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The model: a folder or a bucket's URL.")
-]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model: a folder or bucket URL.")]
 
 nouns = typer.Typer(
     no_args_is_help=True, help="Look at a model, export it, or import published weights."

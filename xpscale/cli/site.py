@@ -26,9 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def site(
     catalog: Catalog,
-    out: Annotated[
-        str, typer.Argument(metavar="OUT", help="A folder or a bucket's URL for the page.")
-    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A folder or bucket URL for the page.")],
     data_url: Annotated[
         str,
         typer.Option(

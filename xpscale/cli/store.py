@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Store = Annotated[
-    str, typer.Argument(metavar="STORE", help="The spectra store: a folder or a bucket's URL.")
+    str, typer.Argument(metavar="STORE", help="The spectra store: a folder or bucket URL.")
 ]
 
 Spectra = Annotated[

@@ -136,7 +136,7 @@ def _build(
 def _require_writable(place: Storage) -> None:
     if place.url.startswith(("http://", "https://")):
         raise InvalidInputError(
-            f"{place} is on the web, which can only be read", "Give a folder or a bucket's URL"
+            f"{place} is on the web, which can only be read", "Give a folder or bucket URL"
         )
     if place.folder is not None and place.folder.exists() and not place.folder.is_dir():
         raise ConflictError(f"{place} is a file", "Give a folder that is empty, or a new one")
