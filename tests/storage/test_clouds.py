@@ -6,6 +6,7 @@ import itertools
 import json
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 
 from tests.commands import done
@@ -58,23 +59,26 @@ def bucket(request):
 
 def test_the_whole_flow_runs_in_a_bucket(bucket):
     store, model, catalog = (f"{bucket}/flow/{name}" for name in ("store", "model", "catalog"))
-    universe = Universe(300, seed=4)
-    write_parquet_files(universe.spectra(), f"{bucket}/flow/spectra")
-    done("ingest", f"{bucket}/flow/spectra", store, "--max-rows", 300, "--workers", 0)
+    spectra = Universe(4_000, seed=4).spectra()
+    spectra = spectra.take(np.flatnonzero(spectra.source_id >> 59 == 0))  # few partitions
+    write_parquet_files(spectra, f"{bucket}/flow/spectra")
+    done("ingest", f"{bucket}/flow/spectra", store, "--workers", 0)
     done("train", store, model, "--epochs", 1, "--device", "cpu")
-    done("infer", store, model, catalog, "--workers", 0)
-    done("infer", store, model, catalog, "--workers", 0)  # again: nothing is left to do
+    done("infer", store, model, catalog, "--outputs", "latents", "--workers", 0)
+    done(
+        "infer", store, model, catalog, "--outputs", "latents", "--workers", 0
+    )  # again: nothing is left to do
     assert json.loads(done("catalog", "check", catalog, "--json").out)["ok"]
-    source_id = int(universe.spectra().source_id[7])
+    source_id = int(spectra.source_id[7])
     answer = done("query", catalog, "--ids", source_id, "--columns", "source_id").out
     assert answer.split() == ['"source_id"', str(source_id)]
-    ra, dec = universe.spectra().ra[7], universe.spectra().dec[7]
+    ra, dec = spectra.ra[7], spectra.dec[7]
     copy = f"{bucket}/flow/copy"
     done("download", catalog, copy, "--cone", f"{ra},{dec},10")
     rows = done("query", copy, "--columns", "source_id").out.split()[1:]
     assert str(source_id) in rows
-    assert len(rows) < 300
-    assert open_catalog(catalog).lsdb().compute()["source_id"].nunique() == 300
+    assert len(rows) < len(spectra)
+    assert open_catalog(catalog).lsdb().compute()["source_id"].nunique() == len(spectra)
 
 
 @pytest.mark.parametrize(
