@@ -11,7 +11,7 @@ demo: $(READY)          ## the whole flow on real stars: demo-out/
 
 test: $(READY)          ## lint, types, import contracts, tests
 	$(MAKE) --no-print-directory check
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint types imports workflows
 
