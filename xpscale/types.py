@@ -11,7 +11,7 @@ import enum
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xpscale.sky import Pixel
@@ -82,12 +82,12 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them, without those that say nothing."""
-        values = asdict(self)
-        optional = {each.name: each.default for each in fields(self) if each.default is not MISSING}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values["pixel"] = {"order": self.pixel.order, "number": self.pixel.number}
         return {
             name: value
             for name, value in values.items()
-            if name not in optional or value != optional[name]
+            if name not in _OPTIONAL or value != _OPTIONAL[name]
         }
 
     @staticmethod
@@ -97,6 +97,9 @@ class Part:
         if values.get("movers") is not None:
             values["movers"] = tuple(values["movers"])
         return Part(**values)
+
+
+_OPTIONAL = {each.name: each.default for each in fields(Part) if each.default is not MISSING}
 
 
 class TaskStatus(enum.StrEnum):
@@ -149,7 +152,8 @@ class TaskReport:
     def to_json(self) -> str:
         """The report as one JSON object."""
         parts = [part.to_dict() for part in self.parts]
-        return json.dumps({**asdict(self), "parts": parts}, sort_keys=True)
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps({**values, "parts": parts}, sort_keys=True)
 
     @staticmethod
     def from_json(text: str | bytes) -> TaskReport:

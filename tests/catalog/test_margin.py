@@ -10,8 +10,7 @@ from cdshealpix.nested import vertices
 from placed_catalog import PARTITIONS, around, latents_at, publish
 from scipy.spatial import cKDTree
 
-from xpscale.catalog.layout import MARGIN, part_key
-from xpscale.catalog.margin import MARGIN_ARCSEC, MarginOfPixel, MarginTask, margin_tasks
+from xpscale.catalog.margin import MARGIN_ARCSEC, MarginOfPixel, margin_tasks
 from xpscale.catalog.votable import product_schema
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
@@ -54,9 +53,8 @@ def test_the_margin_of_every_pixel_is_what_brute_force_finds(storage: Storage, t
     )
     points = vectors(kept["ra"].to_numpy(), kept["dec"].to_numpy())
     index, source_id = kept["_healpix_29"].to_numpy(), kept["source_id"].to_numpy()
-    parts = manifest.of("latents")
     schema = product_schema("latents", manifest.identity.layout)
-    function = MarginOfPixel(storage, manifest.digest, schema, parts)
+    function = MarginOfPixel(storage, manifest.digest, schema)
     n_rows, n_gaps = 0, 0
     for task in margin_tasks(manifest):
         report, (start, stop) = function(task), task.pixel.index_range
@@ -90,15 +88,13 @@ def test_a_margin_of_another_version_is_replaced_and_anything_else_stays(
     storage: Storage, table: pa.Table
 ):
     manifest = publish(storage, table)
-    parts = manifest.of("latents")
     schema = product_schema("latents", manifest.identity.layout)
-    task = MarginTask(PARTITIONS[0])
-    old = MarginOfPixel(storage, "0" * 64, schema, parts)(task)
-    new = MarginOfPixel(storage, manifest.digest, schema, parts)
+    task, second, *_ = margin_tasks(manifest)
+    old = MarginOfPixel(storage, "0" * 64, schema)(task)
+    new = MarginOfPixel(storage, manifest.digest, schema)
     assert new(task).details["file"]["sha256"] != old.details["file"]["sha256"]
     assert new(task) == new(task)
-    key = part_key(MARGIN, PARTITIONS[1])
-    storage.replace(key, b"theirs")
+    storage.replace(second.key, b"theirs")
     with pytest.raises(Exception, match="xpscale did not write it"):
-        new(MarginTask(PARTITIONS[1]))
-    assert storage.read(key) == b"theirs"
+        new(second)
+    assert storage.read(second.key) == b"theirs"

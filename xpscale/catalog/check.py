@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.catalog.clean import find_strays
-from xpscale.catalog.derived_tables import read_tables
+from xpscale.catalog.derived_tables import derived_sizes, read_tables
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import COLLECTION, product_of
 from xpscale.catalog.manifest import Quarantined
@@ -247,8 +247,9 @@ def _derived_problems(storage: Storage, manifest: Manifest, *, deep: bool) -> It
     """What is wrong with the files of statistics, margin and index, if these are made."""
     remedy = "delete it and run 'xpscale catalog complete'"
     tables = read_tables(storage, manifest.digest) or {}
+    sizes = derived_sizes(storage, tables)
     for file in (file for table in tables.values() for file in table.files):
-        n_bytes = storage.size(file.key)
+        n_bytes = sizes.get(file.key)
         if n_bytes is None:
             yield f"{file.key} is missing: run 'xpscale catalog complete'"
         elif n_bytes != file.n_bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
     from xpscale.storage import Storage
 
-__all__ = ["MADE_OF", "DerivedTable", "TableFile", "read_table", "read_tables", "table_task"]
+__all__ = [
+    "MADE_OF",
+    "DerivedTable",
+    "TableFile",
+    "derived_sizes",
+    "read_table",
+    "read_tables",
+    "table_task",
+]
 
 MADE_OF = b"xpscale.manifest"
 """Key in a file's metadata: sha256 of the manifest of the version that it is made of."""
@@ -136,6 +145,27 @@ def read_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable] | No
     found = {name: read_table(storage, name, manifest) for name in DERIVED}
     known = {name: table for name, table in found.items() if table}
     return known if len(known) == len(DERIVED) else None
+
+
+def derived_sizes(storage: Storage, tables: Mapping[str, DerivedTable]) -> dict[str, int]:
+    """Bytes of the files of tables that are there, by key: a listing a folder, not a look at each.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    tables
+        From `read_tables`.
+    """
+    keys = [file.key for table in tables.values() for file in table.files]
+    if not storage.can_list:
+        with ThreadPoolExecutor(16) as threads:
+            found = zip(keys, threads.map(storage.size, keys), strict=True)
+            return {key: n_bytes for key, n_bytes in found if n_bytes is not None}
+    folders = {key.partition("/dataset/")[0] + "/dataset" for key in keys if "/dataset/" in key}
+    sizes = {key: n for folder in folders for key, n in storage.list(folder).items()}
+    alone = {key: storage.size(key) for key in keys if "/dataset/" not in key}
+    return sizes | {key: n_bytes for key, n_bytes in alone.items() if n_bytes is not None}
 
 
 def table_task(

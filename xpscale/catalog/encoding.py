@@ -52,10 +52,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xpscale.catalog.cell_counts import CellCounts
 from xpscale.catalog.footer import add_packed
 from xpscale.catalog.votable import conform
 
-__all__ = ["PartFile", "encode", "write_options"]
+__all__ = ["PartFile", "encode", "row_group_rows", "write_options"]
 
 ROW_GROUP_BYTES = {"latents": 180_000, "spectra": 1_000_000}
 """Of a row group before compression, which leaves four fifths."""
@@ -81,7 +82,8 @@ class PartFile:
         self._bytes = io.BytesIO()  # grows in place and hands its bytes out uncopied
         self._writer = pq.ParquetWriter(self._bytes, schema, **write_options(schema))
 
-        self._group_rows = max(1, ROW_GROUP_BYTES[product] // _row_bytes(schema))
+        self._group_rows = row_group_rows(product, schema)
+        self._counts = CellCounts()
         # less than a row group; schema.empty_table() would import pandas
         self._rest = pa.Table.from_batches([], schema)
 
@@ -103,6 +105,8 @@ class PartFile:
         if any(column.num_chunks > 1 for column in rows.columns):
             rows = rows.combine_chunks()  # chunk borders would end pages
         if rows.num_rows:
+            if "_healpix_29" in rows.column_names:
+                self._counts.add(rows["_healpix_29"].to_numpy())
             self._writer.write_table(
                 rows.replace_schema_metadata(self.schema.metadata), self._group_rows
             )
@@ -111,7 +115,7 @@ class PartFile:
         """The whole part."""
         self._encode(self._rest)
         self._writer.close()
-        add_packed(self._bytes)
+        add_packed(self._bytes, self._counts.to_bytes())
         return self._bytes.getvalue()
 
 
@@ -128,6 +132,19 @@ def encode(table: pa.Table, product: str) -> bytes:
     file = PartFile(product, table.schema)
     file.write(table)
     return file.finish()
+
+
+def row_group_rows(product: str, schema: pa.Schema) -> int:
+    """Rows of a row group of a part.
+
+    Parameters
+    ----------
+    product
+        ``"latents"`` or ``"spectra"``.
+    schema
+        Of its rows.
+    """
+    return max(1, ROW_GROUP_BYTES[product] // _row_bytes(schema))
 
 
 def _row_bytes(schema: pa.Schema) -> int:

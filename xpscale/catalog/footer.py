@@ -1,8 +1,10 @@
-"""The footer of a part, which is kept twice: as Parquet has it, and compressed just before that.
+"""The end of a part: its footer, kept twice, as Parquet has it and compressed just before that; and
+before both, how many of its rows lie where on the sky (`xpscale.catalog.cell_counts`).
 
 ::
 
-    PAR1 | row groups | page index | packed footer, its length, XPSF | footer, its length, PAR1
+    PAR1 | row groups | page index | packed cell counts, their length, XPSC
+         | packed footer, its length, XPSF | footer, its length, PAR1
 
 A part has a row group for every thousand rows or so, in order that one source costs little.  So its
 footer is long, as long as the row groups of several sources, but it repeats itself: packed it takes
@@ -17,27 +19,61 @@ import zlib
 
 from xpscale.errors import PermanentError
 
-__all__ = ["add_packed", "footer_sizes", "unpacked"]
+__all__ = ["COUNTS_MARK", "add_packed", "block_in", "footer_sizes", "unpacked"]
 
 TAIL_BYTES = 8  # a length in four bytes, and a mark
 MARK = b"XPSF"
+COUNTS_MARK = b"XPSC"
 
 
-def add_packed(file: io.BytesIO) -> None:
-    """Put the packed footer before the footer of a finished Parquet file.
+def add_packed(file: io.BytesIO, counts: bytes) -> None:
+    """Put the cell counts and the packed footer before the footer of a finished Parquet file.
 
     Parameters
     ----------
     file
         The file; changed in place.
+    counts
+        From `xpscale.catalog.cell_counts.CellCounts`.
     """
     with file.getbuffer() as data:
         n_footer = _length(data)
         start = len(data) - n_footer
         footer = bytes(data[start:])
-    packed = zlib.compress(footer)
     file.seek(start)
-    file.write(packed + len(packed).to_bytes(4, "little") + MARK + footer)
+    file.write(_block(zlib.compress(counts), COUNTS_MARK))
+    file.write(_block(zlib.compress(footer), MARK) + footer)
+
+
+def _block(packed: bytes, mark: bytes) -> bytes:
+    return packed + len(packed).to_bytes(4, "little") + mark
+
+
+def block_in(data: bytes, mark: bytes) -> tuple[int, bytes]:
+    """The block that ends some bytes: its length, marks included, and what was packed in it.
+
+    Parameters
+    ----------
+    data
+        Bytes of a part up to the end of the block.
+    mark
+        Of the block.
+
+    Returns
+    -------
+    n_bytes, content
+        0 bytes if there is no such block; no content if it begins before ``data``.
+
+    Raises
+    ------
+    zlib.error
+        It is damaged.
+    """
+    if data[-4:] != mark:
+        return 0, b""
+    n_bytes = _length(data)
+    whole = data[-n_bytes:-TAIL_BYTES] if n_bytes <= len(data) else b""
+    return n_bytes, zlib.decompress(whole) if whole else b""
 
 
 def footer_sizes(data: bytes) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ from hats.io.file_io.file_io import write_parquet_metadata
 from hats.io.skymap import write_skymap
 from hats.pixel_math.healpix_pixel import HealpixPixel
 
+from xpscale.catalog.cell_counts import CELL_ORDER, read_cell_counts
+from xpscale.catalog.encoding import row_group_rows
 from xpscale.catalog.hats_properties import (
     LOW_ORDERS,
     SKYMAP_ORDER,
@@ -30,7 +33,6 @@ from xpscale.catalog.layout import INDEX, MARGIN, pixel_of
 from xpscale.catalog.source_ids import index_schema
 from xpscale.catalog.votable import stored_schema
 from xpscale.errors import PermanentError
-from xpscale.sky import INDEX_ORDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from xpscale.catalog.derived_tables import DerivedTable
+    from xpscale.catalog.derived_tables import DerivedTable, TableFile
     from xpscale.catalog.manifest import Manifest, Snapshot
     from xpscale.sky import Pixel
     from xpscale.storage import Storage
@@ -48,16 +50,16 @@ __all__ = ["MOC_ORDER", "sky_counts", "write_index", "write_margin", "write_prod
 
 THREADS = 16
 
-MOC_ORDER = 10
-"""Order of the coverage map: cells of 3.4 arcmin."""
+MOC_ORDER = CELL_ORDER
+"""Of the coverage map."""
 
-MOST_FOOTERS = 2000
-"""Row groups of a ``dataset/_metadata``: with more it would be larger than what it saves to read,
+MOST_ROW_GROUPS = 2000
+"""Of a ``dataset/_metadata``: with more it would be larger than what it saves to read,
 and HATS can do without it."""
 
 
 def sky_counts(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
-    """Sources per cell of `MOC_ORDER`, with shape (12 * 4**10,), from the parts' spatial index.
+    """Sources per cell of `MOC_ORDER`, with shape (12 * 4**10,), as the parts count them.
 
     Parameters
     ----------
@@ -66,17 +68,11 @@ def sky_counts(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
     manifest
         The version.
     """
-    shift = 2 * (INDEX_ORDER - MOC_ORDER)
-
-    def count(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        with _open(storage, part.key) as file:
-            index = file.read(columns=["_healpix_29"])["_healpix_29"].to_numpy()
-        return np.unique(index >> shift, return_counts=True)
-
+    shift, parts = 2 * (CELL_ORDER - MOC_ORDER), manifest.of(manifest.identity.products[0])
     counts = np.zeros(12 * 4**MOC_ORDER, np.int64)
     with ThreadPoolExecutor(THREADS) as threads:
-        for cells, n_sources in threads.map(count, manifest.of(manifest.identity.products[0])):
-            counts[cells] += n_sources
+        for cells, n_rows in threads.map(partial(read_cell_counts, storage), parts):
+            np.add.at(counts, cells >> shift, n_rows)
     return counts
 
 
@@ -111,7 +107,10 @@ def write_product(
     folder, parts = root / product, manifest.of(product)
     schema = stored_schema(storage, manifest, product)
     _write_lists(folder, schema, [part.pixel for part in parts])
-    _write_footers(folder, schema, _footers(storage, parts))
+    group_rows = row_group_rows(product, schema)
+    if sum(-(-part.n_rows // group_rows) for part in parts) <= MOST_ROW_GROUPS:
+        with ThreadPoolExecutor(THREADS) as threads:
+            _write_footers(folder, schema, threads.map(partial(_footer, storage), parts))
     write_skymap(
         counts.reshape(12 * 4**SKYMAP_ORDER, -1).sum(axis=1), folder, orders=list(LOW_ORDERS)
     )
@@ -152,12 +151,8 @@ def write_index(
     """
     folder, schema = root / INDEX, index_schema(manifest.identity.gaia_release)
     (folder / "dataset").mkdir(parents=True)
-    footers = []
-    for each in table.files:
-        with _open(storage, each.key) as file:
-            file.metadata.set_file_path(each.key.split("/dataset/")[1])
-            footers.append(file.metadata)
-    _write_footers(folder, schema, footers)
+    with ThreadPoolExecutor(THREADS) as threads:
+        _write_footers(folder, schema, threads.map(partial(_footer, storage), table.files))
     write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
     index_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
 
@@ -170,23 +165,11 @@ def _write_lists(folder: Path, schema: pa.Schema, pixels: Iterable[Pixel]) -> No
     )
 
 
-def _write_footers(folder: Path, schema: pa.Schema, footers: list[pq.FileMetaData]) -> None:
-    if footers:
+def _write_footers(folder: Path, schema: pa.Schema, footers: Iterable[pq.FileMetaData]) -> None:
+    if found := list(footers):
         write_parquet_metadata(
-            schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=footers
+            schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=found
         )
-
-
-def _footers(storage: Storage, parts: tuple[Part, ...]) -> list[pq.FileMetaData]:
-    """The footers of all parts, if they are few enough to be kept together; else none."""
-    found: list[pq.FileMetaData] = []
-    n_row_groups = 0
-    with ThreadPoolExecutor(THREADS) as threads:
-        for footer in threads.map(lambda part: _footer(storage, part), parts):
-            n_row_groups += footer.num_row_groups
-            if n_row_groups <= MOST_FOOTERS:
-                found.append(footer)
-    return found if n_row_groups <= MOST_FOOTERS else []
 
 
 @contextmanager
@@ -195,7 +178,7 @@ def _open(storage: Storage, key: str) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _footer(storage: Storage, part: Part) -> pq.FileMetaData:
+def _footer(storage: Storage, part: Part | TableFile) -> pq.FileMetaData:
     with _open(storage, part.key) as file:
         metadata = file.metadata
     if metadata.num_rows != part.n_rows:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from xpscale.bands import Bands
@@ -157,7 +158,7 @@ class Quarantined:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """Every part of one catalogue version, sorted by product and position.
 
@@ -211,13 +212,17 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as JSON: the same text for the same content."""
-        fields = asdict(self)
-        del fields["parts"], fields["stored_digest"]
+        fields = {
+            "identity": asdict(self.identity),
+            "n_in": self.n_in,
+            "n_rejected": self.n_rejected,
+            "quarantined": [asdict(task) for task in self.quarantined],
+        }
         head = json.dumps(fields, sort_keys=True)[:-1]
         rows = ",\n".join(json.dumps(part.to_dict(), sort_keys=True) for part in self.parts)
         return f'{head}, "parts": [\n{rows}\n]}}\n'
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of `to_json`, or of the text that was read; the manifest's name."""
         return self.stored_digest or hashlib.sha256(self.to_json().encode()).hexdigest()

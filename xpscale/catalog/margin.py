@@ -62,9 +62,12 @@ class MarginTask:
     ----------
     pixel
         Of a partition, or of a gap between partitions.
+    near
+        The parts that hold cells which touch the pixel.
     """
 
     pixel: Pixel
+    near: tuple[Part, ...]
 
     @property
     def key(self) -> str:
@@ -74,8 +77,19 @@ class MarginTask:
 
 def margin_tasks(manifest: Manifest) -> tuple[MarginTask, ...]:
     """A task for each pixel: those of the partitions, and the fewest that fill the rest."""
-    pixels = [part.pixel for part in manifest.of("latents")]
-    return tuple(MarginTask(pixel) for pixel in (*pixels, *_gaps(pixels)))
+    parts = manifest.of("latents")
+    pixels = [part.pixel for part in parts]
+    starts, stops = np.array([pixel.range_at(INDEX_ORDER) for pixel in pixels]).reshape(-1, 2).T
+
+    def near(pixel: Pixel) -> tuple[Part, ...]:
+        first = outer_cells(pixel) << CELL_SHIFT
+        last = first + (1 << CELL_SHIFT) - 1
+        # of each cell, the parts that end after its start and begin before its end
+        ends = np.searchsorted(stops, first, "right"), np.searchsorted(starts, last, "right")
+        found = {i for some in np.unique(ends, axis=1).T.tolist() for i in range(*some)}
+        return tuple(parts[i] for i in sorted(found))
+
+    return tuple(MarginTask(pixel, near(pixel)) for pixel in (*pixels, *_gaps(pixels)))
 
 
 def _gaps(pixels: Iterable[Pixel]) -> Iterator[Pixel]:
@@ -105,24 +119,21 @@ class MarginOfPixel:
         sha256 of the version's manifest.
     schema
         Of the latents.
-    parts
-        All parts of the latents, by position.
     """
 
     storage: Storage
     manifest: str
     schema: pa.Schema
-    parts: tuple[Part, ...]
 
     def __call__(self, task: MarginTask) -> TaskReport:
         """Find and write the rows within `MARGIN_ARCSEC` of a pixel, outside of it."""
         return table_task(
-            self.storage, task.key, self.manifest, lambda: self._rows(task.pixel), **OPTIONS
+            self.storage, task.key, self.manifest, lambda: self._rows(task), **OPTIONS
         )
 
-    def _rows(self, pixel: Pixel) -> pa.Table:
-        cells = outer_cells(pixel)
-        found = [self._rows_in(part, cells) for part in self._near(cells)]
+    def _rows(self, task: MarginTask) -> pa.Table:
+        pixel, cells = task.pixel, outer_cells(task.pixel)
+        found = [self._rows_in(part, cells) for part in task.near]
         rows = pa.concat_tables(
             [self.schema.empty_table(), *(table.cast(self.schema) for table in found)]
         ).combine_chunks()
@@ -130,13 +141,6 @@ class MarginOfPixel:
         near = np.flatnonzero(is_near(pixel, index, ra, dec))
         found = rows.take(near[np.argsort(index[near], kind="stable")])
         return found.replace_schema_metadata(None)  # larger than most margins
-
-    def _near(self, cells: NDArray[np.int64]) -> Iterator[Part]:
-        """The parts that hold some of these cells."""
-        stops = np.array([part.pixel.range_at(CELL_ORDER)[1] for part in self.parts])
-        for place in np.unique(np.searchsorted(stops, cells, "right")):
-            if place < len(stops) and _overlap(cells, self.parts[place].pixel.index_range):
-                yield self.parts[place]
 
     def _rows_in(self, part: Part, cells: NDArray[np.int64]) -> pa.Table:
         """The rows of a part that lie in these cells."""

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.commit import commit
-from xpscale.catalog.derived_tables import DerivedTable, TableFile, read_tables, table_task
+from xpscale.catalog.derived_tables import (
+    DerivedTable,
+    TableFile,
+    derived_sizes,
+    read_tables,
+    table_task,
+)
 from xpscale.catalog.layout import INDEX, MARGIN, STATISTICS, STATISTICS_FILE, kind_of
 from xpscale.catalog.margin import MarginOfPixel, margin_tasks
 from xpscale.catalog.snapshots import current, read_manifest
@@ -113,9 +119,10 @@ def is_complete(storage: Storage, manifest: Manifest) -> bool:
         The catalogue and the version.
     """
     tables = read_tables(storage, manifest.digest)
-    return tables is not None and all(
-        storage.size(file.key) == file.n_bytes for table in tables.values() for file in table.files
-    )
+    if tables is None:
+        return False
+    sizes = derived_sizes(storage, tables)
+    return all(sizes.get(f.key) == f.n_bytes for table in tables.values() for f in table.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
         STATISTICS: [table_task(storage, STATISTICS_FILE, digest, lambda: found)],
         MARGIN: stages.run(
             "margin",
-            MarginOfPixel(storage, digest, schema, parts),
+            MarginOfPixel(storage, digest, schema),
             margin_tasks(manifest),
             lambda task: n_rows.get(task.pixel, 0),
         ),

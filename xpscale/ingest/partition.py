@@ -51,14 +51,18 @@ def partition_tasks(
     repeated = repeated_rows(
         [file.identifiers for file in staged], lambda i: staged[i].read_identifiers(store)
     )
-    none, tasks = np.empty(0, np.int64), []
-    for partition in adaptive_partitions(counts, max_rows):
-        runs = (
-            file.rows_in(partition.pixel, repeated.get(i, none)) for i, file in enumerate(staged)
-        )
-        filled = tuple(run for run in runs if run.stop > run.start)
-        tasks.append(PartitionTask(partition.pixel, staged[0].bands, filled, correlations))
-    return tasks
+    none = np.empty(0, np.int64)
+    pixels = [partition.pixel for partition in adaptive_partitions(counts, max_rows)]
+    starts = np.array([pixel.range_at(COUNT_ORDER)[0] for pixel in pixels])
+    runs: list[list[RowRun]] = [[] for _ in pixels]
+    for i, file in enumerate(staged):
+        # a file has rows in few partitions: looking for it in all of them would be quadratic
+        for place in np.unique(np.searchsorted(starts, file.pixels, "right") - 1):
+            runs[place].append(file.rows_in(pixels[place], repeated.get(i, none)))
+    return [
+        PartitionTask(pixel, staged[0].bands, tuple(own), correlations)
+        for pixel, own in zip(pixels, runs, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class RowRun:
         return np.frombuffer(data, "<f4").reshape(-1, n_pairs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class StagedFile:
     """The index of one staged file.
 
@@ -149,6 +150,11 @@ class StagedFile:
     identifiers: Identifiers
     companions: tuple[str, ...] = ()
 
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """Rows before each pixel, and all rows, with shape (P + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
     def rows_in(self, pixel: Pixel, repeated: NDArray[np.int64]) -> RowRun:
         """The file's rows in a pixel.
 
@@ -159,8 +165,8 @@ class StagedFile:
         repeated
             Rows of the file whose source an earlier file has, too, ascending.
         """
-        edges = np.concatenate([[0], np.cumsum(self.counts)])
-        first, last = edges[np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))].tolist()
+        places = np.searchsorted(self.pixels, pixel.range_at(COUNT_ORDER))
+        first, last = self.edges[places].tolist()
         inside = repeated[slice(*np.searchsorted(repeated, [first, last]))]
         return RowRun(self.name, first, last, tuple((inside - first).tolist()), self.companions)
 

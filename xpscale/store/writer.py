@@ -155,8 +155,9 @@ def _zarr_objects(
         values = more.get(spec.name, getattr(batch, spec.name, None))
         if values is None:
             raise InvalidInputError(f"the rows for {pixel} have no {spec.name}")
-        chunk_rows = CORRELATION_CHUNK_ROWS if spec in CORRELATIONS else CHUNK_ROWS
-        _add_array(group, spec, values, chunk_rows, position)
+        most = CORRELATION_CHUNK_ROWS if spec in CORRELATIONS else CHUNK_ROWS
+        # a chunk is compressed with its padding: a partition of few rows would pay for thousands
+        _add_array(group, spec, values, min(most, len(batch)), position)
     return {
         key: buffer.to_bytes()
         for key, buffer in memory._store_dict.items()
