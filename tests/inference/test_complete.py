@@ -58,6 +58,7 @@ def rows_of(storage: Storage, manifest: Manifest) -> pa.Table:
 def test_valid_and_named_in_the_collection(whole):
     storage, manifest = whole
     assert check(storage).ok
+    assert check(storage).strays == ()
     assert is_valid_collection(storage.url, strict=True)
     fields = storage.read(COLLECTION).decode().splitlines()
     assert {

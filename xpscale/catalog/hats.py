@@ -87,7 +87,7 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
         If a file is there that xpscale did not write.
     """
     name, products = storage.name, manifest.identity.products
-    tables = read_tables(storage, manifest.digest)
+    tables, before = read_tables(storage, manifest.digest), announcement(storage)
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         counts = sky_counts(storage, manifest)
@@ -112,7 +112,9 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
             name, manifest, snapshot, digest, is_complete=tables is not None
         ).to_properties_file(root)
         files[COLLECTION] = (root / COLLECTION).read_bytes()
-    _send(files, storage)
+    key = _send(files, storage)
+    if before and before[0] != key and before[1].keys() <= files.keys():
+        storage.delete(before[0])  # each of its files is replaced
 
 
 def _ranges(storage: Storage) -> dict[str, tuple[Any, Any]]:
@@ -204,9 +206,9 @@ def _fields(storage: Storage) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def _send(files: Mapping[str, bytes], storage: Storage) -> None:
+def _send(files: Mapping[str, bytes], storage: Storage) -> str:
     """Announce the files, then send them, each whole, over none but those that a commit announced;
-    what readers look at first goes last.
+    what readers look at first goes last.  The key of the announcement.
     """
     announced = json.dumps(_sums(files), indent=1).encode()
     key = hats_key(_digest(announced))
@@ -218,6 +220,8 @@ def _send(files: Mapping[str, bytes], storage: Storage) -> None:
 
     for each in sorted(files, key=place):
         storage.replace(each, files[each], lambda there: _is_announced(storage, there))
+    storage.create(key, announced)  # again, for a commit may have removed one like it as replaced
+    return key
 
 
 def _is_announced(storage: Storage, there: bytes) -> bool:
