@@ -14,6 +14,9 @@ from xpscale.errors import InvalidInputError
 
 __all__ = ["Bands"]
 
+MAX_COEFFICIENTS = 4096
+"""Of a band; the Gaia archive has 55.  A larger number is damage, or made to fill the memory."""
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class Bands:
@@ -22,12 +25,12 @@ class Bands:
     Parameters
     ----------
     n_bp, n_rp
-        Coefficients of each band, at least one.
+        Coefficients of each band, at least one and at most `MAX_COEFFICIENTS`.
 
     Raises
     ------
     InvalidInputError
-        If a band has no coefficient.
+        If a band has none, or too many.
 
     Examples
     --------
@@ -40,10 +43,10 @@ class Bands:
     n_rp: int
 
     def __post_init__(self) -> None:
-        if min(self.n_bp, self.n_rp) < 1:
+        if min(self.n_bp, self.n_rp) < 1 or max(self.n_bp, self.n_rp) > MAX_COEFFICIENTS:
             raise InvalidInputError(
                 f"a spectrum cannot have {self.n_bp} BP and {self.n_rp} RP coefficients",
-                "Each band needs at least one coefficient",
+                f"Each band needs at least one coefficient, and at most {MAX_COEFFICIENTS:,}",
             )
 
     @property

@@ -12,11 +12,14 @@
     │       └── UnexpectedError                   exit 70   a fault of xpscale: report it
     └── TryAgainError       (OSError)             exit 75   the same call may succeed later
 
-Each message names the file, row or key, the cause, and the remedy. Each class also inherits from a
+Each message names the file, row or key, the cause, and the remedy; what others wrote in it is
+escaped, and passwords are left out (`xpscale.safe_text`). Each class also inherits from a
 built-in exception, so that code that catches ``ValueError`` or ``FileNotFoundError`` works.
 """
 
 from __future__ import annotations
+
+from xpscale.safe_text import shown
 
 __all__ = [
     "ConflictError",
@@ -40,14 +43,15 @@ class XpscaleError(Exception):
         What is wrong, where.
     remedy
         What the reader can do about it; the command line prints it on a line of its own.
+
+    Both may hold text of others, such as names in files: it is made safe to show.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
-        self.message = message
-        self.remedy = remedy
+        self.message, self.remedy = shown(message), shown(remedy)
+        super().__init__(self.message, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.message}. {self.remedy}" if self.remedy else self.message

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from xpscale.json_files import from_fields, parse_json
 from xpscale.sky import Pixel
 
 if TYPE_CHECKING:
@@ -93,10 +94,7 @@ class Part:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Part:
         """The part that `to_dict` wrote."""
-        values = {**values, "pixel": Pixel(**values["pixel"])}
-        if values.get("movers") is not None:
-            values["movers"] = tuple(values["movers"])
-        return Part(**values)
+        return from_fields(Part, values)
 
 
 _OPTIONAL = {each.name: each.default for each in fields(Part) if each.default is not MISSING}
@@ -158,10 +156,7 @@ class TaskReport:
     @staticmethod
     def from_json(text: str | bytes) -> TaskReport:
         """The report that `to_json` wrote."""
-        values = json.loads(text)
-        values["status"] = TaskStatus(values["status"])
-        values["parts"] = tuple(map(Part.from_dict, values["parts"]))
-        return TaskReport(**values)
+        return from_fields(TaskReport, parse_json(text))
 
     @staticmethod
     def of(task: str, text: str | bytes) -> TaskReport | None:

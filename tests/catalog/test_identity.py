@@ -60,7 +60,7 @@ def test_a_twin_that_claims_at_the_same_moment_is_no_stranger(storage: Storage, 
 
 def test_an_identity_of_another_shape_is_refused_by_readers_and_by_claims(storage: Storage):
     storage.create("_xpscale/run.json", b'{"outputs": []}')
-    with pytest.raises(InvalidInputError, match=r"run\.json cannot be read as a run identity"):
+    with pytest.raises(InvalidInputError, match=r"run\.json is no identity of a run"):
         read_identity(storage)
     with pytest.raises(ConflictError, match="model_id: there None, now model-1"):
         claim(storage, identity())

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
+from xpscale.archive.hdf5 import hdf5_groups
 from xpscale.archive.sources import MatchedSources
-from xpscale.archive.tables import Table, explained, hdf5_groups, open_tables
+from xpscale.archive.tables import Table, explained, open_tables
 from xpscale.bands import Bands
 from xpscale.column_names import ColumnChoice
 from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.expansion import zip_member
 from xpscale.release import DR3, Release
 from xpscale.spectra import SpectraBatch
 from xpscale.stated_release import release_in_name
@@ -94,7 +96,7 @@ def member_names(storage: Storage, key: str) -> tuple[list[str], list[str]]:
     name = f"{storage.url}/{key}"
     with storage.open(key) as stream, explained(name):
         if not key.lower().endswith(".zip"):
-            return hdf5_groups(stream), []
+            return hdf5_groups(stream, name), []
         with zipfile.ZipFile(stream) as archive:
             names = [item.filename for item in archive.infolist() if not item.is_dir()]
     members = [member for member in names if not is_hidden(member)]
@@ -279,5 +281,5 @@ def _opened(storage: Storage, key: str, member: str) -> Iterator[BinaryIO]:
             return
         name = f"{storage.url}/{key}"
         with explained(name), zipfile.ZipFile(stream) as archive:
-            data = archive.read(member)
+            data = zip_member(archive, member, f"{name}/{member}")
         yield cast(BinaryIO, io.BytesIO(data))

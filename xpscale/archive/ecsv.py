@@ -33,6 +33,7 @@ __all__ = ["EcsvChunk", "EcsvReader"]
 
 CHUNK_BYTES = 1 << 20  # of text: it stays in the cache between being decompressed and being read
 ROWS_BYTES = 1 << 24
+MAX_ROW_BYTES = 1 << 24  # of text; with all correlations a row has 60 kB
 FIRST_WIDTH = 8
 """Elements of an array that there is room for at first; doubled when one is longer."""
 MAX_ARRAY = 1 << 14
@@ -137,6 +138,12 @@ class EcsvReader:
         buffer, filled, roles, rows = bytearray(CHUNK_BYTES), 0, None, self._room()
         while True:
             if filled == len(buffer):  # one row longer than the buffer
+                if filled >= MAX_ROW_BYTES:
+                    raise InvalidInputError(
+                        f"{self.name}: row {self.n_rows + 1:,} has more than {MAX_ROW_BYTES:,}"
+                        " bytes",
+                        "Download the file again, or report it",
+                    )
                 buffer = buffer + bytes(filled)
             n_read = text.readinto(memoryview(buffer)[filled:])
             filled += n_read

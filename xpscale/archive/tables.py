@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from xpscale.archive.hdf5 import open_hdf5
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
+from xpscale.expansion import bounded, require_parquet, require_votable
 from xpscale.nested import field_paths, flattened
 from xpscale.printed_arrays import printed_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Table", "explained", "hdf5_groups", "open_tables"]
+__all__ = ["Table", "explained", "open_tables"]
 
 
 class Table(Protocol):
@@ -75,21 +77,23 @@ def open_tables(
         The file is damaged or of no known format; also from the tables' own methods where they are
         used in `explained`.
     """
-    head = stream.read(8)
+    n_stored, head = stream.seek(0, io.SEEK_END), b""
     stream.seek(0)
     with explained(name):
+        head = stream.read(8)
+        stream.seek(0)
         if head[:2] == b"\x1f\x8b":
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+            stream = bounded(cast(BinaryIO, gzip.GzipFile(fileobj=stream)), name, n_stored)
             head = stream.read(8)
             stream.seek(0)
         if head == b"\x89HDF\r\n\x1a\n":
-            yield from _hdf5_table(stream, group)
+            yield from _hdf5_table(stream, name, n_stored, group)
         elif head[:6] == b"SIMPLE":
             yield from _fits_tables(stream, max_rows)
         elif head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"<":
-            yield from _votable_tables(stream)
+            yield from _votable_tables(stream, name, n_stored)
         elif head[:4] == b"PAR1":
-            yield _parquet_table(stream)
+            yield _parquet_table(stream, name, n_stored)
         else:
             yield text_table(stream, name)
 
@@ -179,9 +183,10 @@ def _fits_tables(stream: BinaryIO, max_rows: int) -> Iterator[Table]:
                     yield _ArrayTable(hdu.columns.names, rows.field)
 
 
-def _votable_tables(stream: BinaryIO) -> Iterator[Table]:
+def _votable_tables(stream: BinaryIO, name: str, n_stored: int) -> Iterator[Table]:
     from astropy.io import votable
 
+    require_votable(stream, name, n_stored)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for element in votable.parse(stream, verify="ignore").iter_tables():
@@ -189,18 +194,17 @@ def _votable_tables(stream: BinaryIO) -> Iterator[Table]:
             yield _ArrayTable(table.colnames, table.__getitem__)
 
 
-def _parquet_table(stream: BinaryIO) -> Table:
+def _parquet_table(stream: BinaryIO, name: str, n_stored: int) -> Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream)
+    require_parquet(file, name, n_stored)
     names = field_paths(file.schema_arrow)
     return _ArrayTable(names, lambda name: flattened(file.read([name]))[name].to_numpy())
 
 
-def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
-    import h5py
-
-    with h5py.File(stream, "r") as file:
+def _hdf5_table(stream: BinaryIO, name: str, n_stored: int, group: str) -> Iterator[Table]:
+    with open_hdf5(stream, name, n_stored) as file:
         datasets = file[group] if group else file
         found: list[str] = []
         datasets.visititems(
@@ -210,18 +214,3 @@ def _hdf5_table(stream: BinaryIO, group: str) -> Iterator[Table]:
             [path.replace("/", ".") for path in found],
             lambda name: datasets[name.replace(".", "/")][...],
         )
-
-
-def hdf5_groups(stream: BinaryIO) -> list[str]:
-    """The groups that hold a table each (MyGaiaDB's file of all ranges); ``[""]`` if the root does
-    (Flatiron's).
-    """
-    import h5py
-
-    with h5py.File(stream, "r") as file:
-        groups = [
-            name
-            for name, item in file.items()
-            if isinstance(item, h5py.Group) and "source_id" in item
-        ]
-        return [""] if "source_id" in file or not groups else groups

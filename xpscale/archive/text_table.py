@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TextTable", "stack", "text_batches", "text_head", "text_table"]
 
+MAX_LINE = 1 << 24
+"""Characters of a line: a row, with all correlations, has a tenth of it."""
+
 BLOCK_BYTES = 1 << 24
 """Of text that is parsed at once by `text_batches`."""
 
@@ -100,7 +103,7 @@ def text_table(stream: BinaryIO, where: str) -> TextTable:
     """
     lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     try:
-        return _parse_text(lines, where)
+        return _parse_text(_lines(lines, where), where)
     finally:
         lines.detach()  # the stream is the caller's to close
 
@@ -161,7 +164,7 @@ def text_batches(
     from pyarrow import csv as arrow_csv
 
     lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-    names, delimiter, n_lines = text_head(lines, where)
+    names, delimiter, n_lines = text_head(_lines(lines, where), where)
     lines.detach()
     stream.seek(0)
     source_id, others = choose(names)
@@ -184,7 +187,16 @@ def text_batches(
         ) from error
 
 
-def _parse_text(lines: io.TextIOWrapper, where: str) -> TextTable:
+def _lines(text: io.TextIOWrapper, where: str) -> Iterator[str]:
+    while line := text.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise InvalidInputError(
+                f"{where} has a line of more than {MAX_LINE:,} characters", "It is no table"
+            )
+        yield line
+
+
+def _parse_text(lines: Iterator[str], where: str) -> TextTable:
     names, delimiter, _ = text_head(lines, where)
     columns: dict[str, list[str]] = {name: [] for name in names}
     kept = [

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from xpscale.catalog.layout import DERIVED, table_key
 from xpscale.errors import NotFoundError, PermanentError
+from xpscale.json_files import from_fields, parse_json
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -121,8 +122,8 @@ def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | Non
     """
     key = table_key(name, manifest)
     try:
-        fields = json.loads(storage.read(key))
-        return DerivedTable(name, manifest, tuple(TableFile(**each) for each in fields["files"]))
+        files = parse_json(storage.read(key))["files"]
+        return DerivedTable(name, manifest, tuple(from_fields(TableFile, each) for each in files))
     except NotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

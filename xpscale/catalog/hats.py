@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from hats.io.validation import is_valid_catalog, is_valid_collection
 
 from xpscale.catalog.derived_tables import read_tables
+from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.hats_properties import (
     MANIFEST_FIELD,
     collection_properties,
@@ -52,6 +53,7 @@ from xpscale.catalog.layout import (
 from xpscale.catalog.survey import ranges
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import first_line
+from xpscale.json_files import parse_json
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -193,6 +195,7 @@ def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...
     storage.upath.fs.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
         try:
+            require_own_tables(storage)
             valid = is_valid_collection(storage.upath, strict=True)
             for product in products[1:]:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
@@ -243,7 +246,7 @@ def _announced(storage: Storage, key: str) -> dict[str, str]:
     text = storage.read(key)
     if key != hats_key(_digest(text)):
         return {}
-    return dict(json.loads(text))
+    return dict(parse_json(text))
 
 
 def _sums(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.layout import RUN
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.json_files import read_value
 from xpscale.storage.identity import claim as claim_place
 
 if TYPE_CHECKING:
@@ -54,13 +55,15 @@ def read_identity(storage: Storage) -> RunIdentity:
         If there is no catalogue.
     """
     try:
-        return RunIdentity.from_json(storage.read(RUN))
+        text = storage.read(RUN)
     except NotFoundError as error:
         raise NotFoundError(
             f"{storage} is not an xpscale catalogue: it has no {RUN}", "Check the path"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(
-            f"{storage}/{RUN} cannot be read as a run identity ({error})",
-            "It was written by another version of xpscale, or is damaged: choose another path",
-        ) from error
+    return read_value(
+        RunIdentity.from_json,
+        text,
+        f"{storage}/{RUN}",
+        "identity of a run",
+        "It was written by another version of xpscale, or is damaged: choose another path",
+    )

@@ -16,8 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from xpscale.bands import Bands
-from xpscale.catalog.layout import part_key, product_of
+from xpscale.catalog.layout import kind_of, part_key, product_of
 from xpscale.errors import InvalidInputError
+from xpscale.json_files import from_fields, parse_json
 from xpscale.release import Release, release_of
 from xpscale.schema import FULL_PRECISION, Column, TableLayout, checked_outputs
 from xpscale.types import Part
@@ -134,14 +135,12 @@ class RunIdentity:
     @staticmethod
     def from_json(text: str | bytes) -> RunIdentity:
         """The identity that `to_json` wrote."""
-        return RunIdentity.from_dict(json.loads(text))
+        return RunIdentity.from_dict(parse_json(text))
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> RunIdentity:
         """The identity with these fields, as JSON holds them."""
-        lists = ("outputs", "companions", "kept_products", "kept_columns")
-        names = {name: tuple(fields.get(name, ())) for name in lists}
-        return RunIdentity(**{**fields, **names})
+        return from_fields(RunIdentity, fields)
 
     def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
         """Fields in which two identities differ, with both values, this one's first."""
@@ -230,13 +229,9 @@ class Manifest:
     @staticmethod
     def from_json(text: str | bytes) -> Manifest:
         """The manifest that `to_json` wrote."""
-        fields = json.loads(text)
-        identity = RunIdentity.from_dict(fields["identity"])
-        parts = tuple(map(Part.from_dict, fields["parts"]))
-        quarantined = tuple(Quarantined(**task) for task in fields["quarantined"])
         data = text.encode() if isinstance(text, str) else text
         digest = hashlib.sha256(data).hexdigest()
-        return Manifest(identity, parts, fields["n_in"], fields["n_rejected"], quarantined, digest)
+        return from_fields(Manifest, {**parse_json(data), "stored_digest": digest})
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +258,13 @@ class Snapshot:
     created: str
     message: str
 
+    def __post_init__(self) -> None:
+        if kind_of(self.manifest_key) != "manifest":
+            raise InvalidInputError(
+                f"snapshot {self.number} names {self.manifest_key!r}, which is no manifest",
+                "It is damaged, or somebody changed it: do not trust the catalogue",
+            )
+
     def to_json(self) -> str:
         """The snapshot as JSON."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)
@@ -270,4 +272,4 @@ class Snapshot:
     @staticmethod
     def from_json(text: str | bytes) -> Snapshot:
         """The snapshot that `to_json` wrote."""
-        return Snapshot(**json.loads(text))
+        return from_fields(Snapshot, parse_json(text))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import COLLECTION, SNAPSHOTS, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
-from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
+from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
+from xpscale.json_files import read_value
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage
@@ -104,7 +105,9 @@ def read_manifest(storage: Storage, snapshot: Snapshot) -> Manifest:
             f"{storage}/{snapshot.manifest_key} is damaged: its sha256 is {found}",
             "Restore it from a copy",
         )
-    return Manifest.from_json(text)
+    return read_value(
+        Manifest.from_json, text, f"{storage}/{snapshot.manifest_key}", "manifest of a catalogue"
+    )
 
 
 def numbers(storage: Storage) -> list[int]:
@@ -172,11 +175,6 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
         What is there is none.
     """
     key = snapshot_key(number)
-    try:
-        return Snapshot.from_json(storage.read(key))
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, XpscaleError):
-            raise
-        raise InvalidInputError(
-            f"{storage}/{key} is no version of a catalogue ({error})", "Restore it from a copy"
-        ) from error
+    return read_value(
+        Snapshot.from_json, storage.read(key), f"{storage}/{key}", "version of a catalogue"
+    )

@@ -22,6 +22,7 @@ from xpscale.cli.common import (
 )
 from xpscale.cli.infer import Catalog
 from xpscale.formatting import format_bytes
+from xpscale.safe_text import one_line
 
 if TYPE_CHECKING:
     from xpscale.catalog.manifest import Quarantined
@@ -63,7 +64,7 @@ def info(catalog: Catalog, json: Json = False) -> None:
         f"{found.release}, {Bands(found.n_bp, found.n_rp)} coefficients, {found.n_latents} latents"
     )
     print(f"{found.n_partitions:,} partitions: {orders}\n{sizes}")
-    print(f"snapshot {found.snapshot}, {found.created}: {found.message}")
+    print(f"snapshot {found.snapshot}, {one_line(found.created)}: {one_line(found.message)}")
     print("".join(f"{_left_out(task)}\n" for task in found.quarantined), end="")
     print(f"model {found.model_id}\ninput {found.input_digest}\n{found.software}")
 
@@ -201,5 +202,8 @@ def log(catalog: Catalog, json: Json = False) -> None:
     for version in versions:
         manifest = version.manifest_key.rsplit("/", 1)[-1].removesuffix(".json")
         print(
-            f"{version.number:>4}  {version.created}  manifest {manifest[:12]}  {version.message}"
+            one_line(
+                f"{version.number:>4}  {version.created}  manifest {manifest[:12]} "
+                f" {version.message}"
+            )
         )

@@ -12,6 +12,7 @@ import typer
 
 from xpscale.errors import InvalidInputError, PermanentError
 from xpscale.runtime.machine import n_cpus
+from xpscale.safe_text import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +139,7 @@ def _parse_resources(text: str) -> dict[str, float]:
 
 def say(text: str) -> None:
     """Print a line on standard error; standard output is for data."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def save_figure(figure: Any, output: str, *, overwrite: bool) -> None:

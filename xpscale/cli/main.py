@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
@@ -39,6 +39,7 @@ from xpscale.cli import (
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
+from xpscale.safe_text import SafeOutput, one_line, shown, without_secrets
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -85,7 +86,7 @@ for noun in (
 
 
 def _command() -> str:
-    return shlex.join(["xpscale", *sys.argv[1:]])
+    return without_secrets(one_line(shlex.join(["xpscale", *sys.argv[1:]])))
 
 
 def main() -> None:
@@ -123,6 +124,7 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout = cast(TextIO, SafeOutput(sys.stdout))
 
 
 def _give_up_output() -> int:
@@ -163,12 +165,12 @@ def _run(stopped: list[int]) -> int:
             code = INTERRUPTED
         elif isinstance(error, OSError) and error.errno in FULL:
             place = error.filename or "standard output"
-            print(f"xpscale: {place}: {error.strerror}\n  Make room.", file=sys.stderr)
+            print(shown(f"xpscale: {place}: {error.strerror}\n  Make room."), file=sys.stderr)
             _give_up_output()
             code = TryAgainError.exit_code
         else:
             said = f"{type(error).__name__}: {first_line(error)}"
-            print(f"xpscale: unexpected {said}", file=sys.stderr)
+            print(f"xpscale: unexpected {shown(said)}", file=sys.stderr)
             _ask_for_report("".join(traceback.format_exception(error)))
             code = UnexpectedError.exit_code
     return code if isinstance(code, int) else 0

@@ -12,6 +12,7 @@ import typer
 from xpscale.cli.common import Json, Output, Overwrite, print_json, say
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, TrustUnits, open_input
 from xpscale.formatting import format_bytes
+from xpscale.safe_text import one_line, shown
 
 if TYPE_CHECKING:
     from xpscale.model.checkpoint import TrainedModel
@@ -64,7 +65,7 @@ def info(model: Model, json: Json = False) -> None:
     _section("metrics (nats per spectrum)", card.metrics)
     _section("software", card.software)
     lines = [card.notes, f"licence {card.licence}", *(f"cite {text}" for text in card.citation)]
-    print("\n".join(filter(None, lines)))
+    print("\n".join(shown(line) for line in lines if line))
 
 
 def _comparable(model: TrainedModel) -> dict[str, float]:
@@ -109,7 +110,7 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(held)}" for name, held in value.items()) or "none"
     if isinstance(value, (list, tuple)):
         return " ".join(map(_words, value))
-    return str(value)
+    return one_line(str(value))
 
 
 @nouns.command()

@@ -12,6 +12,7 @@ import numpy as np
 from xpscale.archive.sources import NEEDED, MatchedSources, SourceMatcher
 from xpscale.columns import SourceColumns
 from xpscale.ingest.source_rows import parquet_rows
+from xpscale.json_files import parse_json
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.storage import Storage
 from xpscale.store.hats_listing import hats_pixel
@@ -50,7 +51,7 @@ class SourceIndex:
     @staticmethod
     def from_json(text: bytes) -> SourceIndex:
         """The index that `to_json` wrote."""
-        content = json.loads(text)
+        content = parse_json(text)
         columns, files = content["columns"], content["files"]
         columns["companions"] = tuple(tuple(pair) for pair in columns["companions"])
         for file in files:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
+
 from xpscale.errors import InvalidInputError
 from xpscale.model.card import Architecture
 from xpscale.model.iterative import IterativeVAE
@@ -9,7 +13,7 @@ from xpscale.model.noise_aware import NoiseAwareVAE
 from xpscale.model.scatter_vae import NetworkModule, ScatterVAE
 from xpscale.model.transformer import TransformerVAE
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ARCHITECTURES", "build", "build_of"]
 
 ARCHITECTURES: dict[str, type[NetworkModule]] = {
     "scatter_vae": ScatterVAE,
@@ -34,3 +38,27 @@ def build(architecture: Architecture) -> NetworkModule:
             f"This version knows {', '.join(ARCHITECTURES)}",
         )
     return ARCHITECTURES[architecture.name](architecture)
+
+
+def build_of(architecture: Architecture, weights: Mapping[str, torch.Tensor]) -> NetworkModule:
+    """A network with these weights.
+
+    Parameters
+    ----------
+    architecture
+        Of the network; nothing is allocated for it unless the weights have its shapes.
+    weights
+        By name.
+
+    Raises
+    ------
+    InvalidInputError
+        If no architecture has this name.
+    RuntimeError
+        If the weights are not those of such a network.
+    """
+    with torch.device("meta"):
+        build(architecture).load_state_dict(weights, assign=True)
+    network = build(architecture)
+    network.load_state_dict(weights)
+    return network

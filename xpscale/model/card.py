@@ -17,6 +17,7 @@ from typing import Any
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
+from xpscale.json_files import from_fields, parse_json, read_value
 from xpscale.release import CREDIT
 
 __all__ = ["CITATION", "FORMAT", "Architecture", "ModelCard", "software"]
@@ -31,6 +32,10 @@ CITATION = (
     CREDIT,
 )
 """What to cite when a model or its products are used."""
+
+MAX_BYTES = 4_000_000
+MAX_WIDTH, MAX_DEPTH = 8192, 64
+"""Of a card, and of a network."""
 
 NUMBERS = re.compile(r"\[[-+.\de,\s]+\]")
 
@@ -61,7 +66,7 @@ class Architecture:
     Raises
     ------
     InvalidInputError
-        If a width is below 1.
+        If a width is below 1, or there are too many.
     """
 
     bands: Bands
@@ -73,6 +78,12 @@ class Architecture:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if min(self.n_latents, *self.hidden, len(self.hidden)) < 1:
             raise InvalidInputError(f"every width must be at least 1: {self}")
+        if max(self.n_latents, *self.hidden) > MAX_WIDTH or len(self.hidden) > MAX_DEPTH:
+            raise InvalidInputError(
+                f"a network has at most {MAX_DEPTH} layers of at most {MAX_WIDTH:,}:"
+                f" {str(self)[:200]}",
+                "The model is damaged, or made to fill the memory",
+            )
 
     @property
     def n_coefficients(self) -> int:
@@ -89,10 +100,10 @@ class Architecture:
 
         Raises
         ------
-        KeyError, TypeError
-            If a field is missing or unknown.
+        TypeError
+            If a field is missing, unknown or of another type.
         """
-        return Architecture(**{**values, "bands": Bands.from_dict(values["bands"])})
+        return from_fields(Architecture, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,8 @@ class ModelCard:
     def to_json(self) -> str:
         """The card as JSON, with every list of numbers on one line."""
         metrics = {
-            name: value if math.isfinite(value) else None for name, value in self.metrics.items()
+            name: value if isinstance(value, int | float) and math.isfinite(value) else None
+            for name, value in self.metrics.items()
         }
         content = {
             **asdict(self),
@@ -171,24 +183,14 @@ class ModelCard:
         InvalidInputError
             If it is of another format, or is no card.
         """
-        try:
-            content = json.loads(text)
-            _require_format(content.pop("format"), where)
+
+        def read(text: str | bytes) -> ModelCard:
+            content = parse_json(text, MAX_BYTES)
+            _require_format(content["format"], where)
             known = {each.name for each in fields(ModelCard)}
-            content = {name: value for name, value in content.items() if name in known}
-            content["architecture"] = Architecture.from_dict(content["architecture"])
-            content["citation"] = tuple(content["citation"])
-            return ModelCard(**content)
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-        ) as error:
-            raise InvalidInputError(
-                f"{where} is not a model card: {error}", "Point at a folder xpscale wrote"
-            ) from error
+            return from_fields(ModelCard, {n: v for n, v in content.items() if n in known})
+
+        return read_value(read, text, where, "model card", "Point at a folder xpscale wrote")
 
 
 def _on_one_line(found: re.Match[str]) -> str:

@@ -13,8 +13,8 @@ import safetensors.numpy
 import torch
 
 from xpscale.bands import Bands
-from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.model.architectures import build
+from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
+from xpscale.model.architectures import build_of
 from xpscale.model.card import ModelCard
 from xpscale.model.decoder import Decoder, weights_of
 from xpscale.model.density import TrainingDensity
@@ -233,8 +233,8 @@ def load_model(source: str | Storage) -> TrainedModel:
     card, tensors = read_folder(storage)
     bands = card.architecture.bands
     try:
-        network = build(card.architecture)
-        network.load_state_dict({n: torch.from_numpy(t) for n, t in weights_of(tensors).items()})
+        weights = {name: torch.from_numpy(t) for name, t in weights_of(tensors).items()}
+        network = build_of(card.architecture, weights)
         density = TrainingDensity(
             tensors["density.counts"],
             int(tensors["density.n_rows"]),
@@ -244,6 +244,8 @@ def load_model(source: str | Storage) -> TrainedModel:
         )
         scaling = Scaling(tensors["scaling.mean"], tensors["scaling.std"], bands)
         typicality = Typicality.from_tensors(tensors)
-    except (KeyError, RuntimeError) as error:
+    except XpscaleError:
+        raise
+    except (KeyError, RuntimeError, TypeError, ValueError, IndexError) as error:
         raise damaged(storage, error) from error
     return TrainedModel.create(network, scaling, density, card, typicality)

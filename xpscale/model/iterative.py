@@ -79,9 +79,8 @@ class IterativeVAE(NoiseAwareVAE):
         )
         self.correction = nn.Linear(width, 2 * n_latents + n_latents * (n_latents - 1) // 2)
         self.register_buffer("axes", None)  # in training, and of models that were never turned
-        self.register_buffer(
-            "left_of_diagonal", torch.tril_indices(n_latents, n_latents, -1), persistent=False
-        )
+        below = torch.tril_indices(n_latents, n_latents, -1, device="cpu")
+        self.register_buffer("left_of_diagonal", below, persistent=False)
         with torch.no_grad():
             self.correction.weight *= FIRST_CORRECTION
             self.correction.bias.zero_()

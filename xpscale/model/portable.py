@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from xpscale.bands import Bands
-from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.model.architectures import build
+from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.model.architectures import build_of
 from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.scatter_vae import NetworkModule
 
@@ -111,14 +111,16 @@ def open_portable(folder: str | Path) -> PortableModel:
 
     place = Path(folder)
     try:
-        card, weights = (
+        card, data = (
             ModelCard.from_json((place / "card.json").read_bytes(), f"{place}/card.json"),
             (place / "model.safetensors").read_bytes(),
         )
-        tensors = {name: _Stored(**content) for name, content in safetensors.deserialize(weights)}  # type: ignore[no-untyped-call]
+        tensors = {name: _Stored(**content) for name, content in safetensors.deserialize(data)}  # type: ignore[no-untyped-call]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"there is no model at {place}", "Check the address") from error
-    except (ValueError, safetensors.SafetensorError) as error:
+    except XpscaleError:
+        raise
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
         raise InvalidInputError(
             f"the model at {place} is damaged: {error}", "Fetch it again"
         ) from error
@@ -129,12 +131,15 @@ def open_portable(folder: str | Path) -> PortableModel:
             f" {card.model_id[:12]}",
             "Fetch it again",
         )
-    network = build(card.architecture)
     prefix = "network."
-    network.load_state_dict(
-        {n.removeprefix(prefix): t.tensor for n, t in tensors.items() if n.startswith(prefix)}
-    )
-    mean, std = tensors["scaling.mean"].tensor, tensors["scaling.std"].tensor
+    weights = {n.removeprefix(prefix): t.tensor for n, t in tensors.items() if n.startswith(prefix)}
+    try:
+        network = build_of(card.architecture, weights)
+        mean, std = tensors["scaling.mean"].tensor, tensors["scaling.std"].tensor
+    except (KeyError, RuntimeError) as error:
+        raise InvalidInputError(
+            f"the model at {place} is damaged: {error}", "Fetch it again"
+        ) from error
     if bool(std.isnan().any()):
         raise InvalidInputError(
             f"the model at {place} has no scaling, so it cannot be applied to spectra",

@@ -14,6 +14,7 @@ one batch at a time.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.expansion import zip_member
 from xpscale.row_rules import judge, truncated
 
 if TYPE_CHECKING:
@@ -153,9 +155,11 @@ class Scaling:
                 f"{path} does not exist", "Give a .npz file with the arrays mu and sig"
             )
         try:
-            with np.load(path) as file:
-                return Scaling(file["mu"], file["sig"], bands)
-        except (KeyError, ValueError, AttributeError, OSError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(path) as file:
+                members = [zip_member(file, name, str(path)) for name in ("mu.npy", "sig.npy")]
+            mean, std = (np.load(io.BytesIO(member)) for member in members)
+            return Scaling(mean, std, bands)
+        except (KeyError, ValueError, MemoryError, OSError, EOFError, zipfile.BadZipFile) as error:
             if isinstance(error, InvalidInputError):
                 raise
             raise InvalidInputError(

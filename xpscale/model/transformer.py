@@ -97,7 +97,7 @@ class TransformerVAE(NetworkModule):
                 f"Give one width as often as there are blocks, a multiple of {HEAD_WIDTH}:"
                 " [32, 32]",
             )
-        self.which = nn.Parameter(torch.randn(n_coefficients + 1, width) / 2)  # e
+        self.which = nn.Parameter(torch.randn(n_coefficients + 1, width, device="cpu") / 2)  # e
         self.measured = nn.Linear(2, width)  # v, u
         self.blocks = nn.ModuleList(Block(width) for _ in architecture.hidden)
         self.norm = nn.LayerNorm(width)

@@ -12,11 +12,12 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.expansion import bounded, require_parquet, require_votable
 from xpscale.formatting import first_line
 from xpscale.nested import flattened
 from xpscale.query.convert import is_text
@@ -124,7 +125,8 @@ def content(path: str | Path) -> bytes:
         raise NotFoundError(f"there is no file {path}", "Check the path") from error
     if data.startswith(b"\x1f\x8b"):
         try:
-            data = gzip.decompress(data)
+            packed = cast(BinaryIO, gzip.GzipFile(fileobj=io.BytesIO(data)))
+            data = bounded(packed, str(path), len(data)).read()
         except (EOFError, OSError, zlib.error) as error:
             raise unreadable(path, error) from error
     return data
@@ -156,9 +158,13 @@ def table_in(data: bytes, path: str | Path) -> pa.Table | None:
         return None
     try:
         if not found:
-            return pq.read_table(io.BytesIO(data))
+            file = pq.ParquetFile(io.BytesIO(data))
+            require_parquet(file, str(path), len(data))
+            return file.read()
         from astropy.table import Table
 
+        if found == "votable":
+            require_votable(io.BytesIO(data), str(path), len(data))
         options = {"use_names_over_ids": True} if found == "votable" else {}
         return _of_astropy(Table.read(io.BytesIO(data), format=found, **options))
     except InvalidInputError:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from xpscale.bands import Bands
+from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.extras import naming_extras
 from xpscale.query.part_files import PartFiles
@@ -134,6 +135,7 @@ class CatalogVersion:
         """
         with naming_extras():
             import lsdb
+        require_own_tables(self.storage)
         return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:

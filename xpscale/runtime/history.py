@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from xpscale.errors import XpscaleError
+from xpscale.json_files import from_fields, parse_json
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
 from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.storage import Storage
@@ -143,12 +144,11 @@ class RunRecord:
     @staticmethod
     def from_json(text: str | bytes) -> RunRecord:
         """The record that `to_json` wrote."""
-        values = json.loads(text)
-        columns = values.pop("tasks")
+        values = parse_json(text)
+        columns = values["tasks"]
         rows = zip(*columns.values(), strict=True)
-        return RunRecord(
-            tasks=tuple(TaskTime(**dict(zip(columns, row, strict=True))) for row in rows), **values
-        )
+        tasks = [dict(zip(columns, row, strict=True)) for row in rows]
+        return from_fields(RunRecord, {**values, "tasks": tasks})
 
 
 class History:

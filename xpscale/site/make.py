@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.json_files import parse_json
 from xpscale.query.catalog import Catalog, open_catalog
 from xpscale.query.engine import unknown_column
 from xpscale.site.data_url import data_url
@@ -108,7 +109,7 @@ def make_site(
 def _current(place: Storage, data: str) -> dict[str, Any] | None:
     """What describes the site, if it is complete and has these data."""
     try:
-        found: dict[str, Any] = json.loads(place.read(SITE))
+        found: dict[str, Any] = parse_json(place.read(SITE))
     except (NotFoundError, ValueError):
         return None
     return found if found["data"] == data else None

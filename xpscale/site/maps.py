@@ -17,6 +17,7 @@ import numpy as np
 
 from xpscale.errors import NotFoundError, PlanError
 from xpscale.formatting import format_bytes
+from xpscale.json_files import parse_json
 from xpscale.site.bins import Axis, Bins, grid_bins
 from xpscale.site.part_index import PartIndex
 from xpscale.site.row_batches import Batch, read_batches
@@ -185,7 +186,7 @@ class _Filled:
 
 def _finished(place: Storage) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(place.read(DONE))
+        found: dict[str, Any] = parse_json(place.read(DONE))
     except (NotFoundError, ValueError):
         return None
     return found

@@ -6,7 +6,6 @@ star.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote
 
+from xpscale.catalog.layout import RUN
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.json_files import parse_json, read_value
 from xpscale.site.data_url import served_folder
 
 if TYPE_CHECKING:
@@ -100,9 +101,16 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
 def _address(site: Path) -> str:
     """Where the page of a site looks for its catalogue."""
     try:
-        address: str = json.loads((site / "site.json").read_bytes())["catalog"]
+        text = (site / "site.json").read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(f"{site} holds no finished site", "Make it first") from error
+    address = read_value(lambda text: str(parse_json(text)["catalog"]), text, f"{site}", "site")
+    catalog = os.path.normpath(site / unquote(address))
+    if address and "://" not in address and not Path(catalog, RUN).is_file():
+        raise InvalidInputError(
+            f"{site}/site.json names {address}, which is no catalogue",
+            "Somebody changed it, or the site was moved: make it again",
+        )
     return address
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from xpscale.errors import InvalidInputError
+from xpscale.safe_text import has_password
 from xpscale.storage.clouds import SCHEMES
 
-__all__ = ["checked", "web_quoted"]
+__all__ = ["checked", "inside", "web_quoted"]
+
+MAX_KEY = 1024
+"""Characters of a key, as S3 has it."""
 
 
 def checked(url: str | os.PathLike[str]) -> str:
@@ -50,17 +54,50 @@ def checked(url: str | os.PathLike[str]) -> str:
     if not {"", ".", ".."}.isdisjoint(parts):
         what = "no bucket or host" if not parts[0] else "an empty part, or . or .."
         raise InvalidInputError(f"{text} has {what}", f"Write {scheme}://NAME/FOLDER/FOLDER")
+    if not is_bucket and (found := re.search(r"[?#]", rest)):
+        raise InvalidInputError(
+            f"{text} has a {found[0]}, which begins no part of a path on the web",
+            "Write %3F for ? and %23 for #; an address with a query cannot be read in parts",
+        )
+    if has_password(text):
+        raise InvalidInputError(
+            f"{text} has a password in it, which would be kept in what is written",
+            "Leave it out: credentials come from the environment; copy files that need others to a"
+            " local folder",
+        )
     if is_bucket:
         scheme = SCHEMES[scheme]
         if scheme in ("az", "abfss"):  # only one that names its account says which it is
             scheme = "abfss" if "@" in parts[0] else "az"
         return f"{scheme}://{rest.rstrip('/')}"
-    if found := re.search(r"[?#]", rest):
-        raise InvalidInputError(
-            f"{text} has a {found[0]}, which begins no part of a path on the web",
-            "Write %3F for ? and %23 for #; an address with a query cannot be read in parts",
-        )
     return f"{scheme}://{web_quoted(rest.rstrip('/'))}"
+
+
+def inside(key: str, place: str) -> str:
+    """The key of an object below a place, which a file of others may have named.
+
+    >>> inside("latents/dataset/_metadata", "s3://bucket/catalog")
+    'latents/dataset/_metadata'
+
+    Parameters
+    ----------
+    key
+        A relative path; empty for the place itself.
+    place
+        What to call the place in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It leads out of the place.
+    """
+    leads_out = key.startswith("/") or "\0" in key or "://" in key or ".." in key.split("/")
+    if leads_out or len(key) > MAX_KEY:
+        raise InvalidInputError(
+            f"{key[:100]!r} is no name of an object below {place}",
+            "What names it is damaged, or made to reach other files: do not trust it",
+        )
+    return key
 
 
 def web_quoted(path: str) -> str:

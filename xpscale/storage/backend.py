@@ -10,7 +10,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upath import UPath
 
-__all__ = ["Backend"]
+from xpscale.errors import InvalidInputError
+from xpscale.formatting import format_bytes
+
+__all__ = ["Backend", "require_size"]
+
+
+def require_size(key: str, n_bytes: int, at_most: int | None) -> None:
+    """Refuse an object that is too large to be what it is called.
+
+    Parameters
+    ----------
+    key
+        The object.
+    n_bytes, at_most
+        What it has, and may have.
+
+    Raises
+    ------
+    InvalidInputError
+        It has more.
+    """
+    if at_most is not None and n_bytes > at_most:
+        raise InvalidInputError(
+            f"{key} has {format_bytes(n_bytes)}, of at most {format_bytes(at_most)}",
+            "It is damaged, or no file of xpscale's",
+        )
 
 
 class Backend(ABC):
@@ -31,8 +56,16 @@ class Backend(ABC):
         """The place as hats and lsdb take it."""
 
     @abstractmethod
-    def read(self, key: str) -> bytes:
-        """A whole object."""
+    def read(self, key: str, at_most: int | None = None) -> bytes:
+        """A whole object.
+
+        Parameters
+        ----------
+        key
+            The object.
+        at_most
+            Refuse one of more bytes (`require_size`).
+        """
 
     @abstractmethod
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:

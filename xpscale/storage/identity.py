@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.json_files import parse_json
 from xpscale.storage import Storage
 
 __all__ = ["claim", "read_claim"]
@@ -82,7 +83,7 @@ def read_claim(storage: Storage, key: str) -> dict[str, Any] | None:
         The object cannot be read.
     """
     try:
-        found = json.loads(storage.read(key))
+        found = parse_json(storage.read(key))
     except NotFoundError:
         return None
     except ValueError as error:

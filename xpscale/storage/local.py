@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError, TryAgainError
-from xpscale.storage.backend import Backend
+from xpscale.storage.backend import Backend, require_size
 from xpscale.storage.finish import give_name
 from xpscale.storage.names import is_litter
 
@@ -52,9 +52,17 @@ class LocalBackend(Backend):
 
         return UPath(str(self.folder))
 
-    def read(self, key: str) -> bytes:
-        """A whole object."""
-        return (self.folder / key).read_bytes()
+    def read(self, key: str, at_most: int | None = None) -> bytes:
+        """A whole object.
+
+        Parameters
+        ----------
+        key, at_most
+            As of `Backend`.
+        """
+        path = self.folder / key
+        require_size(str(path), path.stat().st_size, at_most)
+        return path.read_bytes()
 
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Part of an object."""

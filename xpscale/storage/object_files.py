@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xpscale.storage.address import inside
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -50,7 +52,7 @@ def duckdb_name(storage: Storage, key: str) -> str:
     storage, key
         The place, and the object.
     """
-    address = f"{storage.url}/{key}"
+    address = f"{storage.url}/{inside(key, storage.url)}"
     return address if _is_plain_path(storage) else f"xpscale://{address}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Self, cast
 from urllib.parse import unquote
 
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError
-from xpscale.storage.address import checked, web_quoted
+from xpscale.storage.address import checked, inside, web_quoted
 from xpscale.storage.backend import Backend
 from xpscale.storage.failures import explained
 from xpscale.storage.local import LocalBackend
@@ -22,6 +23,11 @@ from xpscale.storage.remote import RemoteBackend
 from xpscale.storage.web import Stream, open_web
 
 __all__ = ["BLOCK_BYTES", "ReadableStorage", "Stream"]
+
+DOCUMENT = re.compile(r"(?:\.json|properties|partition_info\.csv|_MD5SUM\.txt)$")
+"""How documents of ours, of HATS and of the archive are called, which are read whole."""
+MAX_DOCUMENT = 64_000_000
+"""Bytes of such."""
 
 BLOCK_BYTES = 1 << 24
 """Bytes of one range request where a remote object is read from start to end."""
@@ -53,6 +59,7 @@ class ReadableStorage:
 
     def url_of(self, key: str) -> str:
         """Address of an object."""
+        inside(key, self.url)
         return f"{self.url}/{web_quoted(key.replace('%', '%25')) if self._is_web else key}"
 
     @property
@@ -85,12 +92,18 @@ class ReadableStorage:
         return (RemoteBackend if "://" in self.url else LocalBackend)(self.url)
 
     def _explained(self, key: str = "") -> contextlib.AbstractContextManager[None]:
-        return explained(f"{self.url}/{key}".rstrip("/"))
+        return explained(f"{self.url}/{inside(key, self.url)}".rstrip("/"))
 
     def read(self, key: str) -> bytes:
-        """The whole object."""
+        """The whole object.
+
+        Raises
+        ------
+        InvalidInputError
+            It is called like a document, and too large for one (`MAX_DOCUMENT`).
+        """
         with self._explained(key):
-            return self._backend.read(key)
+            return self._backend.read(key, MAX_DOCUMENT if DOCUMENT.search(key) else None)
 
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Part of an object; shorter than asked for only where the object ends.

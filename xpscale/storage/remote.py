@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
 from xpscale.storage import s3_settings
-from xpscale.storage.backend import Backend
+from xpscale.storage.backend import Backend, require_size
 from xpscale.storage.clouds import cloud_of, open_store
 
 if TYPE_CHECKING:
@@ -53,11 +53,19 @@ class RemoteBackend(Backend):
         path: UPath = UPath(self._url, **({} if self.is_web else s3_settings.for_fsspec()))
         return path
 
-    def read(self, key: str) -> bytes:
-        """A whole object."""
+    def read(self, key: str, at_most: int | None = None) -> bytes:
+        """A whole object.
+
+        Parameters
+        ----------
+        key, at_most
+            As of `Backend`.
+        """
         import obstore
 
-        return bytes(obstore.get(self._store, key).bytes())
+        found = obstore.get(self._store, key)
+        require_size(f"{self._url}/{key}", found.meta["size"], at_most)
+        return bytes(found.bytes())
 
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Part of an object."""

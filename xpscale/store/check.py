@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import XpscaleError
+from xpscale.json_files import parse_json
 from xpscale.sky import healpix_29
 from xpscale.store.layout import PARTITIONS, REPORT
 from xpscale.store.reader import SpectraStore
@@ -70,7 +71,7 @@ def check_store(store: SpectraStore) -> StoreCheck:
     inside its pixel; no ``source_id`` may stand twice in a partition; and the ingest report must
     reconcile: read = written + rejected, in total and for every file.
     """
-    table = json.loads(store.storage.read(PARTITIONS))
+    table = parse_json(store.storage.read(PARTITIONS))
     listed: dict[str, list[Any]] = {}
     for row in table:
         listed.update(row["objects"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
+from xpscale.expansion import require_parquet
 from xpscale.nested import field_paths, flattened
 from xpscale.storage.names import is_hidden
 from xpscale.store.hats_listing import hats_pixel, leaf_key, listed_pixels, listed_sizes
@@ -268,6 +269,7 @@ def read_file(
         )
     try:
         with storage.open(key) as stream, pq.ParquetFile(stream, **storage.parquet_options) as file:
+            require_parquet(file, f"{storage.url}/{key}", n_bytes)
             for number in row_groups:
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[number], columns=list(columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,9 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.json_files import parse_json, read_value
 from xpscale.release import Release, release_of
-from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.layout import (
@@ -20,11 +20,10 @@ from xpscale.store.layout import (
     CHUNK_ROWS,
     COMPANION_ARRAYS,
     CORRELATIONS,
-    PARTITIONS,
     REPORT,
     ArraySpec,
 )
-from xpscale.store.root import root_attributes
+from xpscale.store.root import listed_partitions, root_attributes
 from xpscale.store.shards import Shard
 from xpscale.types import Partition, Stopwatch
 
@@ -85,8 +84,12 @@ class SpectraStore(SpectraReader):
     @property
     def report(self) -> dict[str, Any]:
         """Rows read, written and rejected by reason, in total and by file, as ingest left them."""
-        report: dict[str, Any] = json.loads(self.storage.read(REPORT))
-        return report
+        return read_value(
+            lambda text: dict(parse_json(text)),
+            self.storage.read(REPORT),
+            f"{self.url}/{REPORT}",
+            "report of an ingest",
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a worker opens the store once, and gets no list of partitions with every task
@@ -275,8 +278,4 @@ def open_store(url: str | Storage) -> SpectraStore:
     """
     storage = url if isinstance(url, Storage) else Storage(url)
     attributes = root_attributes(storage)
-    rows = json.loads(storage.read(PARTITIONS))
-    pixels = [Pixel(row["order"], row["pixel"]) for row in rows]
-    counts = [row["n_rows"] for row in rows]
-    partitions = tuple(Partition(p, n, p.key) for p, n in zip(pixels, counts, strict=True))
-    return SpectraStore(storage, attributes, partitions)
+    return SpectraStore(storage, attributes, listed_partitions(storage))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.store.layout import FORMAT, FORMAT_VERSION, INGEST
+from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.json_files import from_fields, parse_json, read_value
+from xpscale.sky import Pixel
+from xpscale.store.layout import FORMAT, FORMAT_VERSION, INGEST, PARTITIONS
+from xpscale.types import Partition
 
 if TYPE_CHECKING:
     from xpscale.storage import Storage
 
-__all__ = ["root_attributes"]
+__all__ = ["listed_partitions", "root_attributes"]
 
 
 def root_attributes(storage: Storage) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
         Something else is there, the ingest has not finished, or another version of xpscale made it.
     """
     try:
-        root = json.loads(storage.read("zarr.json"))
+        attributes: dict[str, Any] = dict(parse_json(storage.read("zarr.json"))["attributes"])
     except NotFoundError:
         if storage.exists(INGEST):
             raise InvalidInputError(
@@ -36,11 +39,14 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
             f"{storage.url} is not a spectra store: it has no zarr.json",
             "Check the address, or make one: 'xpscale ingest'",
         ) from None
+    except XpscaleError:
+        raise
     except ValueError as error:
         raise InvalidInputError(
             f"{storage.url}/zarr.json is not JSON ({error})", "The store is damaged"
         ) from error
-    attributes: dict[str, Any] = root.get("attributes", {})
+    except (KeyError, TypeError):
+        attributes = {}
     if attributes.get("format") != FORMAT:
         raise InvalidInputError(
             f"{storage.url} is a Zarr group, but no spectra store",
@@ -52,4 +58,40 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
             f" xpscale reads version {FORMAT_VERSION}",
             "Ingest the archive again, or use the xpscale that made it",
         )
+    for name, kind in (("n_bp", int), ("n_coefficients", int), ("digest", str)):
+        if not isinstance(attributes.get(name), kind):
+            raise InvalidInputError(
+                f"{storage.url}/zarr.json has the {name} {attributes.get(name)!r:.40}",
+                "The store is damaged",
+            )
     return attributes
+
+
+def listed_partitions(storage: Storage) -> tuple[Partition, ...]:
+    """The partitions of a store, as its table lists them.
+
+    Raises
+    ------
+    InvalidInputError
+        The table is damaged.
+    """
+    where = f"{storage.url}/{PARTITIONS}"
+    return read_value(_partitions, storage.read(PARTITIONS), where, "table of partitions")
+
+
+def _partitions(text: str | bytes) -> tuple[Partition, ...]:
+    rows = [
+        from_fields(_Listed, {name: row[name] for name in ("order", "pixel", "n_rows")})
+        for row in parse_json(text)
+    ]
+    pixels = [Pixel(row.order, row.pixel) for row in rows]
+    return tuple(Partition(p, row.n_rows, p.key) for p, row in zip(pixels, rows, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A row of the table of partitions."""
+
+    order: int
+    pixel: int
+    n_rows: int

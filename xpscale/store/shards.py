@@ -9,7 +9,7 @@ pool and buffers, makes 1.3 GB/s, and 14 times its rate on scalars. What is deco
 
 from __future__ import annotations
 
-import json
+import math
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.expansion import require_expansion
+from xpscale.json_files import parse_json, read_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +41,10 @@ NO_CHUNK = 2**64 - 1
 
 BLOSC = struct.Struct("<4xI4xI")
 """The header of a chunk: versions and flags, bytes, size of a block, compressed bytes."""
+
+FREE_BYTES = 1_000_000_000
+MAX_CHUNK_ROWS = 1 << 20
+"""Memory of an array that is taken without a look at its object, and rows of a chunk."""
 
 CODECS = [("bytes", "little"), ("blosc", None)]
 
@@ -66,8 +72,14 @@ class Shard:
 
     @cached_property
     def _metadata(self) -> dict[str, Any]:
-        metadata: dict[str, Any] = json.loads(self.storage.read("zarr.json"))
-        if metadata["shape"][0] != self.n_rows:
+        return read_value(
+            self._parsed, self.storage.read("zarr.json"), f"{self.storage}/zarr.json", "Zarr array"
+        )
+
+    def _parsed(self, text: str | bytes) -> dict[str, Any]:
+        metadata: dict[str, Any] = parse_json(text)
+        n_rows, *row_shape = metadata["shape"]
+        if n_rows != self.n_rows:
             raise self._damaged(f"does not have the {self.n_rows:,} rows the store lists")
         sharding = metadata["codecs"][0]
         inner = [
@@ -80,6 +92,13 @@ class Shard:
             or inner != CODECS
         ):
             raise self._damaged(f"is no {self.spec.dtype} array of shards compressed by blosc")
+        chunk_rows = sharding["configuration"]["chunk_shape"][0]
+        row_bytes = math.prod(row_shape) * np.dtype(self.spec.dtype).itemsize
+        if len(row_shape) != self.spec.is_vector or not 0 < chunk_rows <= MAX_CHUNK_ROWS:
+            raise self._damaged(f"has rows of shape {row_shape} in chunks of {chunk_rows}")
+        if (n_bytes := max(n_rows, chunk_rows) * row_bytes) > FREE_BYTES:
+            stored = self.storage.size(self._key) or 0
+            require_expansion(str(self.storage), n_bytes, stored)
         return metadata
 
     @property

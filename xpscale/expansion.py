@@ -1,0 +1,178 @@
+"""Small files that would fill the memory: what a file says that it holds is compared with the bytes
+that it has, before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from xpscale.errors import InvalidInputError
+from xpscale.formatting import format_bytes
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+__all__ = [
+    "bounded",
+    "require_expansion",
+    "require_parquet",
+    "require_votable",
+    "zip_member",
+]
+
+MAX_RATIO = 20
+"""Bytes in memory for a byte in a file; spectra, which are noise, compress to a third."""
+
+FREE_BYTES = 64_000_000
+"""What any file may take."""
+
+VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+POINTER_BYTES = 8
+
+HEAD_BYTES = 1 << 20
+"""Of a VOTable, which hold the descriptions of its columns."""
+
+
+def require_expansion(where: str, n_bytes: int, n_stored: int) -> None:
+    """Refuse content that is far larger than its file.
+
+    Parameters
+    ----------
+    where
+        What to call it in errors.
+    n_bytes
+        Bytes that it would take in memory.
+    n_stored
+        Bytes of the file that holds it.
+
+    Raises
+    ------
+    InvalidInputError
+        The message has both numbers.
+    """
+    if n_bytes > FREE_BYTES + MAX_RATIO * n_stored:
+        raise InvalidInputError(
+            f"{where} would take {format_bytes(n_bytes)} of memory for {format_bytes(n_stored)} in"
+            " the file",
+            "It is damaged, or made to fill the memory; if you trust it, write it again without"
+            " compression",
+        )
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of decompressed bytes that ends in an error where there are too many."""
+
+    def __init__(self, stream: BinaryIO, where: str, n_stored: int) -> None:
+        self._stream, self._where, self._n_stored = stream, where, n_stored
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        require_expansion(self._where, self._stream.tell(), self._n_stored)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def bounded(stream: BinaryIO, where: str, n_stored: int) -> BinaryIO:
+    """A stream of decompressed bytes, as long as they are not far more than the file has.
+
+    Parameters
+    ----------
+    stream
+        What decompresses.
+    where, n_stored
+        As of `require_expansion`.
+    """
+    return cast(BinaryIO, io.BufferedReader(_Bounded(stream, where, n_stored), 1 << 20))
+
+
+def zip_member(archive: zipfile.ZipFile, member: str, where: str) -> bytes:
+    """The content of a member of a zip file.
+
+    Parameters
+    ----------
+    archive
+        The file.
+    member
+        The member's name.
+    where
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        It would take far more memory than the file has bytes, or is a link.
+    """
+    found = archive.getinfo(member)
+    if found.external_attr >> 28 == 0o12:  # S_IFLNK
+        raise InvalidInputError(f"{where} is a link", "Leave it out of the zip file")
+    require_expansion(where, found.file_size, found.compress_size)
+    with archive.open(found) as stream:  # which may hold more than its header says
+        return bounded(cast(BinaryIO, stream), where, found.compress_size).read()
+
+
+def require_parquet(file: pq.ParquetFile, where: str, n_stored: int) -> None:
+    """Refuse a Parquet file one column of which would take far more memory than the file has bytes.
+
+    Parameters
+    ----------
+    file
+        The file.
+    where, n_stored
+        As of `require_expansion`.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the column.
+    """
+    metadata = file.metadata
+    taken: dict[str, int] = {}
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for i in range(group.num_columns):
+            column = group.column(i)
+            n_bytes = max(column.num_values, group.num_rows) * VALUE_BYTES.get(
+                column.physical_type, POINTER_BYTES
+            )
+            path = column.path_in_schema
+            taken[path] = taken.get(path, 0) + max(n_bytes, column.total_uncompressed_size)
+    for path, n_bytes in taken.items():
+        require_expansion(f"{where}: {path}", n_bytes, n_stored)
+
+
+def require_votable(stream: BinaryIO, where: str, n_stored: int) -> None:
+    """Refuse a VOTable whose head asks for far more memory than the file has bytes.
+
+    Parameters
+    ----------
+    stream
+        The file, at its beginning, where it is left.
+    where, n_stored
+        As of `require_expansion`.
+
+    Raises
+    ------
+    InvalidInputError
+        The number of rows or the length of an array is too large.
+    """
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    for words in re.findall(rb"\b(?:nrows|arraysize)\s*=\s*[\"']([\dx*\s]+)[\"']", head):
+        n_values = math.prod(map(int, re.findall(rb"\d+", words)))
+        require_expansion(where, n_values * 8, n_stored)
