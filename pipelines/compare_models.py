@@ -21,10 +21,10 @@ import numpy as np
 
 import xpscale as xps
 from xpscale.demo.stars import ORIGIN, DemoStars, demo_stars
-from xpscale.evaluate.labels import alpha_mcc, principal_components
-from xpscale.evaluate.latents import ALIVE_NATS
-from xpscale.evaluate.reconstruction import evidence, predict
-from xpscale.evaluate.scores import (
+from xpscale.evaluation.labels import alpha_mcc, principal_components
+from xpscale.evaluation.latents import ALIVE_NATS
+from xpscale.evaluation.reconstruction import evidence, predict
+from xpscale.evaluation.scores import (
     Scores,
     as_records,
     by_colour,
@@ -33,7 +33,7 @@ from xpscale.evaluate.scores import (
     score,
     table,
 )
-from xpscale.evaluate.variants import register_variants
+from xpscale.evaluation.variants import register_variants
 from xpscale.model.scaling import normalized
 from xpscale.plots.models import calibration_by, held_out_curves, kl_per_latent
 from xpscale.plots.style import save

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xpscale as xps
-from xpscale.evaluate.learning_curve import (
+from xpscale.evaluation.learning_curve import (
     density_effect,
     fit_law,
     interval,

@@ -5,7 +5,7 @@
 Trains the default network on samples of a synthetic universe and of real stars: more and more
 objects (with the network's width fixed, and growing), and equally many objects drawn by each
 sampling rule.  All are judged on the same stars of a part of the sky that no run ever sees.
-`xpscale.evaluate.learning_curve` has the mathematics; settings/density_scaling.toml says which
+`xpscale.evaluation.learning_curve` has the mathematics; settings/density_scaling.toml says which
 models.  Hours; stopped anywhere, it goes on from there when started again.  OUT gets density.json,
 density.md and figures.
 """
@@ -25,8 +25,8 @@ import numpy as np
 import xpscale as xps
 from pipelines import density_results
 from xpscale.demo.stars import ORIGIN, demo_stars
-from xpscale.evaluate.learning_curve import loss_of_stars
-from xpscale.evaluate.reconstruction import predict
+from xpscale.evaluation.learning_curve import loss_of_stars
+from xpscale.evaluation.reconstruction import predict
 from xpscale.sampling.cells import ColourMagnitudeCells
 from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.spectra import SpectraBatch

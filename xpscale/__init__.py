@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xpscale.catalog.commit import commit as commit
+    from xpscale.evaluation.evaluate import evaluate as evaluate
     from xpscale.inference.complete import complete as complete
     from xpscale.inference.infer import infer as infer
     from xpscale.inference.plan import plan_inference as plan_inference
@@ -51,6 +52,7 @@ _HOMES = {
     "draw_sample": "sampling.draw",
     "fit_labels": "labels.workflow",
     "flags_in_words": "query.flag_words",
+    "evaluate": "evaluation.evaluate",
     "infer": "inference.infer",
     "load_label_model": "labels.label_file",
     "load_model": "model.checkpoint",

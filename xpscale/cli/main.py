@@ -25,6 +25,7 @@ from xpscale.cli import (
     crossmatch,
     demo,
     download,
+    evaluate,
     infer,
     labels,
     model,
@@ -79,7 +80,7 @@ def _options(
 
 
 for noun in (
-    *(archive, store, sample, train, model, infer, catalog),
+    *(archive, store, sample, train, model, evaluate, infer, catalog),
     *(query, crossmatch, download, labels, plot, serve, site, demo),
 ):
     noun.register(app)

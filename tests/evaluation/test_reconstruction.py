@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from xpscale.errors import InvalidInputError
-from xpscale.evaluate.correlated import correlated_nll, correlation_matrices
-from xpscale.evaluate.latents import n_alive, redundancy
-from xpscale.evaluate.reconstruction import Prediction, calibration, scatter_ratio
+from xpscale.evaluation.correlated import correlated_nll, correlation_matrices
+from xpscale.evaluation.latents import n_alive, redundancy
+from xpscale.evaluation.reconstruction import Prediction, calibration, scatter_ratio
 from xpscale.model.distributions import Reconstruction
 
 RNG = np.random.default_rng(0)

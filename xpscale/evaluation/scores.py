@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.evaluate.latents import n_alive, redundancy
-from xpscale.evaluate.reconstruction import calibration, evidence, predict, scatter_ratio
+from xpscale.evaluation.latents import n_alive, redundancy
+from xpscale.evaluation.reconstruction import calibration, evidence, predict, scatter_ratio
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.sampling.cells import colour_and_magnitude
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.evaluate.reconstruction import Calibration
+    from xpscale.evaluation.reconstruction import Calibration
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.spectra import SpectraBatch
 
@@ -76,7 +76,7 @@ class Scores:
     scatter_ratios
         The ratio of each of these, by name: ``"BP 0"``.
     alpha_mcc
-        See `xpscale.evaluate.labels`; NaN without labels.
+        See `xpscale.evaluation.labels`; NaN without labels.
     encoded_per_s
         Spectra encoded per second, latents only, one thread.
     trained_per_s

@@ -25,7 +25,7 @@ from xpscale.errors import InvalidInputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.evaluate.reconstruction import Prediction
+    from xpscale.evaluation.reconstruction import Prediction
 
 __all__ = ["correlated_nll", "correlation_matrices"]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xpscale.evaluate.labels import (
+from xpscale.evaluation.labels import (
     alpha_mcc,
     is_alpha_giant,
     is_high_alpha,

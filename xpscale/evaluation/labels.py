@@ -22,7 +22,14 @@ from xpscale.extras import naming_extras
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["alpha_mcc", "is_alpha_giant", "is_high_alpha", "mcc", "principal_components"]
+__all__ = [
+    "alpha_mcc",
+    "classes_by_forest",
+    "is_alpha_giant",
+    "is_high_alpha",
+    "mcc",
+    "principal_components",
+]
 
 N_TREES, MIN_LEAF = 200, 3
 
@@ -85,15 +92,38 @@ def alpha_mcc(
     PermanentError
         If scikit-learn is not installed.
     """
+    ours, theirs = is_alpha_giant(labels), is_alpha_giant(held_out_labels)
+    high = is_high_alpha(labels)[ours]
+    votes = classes_by_forest(features[ours], high, held_out_features[theirs], seed)
+    return mcc(votes > 0.5, is_high_alpha(held_out_labels)[theirs])
+
+
+def classes_by_forest(
+    features: NDArray[np.floating],
+    is_one: NDArray[np.bool_],
+    others: NDArray[np.floating],
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """The share of a random forest's votes for the one of two classes, with shape (M,).
+
+    Parameters
+    ----------
+    features, is_one
+        Of the stars that it is trained on, with shapes (N, F) and (N,).
+    others
+        Features of the others, with shape (M, F).
+    seed
+        Seed of the forest.
+
+    Raises
+    ------
+    PermanentError
+        If scikit-learn is not installed.
+    """
     with naming_extras():
         from sklearn.ensemble import RandomForestClassifier
-    ours, theirs = is_alpha_giant(labels), is_alpha_giant(held_out_labels)
     forest = RandomForestClassifier(N_TREES, min_samples_leaf=MIN_LEAF, random_state=seed)
-    forest.fit(features[ours], is_high_alpha(labels)[ours])
-    return mcc(
-        np.asarray(forest.predict(held_out_features[theirs]), bool),
-        is_high_alpha(held_out_labels)[theirs],
-    )
+    return np.asarray(forest.fit(features, is_one).predict_proba(others)[:, 1])
 
 
 def principal_components(

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import norm
 
 from xpscale.bands import Bands
-from xpscale.evaluate.scores import score
+from xpscale.evaluation.scores import score
 from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity

@@ -7,7 +7,7 @@ import pytest
 
 import xpscale as xps
 from xpscale.errors import InvalidInputError
-from xpscale.evaluate.learning_curve import (
+from xpscale.evaluation.learning_curve import (
     density_effect,
     fit_law,
     interval,
@@ -15,7 +15,7 @@ from xpscale.evaluate.learning_curve import (
     probe_errors,
     trimmed_mean,
 )
-from xpscale.evaluate.scores import score
+from xpscale.evaluation.scores import score
 from xpscale.testing.universe import Universe
 from xpscale.training.settings import TrainingSettings
 

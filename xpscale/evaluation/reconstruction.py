@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.spectra import SpectraBatch
 
-__all__ = ["Calibration", "Prediction", "calibration", "evidence", "predict", "scatter_ratio"]
+__all__ = [
+    "Calibration",
+    "Prediction",
+    "calibration",
+    "evidence",
+    "predict",
+    "scatter_ratio",
+    "standardized",
+]
 
 MIN_ROWS = 30
 """Bins with fewer spectra are not judged."""
@@ -106,7 +114,7 @@ def predict(model: TrainedModel, batch: SpectraBatch, seed: int | None = None) -
     InvalidInputError
         If the spectra have no errors.
     """
-    x, x_err = _standardized(model, batch)
+    x, x_err = standardized(model, batch)
     with torch.inference_mode():
         posterior = model.network.encode(torch.from_numpy(x), torch.from_numpy(x_err))
         z = (
@@ -137,7 +145,7 @@ def evidence(model: TrainedModel, batch: SpectraBatch, seed: int = 0) -> HeldOut
     InvalidInputError
         If the spectra have no errors.
     """
-    x, x_err = _standardized(model, batch)
+    x, x_err = standardized(model, batch)
     return held_out_loss(
         model.network, Rows(torch.from_numpy(x), torch.from_numpy(x_err), batch.source_id), seed
     )
@@ -197,9 +205,23 @@ def scatter_ratio(
         return np.where(exceeds.sum(0) >= MIN_ROWS, np.sqrt(predicted / planted), np.nan)
 
 
-def _standardized(
+def standardized(
     model: TrainedModel, batch: SpectraBatch
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Coefficients and errors in the model's units, with shape (N, C).
+
+    Parameters
+    ----------
+    model
+        The model.
+    batch
+        N spectra in the archive's units.
+
+    Raises
+    ------
+    InvalidInputError
+        If the spectra have no errors.
+    """
     x, x_err = model.scaling.standardize(batch)
     if x_err is None:
         raise InvalidInputError("the spectra have no errors", "Read them with their errors")
