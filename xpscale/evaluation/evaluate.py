@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xpscale import __version__
 from xpscale.errors import InvalidInputError
 from xpscale.evaluation.alpha_section import NEEDED, alpha_section
 from xpscale.evaluation.bootstrap import LEVEL
@@ -25,6 +24,7 @@ from xpscale.evaluation.odd_section import odd_section
 from xpscale.evaluation.page import PAGE, write_report
 from xpscale.evaluation.probe_section import probe_section
 from xpscale.extras import naming_extras
+from xpscale.model.card import software
 from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.storage.single_file import require_free
@@ -256,5 +256,5 @@ def _facts(
         "labels": "" if labels is None else f"{labels.name}: {', '.join(labels.labels)}",
         "n_labelled": f"{n_labelled[0]} outside, {n_labelled[1]} inside",
         "intervals": f"{LEVEL:.0%} of a bootstrap over pieces of the sky",
-        "xpscale": __version__,
+        "software": software(),
     }
