@@ -7,12 +7,24 @@ import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import xpscale as xps
-from pipelines import compare_models, density_scaling, infer_dr3, ingest_dr3, train_object_dense
+from pipelines import (
+    compare_models,
+    density_scaling,
+    infer_dr3,
+    ingest_dr3,
+    label_curves,
+    train_object_dense,
+)
 from pipelines.settings import load
 from xpscale.errors import InvalidInputError
+from xpscale.model.scaling import normalized
+from xpscale.spectra import SpectraBatch
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
@@ -114,6 +126,27 @@ def test_density_is_scaled(tmp_path):
     }
     density_scaling.main(arguments)  # again: nothing is trained
     assert {path: path.stat().st_mtime_ns for path in models} == models
+
+
+def test_labels_from_latents_and_from_coefficients(small_demo, tmp_path):
+    if not importlib.util.find_spec("sklearn"):
+        pytest.skip("needs scikit-learn (the extra 'evaluate')")
+    made, table = small_demo / "demo-out", tmp_path / "labels.parquet"
+    store = xps.open_store(str(made / "store"))
+    batch = SpectraBatch.concatenate(store.read(partition) for partition in store.partitions)
+    label = normalized(batch)[:, 1]
+    errors = np.full(len(batch), 1e-6)
+    pq.write_table(pa.table({"source_id": batch.source_id, "x": label, "x_err": errors}), table)
+    places = [str(place) for place in (made / "catalog", made / "store", table, tmp_path / "out")]
+    label_curves.main([*places, "--sizes", "100", "--draws", "1"])
+    found = json.loads((tmp_path / "out" / "label_curves.json").read_text())
+    robust = {one["method"]: one["robust"] for one in found}
+    assert len(robust) == len(found) == 1 + 3 * 4
+    # the label is one of 110 coefficients, which a line through 100 stars finds in part
+    spread = np.median(np.abs(label - np.median(label)))
+    assert robust["coefficients, ridge"] < 0.7 * spread
+    assert max(robust.values()) < 2 * spread
+    assert "| coefficients, ridge |" in (tmp_path / "out" / "label_curves.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])

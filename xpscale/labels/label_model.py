@@ -20,11 +20,14 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.labels.regression import Regression, fit_regression
+from xpscale.query.convert import array
+from xpscale.query.posterior import latent_covariance
 from xpscale.sampling.hashing import uniform_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 __all__ = [
@@ -69,6 +72,19 @@ class StarLatents:
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    @staticmethod
+    def of(table: pa.Table) -> StarLatents:
+        """Those of rows with all columns of the posterior.
+
+        Raises
+        ------
+        InvalidInputError
+            If a column is missing.
+        """
+        covariance = latent_covariance(table)
+        means = (array(table[f"latent_mean_{i}"]) for i in range(covariance.shape[1]))
+        return StarLatents(np.stack([*means], 1).astype(np.float64), covariance)
 
     def take(self, rows: NDArray[Any]) -> StarLatents:
         """Those of some rows."""

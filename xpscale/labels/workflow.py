@@ -12,7 +12,7 @@ from xpscale.labels.label_model import LabelModel, StarLatents, fit_model
 from xpscale.labels.label_table import label_columns, values_and_errors
 from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
-from xpscale.query.posterior import latent_covariance, posterior_columns
+from xpscale.query.posterior import posterior_columns
 from xpscale.query.user_table import name_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xpscale.query.catalog_rows import CatalogRows
     from xpscale.query.selection import Selection
 
-__all__ = ["Labelled", "apply_labels", "fit_labels"]
+__all__ = ["Labelled", "apply_labels", "fit_labels", "posterior_of"]
 
 PIXEL_SHIFT = 2 * (29 - 5)
 """From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
@@ -58,7 +58,7 @@ def fit_labels(
         A column is missing, or a label is known of fewer than 50 stars or the same for all.
     """
     rows = rows.select()
-    wanted = rows.columns("source_id", "_healpix_29", *_posterior_of(rows))
+    wanted = rows.columns("source_id", "_healpix_29", *posterior_of(rows))
     found = crossmatch(wanted, table, columns={"source_id": source_id}).to_table()
     where = name_of(table)
     if not len(found):
@@ -73,7 +73,8 @@ def fit_labels(
         for name in chosen
     }
     pixel = found["_healpix_29"].to_numpy() >> PIXEL_SHIFT
-    return fit_model(_latents(found), known, pixel, rows.catalog.identity.model_id, units, tell)
+    model_id = rows.catalog.identity.model_id
+    return fit_model(StarLatents.of(found), known, pixel, model_id, units, tell)
 
 
 def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
@@ -116,7 +117,7 @@ class Labelled(Rows):
 
     def __init__(self, rows: CatalogRows, model: LabelModel) -> None:
         self._rows, self._model = rows, model
-        self._read = rows.columns(*dict.fromkeys([*rows.column_names, *_posterior_of(rows)]))
+        self._read = rows.columns(*dict.fromkeys([*rows.column_names, *posterior_of(rows)]))
 
     @property
     def schema(self) -> pa.Schema:
@@ -168,7 +169,7 @@ class Labelled(Rows):
         for batch in self._read.batches():
             table = pa.Table.from_batches([batch])
             columns = [batch[name] for name in self._rows.column_names]
-            for value, error, flags in self._model.predict(_latents(table)).values():
+            for value, error, flags in self._model.predict(StarLatents.of(table)).values():
                 columns += [
                     pa.array(value.astype(np.float32)),
                     pa.array(error.astype(np.float32)),
@@ -201,7 +202,14 @@ def _unit(field: pa.Field) -> str:
     return str((field.metadata or {}).get(b"unit", b""), "utf-8")
 
 
-def _posterior_of(rows: CatalogRows) -> list[str]:
+def posterior_of(rows: CatalogRows) -> list[str]:
+    """The columns that hold the whole posterior of the latents.
+
+    Raises
+    ------
+    InvalidInputError
+        The catalogue lacks one of them.
+    """
     identity = rows.catalog.identity
     held = {column.name for column in identity.columns("latents")}
     names = posterior_columns(identity.n_latents)
@@ -211,9 +219,3 @@ def _posterior_of(rows: CatalogRows) -> list[str]:
             "Take a catalogue that was made with --outputs latents,correlations",
         )
     return list(names)
-
-
-def _latents(table: pa.Table) -> StarLatents:
-    n_latents = sum(name.startswith("latent_mean_") for name in table.column_names)
-    mean = np.stack([table[f"latent_mean_{i}"].to_numpy() for i in range(n_latents)], 1)
-    return StarLatents(mean.astype(np.float64), latent_covariance(table))
