@@ -24,6 +24,7 @@ from xpscale.cli import (
     catalog,
     crossmatch,
     demo,
+    doctor,
     download,
     evaluate,
     infer,
@@ -81,7 +82,7 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, evaluate, infer, catalog),
-    *(query, crossmatch, download, labels, plot, serve, site, demo),
+    *(query, crossmatch, download, labels, plot, serve, site, demo, doctor),
 ):
     noun.register(app)
 

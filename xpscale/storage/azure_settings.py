@@ -18,16 +18,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs
 
 from xpscale.errors import InvalidInputError
-from xpscale.storage.environment import client_options, first_of, is_on, require_machine_identity
+from xpscale.storage.environment import (
+    Credentials,
+    client_options,
+    first_of,
+    is_on,
+    require_machine_identity,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "open_container"]
+__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
 
+VERSION: Literal["e_tag", "version"] = "e_tag"
 REMEDY = (
     "Check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
     " AZURE_STORAGE_CONNECTION_STRING; a public container is read with AZURE_SKIP_SIGNATURE=true"
@@ -75,10 +84,33 @@ def open_container(container: str, prefix: str) -> ObjectStore:
     is_known = {"account_key", "sas_key"} & set(options) or first_of(*IDENTITIES)
     if not (options["skip_signature"] or is_known):
         require_machine_identity("Azure Blob Storage", REMEDY)
-    endpoint = options.get("endpoint", "")
-    return AzureStore(
-        name, prefix=prefix or None, client_options=client_options(endpoint), **options
-    )
+    client = client_options(options.get("endpoint", ""))
+    return AzureStore(name, prefix=prefix or None, client_options=client, **options)
+
+
+def endpoint(container: str) -> str:
+    """Address of the server of a container."""
+    found = _options(container.partition("@")[2])
+    return found["endpoint"] or f"https://{found['account_name']}.blob.core.windows.net"
+
+
+def credentials() -> Credentials:
+    """Who we are."""
+    if is_on("AZURE_SKIP_SIGNATURE"):
+        return Credentials("none (AZURE_SKIP_SIGNATURE)")
+    found = _options("")
+    if signature := found["sas_key"]:
+        until = parse_qs(signature).get("se", [""])[0]
+        try:
+            end = datetime.fromisoformat(until)
+        except ValueError:
+            return Credentials("a shared access signature", is_temporary=True)
+        end = end if end.tzinfo else end.replace(tzinfo=UTC)
+        return Credentials("a shared access signature", end, is_temporary=True)
+    if found["account_key"]:
+        return Credentials(f"the key of account {found['account_name']}")
+    named = next((name for name in IDENTITIES if os.environ.get(name)), "the machine")
+    return Credentials(named, is_temporary=named == "AZURE_STORAGE_TOKEN")
 
 
 def _options(host: str) -> dict[str, Any]:
@@ -91,11 +123,11 @@ def _options(host: str) -> dict[str, Any]:
     account, _, domain = host.partition(".")
     if account and given.get("AccountName") not in (None, account):
         given = {}  # it is of another account
-    endpoint = first_of("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT") or given.get("BlobEndpoint")
-    if not endpoint and domain:
-        endpoint = f"https://{account}.{domain.replace('dfs.', 'blob.', 1)}"
-    if not endpoint and (suffix := given.get("EndpointSuffix")):
-        endpoint = f"https://{given.get('AccountName')}.blob.{suffix}"
+    server = first_of("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT") or given.get("BlobEndpoint")
+    if not server and domain:
+        server = f"https://{account}.{domain.replace('dfs.', 'blob.', 1)}"
+    if not server and (suffix := given.get("EndpointSuffix")):
+        server = f"https://{given.get('AccountName')}.blob.{suffix}"
     key = first_of("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY")
     signature = first_of("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY")
     return {
@@ -104,5 +136,5 @@ def _options(host: str) -> dict[str, Any]:
         or first_of("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
         "account_key": given.get("AccountKey") or key,
         "sas_key": (given.get("SharedAccessSignature") or signature).lstrip("?"),
-        "endpoint": endpoint,
+        "endpoint": server,
     }

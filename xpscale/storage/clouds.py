@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from xpscale.storage import azure_settings, gcs_settings, s3_settings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+    from xpscale.storage.environment import Credentials
+
 __all__ = ["CLOUDS", "SCHEMES", "Cloud", "cloud_of", "open_store"]
 
 
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """A kind of object store.
+class Cloud(Protocol):
+    """What the module of a kind of object store has."""
 
-    Parameters
-    ----------
-    title
-        What people call it.
-    open_container
-        The store of a bucket (or container) and a prefix.
-    version
-        What tells an object from a later one of its key, in obstore's words.
-    remedy
-        What to check if it refuses.
-    """
+    VERSION: Literal["e_tag", "version"]
+    """What tells an object from a later one of its key, in obstore's words."""
+    REMEDY: str
+    """What to check if it refuses."""
 
-    title: str
-    open_container: Callable[[str, str], ObjectStore]
-    version: Literal["e_tag", "version"]
-    remedy: str
+    def open_container(self, container: str, prefix: str) -> ObjectStore:
+        """The objects of a bucket (or container) below a prefix.
+
+        Parameters
+        ----------
+        container, prefix
+            Words of an address.
+        """
+        ...
+
+    def credentials(self) -> Credentials:
+        """Who we are, as the environment says."""
+        ...
+
+    def endpoint(self, container: str) -> str:
+        """Address of the server of a bucket."""
+        ...
 
 
-_AZURE = Cloud("Azure Blob Storage", azure_settings.open_container, "e_tag", azure_settings.REMEDY)
-CLOUDS = {
-    "s3": Cloud("S3", s3_settings.open_bucket, "e_tag", s3_settings.REMEDY),
-    "gs": Cloud("Google Cloud Storage", gcs_settings.open_bucket, "version", gcs_settings.REMEDY),
-    "az": _AZURE,
-    "abfss": _AZURE,
+CLOUDS: dict[str, Cloud] = {
+    "s3": s3_settings,
+    "gs": gcs_settings,
+    "az": azure_settings,
+    "abfss": azure_settings,
 }
 """By the scheme of an address as `xpscale.storage.address.checked` writes it."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
@@ -11,7 +13,7 @@ from xpscale.errors import InvalidInputError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-__all__ = ["client_options", "first_of", "is_on", "require_machine_identity"]
+__all__ = ["Credentials", "client_options", "first_of", "is_on", "require_machine_identity"]
 
 WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on", "y", "t"), True),
@@ -21,6 +23,25 @@ TIMEOUT = "300s"  # of one request: a part of 200 MB at 0.7 MB/s
 METADATA = ("169.254.169.254", 80)
 """Where machines of a cloud ask for their credentials."""
 PROBE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are to a server.
+
+    Parameters
+    ----------
+    source
+        Where they come from, in words.
+    end
+        When they end; ``None`` if they do not, or nobody knows.
+    is_temporary
+        Whether they end.
+    """
+
+    source: str
+    end: datetime | None = None
+    is_temporary: bool = False
 
 
 def first_of(*names: str) -> str:

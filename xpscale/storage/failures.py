@@ -106,7 +106,7 @@ def _passing(where: str, error: Exception) -> TryAgainError:
 def _refused(where: str) -> InvalidInputError:
     remedy = "Check the owner and the permissions of the file and its folders"
     if cloud := cloud_of(where):
-        remedy = cloud.remedy
+        remedy = cloud.REMEDY
     elif where.startswith("http"):
         remedy = "The server refuses it: check the address"
     return InvalidInputError(f"no permission for {where}", remedy)

@@ -16,15 +16,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from xpscale.storage.environment import client_options, first_of, is_on, require_machine_identity
+from xpscale.storage.environment import (
+    Credentials,
+    client_options,
+    first_of,
+    is_on,
+    require_machine_identity,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "open_bucket"]
+__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
 
+VERSION: Literal["e_tag", "version"] = "version"
 REMEDY = (
     "Check GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login; a public"
     " bucket is read with GOOGLE_SKIP_SIGNATURE=true"
@@ -38,12 +45,12 @@ CREDENTIALS = (
 )
 
 
-def open_bucket(bucket: str, prefix: str) -> ObjectStore:
+def open_container(container: str, prefix: str) -> ObjectStore:
     """The objects of a bucket below a prefix.
 
     Parameters
     ----------
-    bucket, prefix
+    container, prefix
         Words of an address.
 
     Raises
@@ -53,20 +60,43 @@ def open_bucket(bucket: str, prefix: str) -> ObjectStore:
     """
     from obstore.store import GCSStore
 
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    if emulator and "://" not in emulator:
-        emulator = f"http://{emulator}"
-    endpoint = emulator or os.environ.get("GOOGLE_BASE_URL", "")
+    given = _given_endpoint()
     options: dict[str, Any] = {"skip_signature": is_on("GOOGLE_SKIP_SIGNATURE")}
-    if endpoint:
-        options["base_url"] = endpoint.rstrip("/")
-    if emulator:
+    if given:
+        options["base_url"] = given
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
         options["bearer_token"] = "emulator"
     elif not (options["skip_signature"] or first_of(*CREDENTIALS) or _gcloud_login().exists()):
         require_machine_identity("Google Cloud Storage", REMEDY)
     return GCSStore(
-        bucket, prefix=prefix or None, client_options=client_options(endpoint), **options
+        container, prefix=prefix or None, client_options=client_options(given), **options
     )
+
+
+def _given_endpoint() -> str:
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    if emulator and "://" not in emulator:
+        emulator = f"http://{emulator}"
+    return (emulator or os.environ.get("GOOGLE_BASE_URL", "")).rstrip("/")
+
+
+def endpoint(container: str) -> str:
+    """Address of the server of a bucket."""
+    return _given_endpoint() or "https://storage.googleapis.com"
+
+
+def credentials() -> Credentials:
+    """Who we are."""
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return Credentials("an emulator asks for none (STORAGE_EMULATOR_HOST)")
+    if is_on("GOOGLE_SKIP_SIGNATURE"):
+        return Credentials("none (GOOGLE_SKIP_SIGNATURE)")
+    if os.environ.get("GOOGLE_BEARER_TOKEN"):
+        return Credentials("GOOGLE_BEARER_TOKEN", is_temporary=True)
+    if named := next((name for name in CREDENTIALS if os.environ.get(name)), ""):
+        return Credentials(named)
+    login = _gcloud_login()
+    return Credentials(str(login) if login.exists() else "the machine")
 
 
 def _gcloud_login() -> Path:

@@ -112,7 +112,7 @@ class RemoteBackend(Backend):
         import obstore
 
         found = obstore.get(self._store, key)
-        version = found.meta[self._cloud.version] if self._cloud else ""
+        version = found.meta[self._cloud.VERSION] if self._cloud else ""
         return bytes(found.bytes()), version or ""
 
     def replace(self, key: str, data: bytes, version: str) -> bool:
@@ -122,7 +122,7 @@ class RemoteBackend(Backend):
 
         mode: UpdateVersion | Literal["overwrite"] = "overwrite"
         if version and self._cloud:
-            mode = {"version": version} if self._cloud.version == "version" else {"e_tag": version}
+            mode = {"version": version} if self._cloud.VERSION == "version" else {"e_tag": version}
         try:
             obstore.put(self._writable, key, data, mode=mode, **_put_options(key))
         except PreconditionError:

@@ -16,16 +16,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
-from xpscale.storage.environment import client_options, first_of, is_on
+from xpscale.storage.environment import Credentials, client_options, first_of, is_on
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "for_fsspec", "open_bucket"]
+__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "for_fsspec", "open_container"]
 
+VERSION: Literal["e_tag", "version"] = "e_tag"
 REMEDY = (
     "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket is read with"
     " AWS_SKIP_SIGNATURE=true"
@@ -38,18 +39,44 @@ def _endpoint() -> str:
     return first_of("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
+def endpoint(container: str) -> str:
+    """Address of the server of a bucket."""
+    region = first_of("AWS_REGION", "AWS_DEFAULT_REGION")
+    return _endpoint() or f"https://s3.{region or 'us-east-1'}.amazonaws.com"
+
+
+def credentials() -> Credentials:
+    """Who we are.
+
+    Raises
+    ------
+    InvalidInputError
+        We are nobody, or a profile cannot be read.
+    """
+    if is_on(*ANONYMOUS):
+        return Credentials("none (AWS_SKIP_SIGNATURE)")
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        text = os.environ.get("AWS_CREDENTIAL_EXPIRATION", "")  # as the AWS command line exports it
+        end = datetime.fromisoformat(text) if text else None
+        is_temporary = bool(end or os.environ.get("AWS_SESSION_TOKEN"))
+        return Credentials("AWS_ACCESS_KEY_ID", end, is_temporary)
+    found, _ = _session()
+    renewed = ", renewed before they end" if hasattr(found, "refresh_needed") else ""
+    return Credentials(f"{found.method}{renewed}")
+
+
 def for_fsspec() -> dict[str, Any]:
     """Options of `s3fs.S3FileSystem`; ``anon`` always, because hats reads anonymously without."""
-    endpoint = _endpoint()
-    return {"anon": is_on(*ANONYMOUS), **({"endpoint_url": endpoint} if endpoint else {})}
+    server = _endpoint()
+    return {"anon": is_on(*ANONYMOUS), **({"endpoint_url": server} if server else {})}
 
 
-def open_bucket(bucket: str, prefix: str) -> ObjectStore:
+def open_container(container: str, prefix: str) -> ObjectStore:
     """The objects of a bucket below a prefix.
 
     Parameters
     ----------
-    bucket, prefix
+    container, prefix
         Words of an address.
 
     Raises
@@ -59,17 +86,17 @@ def open_bucket(bucket: str, prefix: str) -> ObjectStore:
     """
     from obstore.store import S3Store
 
-    endpoint, is_anonymous = _endpoint(), is_on(*ANONYMOUS)
+    server, is_anonymous = _endpoint(), is_on(*ANONYMOUS)
     options: dict[str, Any] = {"skip_signature": is_anonymous}
-    if endpoint:
-        options["endpoint"] = endpoint
+    if server:
+        options["endpoint"] = server
     if not is_anonymous and not os.environ.get("AWS_ACCESS_KEY_ID"):
         options |= _of_session()
-    client = client_options(endpoint, os.environ.get("AWS_TIMEOUT", ""))
-    return S3Store(bucket, prefix=prefix or None, client_options=client, **options)
+    client = client_options(server, os.environ.get("AWS_TIMEOUT", ""))
+    return S3Store(container, prefix=prefix or None, client_options=client, **options)
 
 
-def _of_session() -> dict[str, Any]:
+def _session() -> tuple[Any, str | None]:
     """Credentials and region as the AWS command line finds them."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
@@ -81,6 +108,12 @@ def _of_session() -> dict[str, Any]:
         raise InvalidInputError(f"S3 credentials cannot be read: {error}", REMEDY) from error
     if found is None:
         raise InvalidInputError("there are no credentials for S3", REMEDY)
+    return found, region
+
+
+def _of_session() -> dict[str, Any]:
+    """As `_session`, as options of a store."""
+    found, region = _session()
 
     def current() -> dict[str, Any]:
         keys = found.get_frozen_credentials()

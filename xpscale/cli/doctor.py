@@ -1,0 +1,53 @@
+"""``xpscale doctor``: look at the machine, at places and at workers before the work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xpscale.cli.common import Json, Scheduler, print_json, say
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(_doctor)
+
+
+def _doctor(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PLACE...]", help="Stores, models and catalogues, also those to be."
+        ),
+    ] = None,
+    scheduler: Scheduler = "",
+    json: Json = False,
+) -> None:
+    """Tell whether this machine, these places and these workers can do the work.
+
+    Of each place: clock, credentials and their end, listing, reading, conditional writing (with an
+    object of 4 MB that is removed again), rates, room.  Of the workers: versions, code, whether
+    they reach the places.  Under each finding stands what to do.
+
+    Exit code 0, also with warnings; else that of the worst problem.
+
+    Examples: xpscale doctor; xpscale doctor s3://bucket/store s3://bucket/catalogue --scheduler
+    tcp://head:8786
+    """
+    from xpscale.doctor.findings import Diagnosis
+    from xpscale.doctor.places import examine_place
+    from xpscale.doctor.this_machine import examine_machine
+    from xpscale.doctor.workers import examine_workers
+
+    found, urls = Diagnosis(), tuple(places or ())
+    examine_machine(found)
+    for url in urls:
+        say(f"looking at {url}")
+        examine_place(found, url)
+    if scheduler:
+        examine_workers(found, scheduler, urls)
+    print_json(found.to_json()) if json else print(found)
+    found.require_no_problems()
