@@ -25,8 +25,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import xpscale as xps
-from xpscale.labels.label_model import StarLatents, fit_model
+from xpscale.labels.label_model import fit_model
 from xpscale.labels.label_table import label_columns, values_and_errors
+from xpscale.labels.star_latents import StarLatents
 from xpscale.labels.workflow import posterior_of
 from xpscale.model.scaling import normalized
 from xpscale.query.user_table import read_table

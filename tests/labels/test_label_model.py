@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from xpscale.errors import InvalidInputError
-from xpscale.labels.label_model import FAR, OUT_OF_RANGE, StarLatents, fit_model
+from xpscale.labels.label_model import FAR, OUT_OF_RANGE, fit_model
+from xpscale.labels.star_latents import StarLatents
 
 N, L = 1_600, 3
 

@@ -14,20 +14,18 @@ turn (five times a fifth of them), and predicted from the others.  From these pr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.labels.regression import Regression, fit_regression
-from xpscale.query.convert import array
-from xpscale.query.posterior import latent_covariance
+from xpscale.labels.star_latents import StarLatents
 from xpscale.sampling.hashing import uniform_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "FittedLabel",
     "LabelModel",
     "LabelScore",
-    "StarLatents",
     "fit_model",
 ]
 
@@ -53,42 +50,6 @@ FAR, OUT_OF_RANGE = 1, 2
 left); and the label lies outside the range of the known ones."""
 
 FAR_ABOVE = 0.5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StarLatents:
-    """What the catalogue knows of N stars.
-
-    Parameters
-    ----------
-    mean
-        Posterior means of the latents, with shape (N, L).
-    covariance
-        Of the posterior, with shape (N, L, L).
-    """
-
-    mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.mean)
-
-    @staticmethod
-    def of(table: pa.Table) -> StarLatents:
-        """Those of rows with all columns of the posterior.
-
-        Raises
-        ------
-        InvalidInputError
-            If a column is missing.
-        """
-        covariance = latent_covariance(table)
-        means = (array(table[f"latent_mean_{i}"]) for i in range(covariance.shape[1]))
-        return StarLatents(np.stack([*means], 1).astype(np.float64), covariance)
-
-    def take(self, rows: NDArray[Any]) -> StarLatents:
-        """Those of some rows."""
-        return StarLatents(self.mean[rows], self.covariance[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.labels.label_model import LabelModel, StarLatents, fit_model
+from xpscale.labels.label_model import LabelModel, fit_model
 from xpscale.labels.label_table import label_columns, values_and_errors
+from xpscale.labels.star_latents import StarLatents
 from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
 from xpscale.query.posterior import posterior_columns
