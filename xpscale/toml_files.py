@@ -5,12 +5,25 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Collection
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xpscale.errors import InvalidInputError, NotFoundError
 
-__all__ = ["read_toml", "require_keys"]
+__all__ = ["from_table", "read_toml", "require_keys", "require_type"]
+
+T = TypeVar("T")
+
+WANTED: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    bool: "true or false",
+    list[str]: 'a list of texts: ["...", "..."]',
+    dict[str, float]: "names and numbers: { GPU = 1 }",
+}
 
 
 def read_toml(path: str | Path, example: str = "") -> dict[str, Any]:
@@ -73,3 +86,73 @@ def require_keys(
 
 def _listed(names: Collection[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def from_table(kind: type[T], table: object, where: str) -> T:
+    """An object of a dataclass from a table with its fields.
+
+    Parameters
+    ----------
+    kind
+        The dataclass; annotations of its fields are the types that values must have.
+    table
+        A table of a TOML file.
+    where
+        What to call it in messages.
+
+    Raises
+    ------
+    InvalidInputError
+        A key is not known or missing, or a value is not of its type, or the class refuses it.
+    """
+    own = fields(kind)  # type: ignore[arg-type]
+    needed = [
+        each.name for each in own if each.default is MISSING and each.default_factory is MISSING
+    ]
+    require_keys(table, [each.name for each in own], where, needed)
+    assert isinstance(table, dict)
+    hints = get_type_hints(kind)
+    for key, value in table.items():
+        require_type(value, _without_none(hints[key]), f"{where}: {key}")
+    try:
+        return kind(**table)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error.message}", error.remedy) from error
+
+
+def require_type(value: object, wanted: Any, where: str) -> None:
+    """Refuse a value of another type; a whole number is a number, true is none.
+
+    Parameters
+    ----------
+    value
+        From a TOML file.
+    wanted
+        A type, as annotations write it.
+    where
+        File, table and key.
+
+    Raises
+    ------
+    InvalidInputError
+        The message says what to give.
+    """
+    if not _is_of(value, wanted):
+        raise InvalidInputError(f"{where} is {value!r}", f"Give {WANTED[wanted]}")
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, UnionType):
+        return next(each for each in get_args(hint) if each is not type(None))
+    return hint
+
+
+def _is_of(value: object, wanted: Any) -> bool:
+    if get_origin(wanted) is list:
+        return isinstance(value, list) and all(_is_of(each, str) for each in value)
+    if get_origin(wanted) is dict:
+        return isinstance(value, dict) and all(_is_of(each, float) for each in value.values())
+    if wanted not in WANTED:
+        return isinstance(value, wanted)  # made from a table of its own
+    is_number = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
+    return is_number and isinstance(value, bool) is (wanted is bool)

@@ -22,11 +22,12 @@ from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.worker_group import WorkerGroup
 from xpscale.testing.memory_reader import SIX_EACH, planted
 from xpscale.training.flat import FlatParameters
+from xpscale.training.job import TrainingJob
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics
 from xpscale.training.on_workers import train_on_workers
 from xpscale.training.run import train
-from xpscale.training.session import CHECKPOINT, HISTORY, TrainingJob
+from xpscale.training.session import CHECKPOINT, HISTORY
 from xpscale.training.settings import TrainingSettings
 
 PAPER = {

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import (
-    N_CPUS,
+    ClusterChoice,
     Json,
     Overwrite,
     RowsOutput,
     Scheduler,
     Workers,
+    chosen_cluster,
     conclude,
     executor,
     print_json,
@@ -106,14 +107,19 @@ def check(
 
 
 @nouns.command()
-def complete(catalog: Catalog, workers: Workers = N_CPUS, scheduler: Scheduler = "") -> None:
+def complete(
+    catalog: Catalog,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    cluster: ClusterChoice = "",
+) -> None:
     """Make what a HATS collection has beside the parts: statistics, a margin of 10 arcsec, an index
     of identifiers.  'xpscale infer' does it; run it again after damage, or after it was killed.
     """
     from xpscale.inference.complete import complete as complete_catalog
     from xpscale.runtime.progress import TerminalProgress
 
-    with executor(scheduler, workers) as started:
+    with executor(chosen_cluster(cluster, scheduler, workers)) as started:
         say(str(complete_catalog(catalog, executor=started, callbacks=[TerminalProgress()])))
 
 

@@ -6,20 +6,24 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from xpscale.errors import InvalidInputError, PermanentError
-from xpscale.runtime.machine import n_cpus
 from xpscale.safe_text import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from xpscale.settings.cluster import Cluster
     from xpscale.types import Executor
 
 __all__ = [
+    "ClusterChoice",
+    "DryRun",
     "Json",
     "Output",
     "Overwrite",
@@ -27,10 +31,14 @@ __all__ = [
     "Resources",
     "RowsOutput",
     "Scheduler",
+    "SettingsFile",
     "SnapshotNumber",
     "Workers",
+    "at_most",
+    "chosen_cluster",
     "conclude",
     "executor",
+    "print_jobs",
     "print_json",
     "print_table",
     "save_figure",
@@ -57,8 +65,26 @@ SnapshotNumber = Annotated[
 Scheduler = Annotated[
     str, typer.Option(help="Address of a running Dask scheduler, tcp://HOST:8786.")
 ]
+ClusterChoice = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="FILE.toml",
+        help="Who works: a file with a table [cluster], a name of [clusters.NAME], or local.",
+        show_default=False,
+    ),
+]
+SettingsFile = Annotated[str, typer.Option(help="See `xpscale.cli.with_settings`.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and the cluster's jobs, and do nothing.")
+]
 Workers = Annotated[
-    int, typer.Option(help="Worker processes on this machine; 0 runs in this process.", min=0)
+    int | None,
+    typer.Option(
+        help="Worker processes, by default one for each processor; 0 runs in this process.",
+        min=0,
+        show_default=False,
+    ),
 ]
 Resources = Annotated[
     str, typer.Option(help="What a task needs of a worker, as the workers declare it: GPU=1.")
@@ -74,54 +100,97 @@ Patience = Annotated[
 
 PATIENCE_S = 60.0
 
-N_CPUS = n_cpus()
+
+def chosen_cluster(
+    cluster: str, scheduler: str = "", workers: int | None = None, resources: str = ""
+) -> Cluster:
+    """The cluster that the options ask for.
+
+    Parameters
+    ----------
+    cluster
+        ``local``, or where a table describes it; empty for this machine.
+    scheduler
+        Address of a running Dask scheduler, instead.
+    workers
+        Processes; 0 for this process, ``None`` for as many as the settings say.
+    resources
+        What a task needs of a worker that others have started: ``NAME=NUMBER``, separated by
+        commas.
+    """
+    from xpscale.settings.cluster import Kubernetes, Running, with_workers
+    from xpscale.settings.file import load_cluster
+
+    if scheduler:
+        return Running(scheduler, _parse_resources(resources))
+    found = with_workers(load_cluster(cluster), workers)
+    if resources and isinstance(found, Running | Kubernetes):
+        return replace(found, resources=_parse_resources(resources))
+    return found
+
+
+def at_most(cluster: Cluster, n_tasks: int) -> Cluster:
+    """The same cluster with no more workers than tasks; this process for a single task.
+
+    Parameters
+    ----------
+    cluster
+        From `chosen_cluster`.
+    n_tasks
+        How many there will be.
+    """
+    from xpscale.clusters.start import most_workers
+    from xpscale.settings.cluster import Local, with_workers
+
+    if isinstance(cluster, Local) and n_tasks <= 1:
+        return Local(0)
+    most = most_workers(cluster)
+    return cluster if most is None else with_workers(cluster, min(most, max(n_tasks, 1)))
 
 
 @contextlib.contextmanager
 def executor(
-    scheduler: str,
-    workers: int,
-    resources: str = "",
-    tasks_per_worker: int = 1,
-    patience_s: float = PATIENCE_S,
+    cluster: Cluster, tasks_per_worker: int = 1, patience_s: float = PATIENCE_S
 ) -> Iterator[Executor]:
-    """The executor that the options ask for: a cluster, processes on this machine, or this process.
+    """What runs tasks on a cluster, which starts with the first of them and says what it does.
 
     Parameters
     ----------
-    scheduler
-        Address of a running Dask scheduler; empty for this machine.
-    workers
-        Processes on this machine; 0 for this process.
-    resources
-        What a task needs of a cluster's worker: ``NAME=NUMBER``, separated by commas.
-    tasks_per_worker
-        Tasks that a process on this machine does at the same time; a cluster's workers have as many
-        threads as they were started with.
-    patience_s
-        Seconds before a task can have stalled; see `xpscale.runtime.stall`.
+    cluster
+        From `chosen_cluster`.
+    tasks_per_worker, patience_s
+        As in `xpscale.clusters.start.executor`.
     """
-    if scheduler:
-        from xpscale.runtime.executors.dask import DaskExecutor, connect
+    from xpscale.clusters.start import StartedOnUse
+    from xpscale.clusters.start import executor as start
 
-        with connect(scheduler) as client:
-            cluster = DaskExecutor(client, _parse_resources(resources), patience_s)
-            for remark in cluster.remarks():
-                say(f"note: {remark}")
-            yield cluster
-    elif workers:
-        from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
+    with contextlib.ExitStack() as stack:
+        yield StartedOnUse(
+            lambda: start(cluster, say, tasks_per_worker=tasks_per_worker, patience_s=patience_s),
+            stack,
+        )
 
-        with local_cluster(workers, tasks_per_worker) as client:
-            yield DaskExecutor(client, patience_s=patience_s)
-    elif tasks_per_worker > 1:
-        from xpscale.runtime.executors.threads import ThreadsExecutor
 
-        yield ThreadsExecutor(tasks_per_worker)
-    else:
-        from xpscale.runtime.executors.serial import SerialExecutor
+def print_jobs(cluster: Cluster, work: str = "") -> None:
+    """For ``--dry-run``: the work, and the jobs that a cluster would queue, as SLURM gets them.
 
-        yield SerialExecutor()
+    Parameters
+    ----------
+    cluster
+        From `chosen_cluster`.
+    work
+        What would be done, in words.
+    """
+    if work:
+        print(work)
+    from xpscale.settings.slurm import Slurm
+
+    if isinstance(cluster, Slurm):
+        from xpscale.clusters.job_scripts import client_script, worker_script
+
+        arguments = [each for each in sys.argv[1:] if each != "--dry-run"]
+        print(f"# {cluster.n_jobs} jobs of workers:\n{worker_script(cluster)}")
+        print(f"# with --submit, the command:\n{client_script(cluster, arguments, Path.cwd())}")
 
 
 def _parse_resources(text: str) -> dict[str, float]:

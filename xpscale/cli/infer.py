@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import (
-    N_CPUS,
     PATIENCE_S,
+    ClusterChoice,
+    DryRun,
     Json,
     Patience,
     Resources,
     Scheduler,
     Workers,
+    at_most,
+    chosen_cluster,
     executor,
+    print_jobs,
     print_json,
     say,
 )
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from xpscale.inference.infer import StartExecutor
     from xpscale.inference.plan import InferencePlan
     from xpscale.runtime.events import Callback
+    from xpscale.settings.cluster import Cluster
+    from xpscale.spectra import SpectraReader
     from xpscale.types import Executor
 
 __all__ = ["Catalog", "register"]
@@ -69,9 +75,10 @@ def plan(
     catalog: Catalog,
     outputs: Outputs = ALL_OUTPUTS,
     precision: Precision = "float32",
-    workers: Workers = N_CPUS,
+    workers: Workers = None,
     scheduler: Scheduler = "",
     resources: Resources = "",
+    cluster: ClusterChoice = "",
     device: Device = "auto",
     release: ReleaseName = "",
     bands: BandWidths = "",
@@ -93,6 +100,7 @@ def plan(
     """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing
     behind.
     """
+    from xpscale.clusters.start import most_workers
     from xpscale.forecast.prices import load_prices
     from xpscale.inference.plan import plan_inference
     from xpscale.inference.task import TASKS_PER_WORKER
@@ -108,12 +116,14 @@ def plan(
         precision=precision,
     )
     table = load_prices(prices) if prices else None
-    n_workers, probed = max(workers, 1), None
-    if scheduler or probe:
+    chosen = chosen_cluster(cluster, scheduler, workers, resources)
+    n_workers, probed = most_workers(chosen), None
+    if n_workers is None or probe:
         clock = time.perf_counter()
-        with executor(scheduler, workers, resources, TASKS_PER_WORKER) as where:
-            n_workers = max(where.n_workers, 1)
+        with executor(chosen, TASKS_PER_WORKER) as where:
+            n_workers = where.n_workers
             probed = planned.probe(where, device=device, since=clock) if probe else None
+    n_workers = max(n_workers, 1)
     if json:
         print_json(planned.to_dict(n_workers, probed, table))
     else:
@@ -126,9 +136,10 @@ def infer(
     catalog: Catalog,
     outputs: Outputs = ALL_OUTPUTS,
     precision: Precision = "float32",
-    workers: Workers = N_CPUS,
+    workers: Workers = None,
     scheduler: Scheduler = "",
     resources: Resources = "",
+    cluster: ClusterChoice = "",
     device: Device = "auto",
     patience: Patience = PATIENCE_S,
     release: ReleaseName = "",
@@ -152,27 +163,33 @@ def infer(
     no_commit: Annotated[
         bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")
     ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Encode every spectrum of a store into a derived catalogue and publish it; run again to
     resume.
     """
     from xpscale.inference.infer import infer as run_workflow
 
+    spectra = open_input(
+        store,
+        release=release,
+        bands=bands,
+        columns=columns_map,
+        trust_units=trust_units,
+        skip_damaged=skip_damaged,
+    )
+    chosen = chosen_cluster(cluster, scheduler, workers, resources)
+    if dry_run:
+        _print_plan(spectra, model, catalog, _names(outputs), precision, chosen)
+        return
     with _listeners(metrics_port) as listeners:
         result = run_workflow(
-            open_input(
-                store,
-                release=release,
-                bands=bands,
-                columns=columns_map,
-                trust_units=trust_units,
-                skip_damaged=skip_damaged,
-            ),
+            spectra,
             model,
             catalog,
             outputs=_names(outputs),
             precision=precision,
-            executor=_workers(scheduler, workers, resources, patience),
+            executor=_workers(chosen, patience),
             callbacks=listeners,
             device=device,
             skip_damaged=skip_damaged,
@@ -199,17 +216,38 @@ def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
         yield [TerminalProgress()]
 
 
-def _workers(scheduler: str, n_workers: int, resources: str, patience_s: float) -> StartExecutor:
+def _print_plan(
+    spectra: SpectraReader,
+    model: str,
+    catalog: str,
+    outputs: list[str],
+    precision: str,
+    cluster: Cluster,
+) -> None:
+    """For ``--dry-run``."""
+    from xpscale.clusters.start import most_workers
+    from xpscale.inference.plan import plan_inference
+    from xpscale.model.checkpoint import load_model
+
+    trained = load_model(model)
+    plan = plan_inference(spectra, trained, catalog, outputs=outputs, precision=precision)
+    print(plan.describe(max(most_workers(at_most(cluster, len(plan.tasks))) or 1, 1)))
+    print_jobs(cluster)
+
+
+def _workers(cluster: Cluster, patience_s: float) -> StartExecutor:
     """What starts the workers that the options ask for, at most one a task, and prints the plan."""
+    from xpscale.clusters.start import most_workers
     from xpscale.inference.task import TASKS_PER_WORKER
     from xpscale.runtime.machine import available_memory
+    from xpscale.settings.cluster import Local
 
     @contextlib.contextmanager
     def start(plan: InferencePlan) -> Iterator[Executor]:
-        n_processes = min(n_workers, len(plan.tasks)) if len(plan.tasks) > 1 else 0
-        if not scheduler:
-            plan.check_memory(max(n_processes, 1), available_memory())
-        with executor(scheduler, n_processes, resources, TASKS_PER_WORKER, patience_s) as started:
+        fitting = at_most(cluster, len(plan.tasks))
+        if isinstance(fitting, Local):
+            plan.check_memory(max(most_workers(fitting) or 1, 1), available_memory())
+        with executor(fitting, TASKS_PER_WORKER, patience_s) as started:
             say(plan.describe(max(started.n_workers, 1)))
             yield started
 

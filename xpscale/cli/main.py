@@ -34,9 +34,11 @@ from xpscale.cli import (
     query,
     sample,
     serve,
+    settings,
     site,
     store,
     train,
+    with_settings,
 )
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
@@ -82,9 +84,10 @@ def _options(
 
 for noun in (
     *(archive, store, sample, train, model, evaluate, infer, catalog),
-    *(query, crossmatch, download, labels, plot, serve, site, demo, doctor),
+    *(query, crossmatch, download, labels, plot, serve, site, demo, doctor, settings),
 ):
     noun.register(app)
+with_settings.install(app)
 
 
 def _command() -> str:

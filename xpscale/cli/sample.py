@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import N_CPUS, Output, Overwrite, Scheduler, Workers, executor, say
+from xpscale.cli.common import (
+    ClusterChoice,
+    DryRun,
+    Output,
+    Overwrite,
+    Scheduler,
+    SettingsFile,
+    Workers,
+    chosen_cluster,
+    executor,
+    print_jobs,
+    say,
+)
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 if TYPE_CHECKING:
     from xpscale.sampling.cells import Cells
     from xpscale.sampling.held_out import HeldOutSplit
+    from xpscale.settings.cluster import Cluster
     from xpscale.spectra import SpectraReader
 
 __all__ = ["register"]
@@ -56,9 +69,7 @@ def sample(
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Which of the possible draws.")] = 0,
-    settings: Annotated[
-        str, typer.Option(help="TOML file of the training to come, if it holds out other pixels.")
-    ] = "",
+    settings: SettingsFile = "",
     oversampling: Annotated[
         float,
         typer.Option(
@@ -69,8 +80,10 @@ def sample(
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
     trust_units: TrustUnits = False,
-    workers: Workers = N_CPUS,
+    workers: Workers = None,
     scheduler: Scheduler = "",
+    cluster: ClusterChoice = "",
+    dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels
@@ -86,7 +99,11 @@ def sample(
         store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
     )
     cells = _cells(by, model, catalog, spectra)
-    with executor(scheduler, workers if spectra.n_rows > N_ROWS_WORTH_WORKERS else 0) as where:
+    chosen = chosen_cluster(cluster, scheduler, workers)
+    if dry_run:
+        print_jobs(chosen, f"{n:,} of {spectra.n_rows:,} objects by the rule {rule}: {output}")
+        return
+    with executor(_worth(chosen, spectra.n_rows)) as where:
         drawn = draw_sample(
             spectra,
             n,
@@ -112,6 +129,12 @@ def sample(
         f"{len(drawn):,} of {drawn.plan.n_available:,} objects, {drawn.plan.name}, seed {seed},"
         f" digest {drawn.digest[:12]}: {output}"
     )
+
+
+def _worth(cluster: Cluster, n_rows: int) -> Cluster:
+    from xpscale.settings.cluster import Local
+
+    return Local(0) if isinstance(cluster, Local) and n_rows <= N_ROWS_WORTH_WORKERS else cluster
 
 
 def _split(settings: str) -> HeldOutSplit | None:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpscale.cli.common import (
-    N_CPUS,
+    ClusterChoice,
+    DryRun,
     Json,
     Resources,
     Scheduler,
     Workers,
+    at_most,
+    chosen_cluster,
     conclude,
     executor,
+    print_jobs,
     print_json,
     say,
 )
@@ -185,12 +189,11 @@ def ingest(
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
     trust_units: TrustUnits = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what it would take, and do nothing.")
-    ] = False,
-    workers: Workers = N_CPUS,
+    dry_run: DryRun = False,
+    workers: Workers = None,
     scheduler: Scheduler = "",
     resources: Resources = "",
+    cluster: ClusterChoice = "",
     json: Json = False,
 ) -> None:
     """Make a spectra store from archive files, or from what others have made of them; run again to
@@ -209,14 +212,15 @@ def ingest(
         correlations=correlations,
         **with_choice(stated(release, bands, columns_map, trust_units), positions, companions),
     )
+    chosen = chosen_cluster(cluster, scheduler, workers, resources)
     if dry_run:
         projection = plan.project()
         numbers = {"store": plan.store.url, "max_rows": plan.max_rows, **projection.to_dict()}
         print_json(numbers) if json else print(plan, projection, sep="\n")
+        print_jobs(chosen)
         return
     say(str(plan))
-    in_process = not scheduler and plan.n_tasks == 1
-    with executor(scheduler, 0 if in_process else workers, resources) as where:
+    with executor(at_most(chosen, plan.n_tasks)) as where:
         made, is_new = run_ingest(plan, executor=where, callbacks=[TerminalProgress()])
     _report_ingest(made, is_new, json=json)
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Scheduler
+from xpscale.cli.common import (
+    ClusterChoice,
+    DryRun,
+    Scheduler,
+    SettingsFile,
+    chosen_cluster,
+    print_jobs,
+    say,
+)
 from xpscale.cli.model import Model
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from xpscale.settings.cluster import Cluster
 
 __all__ = ["register"]
 
@@ -25,9 +40,12 @@ def train(
     sample: Annotated[
         str, typer.Option(help="Train on this sample only (from 'xpscale sample').")
     ] = "",
-    settings: Annotated[str, typer.Option(help="TOML file with a [training] table.")] = "",
+    settings: SettingsFile = "",
     preset: Annotated[
-        str, typer.Option(help="Instead of --settings: default, or laroche2024, the paper's.")
+        str,
+        typer.Option(
+            help="Instead of [training] of --settings: default, or laroche2024, the paper's."
+        ),
     ] = "",
     epochs: Annotated[
         int,
@@ -36,13 +54,16 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed; -1 takes the settings' one.")] = -1,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     workers: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Processes that share every batch: here, or workers of --scheduler; 0: this one.",
+            help="Processes that share every batch: here, where 0 is this one, or of a cluster.",
             min=0,
+            show_default=False,
         ),
-    ] = 0,
+    ] = None,
     scheduler: Scheduler = "",
+    cluster: ClusterChoice = "",
+    dry_run: DryRun = False,
     checkpoint_every: Annotated[
         float, typer.Option(help="Seconds between checkpoints; a killed run loses no more.", min=0)
     ] = 120.0,
@@ -53,12 +74,17 @@ def train(
 ) -> None:
     """Train a scatter VAE on a store; run again to resume.  Also: torchrun -m xpscale train ..."""
     from xpscale.sampling.sample import load_sample
+    from xpscale.settings.cluster import Local
     from xpscale.training import run
     from xpscale.training.printer import TrainingPrinter
     from xpscale.training.settings import TrainingSettings
 
     chosen = TrainingSettings.choose(settings, preset)
     chosen = replace(chosen, epochs=epochs or chosen.epochs, seed=chosen.seed if seed < 0 else seed)
+    who = chosen_cluster(cluster, scheduler, workers)
+    if dry_run:
+        print_jobs(who, f"{chosen.epochs} epochs: {model}")
+        return
     shown = TrainingPrinter(chosen.epochs)
     run.train(
         open_input(
@@ -77,6 +103,24 @@ def train(
         on_epoch=shown.on_epoch,
         checkpoint_every_s=checkpoint_every,
         device=device,
-        workers=workers,
-        scheduler=scheduler,
+        workers=_n_processes(who, workers),
+        scheduler="" if isinstance(who, Local) else lambda: _group(who),
     )
+
+
+@contextlib.contextmanager
+def _group(cluster: Cluster) -> Iterator[Client]:
+    """A client when all workers are there: they begin together."""
+    from xpscale.clusters.start import dask_client, most_workers
+
+    with dask_client(cluster, say) as client:
+        if n := most_workers(cluster):
+            client.wait_for_workers(n)
+        yield client
+
+
+def _n_processes(cluster: Cluster, workers: int | None) -> int:
+    """Processes that share every batch; 0 for this one, or for all that a cluster has."""
+    from xpscale.settings.slurm import Slurm
+
+    return cluster.workers if isinstance(cluster, Slurm) else workers or 0

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.training.job import TrainingJob
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics, HeldOutLoss
 from xpscale.training.parallel import joined
-from xpscale.training.session import TrainingJob, train_here
+from xpscale.training.session import train_here
 
 if TYPE_CHECKING:
     from xpscale.runtime.executors.worker_group import WorkerGroup

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ import torch
 from xpscale.formatting import format_duration
 from xpscale.storage import Storage
 from xpscale.training.batches import Batch, Rows
+from xpscale.training.job import TrainingJob, finished_model
 from xpscale.training.loader import is_streamed
 from xpscale.training.loop import Progress, Trainer
 from xpscale.training.metrics import EpochMetrics
-from xpscale.training.session import TrainingJob, one_torch_thread, train_here
+from xpscale.training.session import one_torch_thread, train_here
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from xpscale.spectra import SpectraReader
 
 __all__ = ["estimate", "is_first_process", "train"]
+
+StartClient: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
 def train(
@@ -40,7 +44,7 @@ def train(
     checkpoint_every_s: float = 120.0,
     device: str = "cpu",
     workers: int = 0,
-    scheduler: str = "",
+    scheduler: str | StartClient = "",
 ) -> TrainedModel:
     """Train a scatter VAE on a store, or on a sample of it, and save it.
 
@@ -69,9 +73,10 @@ def train(
         A torch device, or ``"auto"``: a GPU if there is one.
     workers
         Worker processes that share every batch; 0 for this process (with those that ``torchrun``
-        started with it, if any), or for all workers of the scheduler.
+        started with it, if any), or for all workers of the cluster.
     scheduler
-        Address of the Dask scheduler whose workers train; by default they are started here.
+        Address of the Dask scheduler whose workers train, or a function that starts a cluster and
+        gives its client; by default they are started here.
 
     Raises
     ------
@@ -94,12 +99,13 @@ def train(
     is_done = job.is_done
     if not is_done and on_message:
         tell(_description(job, workers))
-    if workers or scheduler:
-        from xpscale.runtime.executors.dask import connect, local_cluster
+    if is_done and workers:
+        model = finished_model(job, workers)
+    elif workers or scheduler:
         from xpscale.runtime.executors.worker_group import WorkerGroup
         from xpscale.training.on_workers import train_on_workers
 
-        with connect(scheduler) if scheduler else local_cluster(workers) as client:
+        with _client(scheduler, workers) as client:
             group = WorkerGroup(client, workers or len(client.nthreads()))
             model = train_on_workers(group, job, on_step=on_step, on_epoch=on_epoch)
     else:
@@ -108,6 +114,14 @@ def train(
         tell("nothing to do: the model was trained before")
     tell(f"model {model.model_id[:12]}: {place}")
     return model
+
+
+def _client(scheduler: str | StartClient, workers: int) -> AbstractContextManager[Any]:
+    from xpscale.runtime.executors.dask import connect, local_cluster
+
+    if callable(scheduler):
+        return scheduler()
+    return connect(scheduler) if scheduler else local_cluster(workers)
 
 
 def is_first_process() -> bool:

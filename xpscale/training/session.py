@@ -16,7 +16,6 @@ import io
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,75 +23,31 @@ import torch
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.axes import N_SPECTRA, turn_axes
 from xpscale.model.card import ModelCard, software
-from xpscale.model.checkpoint import TrainedModel, load_model
-from xpscale.model.folder import CARD
+from xpscale.model.checkpoint import TrainedModel
 from xpscale.storage import Storage
 from xpscale.training.batches import some_rows
+from xpscale.training.job import TrainingJob, finished_model, require_same
 from xpscale.training.loader import TrainingData, load_training_data
 from xpscale.training.loop import Progress, Trainer
 from xpscale.training.metrics import EpochMetrics, held_out_loss, history_csv, is_history
 from xpscale.training.parallel import Processes, joined, own_device
-from xpscale.training.settings import TrainingSettings
 from xpscale.training.typical import typicality_of
 
 if TYPE_CHECKING:
-    from xpscale.sampling.sample import Sample
-    from xpscale.spectra import SpectraReader
+    pass
 
-__all__ = ["CHECKPOINT", "HISTORY", "TrainingJob", "one_torch_thread", "train_here"]
+__all__ = [
+    "CHECKPOINT",
+    "HISTORY",
+    "TrainingJob",
+    "finished_model",
+    "one_torch_thread",
+    "train_here",
+]
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
 SHOWN_EVERY_S = 0.25
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """What is to be trained on what, and where it goes; can be sent to other processes.
-
-    Parameters
-    ----------
-    reader
-        The spectra.
-    destination
-        The model's folder.
-    settings
-        How to train.
-    sample
-        Which objects to train on; all usable ones outside the held-out pixels if ``None``.
-    checkpoint_every_s
-        Seconds between checkpoints; one is also written when the run is interrupted.
-    device
-        A torch device.
-    """
-
-    reader: SpectraReader
-    destination: str
-    settings: TrainingSettings
-    sample: Sample | None = None
-    checkpoint_every_s: float = 120.0
-    device: str = "cpu"
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the sample or of all spectra, held-out ones included."""
-        return self.reader.n_rows if self.sample is None else len(self.sample)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the folder has a finished model."""
-        return Storage(self.destination).exists(CARD)
-
-    def identity(self, n_processes: int) -> dict[str, Any]:
-        """What determines the weights: two runs that agree in it are the same run."""
-        return {
-            "settings": self.settings.to_dict(),
-            "release": self.reader.release.name,
-            "bands": str(self.reader.bands),
-            "store_digest": self.reader.digest,
-            "sample_digest": "" if self.sample is None else self.sample.digest,
-            "n_processes": n_processes,
-        }
 
 
 def train_here(
@@ -125,9 +80,7 @@ def train_here(
         processes = processes or stack.enter_context(joined())
         identity = job.identity(processes.n)
         if processes.from_first(lambda: job.is_done):
-            model = load_model(folder)
-            _require_same(identity, _identity_of(model.card), f"the model at {folder}")
-            return model
+            return finished_model(job, processes.n)
         trainer = Trainer(job.settings, job.reader.bands, own_device(job.device), processes)
         run = _Run(folder, identity, job, trainer, on_step, on_epoch)
         run.resume()
@@ -191,7 +144,7 @@ class _Run:
             ValueError,
         ) as error:
             raise InvalidInputError(f"{where} is damaged", "Remove it to start again") from error
-        _require_same(self.identity, identity, where)
+        require_same(self.identity, identity, where)
         self.trainer.restore(state)
         self.history = history
 
@@ -273,28 +226,3 @@ class _Run:
         )
         typicality = typicality_of(network, data.training, data.density, seed)
         return TrainedModel.create(network, data.scaling, data.density, card, typicality)
-
-
-def _identity_of(card: ModelCard) -> dict[str, Any]:
-    return {
-        "settings": card.training,
-        "release": card.release,
-        "bands": str(card.architecture.bands),
-        "store_digest": card.data.get("store_digest", ""),
-        "sample_digest": card.data.get("sample_digest", ""),
-        "n_processes": card.data.get("n_processes", 1),
-    }
-
-
-def _require_same(wanted: dict[str, Any], found: dict[str, Any], where: str) -> None:
-    """Refuse to go on with a run that differs, naming every difference."""
-    wanted, found = ({**run.pop("settings"), **run} for run in (dict(wanted), dict(found)))
-    names = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-    if names:
-        differences = "; ".join(
-            f"{name} {found.get(name)} there, {wanted.get(name)} here" for name in names
-        )
-        raise ConflictError(
-            f"{where} is of another run: {differences}",
-            "Choose another folder, or the same settings",
-        )

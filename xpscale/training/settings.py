@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from xpscale.bands import Bands
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError
 from xpscale.model.architectures import ARCHITECTURES
 from xpscale.model.card import Architecture
 from xpscale.sampling.held_out import HeldOutSplit
+from xpscale.settings.file import load_settings
 
 __all__ = ["PRESETS", "SCHEDULES", "TrainingSettings"]
 
@@ -190,7 +190,7 @@ class TrainingSettings:
 
     @staticmethod
     def from_toml(path: str | Path) -> TrainingSettings:
-        """Settings from a TOML file: its table ``[training]``, or its top level if it has none.
+        """Settings from a TOML file: its table ``[training]``, or all of a file without tables.
 
         ``preset = "laroche2024"`` starts from a preset; every other key is a field of this class.
 
@@ -201,13 +201,7 @@ class TrainingSettings:
         InvalidInputError
             If it is no TOML, or has a key or a value that no setting has.
         """
-        try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise NotFoundError(f"{path} does not exist", "Give the path of a TOML file") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"{path} is not TOML: {error}") from error
-        return TrainingSettings.from_table(content.get("training", content), str(path))
+        return TrainingSettings.from_table(load_settings(path).training, f"{path}: [training]")
 
     @staticmethod
     def choose(path: str = "", preset: str = "") -> TrainingSettings:
@@ -225,12 +219,12 @@ class TrainingSettings:
         NotFoundError, InvalidInputError
             As `from_toml`, or if both are given.
         """
-        if path and preset:
+        if preset and path and load_settings(path).training:
             raise InvalidInputError(
                 "--settings and --preset exclude each other",
                 f'Write preset = "{preset}" into {path}, with what differs',
             )
-        if path:
+        if path and not preset:
             return TrainingSettings.from_toml(path)
         return TrainingSettings.from_table({"preset": preset} if preset else {}, "--preset")
 
