@@ -32,9 +32,10 @@ def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):
     done("train", store.url, tmp_path / "model", "--preset", "laroche2024", "--epochs", 1)
     card = load_model(str(tmp_path / "model")).card
     assert card.training == {**PRESETS["laroche2024"].to_dict(), "epochs": 1}
+    file = write(tmp_path, "epochs = 1")
     for words, remedy in (
         (("laroche",), "Did you mean 'laroche2024'"),
-        (("laroche2024", "--settings", tmp_path / "s.toml"), "exclude each other"),
+        (("laroche2024", "--settings", file), "exclude each other"),
     ):
         refused = xpscale("train", store.url, tmp_path / "other", "--preset", *words)
         assert refused.code == InvalidInputError.exit_code
