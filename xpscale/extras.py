@@ -14,6 +14,7 @@ from xpscale.errors import PermanentError
 __all__ = ["EXTRA_OF", "naming_extras"]
 
 EXTRA_OF = {
+    "botocore": "infer",
     "dask": "infer",
     "dask_jobqueue": "cluster",
     "distributed": "infer",

@@ -14,6 +14,7 @@ from xpscale.query.part_files import PartFiles
 from xpscale.release import PAPER, Release, release_of
 from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
+from xpscale.storage.failures import explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +137,8 @@ class CatalogVersion:
         with naming_extras():
             import lsdb
         require_own_tables(self.storage)
-        return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
+        with explained(self.storage.url):
+            return lsdb.open_catalog(self.storage.upath, **options)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return (

@@ -23,6 +23,7 @@ from xpscale.errors import (
     XpscaleError,
 )
 from xpscale.runtime.ledger import Ledger
+from xpscale.storage.failures import Refused
 from xpscale.types import TaskReport, TaskStatus
 
 __all__ = [
@@ -123,14 +124,18 @@ def failure_report(task: Any, error: BaseException) -> TaskReport:
         The task.
     error
         What was raised.  Input that can never be processed makes the task QUARANTINED, anything
-        else FAILED; an error that is not xpscale's own is named with the line it came from.
+        else FAILED, also a refusal for want of credentials; an error that is not xpscale's own is
+        named with the line it came from.
     """
     details: dict[str, Any] = {
         "exit_code": error.exit_code
         if isinstance(error, XpscaleError)
         else UnexpectedError.exit_code
     }
-    status = TaskStatus.QUARANTINED if isinstance(error, PERMANENT) else TaskStatus.FAILED
+    is_input = isinstance(error, PERMANENT) and not isinstance(error, Refused)
+    status = TaskStatus.QUARANTINED if is_input else TaskStatus.FAILED
+    if isinstance(error, Refused):
+        details["is_refused"] = True
     text = str(error)
     if not isinstance(error, XpscaleError):
         text = f"{type(error).__name__}: {text}"
@@ -181,6 +186,8 @@ def tasks_error(
     )
     if all(failure.details.get("exit_code") == TryAgainError.exit_code for failure in failed):
         return TryAgainError(text, "The causes may pass: run the same command again")
+    if all(failure.details.get("is_refused") for failure in failed):
+        return Refused(text, "Put the credentials or permissions right, and run the same again")
     remedy = "Repair the cause and run the same command again"
     if all(failure.status is TaskStatus.QUARANTINED for failure in failed):
         remedy += if_damaged

@@ -10,28 +10,35 @@ from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError, Xpsc
 from xpscale.formatting import first_line
 from xpscale.storage.clouds import cloud_of
 
-__all__ = ["PASSING", "Busy", "explained"]
+__all__ = ["PASSING", "Busy", "Refused", "explained"]
 
 MAX_TEXT = 300
 """Characters of a library's message that are shown."""
 
-CREDENTIALS = {
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
+RENEW = "Renew them (aws sso login, or a new AWS_SESSION_TOKEN), and run the same again: it goes on"
+REASONS = {
+    "AccessDenied": ("these credentials do not allow that", ""),
+    "ExpiredToken": ("the credentials have expired", RENEW),
+    "ExpiredTokenException": ("the credentials have expired", RENEW),
+    "TokenRefreshRequired": ("the credentials have expired", RENEW),
+    "InvalidToken": ("the session token is not valid", RENEW),
+    "InvalidAccessKeyId": ("the server does not know the access key", ""),
+    "SignatureDoesNotMatch": ("the secret key is not that of the access key", ""),
+    "RequestTimeTooSkewed": ("this machine's clock is wrong", "Set the clock (chronyc, ntpdate)"),
 }
+"""What S3's error codes about credentials mean, and what to do if that is not the usual."""
 REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
-"""S3's error codes that ask for other credentials, and for another region."""
+"""S3's error codes that ask for another region."""
 
 NO_BUCKET = {"ContainerNotFound", "NoSuchBucket"}
 """Error codes of a bucket that is not there."""
 
 PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 """Answers of a server after which the same request may succeed."""
+
+
+class Refused(InvalidInputError):
+    """A server does not let us: the same work is done when the credentials are put right."""
 
 
 class Busy(TryAgainError):
@@ -63,8 +70,10 @@ def explained(where: str) -> Iterator[None]:
     ------
     NotFoundError
         It does not exist.
+    Refused
+        It may not be read or written.
     InvalidInputError
-        It may not be read or written, or the address is wrong.
+        The address is wrong.
     TryAgainError
         The network, the server or the disk failed.
     """
@@ -75,9 +84,11 @@ def explained(where: str) -> Iterator[None]:
     except XpscaleError:
         raise
     except (FileNotFoundError, NotADirectoryError, obs.NotFoundError) as error:
-        raise NotFoundError(f"{where} does not exist", "Check the address") from error
+        lacks_bucket = _code(str(error)) in NO_BUCKET
+        what = ": there is no such bucket" if lacks_bucket else " does not exist"
+        raise NotFoundError(f"{where}{what}", "Check the address") from error
     except (obs.PermissionDeniedError, obs.UnauthenticatedError, PermissionError) as error:
-        raise _refused(getattr(error, "filename", None) or where) from error
+        raise _no_permission(getattr(error, "filename", None) or where, str(error)) from error
     except (
         IsADirectoryError,
         obs.InvalidPathError,
@@ -103,26 +114,49 @@ def _passing(where: str, error: Exception) -> TryAgainError:
     return TryAgainError(f"{where}: {text}", f"{remedy}, then try again")
 
 
-def _refused(where: str) -> InvalidInputError:
-    remedy = "Check the owner and the permissions of the file and its folders"
-    if cloud := cloud_of(where):
+def _no_permission(where: str, text: str) -> InvalidInputError:
+    if renewal := re.search(r"credential provider: (.*)", text):
+        what = f"the credentials cannot be renewed ({renewal[1]})"
+        return Refused(f"no permission for {where}: {what}", RENEW)
+    return _refused(where, _code(text))
+
+
+def _refused(where: str, reason: str = "") -> InvalidInputError:
+    """The error of a place that may not be read or written.
+
+    Parameters
+    ----------
+    where
+        The object.
+    reason
+        The code that the server gives.
+    """
+    what, remedy = REASONS.get(reason, ("", ""))
+    if not remedy and (cloud := cloud_of(where)):
         remedy = cloud.REMEDY
     elif where.startswith("http"):
         remedy = "The server refuses it: check the address"
-    return InvalidInputError(f"no permission for {where}", remedy)
+    remedy = remedy or "Check the owner and the permissions of the file and its folders"
+    kind = Refused if "://" in where else InvalidInputError
+    return kind(f"no permission for {where}{f': {what} ({reason})' if what else ''}", remedy)
+
+
+def _code(text: str) -> str:
+    """The code of an error of S3, or of Azure; empty if there is none."""
+    found = re.search(r"<Code>(\w+)</Code>|\(code: (\w+)\)", text)
+    return (found[1] or found[2]) if found else ""
 
 
 def _of_server(where: str, text: str) -> XpscaleError | None:
     """What a server says that trying again does not change; ``None`` for a fault that may pass."""
     found = re.search(r"non-2xx status code: (\d{3})", text)
     status = int(found[1]) if found else 0
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    reason = code[1] if code else ""
+    reason = _code(text)
     if reason in NO_BUCKET or (status == 404 and cloud_of(where)):
         return NotFoundError(f"{where}: there is no such bucket", "Check the address")
     # without credentials the address 169.254.169.254 of a machine in a cloud is asked for some
-    if status in (401, 403) or reason in CREDENTIALS or "169.254." in text:
-        return _refused(f"{where} ({reason})" if reason in CREDENTIALS else where)
+    if status in (401, 403) or reason in REASONS or "169.254." in text:
+        return _refused(where, reason)
     if "redirect without LOCATION" in text or reason in REGION:
         return InvalidInputError(f"{where} lies in another region", "Check AWS_REGION")
     # S3 answers 400 to a request that took too long

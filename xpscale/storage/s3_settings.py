@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
@@ -28,20 +29,39 @@ __all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "for_fsspec", "open_c
 
 VERSION: Literal["e_tag", "version"] = "e_tag"
 REMEDY = (
-    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket is read with"
-    " AWS_SKIP_SIGNATURE=true"
+    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (aws configure list; aws sso"
+    " login); a public bucket is read with AWS_SKIP_SIGNATURE=true"
 )
 ANONYMOUS = ("AWS_SKIP_SIGNATURE", "AWS_NO_SIGN_REQUEST")
 VALID = timedelta(minutes=5)
 
 
 def _endpoint() -> str:
-    return first_of("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    found = first_of("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return found or str(_of_profile()[0] or "")
+
+
+def _of_profile() -> tuple[str | None, str | None]:
+    """Endpoint and region of the profile, as every program of AWS's finds them."""
+    files = (os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"), "~/.aws/credentials")
+    if not any(Path(name).expanduser().is_file() for name in files):
+        return None, None
+    from botocore.configprovider import ConfiguredEndpointProvider
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        session = Session()
+        scoped, full = session.get_scoped_config(), session.full_config
+    except BotoCoreError as error:
+        raise InvalidInputError(f"S3 credentials cannot be read: {error}", REMEDY) from error
+    endpoint = ConfiguredEndpointProvider(full, scoped, "s3").provide()
+    return endpoint, scoped.get("region")
 
 
 def endpoint(container: str) -> str:
     """Address of the server of a bucket."""
-    region = first_of("AWS_REGION", "AWS_DEFAULT_REGION")
+    region = first_of("AWS_REGION", "AWS_DEFAULT_REGION") or _of_profile()[1]
     return _endpoint() or f"https://s3.{region or 'us-east-1'}.amazonaws.com"
 
 
@@ -60,7 +80,7 @@ def credentials() -> Credentials:
         end = datetime.fromisoformat(text) if text else None
         is_temporary = bool(end or os.environ.get("AWS_SESSION_TOKEN"))
         return Credentials("AWS_ACCESS_KEY_ID", end, is_temporary)
-    found, _ = _session()
+    found = _session()
     renewed = ", renewed before they end" if hasattr(found, "refresh_needed") else ""
     return Credentials(f"{found.method}{renewed}")
 
@@ -90,33 +110,37 @@ def open_container(container: str, prefix: str) -> ObjectStore:
     options: dict[str, Any] = {"skip_signature": is_anonymous}
     if server:
         options["endpoint"] = server
+    if not first_of("AWS_REGION", "AWS_DEFAULT_REGION") and (region := _of_profile()[1]):
+        options["region"] = region
     if not is_anonymous and not os.environ.get("AWS_ACCESS_KEY_ID"):
         options |= _of_session()
     client = client_options(server, os.environ.get("AWS_TIMEOUT", ""))
     return S3Store(container, prefix=prefix or None, client_options=client, **options)
 
 
-def _session() -> tuple[Any, str | None]:
-    """Credentials and region as the AWS command line finds them."""
+def _session() -> Any:
+    """Credentials as the AWS command line finds them."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     session = Session()
     try:
-        region, found = session.get_config_variable("region"), session.get_credentials()
+        found = session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()  # those of a login may have to be renewed
     except BotoCoreError as error:
         raise InvalidInputError(f"S3 credentials cannot be read: {error}", REMEDY) from error
     if found is None:
         raise InvalidInputError("there are no credentials for S3", REMEDY)
-    return found, region
+    return found
 
 
 def _of_session() -> dict[str, Any]:
     """As `_session`, as options of a store."""
-    found, region = _session()
+    found = _session()
 
     def current() -> dict[str, Any]:
-        keys = found.get_frozen_credentials()
+        keys = found.get_frozen_credentials()  # its errors reach `xpscale.storage.failures`
         return {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
@@ -125,4 +149,4 @@ def _of_session() -> dict[str, Any]:
         }
 
     provider: Callable[[], dict[str, Any]] = current
-    return {"credential_provider": provider, **({"region": region} if region else {})}
+    return {"credential_provider": provider}

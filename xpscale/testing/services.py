@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xpscale.errors import NotFoundError
+from xpscale.errors import NotFoundError, PermanentError
 from xpscale.testing.processes import HOST, PORT_OFFSET, Process, free_ports
 
 __all__ = ["S3Service", "seaweedfs"]
@@ -47,6 +48,7 @@ class S3Service:
     secret_key: str
     buckets: tuple[str, ...]
     _process: Process = field(repr=False)
+    _shell: tuple[str, ...] = field(repr=False)
     _holds_data: bool = field(default=False, repr=False)
 
     @property
@@ -83,6 +85,35 @@ class S3Service:
                 else:
                     os.environ[name] = value
             _forget_filesystems()
+
+    def add_identity(self, name: str, *actions: str) -> dict[str, str]:
+        """Make a user who may do some things only.
+
+        Parameters
+        ----------
+        name
+            The user's.
+        actions
+            In SeaweedFS' words: ``Read:BUCKET``, ``List:BUCKET``, ``Write:BUCKET/PREFIX``.
+
+        Returns
+        -------
+        dict of str to str
+            Variables with the user's credentials.
+        """
+        key, secret = f"{name}-access", f"{name}-secret"
+        line = f"-user {name} -access_key {key} -secret_key {secret} -actions {','.join(actions)}"
+        said = subprocess.run(
+            self._shell,
+            input=f"s3.configure -apply {line}\nexit\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        if key not in said.stdout:
+            raise PermanentError(f"weed shell did not make {name}: {said.stderr[-300:]}")
+        return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
 
     @property
     def pid(self) -> int:
@@ -180,9 +211,9 @@ def seaweedfs(
     command = [weed, "-logtostderr=true", "mini", *(f"-{flag}" for flag in flags)]
     process = Process(command, folder / "weed.log", keys)
     access_key, secret_key = keys.values()
-    service = S3Service(
-        f"http://{HOST}:{ports['s3.port']}", access_key, secret_key, tuple(buckets), process
-    )
+    servers = [f"-{name}={HOST}:{ports[f'{name}.port']}" for name in ("master", "filer")]
+    endpoint, shell = f"http://{HOST}:{ports['s3.port']}", (weed, "shell", *servers)
+    service = S3Service(endpoint, access_key, secret_key, tuple(buckets), process, shell)
     try:
         service.restart()
         yield service
