@@ -256,7 +256,7 @@ def _tables(found: dict[str, Any]) -> str:
             )
         if found[kind]["law"]:
             parts = (
-                f"{name} {x['value']:.3g} ({x['low']:.3g} to {x['high']:.3g})"
+                f"{name} {x['value']:.2f} ({x['low']:.2f} to {x['high']:.2f})"
                 for name, x in found[kind]["law"].items()
             )
             lines.append("\nLaw: " + ", ".join(parts))
