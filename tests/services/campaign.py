@@ -97,9 +97,9 @@ def campaign(
         clock = time.perf_counter()
         try:
             outcome = run_with_fault(services, kind, number, seed)
-        except (AssertionError, XpscaleError) as error:  # one run; the campaign goes on
+        except (AssertionError, OSError, XpscaleError) as error:  # one run; the campaign goes on
             outcome = Outcome(number, kind, "?", 0, (), 0, Verdict(problems=(f"stopped: {error}",)))
-            services.replace_all_workers()
+            services.start_anew()
         outcomes.append(outcome)
         wrong = "" if outcome.is_good else f"  {outcome.codes} {outcome.verdict}\n{outcome.output}"
         print(

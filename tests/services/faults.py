@@ -3,14 +3,13 @@
 Each function starts a client, injects its fault once or more, and returns the clients' exit codes.
 """
 
-import os
 import random
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.services.services import Services, is_alive, wait_for, wake
+from tests.services.services import Services, is_alive, send, wait_for
 from xpscale.storage import Storage
 from xpscale.testing.faults import Fault, make_room
 from xpscale.testing.processes import Process
@@ -71,7 +70,7 @@ def worker_killed(services: Services, rng: random.Random, catalog: Storage) -> l
 
 def worker_terminated(services: Services, rng: random.Random, catalog: Storage) -> list[int]:
     client, pid = start(services, rng, catalog), rng.choice(services.cluster.worker_pids)
-    inject(services, client, lambda: os.kill(pid, signal.SIGTERM))
+    inject(services, client, lambda: send(pid, signal.SIGTERM))
     wait_for(lambda: not is_alive(pid))
     return [services.finish(client)]
 
@@ -79,7 +78,7 @@ def worker_terminated(services: Services, rng: random.Random, catalog: Storage) 
 def nanny_killed(services: Services, rng: random.Random, catalog: Storage) -> list[int]:
     pid = services.cluster.start_worker(nanny=True)
     client = start(services, rng, catalog)
-    inject(services, client, lambda: os.kill(pid, signal.SIGKILL))
+    inject(services, client, lambda: send(pid, signal.SIGKILL))
     return [services.finish(client)]
 
 
@@ -132,9 +131,9 @@ def zombie(services: Services, rng: random.Random, catalog: Storage) -> list[int
 def worker_stopped(services: Services, rng: random.Random, catalog: Storage) -> list[int]:
     """A whole process is stopped, with its heartbeats, and continues when the run has ended."""
     client, pid = start(services, rng, catalog), rng.choice(services.cluster.worker_pids)
-    inject(services, client, lambda: os.kill(pid, signal.SIGSTOP))
+    inject(services, client, lambda: send(pid, signal.SIGSTOP))
     code = services.finish(client)
-    wake(pid)
+    send(pid, signal.SIGCONT)
     time.sleep(0.5)
     return [code]
 

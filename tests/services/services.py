@@ -106,6 +106,13 @@ class Services:
             self.cluster.kill_worker(pid)
         self.restore()
 
+    def start_anew(self) -> None:
+        """Start everything again, whatever state it is in."""
+        self.s3.restart()
+        self.cluster.kill_scheduler()
+        self.cluster.start_scheduler()
+        self.replace_all_workers()
+
 
 def client_variables(points: KillPoints) -> dict[str, str]:
     """Variables of clients and workers: count their writes, and wait two seconds for answers."""
@@ -128,10 +135,10 @@ def wait_for(condition, timeout_s: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def wake(pid: int) -> None:
-    """Send SIGCONT to a process, if it still exists."""
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it still exists: a victim may have ended by itself."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+        os.kill(pid, number)
 
 
 @contextlib.contextmanager
