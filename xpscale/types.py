@@ -240,7 +240,10 @@ class Executor(Protocol):
         ...
 
     def run(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+        self,
+        function: Callable[[Any], TaskReport],
+        tasks: Iterable[Any],
+        tell: Callable[[Any], None] = ...,
     ) -> Iterator[TaskReport]:
         """Reports, one a task; a function that raises makes a report of a failure, not an
         exception.
@@ -251,5 +254,7 @@ class Executor(Protocol):
             Function of a task.
         tasks
             Taken as workers become free, not all in advance.
+        tell
+            Called in this thread with each `xpscale.runtime.events.WorkerChanged`.
         """
         ...

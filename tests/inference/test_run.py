@@ -272,10 +272,10 @@ def test_tasks_that_overlap_in_one_process_make_the_same_manifest(
 
 def test_the_largest_tasks_are_done_first(store, model, tmp_path):
     class Watched(ThreadsExecutor):
-        def run(self, function, tasks):
+        def run(self, function, tasks, tell):
             tasks = list(tasks)
             asked.extend(task.partition.n_rows for task in tasks)
-            return super().run(function, tasks)
+            return super().run(function, tasks, tell)
 
     asked = []
     run_inference(plan_inference(store, model, str(tmp_path / "catalog")), executor=Watched())

@@ -56,7 +56,7 @@ REPORTS = (
 
 
 def events(n_done=0):
-    yield RunStarted("infer", 8, 800, n_done, 100 * n_done, 2)
+    yield RunStarted("infer", 8, 800, n_done, 100 * n_done, 2, started=T0, client="host:7")
     for each in REPORTS:
         yield TaskEnded(each)
     yield RunEnded("infer", 1, 3, 10.0)
@@ -270,42 +270,46 @@ def scrape(port, path="/metrics"):
 
 
 def samples(text):
-    """Samples of metrics in Prometheus' text format, by name and labels."""
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    """Samples of metrics in Prometheus' text format of one run, by name and other labels."""
+    found, runs = {}, set()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            runs.add((labels.pop("command"), labels.pop("run")))
+            found[sample.name, *sorted(labels.items())] = sample.value
+    (run,) = runs
+    return {**found, "run": run}
 
 
 def test_metrics_are_scraped_while_it_runs():
     with MetricsServer(0) as metrics:
-        assert samples(scrape(metrics.port)[1])["xpscale_tasks", ("run", "")] == 0
+        assert samples(scrape(metrics.port)[1])["xpscale_tasks",] == 0
         for event in (*events(),)[:4]:
             metrics(event)
         kind, text = scrape(metrics.port)
         assert kind.startswith("text/plain; version=0.0.4")
         found = samples(text)
-        assert found["xpscale_tasks", ("run", "infer")] == 8
-        assert found["xpscale_tasks_ended_total", ("run", "infer"), ("status", "finished")] == 3
+        assert found["run"] == ("infer", "19700112T134640.000-host-7")
+        assert found["xpscale_tasks",] == 8
+        assert found["xpscale_worker_changes_total", ("change", "lost")] == 0
+        assert found["xpscale_tasks_ended_total", ("status", "finished")] == 3
         assert (
             found[
                 "xpscale_stage_seconds_total",
-                ("run", "infer"),
                 ("stage", "forward"),
                 ("worker", "a"),
             ]
             == 5
         )
-        assert found["xpscale_idle_seconds", ("run", "infer"), ("worker", "b")] == 4
-        assert (
-            found["xpscale_sources_rejected_total", ("reason", "no_g_flux"), ("run", "infer")] == 30
-        )
-        assert found["xpscale_written_bytes_total", ("run", "infer"), ("worker", "a")] == 1_000
+        assert found["xpscale_idle_seconds", ("worker", "b")] == 4
+        assert found["xpscale_sources_rejected_total", ("reason", "no_g_flux")] == 30
+        assert found["xpscale_written_bytes_total", ("worker", "a")] == 1_000
         with pytest.raises(urllib.error.HTTPError, match="404"):
             scrape(metrics.port, "/")
         with pytest.raises(ConflictError, match=f"port {metrics.port}"):
             MetricsServer(metrics.port)
+        with pytest.raises(ConflictError, match=r"192\.0\.2\.1"):
+            MetricsServer(0, "192.0.2.1")
     kinds = dict(re.findall(r"# TYPE (\w+) (\w+)", text))
     assert kinds["xpscale_read_bytes_total"] == "counter"
     assert kinds["xpscale_left_seconds"] == "gauge"
@@ -316,4 +320,4 @@ def test_a_worker_of_any_name_is_a_label():
         metrics(RunStarted("infer", 8, 800))
         metrics(TaskEnded(replace(REPORTS[0], worker='a"b\\c')))
         found = samples(scrape(metrics.port)[1])
-    assert found["xpscale_read_bytes_total", ("run", "infer"), ("worker", 'a"b\\c')] == 1_000
+    assert found["xpscale_read_bytes_total", ("worker", 'a"b\\c')] == 1_000

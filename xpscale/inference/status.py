@@ -14,11 +14,13 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import LEDGER
 from xpscale.catalog.snapshots import snapshots
 from xpscale.formatting import format_duration
+from xpscale.runtime.events import CHANGES, WorkerChanged
 from xpscale.runtime.history import RunRecord, read_records
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.split import TaskTime, TimeSplit
@@ -26,6 +28,9 @@ from xpscale.runtime.split_text import describe_workers
 from xpscale.storage import Storage
 
 __all__ = ["RunStatus", "run_status"]
+
+MOST_SHOWN = 5
+"""Of what happened to workers, in text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class RunStatus:
         known).
     split
         Where each worker's time went.
+    changes
+        What happened to workers, oldest first; see `xpscale.runtime.events.WorkerChanged`.
     """
 
     url: str
@@ -75,6 +82,7 @@ class RunStatus:
     sources_per_s: float = 0.0
     left_s: float | None = None
     split: TimeSplit = field(default_factory=lambda: TimeSplit(()))
+    changes: tuple[WorkerChanged, ...] = ()
 
     @property
     def n_left(self) -> int:
@@ -118,9 +126,23 @@ class RunStatus:
             )
             lines.append(f"run {self.run} ({state}): {rate} on {workers}{left}")
             lines += describe_workers(self.split)
+            lines += _describe_changes(self.changes)
         return "\n".join(
             [*lines, *(f"failed {task}: {error}" for task, error in self.errors.items())]
         )
+
+
+def _describe_changes(changes: tuple[WorkerChanged, ...]) -> list[str]:
+    """How often what happened to workers, and the last of it with its time."""
+    counts = Counter(change.what for change in changes)
+    told = ", ".join(f"{counts[what]:,} {what}" for what in CHANGES if counts[what])
+    return [
+        *([f"workers: {told}"] if told else []),
+        *(
+            f"  {datetime.fromtimestamp(change.at, UTC):%Y-%m-%dT%H:%M:%SZ} {change}"
+            for change in changes[-MOST_SHOWN:]
+        ),
+    ]
 
 
 def run_status(catalog: str | Storage) -> RunStatus:
@@ -182,4 +204,5 @@ def _latest(record: RunRecord, news: list[TaskTime]) -> dict[str, object]:
         "sources_per_s": record.sources_per_s,
         "left_s": record.left_s,
         "split": split,
+        "changes": record.changes,
     }

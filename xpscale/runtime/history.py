@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, fields
 
 from xpscale.errors import XpscaleError
 from xpscale.json_files import from_fields, parse_json
-from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.events import (
+    CHANGES,
+    Event,
+    RunEnded,
+    RunStarted,
+    TaskEnded,
+    WorkerChanged,
+    run_name,
+)
 from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
@@ -29,6 +35,8 @@ __all__ = ["History", "RunRecord", "read_records"]
 RUNS = "runs"
 
 SAVE_EVERY_S = 10.0
+
+MOST_CHANGES = 1000
 
 RECENT_S = 60.0
 """Rates are of the last minute, or of ten tasks a worker if that is longer."""
@@ -56,6 +64,8 @@ class RunRecord:
         Tasks that failed in this run.
     tasks
         Those it finished, in the order in which they ended.
+    changes
+        What happened to workers, the last `MOST_CHANGES`.
     """
 
     stage: str
@@ -70,12 +80,20 @@ class RunRecord:
     n_workers: int
     n_failed: int
     tasks: tuple[TaskTime, ...]
+    changes: tuple[WorkerChanged, ...] = ()
 
     @property
     def name(self) -> str:
-        """``20261122T120831.250-HOST-PID``: unique, and sorted by time."""
-        start = datetime.fromtimestamp(self.started, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        return f"{start}-{self.client.replace(':', '-')}"
+        """Of the run, see `xpscale.runtime.events.run_name`."""
+        return run_name(self.started, self.client)
+
+    @property
+    def n_changes(self) -> dict[str, int]:
+        """How often each of `xpscale.runtime.events.CHANGES` happened, without those that did
+        not.
+        """
+        counts = Counter(change.what for change in self.changes)
+        return {what: counts[what] for what in CHANGES if counts[what]}
 
     @property
     def wall_s(self) -> float:
@@ -135,8 +153,11 @@ class RunRecord:
     def to_json(self) -> str:
         """The record as JSON; tasks by column, which is a third of the size."""
         head = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name != "tasks"
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("tasks", "changes")
         }
+        head["changes"] = [asdict(change) for change in self.changes]
         names = [field.name for field in fields(TaskTime)]
         columns = {name: [getattr(task, name) for task in self.tasks] for name in names}
         return json.dumps({**head, "tasks": columns}) + "\n"
@@ -167,9 +188,10 @@ class History:
         self._begin(RunStarted("", 0, 0))
 
     def _begin(self, event: RunStarted) -> None:
-        self._start, self._started, self._saved = event, time.time(), time.time()
+        self._start, self._saved = event, time.time()
         self._ended: float | None = None
         self._tasks: list[TaskTime] = []
+        self._changes: deque[WorkerChanged] = deque(maxlen=MOST_CHANGES)
         self._n_failed, self._n_elsewhere, self._n_rows_elsewhere = (
             0,
             event.n_done,
@@ -181,13 +203,16 @@ class History:
         if isinstance(event, RunStarted):
             self._begin(event)
             self._save()
-        elif isinstance(event, TaskEnded):
-            self._take(event.report)
-            if time.time() - self._saved > self._every_s:
-                self._save()
         elif isinstance(event, RunEnded):
             self._ended = time.time()
             self._save()
+        else:
+            if isinstance(event, TaskEnded):
+                self._take(event.report)
+            else:
+                self._changes.append(event)
+            if time.time() - self._saved > self._every_s:
+                self._save()
 
     def _take(self, report: TaskReport) -> None:
         if report.status in (TaskStatus.WRITTEN, TaskStatus.EMPTY):
@@ -213,8 +238,8 @@ class History:
         """The run so far."""
         return RunRecord(
             stage=self._start.stage,
-            client=f"{socket.gethostname()}:{os.getpid()}",
-            started=self._started,
+            client=self._start.client,
+            started=self._start.started,
             updated=self._ended or time.time(),
             is_over=self._ended is not None,
             n_tasks=self._start.n_tasks,
@@ -224,6 +249,7 @@ class History:
             n_workers=self._start.n_workers,
             n_failed=self._n_failed,
             tasks=tuple(self._tasks),
+            changes=tuple(self._changes),
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from xpscale.errors import PlanError, XpscaleError
 from xpscale.formatting import first_line
+from xpscale.runtime.machine import memory_limit
 
 __all__ = ["Check", "check_of", "misfits", "require_fit_here", "software"]
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 Check = Callable[[int | None], None]
 """``check(memory)`` raises if the process it runs in, which may use ``memory`` bytes (``None``:
-any), cannot do the tasks."""
+any), cannot do the tasks.  Its attribute ``memory``, if it has one, says how many it needs."""
 
 
 @cache
@@ -43,7 +44,7 @@ def software() -> dict[str, str]:
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            found[name] = version(name).partition("+")[0]  # +cpu and +cu128 are builds of one
         except PackageNotFoundError:
             found[name] = "not installed"
     return {**found, "code": digest.hexdigest()[:12]}
@@ -59,8 +60,10 @@ def misfits(check: Check | None, expected: dict[str, str], memory: int | None) -
     expected
         `software` of the process that planned the work.
     memory
-        Bytes that this process may use; ``None`` for any.
+        Bytes that this process may use; ``None`` for what its machine, or control group, gives.
     """
+    limit = memory_limit()
+    memory = min(memory, limit) if memory else limit
     found = software()
     differences = tuple(
         f"{name} {found.get(name)} instead of {wanted}"

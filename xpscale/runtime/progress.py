@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from xpscale.formatting import format_duration
-from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
+from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded, WorkerChanged
 from xpscale.runtime.history import History
 from xpscale.runtime.split_text import describe_split, describe_workers
 
@@ -48,6 +48,8 @@ class TerminalProgress:
             self._start(event)
         elif isinstance(event, TaskEnded):
             self._update(event.report)
+        elif isinstance(event, WorkerChanged):
+            self._say(str(event))
         elif isinstance(event, RunEnded):
             self._end(event)
 

@@ -1,10 +1,10 @@
-"""A run's numbers for Prometheus, served on loopback while it goes on.
+"""A run's numbers for Prometheus, served while it goes on.
 
     with MetricsServer(9464) as metrics:
         run_inference(plan, callbacks=[metrics])
 
-``GET http://127.0.0.1:9464/metrics`` answers.  Nothing is pushed, and nothing is computed between
-scrapes.
+``GET http://127.0.0.1:9464/metrics`` answers; ``command`` and ``run``, the run's name, label every
+number.  Nothing is pushed, and nothing is computed between scrapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from xpscale.errors import ConflictError
-from xpscale.runtime.events import Event
+from xpscale.formatting import first_line
+from xpscale.runtime.events import CHANGES, Event
 from xpscale.runtime.history import History, RunRecord
 
 __all__ = ["MetricsServer", "metrics_of"]
@@ -44,23 +45,26 @@ class MetricsServer:
     Parameters
     ----------
     port
-        Of the loopback interface; 0 takes a free one, which `port` then names.
+        Where to listen; 0 takes a free one, which `port` then names.
+    address
+        Of the interface: by default only this machine can ask.
 
     Raises
     ------
     ConflictError
-        The port is in use.
+        The port is in use, or the address is none of this machine.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = HOST) -> None:
         self._history = History()
         registry = CollectorRegistry()
         registry.register(_Run(self._history))
         try:
-            self._server = ThreadingHTTPServer((HOST, port), _Handler.factory(registry))
-        except OSError as error:
+            self._server = ThreadingHTTPServer((address, port), _Handler.factory(registry))
+        except (OSError, OverflowError) as error:
             raise ConflictError(
-                f"port {port} cannot serve metrics: {error.strerror}", "Choose another port"
+                f"metrics cannot be served at {address}, port {port}: {first_line(error)}",
+                "Choose another port, or an address of this machine",
             ) from error
 
     @property
@@ -105,9 +109,9 @@ class _Run(Collector):
 def metrics_of(record: RunRecord) -> Iterator[Metric]:
     """The metrics of a run, as ``prometheus_client`` exposes them."""
     for kind, name, text, labels, values in _rows(record):
-        metric = kind(f"xpscale_{name}", text, labels=("run", *labels))
+        metric = kind(f"xpscale_{name}", text, labels=("command", "run", *labels))
         for own, value in values.items():
-            metric.add_metric((record.stage, *own), value)
+            metric.add_metric((record.stage, record.name, *own), value)
         yield metric
 
 
@@ -133,10 +137,14 @@ def _rows(record: RunRecord) -> list[_Row]:
     rejected: Counter[tuple[str, ...]] = Counter()
     for task in record.tasks:
         rejected.update({(reason,): n for reason, n in task.n_rejected.items()})
+    changes: _Values = {(what,): record.n_changes.get(what, 0) for what in CHANGES}
     left: _Values = {} if record.left_s is None else {(): record.left_s}
     return [
         (gauge, "tasks", "Tasks of the plan.", (), {(): record.n_tasks}),
         (gauge, "sources", "Sources of the plan.", (), {(): record.n_rows}),
+        (gauge, "workers", "Workers at the start.", (), {(): record.n_workers}),
+        (counter, "worker_changes", "What happened to workers.", ("change",), changes),
+        (gauge, "run_is_over", "1 when the run has ended.", (), {(): record.is_over}),
         (counter, "tasks_ended", "Tasks by how they ended.", ("status",), ended),
         (counter, "sources_read", "Sources read in this run.", by_worker, each("n_in")),
         (counter, "sources_rejected", "Sources left out, by reason.", ("reason",), rejected),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from xpscale.runtime.attempt import Attempt
@@ -66,7 +67,7 @@ def run_stage(
     n_workers = executor.n_workers
     _tell(listeners, RunStarted(stage, len(tasks), n_rows, len(reports), n_rows_done, n_workers))
     try:
-        for report in executor.run(Attempt(function, ledger), left):
+        for report in executor.run(Attempt(function, ledger), left, partial(_tell, listeners)):
             report = receive(report)
             if not report.status.is_done:
                 report = replace(report, details={**report.details, "n_rows": sizes[report.task]})

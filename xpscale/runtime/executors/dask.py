@@ -23,6 +23,8 @@ from xpscale.formatting import first_line
 from xpscale.runtime.attempt import CatchErrors, failure_report
 from xpscale.runtime.executors.fit_workers import fit_workers
 from xpscale.runtime.executors.window import StalledError, Window, connected
+from xpscale.runtime.executors.worker_watch import WorkerWatch
+from xpscale.runtime.preflight import check_of
 from xpscale.runtime.stall import Turnaround
 from xpscale.types import TaskReport, TaskStatus
 
@@ -35,6 +37,9 @@ WINDOW_PER_WORKER = 4
 """Tasks in flight for each worker: enough to hide the scheduler's latency, few enough to bound its
 memory.
 """
+
+ANSWER_S = 10.0
+"""How long workers may take to say what variables they have."""
 
 worker_environment = {
     "OMP_NUM_THREADS": "1",
@@ -75,8 +80,13 @@ class DaskExecutor:
         """Sentences about what will make this cluster slow; empty if nothing will."""
         if not self.n_workers:
             return ["the scheduler has no workers yet: tasks wait until some connect"]
-        with connected(self.client):  # a worker may die meanwhile
-            environments = self.client.run(_environment, on_error="ignore")
+        with connected(self.client):  # a worker may die meanwhile, or hang
+            try:
+                environments = self.client.sync(
+                    self.client._run, _environment, on_error="ignore", callback_timeout=ANSWER_S
+                )
+            except TimeoutError:
+                return ["some workers do not answer, and will get no tasks until they do"]
         lacking = [values for values in environments.values() if values != worker_environment]
         if not lacking:
             return []
@@ -99,11 +109,14 @@ class DaskExecutor:
         function
             As in `xpscale.types.Executor`.
         """
-        with fit_workers(self.client, function):
-            pass
+        with fit_workers(self.client, function) as fit:
+            fit.require_memory(getattr(check_of(function), "memory", 0))
 
     def run(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+        self,
+        function: Callable[[Any], TaskReport],
+        tasks: Iterable[Any],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end; only workers that are fit get tasks.
 
@@ -113,22 +126,28 @@ class DaskExecutor:
 
         Parameters
         ----------
-        function, tasks
+        function, tasks, tell
             As in `xpscale.types.Executor`.
         """
         from distributed.scheduler import KilledWorker
 
         suspects, turnaround = [], Turnaround(self.patience_s)
-        with fit_workers(self.client, function) as fit:
-            submit = self._submit(function, {**self.resources, **fit})
-            window = Window(self.client, submit, WINDOW_PER_WORKER, turnaround)
+        with fit_workers(self.client, function) as fit, WorkerWatch(self.client, fit) as watch:
+
+            def look() -> None:
+                for change in watch.news():
+                    tell(change)
+
+            submit = self._submit(function, {**self.resources, **fit.resources})
+            window = Window(self.client, submit, WINDOW_PER_WORKER, turnaround, look)
             for task, outcome in window.run(tasks):
                 if isinstance(outcome, (KilledWorker, StalledError)):
                     suspects.append(task)
                 else:
                     yield _report(task, outcome)
-            for task, outcome in Window(self.client, submit, 0, turnaround).run(suspects):
+            for task, outcome in Window(self.client, submit, 0, turnaround, look).run(suspects):
                 yield _report(task, outcome)
+            look()
 
     def _submit(
         self, function: Callable[[Any], TaskReport], resources: dict[str, float]

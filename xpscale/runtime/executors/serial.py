@@ -28,13 +28,16 @@ class SerialExecutor:
         require_fit_here(function)
 
     def run(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+        self,
+        function: Callable[[Any], TaskReport],
+        tasks: Iterable[Any],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
         """Reports in the order of the tasks.
 
         Parameters
         ----------
-        function, tasks
+        function, tasks, tell
             As in `xpscale.types.Executor`.
         """
         yield from map(CatchErrors(function), tasks)

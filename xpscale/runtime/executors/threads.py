@@ -46,14 +46,17 @@ class ThreadsExecutor:
         require_fit_here(function)
 
     def run(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+        self,
+        function: Callable[[Any], TaskReport],
+        tasks: Iterable[Any],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end; a consumer that stops early waits for those in
         flight.
 
         Parameters
         ----------
-        function, tasks
+        function, tasks, tell
             As in `xpscale.types.Executor`.
         """
         waiting, safe = iter(tasks), CatchErrors(function)

@@ -14,7 +14,9 @@ import concurrent.futures
 import contextlib
 import logging
 import queue
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,8 @@ POLL_S = 1.0
 ANSWER_S = 60.0  # a scheduler that says nothing for this long is gone
 FETCH_S = 10.0  # for a report, which is small; a worker that cannot send it is stopped or gone
 NO_WORKERS_S = 60.0  # between reminders that there are no workers
+WORK_S = 10.0  # of work in flight for each thread of a worker
+MOST_PER_THREAD = 64  # tasks in flight, however short they are
 
 LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError, TimeoutError)
 """What a result raises that the cluster has lost.  What a task raises is in its report."""
@@ -71,12 +75,16 @@ class Window:
         Tasks in flight for each worker; 0 for one at a time.
     turnaround
         Of tasks that have come back already; more are added.
+    look
+        Called now and then, in this thread.
     """
 
     client: Client
     submit: Callable[[Any, list[str] | None], Any]
     per_worker: int
     turnaround: Turnaround
+    look: Callable[[], None] = lambda: None
+    _task_s: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     _out: dict[str, _Entry] = field(default_factory=dict)
     _back: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _idle_since: float = field(default_factory=time.monotonic)
@@ -102,6 +110,7 @@ class Window:
                     entry, outcome = ended
                     self.turnaround.add(time.monotonic() - entry.since)
                     yield entry.task, outcome
+                self.look()
                 if time.monotonic() - polled >= POLL_S:
                     polled, size = time.monotonic(), self._size()
                     for entry in self._reissue_overdue():
@@ -114,14 +123,23 @@ class Window:
         return list({id(entry): entry for entry in self._out.values()}.values())
 
     def _size(self) -> int:
-        n_workers = len(self._ask(self.client.scheduler.ncores))  # type: ignore[union-attr]
-        now = time.monotonic()
+        """Tasks to have in flight: some for each worker, or work for `WORK_S`.
+
+        A cluster that adapts itself asks for more workers only if the tasks in flight would keep
+        those that are there busy for longer than Dask's ``target-duration``, 5 s.
+        """
+        threads = self._ask(self.client.scheduler.ncores)  # type: ignore[union-attr]
+        n_workers, now = len(threads), time.monotonic()
         if n_workers:
             self._idle_since = now
         elif now - self._idle_since > NO_WORKERS_S:
             self._idle_since = now
             log.warning("no workers are connected to the scheduler: tasks wait until some are")
-        return max(self.per_worker * max(n_workers, 1), 1)
+        least = max(self.per_worker * max(n_workers, 1), 1)
+        if not (self.per_worker and self._task_s):
+            return least
+        of_thread = min(WORK_S / max(statistics.median(self._task_s), 1e-3), MOST_PER_THREAD)
+        return max(least, int(of_thread * sum(threads.values())))
 
     def _issue(self, entry: _Entry, workers: Collection[str] = ()) -> None:
         future = self.submit(entry.task, sorted(workers) or None)
@@ -144,6 +162,8 @@ class Window:
             return None  # the other copy was faster
         entry.futures.discard(future)
         outcome = _outcome(future)
+        if isinstance(outcome, TaskReport) and outcome.wall_s:
+            self._task_s.append(outcome.wall_s)
         is_done = isinstance(outcome, TaskReport) and outcome.status.is_done
         if entry.futures and not is_done:
             return None  # the other copy may do better
