@@ -58,9 +58,7 @@ def test_a_run_without_any_fit_worker_claims_nothing(store, model, other_version
     assert not (tmp_path / "cat").exists()
 
 
-def test_a_misfit_that_joins_later_gets_no_task(
-    store, model, reference, other_version, tmp_path
-):
+def test_a_misfit_that_joins_later_gets_no_task(store, model, reference, other_version, tmp_path):
     joined = []
     with dask_processes(1, tmp_path / "dask") as cluster, connect(cluster.address) as client:
 
