@@ -13,7 +13,7 @@ import numpy as np
 
 from xpscale.bands import Bands
 from xpscale.batch import SpectraBatch
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, XpscaleError
 from xpscale.types import Partition, Stopwatch
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from xpscale.release import Release
 
-__all__ = ["Block", "SpectraBatch", "SpectraReader"]
+__all__ = ["Block", "SpectraBatch", "SpectraReader", "require_readable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +211,29 @@ class SpectraReader(Protocol):
         watch.n_bytes += whole.n_bytes
         for start in range(0, len(whole), n_rows):
             yield whole.take(slice(start, start + n_rows))
+
+
+def require_readable(reader: SpectraReader) -> None:
+    """Read a little of some spectra; one partition may be damaged, which is its task's concern.
+
+    Parameters
+    ----------
+    reader
+        The spectra.
+
+    Raises
+    ------
+    XpscaleError
+        Nothing could be read.
+    """
+    smallest = sorted(reader.partitions, key=lambda partition: partition.n_rows)
+    failure: XpscaleError | None = None
+    for partition in smallest[:3]:
+        try:
+            reader.read_columns(partition, ("source_id",))
+        except XpscaleError as error:
+            failure = error
+        else:
+            return
+    if failure:
+        raise failure

@@ -125,7 +125,8 @@ class TaskReport:
     """What became of one task.  ``n_in = n_out + sum(n_rejected.values())`` unless it failed.
 
     Times are seconds of wall time inside the task; ``peak_memory`` is the worker process's peak
-    resident set in bytes; ``started`` is seconds since 1970 (UTC); ``worker`` names the process.
+    resident set in bytes; ``started`` is seconds since 1970 (UTC); ``worker`` names the process,
+    and ``software`` what computed there (`xpscale.runtime.preflight.software`), with the device.
     """
 
     task: str
@@ -146,6 +147,7 @@ class TaskReport:
     worker: str = ""
     error: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The report as one JSON object."""

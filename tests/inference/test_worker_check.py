@@ -100,7 +100,7 @@ def test_the_check_fails_where_the_work_would(store, model, make_model, spectra,
     assert "posterior widths" in misfits(other, software(), None)[0]
     barely = replace(check, answer=check.answer + 1e-5)
     assert misfits(barely, software(), None) == ()
-    gone = replace(check, place_is_there=True)
+    gone = replace(check, has_run=True)
     assert "all workers reach" in misfits(gone, software(), None)[0]
     damaged = replace(check, model_files={**check.model_files, "model.safetensors": b"x" * 99})
     assert "damaged" in misfits(damaged, software(), None)[0]

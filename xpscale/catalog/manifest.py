@@ -50,7 +50,7 @@ class RunIdentity:
     schema_version
         `xpscale.schema.SCHEMA_VERSION`.
     software
-        Name and version of the code that computes, ``xpscale 0.1.0``.
+        What computes: `xpscale.runtime.preflight.software_text`.
     precision
         Of reconstruction and scatter: ``float32``, or the largest rounding error as a fraction of
         the total error.

@@ -98,6 +98,13 @@ class ScatterVAEEncoder:
         )  # no TF32, whatever was set before (design/007)
         self._warm_up()
 
+    @property
+    def device_name(self) -> str:
+        """Where it computes: ``cpu``, or ``cuda:0 NVIDIA H200``."""
+        if self.device.type != "cuda":
+            return str(self.device)
+        return f"{self.device} {torch.cuda.get_device_name(self.device)}"
+
     def _warm_up(self) -> None:
         """Encode one made-up row: what is imported and set up at the first use is not counted with
         the first task.

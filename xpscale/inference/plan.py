@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.layout import MODEL
@@ -21,6 +20,7 @@ from xpscale.formatting import format_bytes, format_duration
 from xpscale.inference.task import TASKS_PER_WORKER, EncodePartition, InferenceTask
 from xpscale.inference.worker_check import WorkerCheck
 from xpscale.release import require_same_release
+from xpscale.runtime.preflight import software_text
 from xpscale.schema import (
     FULL_PRECISION,
     OUTPUTS,
@@ -274,7 +274,7 @@ def plan_inference(
         n_tasks=len(reader.partitions),
         outputs=checked_outputs(outputs),
         schema_version=SCHEMA_VERSION,
-        software=f"xpscale {version('xpscale')}",
+        software=software_text(),
         precision=checked_precision(precision),
         companions=reader.companions,
         pixel_positions=reader.pixel_positions,

@@ -9,8 +9,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from xpscale.catalog.layout import MODEL
 from xpscale.catalog.sink import BLOCK_ROWS, ParquetSink
+from xpscale.inference.worker_check import WorkerCheck, model_of
 from xpscale.row_rules import judge
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
@@ -19,7 +19,6 @@ from xpscale.types import Partition, Stopwatch, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from xpscale.inference.encoder import ScatterVAEEncoder
-    from xpscale.inference.worker_check import WorkerCheck
 
 __all__ = ["TASKS_PER_WORKER", "EncodePartition", "InferenceTask"]
 
@@ -93,6 +92,7 @@ class EncodePartition:
             n_out=n_out,
             n_rejected=dict(n_rejected),
             details={"bytes_in": watch.n_bytes},
+            software={"device": encoder.device_name},
             **watch.seconds,  # type: ignore[arg-type]
         )
 
@@ -152,6 +152,5 @@ def _loaded(
 ) -> ScatterVAEEncoder:
     """The model of a catalogue on a device, loaded once in a worker process."""
     from xpscale.inference.encoder import ScatterVAEEncoder
-    from xpscale.model.checkpoint import load_model
 
-    return ScatterVAEEncoder(load_model(catalog / MODEL), outputs, device, precision)
+    return ScatterVAEEncoder(model_of(catalog, model_id), outputs, device, precision)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.catalog.layout import RUN
-from xpscale.errors import NotFoundError, PermanentError, PlanError, XpscaleError
+from xpscale.catalog.layout import MODEL, RUN
+from xpscale.errors import NotFoundError, PermanentError, PlanError
 from xpscale.formatting import format_bytes
 from xpscale.model.folder import CARD, WEIGHTS
-from xpscale.spectra import SpectraBatch, SpectraReader
+from xpscale.spectra import SpectraBatch, SpectraReader, require_readable
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkerCheck"]
 
-N_PARTITIONS = 3
 N_SPECTRA = 16
 MOST_WIDTHS = 0.02
 
@@ -49,8 +48,10 @@ class WorkerCheck:
         The spectra.
     place
         The catalogue.
-    place_is_there
-        Whether the planning process sees the catalogue.
+    has_run, has_model
+        Whether the planning process sees the catalogue, and the model in it.
+    model_id
+        The model.
     model_files
         The model's folder, by name.
     answer
@@ -64,7 +65,9 @@ class WorkerCheck:
 
     reader: SpectraReader
     place: Storage
-    place_is_there: bool
+    has_run: bool
+    has_model: bool
+    model_id: str
     model_files: dict[str, bytes]
     answer: NDArray[np.float64]
     device: str
@@ -87,7 +90,8 @@ class WorkerCheck:
             model.save(folder)
             files = {name: Storage(folder).read(name) for name in (WEIGHTS, CARD)}
         answer = _posterior(model, "cpu")
-        return WorkerCheck(reader, place, place.exists(RUN), files, answer, device, memory)
+        there = (place.exists(RUN), place.exists(f"{MODEL}/{CARD}"))
+        return WorkerCheck(reader, place, *there, model.model_id, files, answer, device, memory)
 
     def __call__(self, memory: int | None) -> None:
         """Try everything, with the bytes that this process may use, ``None`` for any.
@@ -103,11 +107,13 @@ class WorkerCheck:
                 f" {format_bytes(self.memory)}",
                 "Start workers with a higher --memory-limit, or ingest with a smaller --max-rows",
             )
-        self._read()
-        if self.place_is_there and not self.place.exists(RUN):
+        require_readable(self.reader)
+        if self.has_run and not self.place.exists(RUN):
             raise NotFoundError(
                 f"{self.place} is not there", "Choose a place that all workers reach"
             )
+        if self.has_model:
+            model_of(self.place, self.model_id)
         found = _posterior_here(tuple(self.model_files.items()), self.device)
         change = np.abs(found - self.answer)
         change[:, 0] /= np.exp(self.answer[:, 1] / 2)
@@ -117,21 +123,31 @@ class WorkerCheck:
                 "Use the same versions of torch, and no reduced precision, on all machines",
             )
 
-    def _read(self) -> None:
-        """Read a little of the spectra; some partitions may be damaged, which is their task's
-        concern.
-        """
-        smallest = sorted(self.reader.partitions, key=lambda partition: partition.n_rows)
-        failure: XpscaleError | None = None
-        for partition in smallest[:N_PARTITIONS]:
-            try:
-                self.reader.read_columns(partition, ("source_id",))
-            except XpscaleError as error:
-                failure = error
-            else:
-                return
-        if failure:
-            raise failure
+
+def model_of(catalog: Storage, model_id: str) -> TrainedModel:
+    """The model in a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue.
+    model_id
+        The model that should be there.
+
+    Raises
+    ------
+    PermanentError
+        It is another one.
+    """
+    from xpscale.model.checkpoint import load_model
+
+    model = load_model(catalog / MODEL)
+    if model.model_id != model_id:
+        raise PermanentError(
+            f"{catalog / MODEL} is model {model.model_id[:12]} instead of {model_id[:12]}",
+            "Choose a place that is the same on all machines",
+        )
+    return model
 
 
 @lru_cache(maxsize=1)

@@ -23,6 +23,7 @@ from xpscale.errors import (
     XpscaleError,
 )
 from xpscale.runtime.ledger import Ledger
+from xpscale.runtime.preflight import software
 from xpscale.storage.failures import Refused
 from xpscale.types import TaskReport, TaskStatus
 
@@ -90,6 +91,7 @@ class Attempt:
             peak_memory=peak_memory(),
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
+        report = replace(report, software={**software(), **report.software})
         return self.ledger.record(report) if self.ledger else report
 
 

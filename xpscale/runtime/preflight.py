@@ -20,7 +20,7 @@ from xpscale.errors import PlanError, XpscaleError
 from xpscale.formatting import first_line
 from xpscale.runtime.machine import memory_limit
 
-__all__ = ["Check", "check_of", "misfits", "require_fit_here", "software"]
+__all__ = ["Check", "check_of", "misfits", "require_fit_here", "software", "software_text"]
 
 PACKAGES = ("xpscale", "numpy", "torch")
 """Packages whose versions must be the same in all processes."""
@@ -48,6 +48,15 @@ def software() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return {**found, "code": digest.hexdigest()[:12]}
+
+
+def software_text() -> str:
+    """``xpscale 0.1.0, code 3f2a..., numpy 2.4.0, torch 2.9.1, python 3.12``: `software` in one
+    line.
+    """
+    found = software()
+    names = ("xpscale", "code", "numpy", "torch", "python")
+    return ", ".join(f"{name} {found[name]}" for name in names)
 
 
 def misfits(check: Check | None, expected: dict[str, str], memory: int | None) -> tuple[str, ...]:

@@ -60,9 +60,13 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
         lines = "".join(
             f"\n  {name}: there {theirs.get(name)}, now {mine.get(name)}" for name in names
         )
+        same = (
+            "go on with the same software" if names == ["software"] else "give the same input again"
+        )
         raise ConflictError(
-            f"{storage} belongs to another {what}, which differs in {len(names)} fields:{lines}\n",
-            "Choose another path, or give the same input again to resume",
+            f"{storage} belongs to another {what}, which differs in"
+            f" {len(names)} field{'s' * (len(names) > 1)}:{lines}\n",
+            f"Choose another path, or {same} to resume",
         )
     return False
 

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from xpscale.model.checkpoint import TrainedModel, load_model
+from xpscale.spectra import require_readable
 from xpscale.training.job import TrainingJob
 from xpscale.training.loop import Progress
 from xpscale.training.metrics import EpochMetrics, HeldOutLoss
-from xpscale.training.parallel import joined
+from xpscale.training.parallel import joined, own_device
 from xpscale.training.session import train_here
 
 if TYPE_CHECKING:
@@ -59,6 +62,11 @@ class _Member:
     """What each worker does."""
 
     job: TrainingJob
+
+    def check(self, memory: int | None) -> None:
+        """Refuse a process that lacks the device, or cannot read the spectra."""
+        torch.empty(0, device=own_device(self.job.device))
+        require_readable(self.job.reader)
 
     def __call__(self, rank: int, n: int, address: str, tell: Callable[[Any], None]) -> str:
         with joined(rank, n, address) as processes:

@@ -97,6 +97,11 @@ class Fit:
         """Addresses of those that are fit."""
         return sorted(answer.worker for answer in self.answers.values() if not answer.problems)
 
+    @property
+    def misfits(self) -> str:
+        """Lines that name the others, and say why; empty if there are none."""
+        return _told([answer for answer in self.answers.values() if answer.problems])
+
     def require_memory(self, n_bytes: int) -> None:
         """Refuse work for which the workers of some machine have too little memory together.
 
@@ -149,9 +154,8 @@ def fit_workers(client: Client, function: Any) -> Iterator[Fit]:
         _begin(client.register_plugin, plugin, name)
         fit = Fit(name, _answers(client, name))
     try:
-        left_out = [answer for answer in fit.answers.values() if answer.problems]
-        if left_out and len(left_out) == len(fit.answers):
-            raise PlanError(f"no worker can do the work:\n  {_told(left_out)}", "Nothing was begun")
+        if fit.misfits and not fit.workers:
+            raise PlanError(f"no worker can do the work{fit.misfits}", "Nothing was begun")
         yield fit
     finally:
         _begin(client.unregister_worker_plugin, name).join(GRACE_S)
@@ -174,9 +178,10 @@ def _answers(client: Client, name: str) -> dict[str, Answer]:
 
 
 def _told(answers: Collection[Answer]) -> str:
-    named = list(answers)[:MOST_NAMED]
-    more = f"\n  and {len(answers) - MOST_NAMED} more" * (len(answers) > MOST_NAMED)
-    return "\n  ".join(map(str, named)) + more
+    lines = [*map(str, answers)][:MOST_NAMED]
+    if n_more := len(answers) - len(lines):
+        lines.append(f"and {n_more} more")
+    return ":" * bool(lines) + "".join(f"\n  {line}" for line in lines)
 
 
 def _begin(function: Callable[..., Any], *arguments: Any) -> threading.Thread:

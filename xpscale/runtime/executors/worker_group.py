@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from xpscale.errors import PlanError, TryAgainError
+from xpscale.runtime.executors.fit_workers import Fit, fit_workers
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -59,7 +60,7 @@ class WorkerGroup:
         Parameters
         ----------
         function
-            Called once in each of n worker processes.
+            Called once in each of n worker processes that are fit for it.
         listen
             Called in this process with what the members send: numbers, text, lists and
             dictionaries of them.
@@ -67,17 +68,26 @@ class WorkerGroup:
         Raises
         ------
         PlanError
-            If there are fewer than n workers.
+            If there are fewer than n workers that are fit; the message names the others.
         TryAgainError
             If a worker is lost.
         """
-        client, n = self.client, self.n
-        workers = sorted(client.nthreads())
-        if len(workers) < n:
+        with fit_workers(self.client, function) as fit:
+            return self._run(function, listen, self._workers(fit))
+
+    def _workers(self, fit: Fit) -> list[str]:
+        if len(fit.workers) < self.n:
             raise PlanError(
-                f"{n} worker processes are needed and {len(workers)} are connected",
+                f"{self.n} worker processes are needed, and {len(fit.workers)} of"
+                f" {len(fit.answers)} that are connected can do the work{fit.misfits}",
                 "Start more workers",
             )
+        return fit.workers[: self.n]
+
+    def _run(
+        self, function: Member[Result], listen: Callable[[Any], None] | None, workers: list[str]
+    ) -> Result:
+        client, n = self.client, self.n
         topic = f"xpscale-group-{client.id}-{next(_numbers)}"
         if listen is not None:
             client.subscribe_topic(topic, lambda event: listen(event[1]))
@@ -87,10 +97,10 @@ class WorkerGroup:
             client.submit(
                 _member, function, rank, n, address, topic, workers=[worker], pure=False, retries=0
             )
-            for rank, worker in enumerate(workers[:n])
+            for rank, worker in enumerate(workers)
         ]
         try:
-            result: Result = _first_result(client, futures, workers[:n])
+            result: Result = _first_result(client, futures, workers)
         finally:
             if listen is not None:
                 client.unsubscribe_topic(topic)
