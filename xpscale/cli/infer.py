@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,13 @@ from xpscale.cli.common import (
     print_json,
     say,
 )
+from xpscale.cli.listening import (
+    LOOPBACK,
+    LogFormat,
+    MetricsAddress,
+    MetricsPort,
+    listeners,
+)
 from xpscale.cli.model import Model
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
@@ -32,7 +40,6 @@ if TYPE_CHECKING:
 
     from xpscale.inference.infer import StartExecutor
     from xpscale.inference.plan import InferencePlan
-    from xpscale.runtime.events import Callback
     from xpscale.settings.cluster import Cluster
     from xpscale.spectra import SpectraReader
     from xpscale.types import Executor
@@ -116,18 +123,22 @@ def plan(
         precision=precision,
     )
     table = load_prices(prices) if prices else None
-    chosen = chosen_cluster(cluster, scheduler, workers, resources)
+    chosen = at_most(chosen_cluster(cluster, scheduler, workers, resources), len(planned.tasks))
     n_workers, probed = most_workers(chosen), None
     if n_workers is None or probe:
         clock = time.perf_counter()
+        if probe:
+            _require_memory(planned, chosen)
         with executor(chosen, TASKS_PER_WORKER) as where:
-            n_workers = where.n_workers
+            if n_workers := where.n_workers:
+                where.require_fit(planned.function(planned.catalog, device))
             probed = planned.probe(where, device=device, since=clock) if probe else None
     n_workers = max(n_workers, 1)
     if json:
         print_json(planned.to_dict(n_workers, probed, table))
     else:
         print(planned.describe(n_workers, probed, table))
+    _require_memory(planned, chosen)
 
 
 def infer(
@@ -146,13 +157,9 @@ def infer(
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
     trust_units: TrustUnits = False,
-    metrics_port: Annotated[
-        int,
-        typer.Option(
-            help="Serve Prometheus metrics on this port of 127.0.0.1 while it runs.",
-            show_default=False,
-        ),
-    ] = 0,
+    log_format: LogFormat = "text",
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = LOOPBACK,
     skip_damaged: Annotated[
         bool,
         typer.Option(
@@ -182,7 +189,7 @@ def infer(
     if dry_run:
         _print_plan(spectra, model, catalog, _names(outputs), precision, chosen)
         return
-    with _listeners(metrics_port) as listeners:
+    with listeners(log_format, metrics_port, metrics_address) as told:
         result = run_workflow(
             spectra,
             model,
@@ -190,7 +197,7 @@ def infer(
             outputs=_names(outputs),
             precision=precision,
             executor=_workers(chosen, patience),
-            callbacks=listeners,
+            callbacks=told,
             device=device,
             skip_damaged=skip_damaged,
             publish=not no_commit,
@@ -202,18 +209,6 @@ def infer(
 
 def _names(outputs: str) -> list[str]:
     return [output.strip() for output in outputs.split(",")]
-
-
-@contextlib.contextmanager
-def _listeners(metrics_port: int) -> Iterator[list[Callback]]:
-    from xpscale.runtime.progress import TerminalProgress
-    from xpscale.runtime.prometheus import MetricsServer
-
-    if metrics_port:
-        with MetricsServer(metrics_port) as metrics:
-            yield [TerminalProgress(), metrics]
-    else:
-        yield [TerminalProgress()]
 
 
 def _print_plan(
@@ -235,18 +230,24 @@ def _print_plan(
     print_jobs(cluster)
 
 
-def _workers(cluster: Cluster, patience_s: float) -> StartExecutor:
-    """What starts the workers that the options ask for, at most one a task, and prints the plan."""
+def _require_memory(plan: InferencePlan, cluster: Cluster) -> None:
+    """Refuse a plan whose workers would not fit into this machine, if they are here."""
     from xpscale.clusters.start import most_workers
-    from xpscale.inference.task import TASKS_PER_WORKER
     from xpscale.runtime.machine import available_memory
     from xpscale.settings.cluster import Local
+
+    if isinstance(cluster, Local):
+        plan.check_memory(max(most_workers(cluster) or 1, 1), available_memory())
+
+
+def _workers(cluster: Cluster, patience_s: float) -> StartExecutor:
+    """What starts the workers that the options ask for, at most one a task, and prints the plan."""
+    from xpscale.inference.task import TASKS_PER_WORKER
 
     @contextlib.contextmanager
     def start(plan: InferencePlan) -> Iterator[Executor]:
         fitting = at_most(cluster, len(plan.tasks))
-        if isinstance(fitting, Local):
-            plan.check_memory(max(most_workers(fitting) or 1, 1), available_memory())
+        _require_memory(plan, fitting)
         with executor(fitting, TASKS_PER_WORKER, patience_s) as started:
             say(plan.describe(max(started.n_workers, 1)))
             yield started
@@ -254,12 +255,25 @@ def _workers(cluster: Cluster, patience_s: float) -> StartExecutor:
     return start
 
 
-def status(catalog: Catalog, json: Json = False) -> None:
-    """Done, left, failed, rejected; from any machine that reaches the catalogue."""
-    from xpscale.inference.status import run_status
+def status(
+    catalog: Catalog,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Until the run has ended; JSON: an object a line.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Between two looks of --follow.", min=0.1)
+    ] = 5.0,
+    json: Json = False,
+) -> None:
+    """Done, left, failed, rejected, what happened to workers; from any machine that reaches the
+    catalogue.
+    """
+    from xpscale.inference.status import follow_status, run_status
 
-    found = run_status(catalog)
-    if json:
-        print_json(found.to_json())
-    else:
-        print(found)
+    for found in follow_status(catalog, every) if follow else [run_status(catalog)]:
+        if json:
+            print_json(found.to_json(indent=None if follow else 1))
+        else:
+            clear = "\033[2J\033[H" * (follow and sys.stdout.isatty())
+            print(f"{clear}{found}")
+        sys.stdout.flush()

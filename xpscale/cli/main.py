@@ -43,6 +43,7 @@ from xpscale.cli import (
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
+from xpscale.runtime.json_log import end_json_log
 from xpscale.safe_text import SafeOutput, one_line, shown, without_secrets
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def main() -> None:
             file=sys.stderr,
         )
         code = INTERRUPTED
+    end_json_log()
     sys.exit(code)
 
 

@@ -19,6 +19,13 @@ from xpscale.cli.common import (
     print_jobs,
     say,
 )
+from xpscale.cli.listening import (
+    LOOPBACK,
+    LogFormat,
+    MetricsAddress,
+    MetricsPort,
+    listeners,
+)
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 if TYPE_CHECKING:
@@ -84,12 +91,14 @@ def sample(
     scheduler: Scheduler = "",
     cluster: ClusterChoice = "",
     dry_run: DryRun = False,
+    log_format: LogFormat = "text",
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = LOOPBACK,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw an object-dense training sample from a store in one pass, reproducibly; held-out pixels
     stay out.
     """
-    from xpscale.runtime.progress import TerminalProgress
     from xpscale.sampling.draw import draw_sample
     from xpscale.sampling.sample import save_sample
     from xpscale.storage.single_file import require_free
@@ -103,7 +112,10 @@ def sample(
     if dry_run:
         print_jobs(chosen, f"{n:,} of {spectra.n_rows:,} objects by the rule {rule}: {output}")
         return
-    with executor(_worth(chosen, spectra.n_rows)) as where:
+    with (
+        listeners(log_format, metrics_port, metrics_address) as told,
+        executor(_worth(chosen, spectra.n_rows)) as where,
+    ):
         drawn = draw_sample(
             spectra,
             n,
@@ -115,7 +127,7 @@ def sample(
             min_quantile=min_quantile,
             oversampling=oversampling,
             executor=where,
-            callbacks=[TerminalProgress()],
+            callbacks=told,
         )
     save_sample(drawn, output, overwrite=overwrite)
     print(drawn.plan)

@@ -21,6 +21,13 @@ from xpscale.cli.common import (
     print_json,
     say,
 )
+from xpscale.cli.listening import (
+    LOOPBACK,
+    LogFormat,
+    MetricsAddress,
+    MetricsPort,
+    listeners,
+)
 from xpscale.cli.stated import stated, with_choice
 from xpscale.formatting import format_bytes
 
@@ -194,6 +201,9 @@ def ingest(
     scheduler: Scheduler = "",
     resources: Resources = "",
     cluster: ClusterChoice = "",
+    log_format: LogFormat = "text",
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = LOOPBACK,
     json: Json = False,
 ) -> None:
     """Make a spectra store from archive files, or from what others have made of them; run again to
@@ -201,7 +211,6 @@ def ingest(
     """
     from xpscale.ingest.plan import plan_ingest
     from xpscale.ingest.run import run_ingest
-    from xpscale.runtime.progress import TerminalProgress
 
     plan = plan_ingest(
         source,
@@ -220,8 +229,11 @@ def ingest(
         print_jobs(chosen)
         return
     say(str(plan))
-    with executor(at_most(chosen, plan.n_tasks)) as where:
-        made, is_new = run_ingest(plan, executor=where, callbacks=[TerminalProgress()])
+    with (
+        listeners(log_format, metrics_port, metrics_address) as told,
+        executor(at_most(chosen, plan.n_tasks)) as where,
+    ):
+        made, is_new = run_ingest(plan, executor=where, callbacks=told)
     _report_ingest(made, is_new, json=json)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,13 @@ from xpscale.cli.common import (
     chosen_cluster,
     print_jobs,
     say,
+)
+from xpscale.cli.listening import (
+    LOOPBACK,
+    LogFormat,
+    MetricsAddress,
+    MetricsPort,
+    listeners,
 )
 from xpscale.cli.model import Model
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
@@ -71,11 +78,15 @@ def train(
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
     trust_units: TrustUnits = False,
+    log_format: LogFormat = "text",
+    metrics_port: MetricsPort = 0,
+    metrics_address: MetricsAddress = LOOPBACK,
 ) -> None:
     """Train a scatter VAE on a store; run again to resume.  Also: torchrun -m xpscale train ..."""
     from xpscale.sampling.sample import load_sample
     from xpscale.settings.cluster import Local
     from xpscale.training import run
+    from xpscale.training.as_events import TrainingEvents
     from xpscale.training.printer import TrainingPrinter
     from xpscale.training.settings import TrainingSettings
 
@@ -85,27 +96,46 @@ def train(
     if dry_run:
         print_jobs(who, f"{chosen.epochs} epochs: {model}")
         return
-    shown = TrainingPrinter(chosen.epochs)
-    run.train(
-        open_input(
-            store,
-            release=release,
-            bands=bands,
-            columns=columns_map,
-            trust_units=trust_units,
-            silently=not run.is_first_process(),
-        ),
-        model,
-        chosen,
-        sample=load_sample(sample) if sample else None,
-        on_message=shown.on_message,
-        on_step=shown.on_step,
-        on_epoch=shown.on_epoch,
-        checkpoint_every_s=checkpoint_every,
-        device=device,
-        workers=_n_processes(who, workers),
-        scheduler="" if isinstance(who, Local) else lambda: _group(who),
+    spectra = open_input(
+        store,
+        release=release,
+        bands=bands,
+        columns=columns_map,
+        trust_units=trust_units,
+        silently=not run.is_first_process(),
     )
+    port = metrics_port if run.is_first_process() else 0
+    as_json, shown = log_format == "json", TrainingPrinter(chosen.epochs)
+    with (
+        listeners(log_format, port, metrics_address) as told,
+        TrainingEvents(told if as_json else told[1:], chosen.epochs, workers or 1) as events,
+    ):
+        run.train(
+            spectra,
+            model,
+            chosen,
+            sample=load_sample(sample) if sample else None,
+            on_message=say if as_json else shown.on_message,
+            on_step=_both(events.on_step, None if as_json else shown.on_step),
+            on_epoch=_both(events.on_epoch, None if as_json else shown.on_epoch),
+            checkpoint_every_s=checkpoint_every,
+            device=device,
+            workers=_n_processes(who, workers),
+            scheduler="" if isinstance(who, Local) else lambda: _group(who),
+        )
+
+
+def _both(
+    first: Callable[[Any], None], second: Callable[[Any], None] | None
+) -> Callable[[Any], None]:
+    """A listener that calls two, or one."""
+
+    def call(value: Any) -> None:
+        first(value)
+        if second:
+            second(value)
+
+    return call
 
 
 @contextlib.contextmanager

@@ -73,16 +73,19 @@ class StartedOnUse:
         self.started.require_fit(function)
 
     def run(
-        self, function: Callable[[Any], TaskReport], tasks: Iterable[Any]
+        self,
+        function: Callable[[Any], TaskReport],
+        tasks: Iterable[Any],
+        tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
         """As in `xpscale.types.Executor`.
 
         Parameters
         ----------
-        function, tasks
+        function, tasks, tell
             As there.
         """
-        yield from self.started.run(function, tasks)
+        yield from self.started.run(function, tasks, tell)
 
 
 @contextlib.contextmanager

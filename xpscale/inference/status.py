@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from xpscale.runtime.split import TaskTime, TimeSplit
 from xpscale.runtime.split_text import describe_workers
 from xpscale.storage import Storage
 
-__all__ = ["RunStatus", "run_status"]
+__all__ = ["RunStatus", "follow_status", "run_status"]
 
 MOST_SHOWN = 5
 """Of what happened to workers, in text."""
@@ -89,15 +89,28 @@ class RunStatus:
         """Tasks still to do."""
         return self.n_tasks - self.n_done
 
-    def to_json(self) -> str:
-        """All of it as one JSON object."""
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen by itself: the run ended, and what is complete is
+        published.
+        """
+        return bool(self.run) and self.is_over and (self.n_left > 0 or self.snapshot > 0)
+
+    def to_json(self, indent: int | None = 1) -> str:
+        """All of it as one JSON object.
+
+        Parameters
+        ----------
+        indent
+            Spaces by level; ``None`` for one line.
+        """
         workers = [{**asdict(worker), "shares": worker.shares} for worker in self.split.workers]
         split = {
             "bound_by": self.split.bound_by,
             "shares": self.split.total.shares,
             "workers": workers,
         }
-        return json.dumps({**asdict(self), "n_left": self.n_left, "split": split}, indent=1)
+        return json.dumps({**asdict(self), "n_left": self.n_left, "split": split}, indent=indent)
 
     def __str__(self) -> str:
         rejected = ", ".join(f"{n:,} {reason}" for reason, n in self.n_rejected.items()) or "none"
@@ -173,6 +186,32 @@ def run_status(catalog: str | Storage) -> RunStatus:
         errors={task: report.error for task, report in failed.items()},
         **(_latest(records[-1], news) if records else {}),  # type: ignore[arg-type]
     )
+
+
+def follow_status(catalog: str | Storage, every_s: float) -> Iterator[RunStatus]:
+    """How far a run is, whenever that has changed, until it has ended.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue, finished or begun.
+    every_s
+        Seconds between two looks.
+
+    Raises
+    ------
+    NotFoundError
+        There is no catalogue.
+    """
+    last: RunStatus | None = None
+    while True:
+        found = run_status(catalog)
+        if last is None or replace(found, news_s=last.news_s) != last:
+            yield found
+            last = found
+        if found.is_finished:
+            return
+        time.sleep(every_s)
 
 
 def _finished(

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from xpscale.errors import ConflictError
 from xpscale.formatting import first_line
-from xpscale.runtime.events import CHANGES, Event
+from xpscale.runtime.events import CHANGES, Event, TaskEnded
 from xpscale.runtime.history import History, RunRecord
 
 __all__ = ["MetricsServer", "metrics_of"]
@@ -56,9 +56,9 @@ class MetricsServer:
     """
 
     def __init__(self, port: int, address: str = HOST) -> None:
-        self._history = History()
+        self._run = _Run()
         registry = CollectorRegistry()
-        registry.register(_Run(self._history))
+        registry.register(self._run)
         try:
             self._server = ThreadingHTTPServer((address, port), _Handler.factory(registry))
         except (OSError, OverflowError) as error:
@@ -74,7 +74,7 @@ class MetricsServer:
 
     def __call__(self, event: Event) -> None:
         """Take note of what happened."""
-        self._history(event)
+        self._run(event)
 
     def __enter__(self) -> MetricsServer:
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
@@ -99,16 +99,32 @@ class _Handler(MetricsHandler):
 
 
 class _Run(Collector):
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self) -> None:
+        self._history = History()
+        self._loss: _Values = {}
+
+    def __call__(self, event: Event) -> None:
+        self._history(event)
+        if isinstance(event, TaskEnded) and "loss" in event.report.details:
+            self._loss = {(rows,): loss for rows, loss in event.report.details["loss"].items()}
 
     def collect(self) -> Iterable[Metric]:
-        return metrics_of(self._history.record)
+        return metrics_of(self._history.record, self._loss)
 
 
-def metrics_of(record: RunRecord) -> Iterator[Metric]:
-    """The metrics of a run, as ``prometheus_client`` exposes them."""
-    for kind, name, text, labels, values in _rows(record):
+def metrics_of(record: RunRecord, loss: _Values | None = None) -> Iterator[Metric]:
+    """The metrics of a run, as ``prometheus_client`` exposes them.
+
+    Parameters
+    ----------
+    record
+        The run.
+    loss
+        Of training: in nats, by the rows that it is of.
+    """
+    text = "Of the last epoch, in nats per spectrum."
+    of_loss: _Row = (GaugeMetricFamily, "training_loss", text, ("rows",), loss or {})
+    for kind, name, text, labels, values in (*_rows(record), of_loss):
         metric = kind(f"xpscale_{name}", text, labels=("command", "run", *labels))
         for own, value in values.items():
             metric.add_metric((record.stage, record.name, *own), value)
