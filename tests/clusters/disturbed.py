@@ -34,7 +34,7 @@ class SlowExecutor:
     def require_fit(self, function):
         self.executor.require_fit(function)
 
-    def run(self, function, tasks):
+    def run(self, function, tasks, tell):
         reports = self.executor.run(Slowly(function, self.seconds), tasks)
         for number, report in enumerate(reports, 1):
             yield report

@@ -133,7 +133,7 @@ def plan(
             if n_workers := where.n_workers:
                 where.require_fit(planned.function(planned.catalog, device))
             probed = planned.probe(where, device=device, since=clock) if probe else None
-    n_workers = max(n_workers, 1)
+    n_workers = max(n_workers or 1, 1)
     if json:
         print_json(planned.to_dict(n_workers, probed, table))
     else:

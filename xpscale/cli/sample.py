@@ -137,10 +137,8 @@ def sample(
             " kept of them, less than the rule wanted; the weights account for it; raise"
             " --oversampling to follow the rule"
         )
-    say(
-        f"{len(drawn):,} of {drawn.plan.n_available:,} objects, {drawn.plan.name}, seed {seed},"
-        f" digest {drawn.digest[:12]}: {output}"
-    )
+    objects = f"{len(drawn):,} of {drawn.plan.n_available:,} objects"
+    say(f"{objects}, {drawn.plan.name}, seed {seed}, digest {drawn.digest[:12]}: {output}")
 
 
 def _worth(cluster: Cluster, n_rows: int) -> Cluster:
