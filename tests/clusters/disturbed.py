@@ -35,7 +35,7 @@ class SlowExecutor:
         self.executor.require_fit(function)
 
     def run(self, function, tasks, tell):
-        reports = self.executor.run(Slowly(function, self.seconds), tasks)
+        reports = self.executor.run(Slowly(function, self.seconds), tasks, tell)
         for number, report in enumerate(reports, 1):
             yield report
             if number == self.n_before and self.during:
