@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types imports workflows docs wheel bench constraints clean
+.PHONY: demo test check lint types imports workflows docs wheel bench constraints image-requirements clean
 
 demo: $(READY)          ## the whole flow on real stars: demo-out/
 	$(BIN)/xpscale demo --out demo-out
@@ -37,12 +37,8 @@ workflows: $(READY)
 bench: $(READY)         ## ratios, not times: prints tables
 	$(BIN)/python -m tests.benchmarks
 
-# Bytecode is compiled and kept: the tests start hundreds of processes.
-# torch first, from pip, which knows where its CPU build is; uv then resolves the rest in seconds.
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check uv $$(grep '^torch==' constraints.txt)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '.[test]'
+$(READY): pyproject.toml constraints.txt deploy/images/install.sh
+	PYTHON=$(PYTHON) sh deploy/images/install.sh $(VENV) develop
 	touch $(READY)
 
 wheel: $(READY)         ## a wheel in dist/, tried in a fresh environment without the tests' packages
@@ -55,6 +51,14 @@ constraints: $(READY)   ## renew constraints.txt within the ranges of pyproject.
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras pyproject.toml -o constraints.new
 	(head -1 constraints.txt; sed 's/+cpu//' constraints.new | grep -vE '^(#|nvidia-|cuda-|triton)') > constraints.txt.new
 	mv constraints.txt.new constraints.txt; rm constraints.new
+
+image-requirements: $(READY)   ## renew the hashes of deploy/images from constraints.txt
+	echo 'setuptools>=80' > build.in
+	$(BIN)/uv pip compile --quiet --no-config --no-header --no-annotate --generate-hashes --python-version 3.11 \
+	    --python-platform x86_64-unknown-linux-gnu --extra infer --extra hdf5 --constraint constraints.txt \
+	    pyproject.toml build.in -o hashes.txt
+	awk '/^[a-z]/ {cuda = /^(torch|triton|nvidia-|cuda-)/} {print > ("deploy/images/" (cuda ? "torch-cuda.txt" : "requirements.txt"))}' hashes.txt
+	rm build.in hashes.txt
 
 clean:
 	rm -rf $(VENV) demo-out dist docs/_build docs/reference/api docs/explanation/design docs/tutorials/*-out docs/tutorials/tutorial-*

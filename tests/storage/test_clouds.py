@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.commands import done
-from tests.storage.emulators import azurite_program
+from tests.registries import azurite_program
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage, environment
