@@ -118,6 +118,7 @@ def _generate() -> None:
     cluster = (ROOT / "deploy" / "README.md").read_text()
     for there, here in {
         "(../xpscale/design/": "(../explanation/design/",
+        "(../docs/howto/": "(",
         "[an example](../pipelines/settings/prices.toml)": "`pipelines/settings/prices.toml`",
     }.items():
         cluster = cluster.replace(there, here)
