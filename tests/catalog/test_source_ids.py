@@ -34,7 +34,8 @@ def test_every_source_is_found_in_its_partition(storage: Storage, monkeypatch, s
     assert sum(len(survey.movers) for survey in surveys) >= share_of_movers * 4000
     ranges = index_ranges(parts, {survey.pixel: survey.movers for survey in surveys})
     assert len(ranges) > 3
-    function = IndexSources(storage, manifest.digest, manifest.identity.gaia_release)
+    release = manifest.identity.gaia_release
+    function = IndexSources(storage, manifest.digest, release, manifest.n_out)
     reports = [function(task) for task in ranges[::-1]]
     assert reports == [function(task) for task in ranges[::-1]]  # as one that was killed resumes
     files = tuple(TableFile(**each.details["file"]) for each in reports if each.details)

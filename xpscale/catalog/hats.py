@@ -89,7 +89,7 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
         If a file is there that xpscale did not write.
     """
     name, products = storage.name, manifest.identity.products
-    tables, before = read_tables(storage, manifest.digest), announcement(storage)
+    tables, before = read_tables(storage, manifest.digest), _announced_before(storage, manifest)
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         counts = sky_counts(storage, manifest)
@@ -122,6 +122,14 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
 def _ranges(storage: Storage) -> dict[str, tuple[Any, Any]]:
     with storage.open(STATISTICS_FILE) as file:
         return ranges(pq.read_table(file))
+
+
+def _announced_before(storage: Storage, manifest: Manifest) -> tuple[str, dict[str, str]] | None:
+    """The announcement of the files that are there, if they are of this version: another version's
+    may be needed by a commit that goes on at the same time.
+    """
+    found = announcement(storage)
+    return found if found and _fields(storage).get(MANIFEST_FIELD) == manifest.digest else None
 
 
 def announcement(storage: Storage) -> tuple[str, dict[str, str]] | None:

@@ -38,6 +38,10 @@ ROWS_PER_FILE = 2_000_000
 ROW_GROUP_SIZE = 16_384
 """So that a look-up reads 60 kB, and the footer of a file is not larger."""
 
+MOST_ROW_GROUPS = 16_384
+"""Of all files: hats reads their statistics from one ``dataset/_metadata``.  An index of more rows
+than 268 million has larger ones."""
+
 NO_IDS, NO_PIXELS = np.empty(0, np.int64), np.empty((0, 2), np.int64)
 LOWEST, BEYOND = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
@@ -48,7 +52,6 @@ INDEX_COLUMNS = (
 )
 
 OPTIONS: dict[str, Any] = {
-    "row_group_size": ROW_GROUP_SIZE,
     "compression": "zstd",
     "compression_level": 1,
     "use_dictionary": ["Norder", "Npix"],
@@ -169,16 +172,21 @@ class IndexSources:
         sha256 of the version's manifest.
     release
         The data release of its sources.
+    n_rows
+        Of the whole index.
     """
 
     storage: Storage
     manifest: str
     release: Release
+    n_rows: int
 
     def __call__(self, task: IndexRange) -> TaskReport:
         """Sort the identifiers of a range."""
+        n_times = max(1, -(-self.n_rows // (ROW_GROUP_SIZE * MOST_ROW_GROUPS)))
+        options = {**OPTIONS, "row_group_size": n_times * ROW_GROUP_SIZE}
         return table_task(
-            self.storage, task.key, self.manifest, lambda: self._table(task), **OPTIONS
+            self.storage, task.key, self.manifest, lambda: self._table(task), **options
         )
 
     def _table(self, task: IndexRange) -> pa.Table:

@@ -183,7 +183,7 @@ def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
         ),
         INDEX: stages.run(
             "index",
-            IndexSources(storage, digest, manifest.identity.gaia_release),
+            IndexSources(storage, digest, manifest.identity.gaia_release, manifest.n_out),
             index_ranges(parts, {survey.pixel: survey.movers for survey in surveys}),
             lambda task: task.n_rows,
         ),
