@@ -4,7 +4,8 @@ that one process does for all partitions.
 Every step is a process of its own; what is done is kept in ``$XPSCALE_BENCH_PLACE``
 (``/tmp/xpscale-billion``), and the same command goes on where it was interrupted.
 ``$XPSCALE_BENCH_SHARE`` (1): of the sources and so of the partitions; two shares tell what grows
-faster than the number of partitions.  ``$XPSCALE_BENCH_WORKERS`` (64) of the run.
+faster than the number of partitions.  ``$XPSCALE_BENCH_WORKERS`` (64): processes of the run; fewer
+of them work so much faster that tasks end as often.
 
 What is real: the partitions of a sky of 2.0 billion sources, plan, ledger, scheduler, workers,
 reports, manifest, commit, HATS files, statistics, margin, index, and every object's key.  What

@@ -35,7 +35,7 @@ COMPLETE_S = 3.2e-6
 """Of a core a source, for statistics and index, on a busy machine: design/023."""
 
 GPU_4 = {"latents": 4.67e6 / 4, "all": 0.60e6 / 4}
-GPU_16 = {"latents": 7.67e6 / 16, "all": 1.21e6 / 16}
+GPU_16 = {"latents": 8.15e6 / 16, "all": 1.21e6 / 16}
 """Sources/s of each of 4 or 16 workers of one H200, paper's network: design/006."""
 
 CPU = {"latents": 778_402 / 2, "all": 175_403 / 2}
@@ -130,11 +130,14 @@ def projection(n_rows: tuple[int, ...], outputs: str) -> InferenceProjection:
 
 
 def infer_forecast(place: Place, run: InferenceProjection, outputs: str) -> Forecast:
-    """Of the run with its publication; statistics, margin and index are part of publishing."""
-    n = run.n_rows
+    """Of the run with its publication; statistics, margin and index are part of publishing: they
+    read the latents once more.
+    """
+    n, latents = run.n_rows, projection(run.partition_rows, "latents").bytes_out
     load = Load(n, run.n_tasks, run.largest, run.bytes_in / n, run.bytes_out / n)
-    publish_s = run.forecast(1).publish_s + COMPLETE_S * n / place.n_workers
-    return forecast(load, place.cluster(outputs, publish_s))
+    read_s = latents / min(place.n_nodes * place.node_bytes_per_s[0], place.shared_bytes_per_s[0])
+    complete_s = max(COMPLETE_S * n / place.n_workers, read_s)
+    return forecast(load, place.cluster(outputs, run.forecast(1).publish_s + complete_s))
 
 
 def money(place: Place, run: InferenceProjection, seconds: float, prices: Prices) -> float:

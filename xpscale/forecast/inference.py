@@ -37,7 +37,7 @@ BYTES_PER_STORED_ROW = 32  # of the scalar arrays
 
 SOURCES_PER_S = {"latents": 450_000, "spectra": 100_000}  # of a CPU worker with one thread
 START_UP_S = 5.0  # imports and the model, in every worker process
-PUBLISH_S, PUBLISH_PART_S = 4.0, 0.02  # imports; each part's footer and positions
+PUBLISH_S, PUBLISH_PART_S = 6.0, 0.002  # imports and maps; report and cell counts of each part
 
 N_SCALAR_ARRAYS = sum(not array.is_vector for array in ARRAYS)
 GETS_PUBLISH = 4  # requests of publishing, a part
