@@ -85,8 +85,9 @@ def margin_tasks(manifest: Manifest) -> tuple[MarginTask, ...]:
         first = outer_cells(pixel) << CELL_SHIFT
         last = first + (1 << CELL_SHIFT) - 1
         # of each cell, the parts that end after its start and begin before its end
-        ends = np.searchsorted(stops, first, "right"), np.searchsorted(starts, last, "right")
-        found = {i for some in np.unique(ends, axis=1).T.tolist() for i in range(*some)}
+        low, high = np.searchsorted(stops, first, "right"), np.searchsorted(starts, last, "right")
+        ends = np.unique(low * (len(parts) + 1) + high)
+        found = {i for end in ends.tolist() for i in range(*divmod(end, len(parts) + 1))}
         return tuple(parts[i] for i in sorted(found))
 
     return tuple(MarginTask(pixel, near(pixel)) for pixel in (*pixels, *_gaps(pixels)))
