@@ -4,7 +4,8 @@ ship are sound.
 
 import importlib.util
 import json
-import tomllib
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,20 @@ import xpscale as xps
 from pipelines import (
     compare_models,
     density_scaling,
-    infer_dr3,
-    ingest_dr3,
+    dr3,
+    fetch,
+    infer,
+    ingest,
     label_curves,
-    train_object_dense,
+    publish,
+    sample,
+    site,
+    train,
 )
-from pipelines.settings import load
-from xpscale.errors import InvalidInputError
+from tests.commands import done
+from xpscale.errors import NotFoundError
 from xpscale.model.scaling import normalized
+from xpscale.settings.file import load_settings
 from xpscale.spectra import SpectraBatch
 from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
@@ -32,33 +39,61 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ROOT / "pipelines" / "settings"
 
 
-def test_recipes_make_a_catalogue(tmp_path, capsys):
-    write_archive(Universe(2_000, seed=7), str(tmp_path / "archive"), n_files=2)
-    (tmp_path / "training.toml").write_text("[training]\nepochs = 2\n")
-    changes = {
-        "workers": 0,
-        "max_rows": 500,
-        "sample_size": 800,
-        "training": str(tmp_path / "training.toml"),
-    }
-    values = {**tomllib.loads((SETTINGS / "laptop.toml").read_text()), **changes}
-    for name in ("archive", "store", "sample", "model", "catalog"):
-        values[name] = str(tmp_path / name)
-    settings = tmp_path / "settings.toml"
-    settings.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
-    for recipe in (ingest_dr3, train_object_dense, infer_dr3):
-        recipe.main(str(settings))
-        recipe.main(str(settings))  # a second run finds everything done
-    assert "snapshot 1" in capsys.readouterr().out
-    store, catalog = xps.open_store(values["store"]), xps.open_catalog(values["catalog"])
-    assert catalog.n_rows == store.n_rows == 2_000
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """What 'xpscale settings init' writes, changed to a small archive beside it."""
+    folder = tmp_path_factory.mktemp("recipes")
+    write_archive(Universe(1_500, seed=7), str(folder / "mirror"), n_files=2)
+    file = folder / "dr3.toml"
+    done("settings", "init", file)
+    text = file.read_text()
+    for was, made in {
+        "# mirror = ": f'mirror = "{folder}/mirror"  # ',
+        '"archive" ': f'"{folder}/archive" ',
+        '"out/': f'"{folder}/out/',
+        "# workers = 4": "workers = 0",
+        "# max_rows = 65536": "max_rows = 500",
+        "# n = 100000": "n = 800",
+        "# epochs = 100": "epochs = 1",
+    }.items():
+        assert was in text
+        text = text.replace(was, made)
+    file.write_text(text)
+    return file
+
+
+def test_the_recipe_makes_a_catalogue_and_its_page(settings, capsys):
+    dr3.main(str(settings))
+    told = capsys.readouterr().err
+    assert told.count("$ xpscale ") == sum(
+        len(stage.COMMANDS) for stage in (fetch, ingest, sample, train, infer, publish, site)
+    )
+    data = load_settings(settings).data
+    store, catalog = xps.open_store(data.store), xps.open_catalog(data.catalog)
+    assert catalog.n_rows == store.n_rows == 1_500
     assert len(catalog.manifest.of("latents")) == len(store.partitions) > 1
+    assert (Path(data.site) / "index.html").exists()
+    dr3.main(str(settings), "fetch", "sample", "train", "infer")  # everything is there
+    assert capsys.readouterr().err.count("nothing to do") == 4
 
 
-def _toml(value):
-    if isinstance(value, str):
-        return f'"{value}"'
-    return "{}" if value == {} else str(value)
+@pytest.mark.parametrize("stage", ["fetch", "sample"])
+def test_a_stage_is_a_recipe_of_its_own(stage, settings, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [stage, str(settings)])
+    runpy.run_module(f"pipelines.{stage}", run_name="__main__")
+    monkeypatch.setattr(sys, "argv", [stage, "none.toml"])
+    with pytest.raises((SystemExit, NotFoundError)):
+        runpy.run_module(f"pipelines.{stage}", run_name="__main__")
+
+
+def test_a_stage_that_fails_ends_the_recipe_with_its_code(settings, monkeypatch, capsys):
+    monkeypatch.setenv("XPSCALE_STORE", str(settings.parent / "no-store"))
+    with pytest.raises(SystemExit) as end:
+        dr3.main(str(settings), "infer", "publish")
+    assert end.value.code == 3
+    assert capsys.readouterr().err.count("$ xpscale") == 1
+    with pytest.raises(SystemExit, match="inferr is no stage"):
+        dr3.main(str(settings), "inferr")
 
 
 def require_library():
@@ -147,16 +182,3 @@ def test_labels_from_latents_and_from_coefficients(small_demo, tmp_path):
     assert robust["coefficients, ridge"] < 0.7 * spread
     assert max(robust.values()) < 2 * spread
     assert "| coefficients, ridge |" in (tmp_path / "out" / "label_curves.md").read_text()
-
-
-@pytest.mark.parametrize("name", ["laptop.toml", "cluster.toml"])
-def test_shipped_settings_load(name):
-    assert load(SETTINGS / name).max_rows > 0
-
-
-def test_a_typo_in_settings_is_named(tmp_path):
-    (tmp_path / "settings.toml").write_text(
-        (SETTINGS / "laptop.toml").read_text().replace("max_rows", "max_row")
-    )
-    with pytest.raises(InvalidInputError, match=r"max_row.*Did you mean 'max_rows'"):
-        load(tmp_path / "settings.toml")

@@ -125,7 +125,10 @@ def _candidates(
     if taken.key in table:
         yield Found(table[taken.key], f"{settings.path} [{command.replace(' ', '.')}]", False)
     if taken.place and (value := getattr(settings.data, taken.place)):
-        value = [value] if get_origin(taken.kind) is list else value
+        if (
+            get_origin(taken.kind) is list
+        ):  # of 'archive fetch': from where, if stated, and to where
+            value = [*filter(None, [settings.data.mirror]), value]
         yield Found(value, f"{settings.path} [data]", False)
     if taken.key == "cluster" and settings.cluster is not None:
         yield Found(settings.path, f"{settings.path} [cluster]", False)

@@ -27,6 +27,8 @@ class Data:
     ----------
     archive
         What ingest reads and ``archive fetch`` writes.
+    mirror
+        Where ``archive fetch`` reads; ESA's server if empty.
     store, sample, model, catalog, site
         The products.
     release
@@ -34,6 +36,7 @@ class Data:
     """
 
     archive: str = ""
+    mirror: str = ""
     store: str = ""
     sample: str = ""
     model: str = ""
