@@ -65,9 +65,10 @@ def test_the_lines_of_the_document_run_as_they_stand(place):
         "s3://bucket": str(place),
     }
 
-    def lines(word):
-        text = commands("deploy/README.md", word)
-        assert text
+    def lines(*words):
+        texts = [commands("deploy/README.md", word) for word in words]
+        assert all(texts)
+        text = "".join(texts)
         for was, made in here.items():
             text = text.replace(was, made)
         return ["bash", "-euc", text]
@@ -78,7 +79,9 @@ def test_the_lines_of_the_document_run_as_they_stand(place):
     with contextlib.ExitStack() as stack:
         for word in ("dask scheduler", "--nworkers $cores", "nvidia-smi"):
             process = subprocess.Popen(
-                lines(word), stderr=subprocess.DEVNULL, start_new_session=True
+                lines("export OMP_NUM_THREADS", word),
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
             stack.callback(process.wait)
             stack.callback(os.killpg, process.pid, signal.SIGKILL)
