@@ -143,6 +143,17 @@ def test_a_web_address_is_read_only(tmp_path):
         assert (code, "no store, catalogue or model" in texts(findings, "problem")) == (3, True)
 
 
+def test_settings_say_what_to_look_at(tmp_path):
+    places = {name: tmp_path / name for name in ("store", "model", "catalog")}
+    lines = [f'{name} = "{place}"' for name, place in places.items()]
+    cluster = '[cluster]\nkind = "scheduler"\naddress = "nonsense://127.0.0.1:9"\n'
+    (tmp_path / "xps.toml").write_text("\n".join(["[data]", *lines, cluster]))
+    code, findings = examined("--settings", tmp_path / "xps.toml")
+    subjects = {one["subject"] for one in findings}
+    assert subjects == {*map(str, places.values()), "nonsense://127.0.0.1:9"}
+    assert code == 3
+
+
 def test_no_scheduler():
     code, findings = examined("--scheduler", "nonsense://127.0.0.1:9")
     assert code == 3
