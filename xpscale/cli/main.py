@@ -154,11 +154,9 @@ def _run(stopped: list[int]) -> int:
             code = app(prog_name="xpscale", standalone_mode=False)
         sys.stdout.flush()
     except XpscaleError as error:
-        print(f"xpscale: {error.message}", file=sys.stderr)
-        if error.remedy:
-            print(f"  {error.remedy}.", file=sys.stderr)
-        if isinstance(error, TryAgainError):
-            print(f"  {_command()}", file=sys.stderr)
+        lines = [f"xpscale: {error.message}", f"  {error.remedy}." if error.remedy else ""]
+        lines.append(f"  {_command()}" if isinstance(error, TryAgainError) else "")
+        print("\n".join(filter(None, lines)), file=sys.stderr)
         if isinstance(error, UnexpectedError):
             _ask_for_report(error.trace)
         code = error.exit_code
