@@ -142,8 +142,8 @@ def test_jobs_that_are_cancelled_are_replaced():
 
 def test_workers_end_before_the_walltime_and_others_follow(monkeypatch):
     monkeypatch.setattr("xpscale.clusters.slurm_workers.WATCH_S", 0.5)
-    cluster = replace(load_cluster("slurm.toml"), workers=1, walltime="1:00", grace=42)
-    told = infer_slowly(cluster, "walltime", 0.8)
+    cluster = replace(load_cluster("slurm.toml"), workers=1, walltime="1:00", grace=34)
+    told = infer_slowly(cluster, "walltime", 1.0)
     assert "1 job ended" in told
     assert "TIMEOUT" not in "".join(path.read_text() for path in Path("slurm-logs").glob("*.err"))
 
