@@ -43,7 +43,6 @@ from xpscale.cli import (
 from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
-from xpscale.runtime.json_log import end_json_log
 from xpscale.safe_text import SafeOutput, one_line, shown, without_secrets
 
 if TYPE_CHECKING:
@@ -119,7 +118,8 @@ def main() -> None:
             file=sys.stderr,
         )
         code = INTERRUPTED
-    end_json_log()
+    if json_log := sys.modules.get("xpscale.runtime.json_log"):  # a command has begun with it
+        json_log.end_json_log()
     sys.exit(code)
 
 
