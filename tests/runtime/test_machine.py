@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from xpscale.runtime.machine import available_memory, n_cpus
+from xpscale.runtime.machine import available_memory, memory_here, memory_limit, n_cpus
 
 
 def test_processors():
@@ -31,3 +31,24 @@ def test_the_limit_of_a_control_group_counts(tmp_path, monkeypatch):
     assert available_memory(tmp_path) == 7000
     (own / "memory.max").write_text("4000\n")
     assert available_memory(tmp_path) == 0
+
+
+def test_control_groups_of_version_1_count_without_files_that_can_be_dropped(tmp_path, monkeypatch):
+    own = tmp_path / "memory" / "slurm" / "job_7"
+    own.mkdir(parents=True)
+    text = Path.read_text
+
+    def read(path, *arguments, **options):
+        mine = "9:name=systemd:/\n4:memory:/slurm/job_7\n0::/\n"
+        return mine if str(path) == "/proc/self/cgroup" else text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    (own / "memory.limit_in_bytes").write_text("9000\n")
+    (own / "memory.usage_in_bytes").write_text("5000\n")
+    (own / "memory.stat").write_text("cache 3000\ntotal_inactive_file 2000\n")
+    (own / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    assert available_memory(tmp_path) == 6000
+    assert memory_limit(tmp_path) == 9000
+    here = memory_here(tmp_path)
+    assert (here["free"], here["oom_kills"]) == (6000, 3)
+    assert here["place"].endswith("slurm/job_7")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GETS_PUBLISH", "InferenceProjection"]
 
-WORKER_BASE_BYTES = 750_000_000
+WORKER_BASE_BYTES = 850_000_000
 """A process with torch, numba, pyarrow and astropy loaded, before the first task."""
 
 BUFFERS = 7
