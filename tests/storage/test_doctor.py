@@ -109,6 +109,7 @@ def test_a_clock_that_is_wrong(bucket, monkeypatch, ahead_s, level):
     [
         ({"AWS_CREDENTIAL_EXPIRATION": "SOON"}, "end in"),
         ({"AWS_SESSION_TOKEN": "token"}, "nobody knows when"),
+        ({"AWS_CREDENTIAL_EXPIRATION": "tomorrow"}, "nobody knows when"),
     ],
 )
 def test_credentials_that_end_are_a_warning(monkeypatch, change, said):

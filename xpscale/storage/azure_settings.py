@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs
 
@@ -26,6 +25,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.storage.environment import (
     Credentials,
     client_options,
+    end_of,
     first_of,
     is_on,
     require_machine_identity,
@@ -34,9 +34,10 @@ from xpscale.storage.environment import (
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
+__all__ = ["ENDPOINT", "REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
 
 VERSION: Literal["e_tag", "version"] = "e_tag"
+ENDPOINT = "AZURE_STORAGE_ENDPOINT"
 REMEDY = (
     "Check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
     " AZURE_STORAGE_CONNECTION_STRING; a public container is read with AZURE_SKIP_SIGNATURE=true"
@@ -100,12 +101,7 @@ def credentials() -> Credentials:
         return Credentials("none (AZURE_SKIP_SIGNATURE)")
     found = _options("")
     if signature := found["sas_key"]:
-        until = parse_qs(signature).get("se", [""])[0]
-        try:
-            end = datetime.fromisoformat(until)
-        except ValueError:
-            return Credentials("a shared access signature", is_temporary=True)
-        end = end if end.tzinfo else end.replace(tzinfo=UTC)
+        end = end_of(parse_qs(signature).get("se", [""])[0])
         return Credentials("a shared access signature", end, is_temporary=True)
     if found["account_key"]:
         return Credentials(f"the key of account {found['account_name']}")

@@ -21,6 +21,8 @@ class Cloud(Protocol):
     """What tells an object from a later one of its key, in obstore's words."""
     REMEDY: str
     """What to check if it refuses."""
+    ENDPOINT: str
+    """The variable that names another server."""
 
     def open_container(self, container: str, prefix: str) -> ObjectStore:
         """The objects of a bucket (or container) below a prefix.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
@@ -13,7 +13,14 @@ from xpscale.errors import InvalidInputError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
-__all__ = ["Credentials", "client_options", "first_of", "is_on", "require_machine_identity"]
+__all__ = [
+    "Credentials",
+    "client_options",
+    "end_of",
+    "first_of",
+    "is_on",
+    "require_machine_identity",
+]
 
 WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on", "y", "t"), True),
@@ -42,6 +49,24 @@ class Credentials:
     source: str
     end: datetime | None = None
     is_temporary: bool = False
+
+
+def end_of(text: str) -> datetime | None:
+    """The time that a text says, in UTC if it does not say where; ``None`` for no such text.
+
+    >>> str(end_of("2026-11-30")), end_of("tomorrow")
+    ('2026-11-30 00:00:00+00:00', None)
+
+    Parameters
+    ----------
+    text
+        As ISO 8601 has it.
+    """
+    try:
+        end = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 def first_of(*names: str) -> str:

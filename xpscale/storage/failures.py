@@ -110,7 +110,9 @@ def explained(where: str) -> Iterator[None]:
 def _passing(where: str, error: Exception) -> TryAgainError:
     text = first_line(error)[:MAX_TEXT]
     full = "No space left" in text or "quota" in text.lower()
-    remedy = "Make room" if full else "If it stays, check the network and AWS_ENDPOINT_URL"
+    cloud = cloud_of(where)
+    check = f"the network and {cloud.ENDPOINT}" if cloud else "the network"
+    remedy = "Make room" if full else f"If it stays, check {check}"
     return TryAgainError(f"{where}: {text}", f"{remedy}, then try again")
 
 

@@ -29,9 +29,10 @@ from xpscale.storage.environment import (
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
+__all__ = ["ENDPOINT", "REMEDY", "VERSION", "credentials", "endpoint", "open_container"]
 
 VERSION: Literal["e_tag", "version"] = "version"
+ENDPOINT = "STORAGE_EMULATOR_HOST"
 REMEDY = (
     "Check GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login; a public"
     " bucket is read with GOOGLE_SKIP_SIGNATURE=true"

@@ -20,14 +20,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
-from xpscale.storage.environment import Credentials, client_options, first_of, is_on
+from xpscale.storage.environment import Credentials, client_options, end_of, first_of, is_on
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["REMEDY", "VERSION", "credentials", "endpoint", "for_fsspec", "open_container"]
+__all__ = [
+    "ENDPOINT",
+    "REMEDY",
+    "VERSION",
+    "credentials",
+    "endpoint",
+    "for_fsspec",
+    "open_container",
+]
 
 VERSION: Literal["e_tag", "version"] = "e_tag"
+ENDPOINT = "AWS_ENDPOINT_URL"
 REMEDY = (
     "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (aws configure list; aws sso"
     " login); a public bucket is read with AWS_SKIP_SIGNATURE=true"
@@ -77,8 +86,8 @@ def credentials() -> Credentials:
         return Credentials("none (AWS_SKIP_SIGNATURE)")
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         text = os.environ.get("AWS_CREDENTIAL_EXPIRATION", "")  # as the AWS command line exports it
-        end = datetime.fromisoformat(text) if text else None
-        is_temporary = bool(end or os.environ.get("AWS_SESSION_TOKEN"))
+        end = end_of(text)
+        is_temporary = bool(text or os.environ.get("AWS_SESSION_TOKEN"))
         return Credentials("AWS_ACCESS_KEY_ID", end, is_temporary)
     found = _session()
     renewed = ", renewed before they end" if hasattr(found, "refresh_needed") else ""
