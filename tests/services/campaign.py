@@ -25,8 +25,9 @@ from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
 EXIT_CODES = {0, 3, 20, 75, 130, -2, -9, -15}
-"""Documented in deploy/README.md; 3 is a scheduler that was killed before it was reached, -9 is an injected SIGKILL, -2 and -15 a signal before Python has
-set its handlers or after it has removed them.
+"""Documented in deploy/README.md; 3 is a scheduler that was killed before it was reached, -9 an
+injected SIGKILL, -2 and -15 a signal before Python has set its handlers or after it has removed
+them.
 """
 
 
