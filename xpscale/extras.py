@@ -15,6 +15,7 @@ __all__ = ["EXTRA_OF", "naming_extras"]
 
 EXTRA_OF = {
     "botocore": "infer",
+    "cryptography": "infer",
     "dask": "infer",
     "dask_jobqueue": "cluster",
     "distributed": "infer",

@@ -22,6 +22,7 @@ from xpscale import __version__
 from xpscale.cli import (
     archive,
     catalog,
+    certificates,
     crossmatch,
     demo,
     doctor,
@@ -85,6 +86,7 @@ def _options(
 for noun in (
     *(archive, store, sample, train, model, evaluate, infer, catalog),
     *(query, crossmatch, download, labels, plot, serve, site, demo, doctor, settings),
+    certificates,
 ):
     noun.register(app)
 with_settings.install(app)

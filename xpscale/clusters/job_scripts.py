@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.runtime.executors.dask import worker_environment
+from xpscale.runtime.tls import certificates_folder, security
 
 if TYPE_CHECKING:
     from xpscale.settings.slurm import Slurm
@@ -67,6 +68,7 @@ def worker_options(settings: Slurm, name: str) -> dict[str, Any]:
     name
         Of all of them.
     """
+    tls = certificates_folder(settings.tls)
     stagger_s = int(settings.worker_seconds * STAGGER)
     lifetime_s = settings.worker_seconds - 2 * stagger_s
     environment = [f"export {key}={value}" for key, value in worker_environment.items()]
@@ -93,6 +95,7 @@ def worker_options(settings: Slurm, name: str) -> dict[str, Any]:
             "--no-dashboard",
         ],
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        **({"protocol": "tls://", "security": security(tls)} if tls else {}),
     }
 
 

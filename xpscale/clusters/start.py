@@ -157,5 +157,5 @@ def dask_client(
             yield client
     else:
         running = cluster.running if isinstance(cluster, Kubernetes) else cluster
-        with connect(running.address) as client:
+        with connect(running.address, running.tls) as client:
             yield client

@@ -43,11 +43,14 @@ class Running:
         Of the scheduler, ``tcp://HOST:8786``.
     resources
         What a task needs of a worker, as the workers declare it: ``{GPU = 1}``.
+    tls
+        Folder of certificates, if the scheduler wants them (``xpscale certificates make``).
     """
 
     kind: ClassVar[str] = "scheduler"
     address: str
     resources: dict[str, float] = field(default_factory=dict)
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,21 @@ class Kubernetes:
         ``NAME-scheduler.NAMESPACE``.
     resources
         What a task needs of a worker, as the workers declare it: ``{GPU = 1}``.
+    tls
+        Folder of certificates, if the scheduler wants them.
     """
 
     kind: ClassVar[str] = "kubernetes"
     name: str = "xpscale"
     namespace: str = "default"
     resources: dict[str, float] = field(default_factory=dict)
+    tls: str = ""
 
     @property
     def running(self) -> Running:
         """Its scheduler."""
         address = f"tcp://{self.name}-scheduler.{self.namespace}.svc:8786"
-        return Running(address, self.resources)
+        return Running(address, self.resources, self.tls)
 
 
 Cluster = Local | Running | Kubernetes | Slurm

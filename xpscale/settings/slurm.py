@@ -79,6 +79,8 @@ class Slurm:
         The interpreter on the nodes; this one by default.
     scratch
         A folder on the nodes for what workers keep on disk; a system default if empty.
+    tls
+        Folder of certificates for scheduler and workers (``xpscale certificates make``).
     logs
         Folder for what jobs print.
     client
@@ -103,6 +105,7 @@ class Slurm:
     python: str = ""
     scratch: str = ""
     logs: str = "slurm-logs"
+    tls: str = ""
     client: ClientJob = field(default_factory=ClientJob)
 
     def __post_init__(self) -> None:

@@ -26,12 +26,16 @@ from xpscale.runtime.executors.window import StalledError, Window, connected
 from xpscale.runtime.executors.worker_watch import WorkerWatch
 from xpscale.runtime.preflight import check_of
 from xpscale.runtime.stall import Turnaround
+from xpscale.runtime.tls import VARIABLE, certificates_folder, security
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from distributed import Client, WorkerPlugin
 
 __all__ = ["DaskExecutor", "connect", "local_cluster", "worker_environment"]
+
+HERE = "127.0.0.1:0"
+"""Pages about the cluster are for this machine: they show, and let stop, what runs."""
 
 WINDOW_PER_WORKER = 4
 """Tasks in flight for each worker: enough to hide the scheduler's latency, few enough to bound its
@@ -189,19 +193,27 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
     return failure_report(task, outcome)
 
 
+CERTIFICATES = f"with certificates it is at tls://; theirs are tls in the settings, or {VARIABLE}"
+
+
 @contextlib.contextmanager
-def connect(address: str) -> Iterator[Client]:
+def connect(address: str, tls: str = "") -> Iterator[Client]:
     """A client of a scheduler that runs somewhere, ``tcp://host:8786``.
 
     Parameters
     ----------
     address
-        Of the scheduler; ``tls://`` with the certificates that Dask's configuration names.
+        Of the scheduler.
+    tls
+        Folder of certificates (`xpscale.runtime.tls`), for a scheduler at ``tls://``; by default
+        those of the environment, or of Dask's configuration.
 
     Raises
     ------
     NotFoundError
-        There is none, or the address is none that Dask can use.
+        There is none, it refuses us, or the address is none that Dask can use.
+    InvalidInputError
+        The certificates have ended.
     """
     from distributed import Client
 
@@ -216,12 +228,14 @@ def connect(address: str) -> Iterator[Client]:
                     self.close(timeout=0)  # type: ignore[no-untyped-call]
                 raise
 
+    folder = certificates_folder(tls)
+    own = security(folder) if folder else None
+    if own and address.startswith("tcp://"):
+        address = f"tls://{address.removeprefix('tcp://')}"
     try:
-        client = ClosedClient(address, timeout="15s", set_as_default=False)
+        client = ClosedClient(address, timeout="15s", set_as_default=False, security=own)
     except Exception as error:  # OSError, ValueError, TypeError, by scheme
-        remedy = "Start one with 'dask scheduler', or check the address"
-        if address.startswith("tls://"):
-            remedy += "; Dask finds certificates in its configuration, distributed.comm.tls"
+        remedy = f"Start one with 'dask scheduler', or check the address; {CERTIFICATES}"
         raise NotFoundError(
             f"no Dask scheduler answers at {address}: {first_line(error)}", remedy
         ) from error
@@ -262,7 +276,8 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
             n_workers=n_workers,
             threads_per_worker=threads_per_worker,
             processes=True,
-            dashboard_address=":0",
+            dashboard_address=HERE,
+            worker_dashboard_address=HERE,
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         ) as cluster,
