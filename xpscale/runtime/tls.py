@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from distributed.security import Security
 
-__all__ = ["VARIABLE", "certificates_folder", "make_certificates", "security"]
+__all__ = ["REMEDY", "VARIABLE", "certificates_folder", "make_certificates", "security"]
 
 VARIABLE = "XPSCALE_TLS"
 """Names the folder where nothing else does."""
+
+REMEDY = f"with certificates it is at tls://; theirs are tls in the settings, or {VARIABLE}"
 
 CA, CERTIFICATE, KEY = "ca.pem", "cluster.pem", "cluster-key.pem"
 

@@ -26,7 +26,7 @@ from xpscale.runtime.executors.window import StalledError, Window, connected
 from xpscale.runtime.executors.worker_watch import WorkerWatch
 from xpscale.runtime.preflight import check_of
 from xpscale.runtime.stall import Turnaround
-from xpscale.runtime.tls import VARIABLE, certificates_folder, security
+from xpscale.runtime.tls import REMEDY, certificates_folder, security
 from xpscale.types import TaskReport, TaskStatus
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskExecutor", "connect", "local_cluster", "worker_environment"]
 
-HERE = "127.0.0.1:0"
-"""Pages about the cluster are for this machine: they show, and let stop, what runs."""
+HERE = "127.0.0.1:0"  # pages about a cluster let whoever sees them stop it
 
 WINDOW_PER_WORKER = 4
 """Tasks in flight for each worker: enough to hide the scheduler's latency, few enough to bound its
@@ -193,9 +192,6 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
     return failure_report(task, outcome)
 
 
-CERTIFICATES = f"with certificates it is at tls://; theirs are tls in the settings, or {VARIABLE}"
-
-
 @contextlib.contextmanager
 def connect(address: str, tls: str = "") -> Iterator[Client]:
     """A client of a scheduler that runs somewhere, ``tcp://host:8786``.
@@ -228,14 +224,13 @@ def connect(address: str, tls: str = "") -> Iterator[Client]:
                     self.close(timeout=0)  # type: ignore[no-untyped-call]
                 raise
 
-    folder = certificates_folder(tls)
-    own = security(folder) if folder else None
+    own = security(folder) if (folder := certificates_folder(tls)) else None
     if own and address.startswith("tcp://"):
         address = f"tls://{address.removeprefix('tcp://')}"
     try:
         client = ClosedClient(address, timeout="15s", set_as_default=False, security=own)
     except Exception as error:  # OSError, ValueError, TypeError, by scheme
-        remedy = f"Start one with 'dask scheduler', or check the address; {CERTIFICATES}"
+        remedy = f"Start one with 'dask scheduler', or check the address; {REMEDY}"
         raise NotFoundError(
             f"no Dask scheduler answers at {address}: {first_line(error)}", remedy
         ) from error
