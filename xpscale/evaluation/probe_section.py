@@ -96,8 +96,8 @@ def probe_section(
     best = {name: _best(name, names[0], found) for name in labels}
     said = "; ".join(f"{name} {estimate} ({method})" for name, (method, estimate) in best.items())
     sentence = (
-        f"The best of four probes reads from the {names[0]} of {len(group):,} held-out stars,"
-        f" robust sigma: {said}."
+        f"The best of four probes, chosen on these stars, reads from the {names[0]} of"
+        f" {len(group):,} held-out stars, robust sigma: {said}."
     )
     drawings = {
         "robust": _overview(names, list(labels), found),

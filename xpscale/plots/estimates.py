@@ -58,7 +58,9 @@ def binned(
                 at = np.arange(len(inner) + 1.0) + 0.14 * (i - (len(found) - 1) / 2)
                 _whiskers(ax, at, parts, colour, name)
             ax.set_xticks(np.arange(len(inner)) + 0.5, [f"{edge:g}" for edge in inner], rotation=45)
-            ax.set_xlim(-0.6, len(inner) + 0.6)
+            there = np.flatnonzero(np.isfinite([parts[0] for parts in found.values()]).any(0))
+            first, last = (there[0], there[-1]) if len(there) else (0, len(inner))
+            ax.set_xlim(first - 0.6, last + 0.6)
             ax.tick_params(axis="x", top=False)
             ax.set_xlabel(quantity)
             if log:
