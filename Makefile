@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types imports workflows docs wheel bench constraints image-requirements clean
+.PHONY: demo test check lint types imports workflows docs wheel bench constraints image-requirements clean report
 
 demo: $(READY)          ## the whole flow on real stars: demo-out/
 	$(BIN)/xpscale demo --out demo-out
@@ -24,6 +24,9 @@ types: $(READY)
 
 imports: $(READY)
 	$(BIN)/lint-imports
+
+report: $(READY)        ## the science report of both presets, on the demo's stars and a universe: report/
+	$(BIN)/python -m pipelines.science_report --out report --demo demo-out
 
 docs: $(READY)          ## the documents, with their tutorials executed: docs/_build/html
 	$(BIN)/python docs/example.py

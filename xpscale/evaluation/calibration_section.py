@@ -175,11 +175,12 @@ def _pit(sums: Mapping[str, FitSums], seed: int) -> Drawing:
 
 def _map(sums: FitSums) -> Drawing:
     edges = BINS["G [mag]"]
-    names = [bin_name("G", edges, i) for i in range(len(edges) - 1)]
+    widths = sums.width_map()
+    there = np.flatnonzero(np.isfinite(widths).any(1)).tolist()
     return Drawing(
         matrix(
-            sums.width_map(),
-            names,
+            widths[there],
+            [bin_name("G", edges, i) for i in there],
             [sums.model.bands.label(j) for j in range(sums.model.n_coefficients)],
             "width of standardized residuals",
             limits=(0.5, 1.5),

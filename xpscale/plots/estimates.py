@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.pyplot import subplots
 
 from xpscale.plots.models import COLOURS
-from xpscale.plots.style import GREY, credit, style
+from xpscale.plots.style import GREY, credit_below, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,17 +69,8 @@ def binned(
         axes[0].set_ylabel(ylabel)
         if len(next(iter(panels.values()))[1]) > 1:
             axes[-1].legend()
-        _credited(fig)
+        credit_below(fig)
     return fig
-
-
-def _credited(fig: Figure) -> None:
-    """The credit line, in a strip of its own."""
-    strip_inch = 0.16
-    share = strip_inch / fig.get_figheight()
-    engine: Any = fig.get_layout_engine()
-    engine.set(rect=(0, share, 1, 1 - share))
-    credit(fig)
 
 
 def _whiskers(ax: Axes, at: NDArray[Any], parts: Parts, colour: str, name: str) -> None:
@@ -139,7 +130,7 @@ def curves(
         ax.margins(x=0.01)
         if len(found) > 1:
             ax.legend(ncols=2)
-        _credited(fig)
+        credit_below(fig)
     return fig
 
 
@@ -174,7 +165,7 @@ def whiskers(panels: Mapping[str, Mapping[str, Parts]], reference: float | None 
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.5)
         np.ravel(axes)[0].invert_yaxis()
-        _credited(fig)
+        credit_below(fig)
     return fig
 
 
@@ -226,5 +217,5 @@ def matrix(
                 dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
                 text = f"{values[i, j]:.2f}".replace("-", "\u2212")
                 ax.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
-        _credited(fig)
+        credit_below(fig)
     return fig

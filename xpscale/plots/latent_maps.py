@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.pyplot import subplots
 
 from xpscale.plots.sky import sky
-from xpscale.plots.style import credit, style
+from xpscale.plots.style import credit_below, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,5 +49,5 @@ def latent_maps(pixels: NDArray[np.int64], latents: NDArray[np.float64], order: 
             ax.set_title(f"latent {k}", pad=6)
         for text in [t for ax in np.ravel(axes) for t in ax.texts]:
             text.set_fontsize(5)
-        credit(fig)
+        credit_below(fig)
     return fig

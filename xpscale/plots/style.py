@@ -31,6 +31,7 @@ __all__ = [
     "ORANGE",
     "VERMILION",
     "credit",
+    "credit_below",
     "headline",
     "new_axes",
     "save",
@@ -43,6 +44,8 @@ CREDIT = "Gaia data: ESA/Gaia/DPAC"
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 LIGHT_BLUE, YELLOW = "#56B4E9", "#F0E442"
 BLACK, DARK_GREY, GREY = "#222222", "#555555", "#8A8A8A"
+
+STRIP_INCH = 0.16
 
 SETTINGS: dict[str, Any] = {
     "font.size": 9,
@@ -142,6 +145,14 @@ def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
     """
     if not any(text.get_text() == CREDIT for text in fig.texts):
         fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
+
+
+def credit_below(fig: Figure) -> None:
+    """The credit line in a strip of its own, below a figure of constrained layout."""
+    share = STRIP_INCH / fig.get_figheight()
+    engine: Any = fig.get_layout_engine()
+    engine.set(rect=(0, share, 1, 1 - share))
+    credit(fig)
 
 
 def headline(
