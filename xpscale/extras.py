@@ -34,6 +34,7 @@ EXTRA_OF = {
     "specutils": "specutils",
     "sqlglot": "serve",
     "starlette": "serve",
+    "threadpoolctl": "evaluate",
     "torch": "infer",
     "uvicorn": "serve",
     "zarr": "infer",

@@ -29,6 +29,7 @@ from xpscale.model.checkpoint import TrainedModel, load_model
 from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.storage.single_file import require_free
 from xpscale.store.open import open_spectra
+from xpscale.training.session import one_torch_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,23 +117,24 @@ def evaluate(
     """
     tell, clock = progress or (lambda what, fraction: None), time.perf_counter()
     with naming_extras():
-        import sklearn  # noqa: F401  before the work starts
+        from threadpoolctl import threadpool_limits  # comes with scikit-learn
     if out:
         require_free(f"{out}/{PAGE}", overwrite=overwrite)
     reader = open_spectra(store) if isinstance(store, str) else store
     models = _models([model, *against], reader)
     table = None if labels is None else read_labels(labels, label_columns)
     split, sums = _split(models), {name: FitSums(one) for name, one in models.items()}
-    training, judged = read_stars(
-        reader,
-        split,
-        table,
-        sums.values(),
-        max_rows=max_rows,
-        seed=seed,
-        progress=lambda fraction: tell("reading and encoding spectra", fraction),
-    )
-    sections = tuple(_sections(sums, training, judged, table, seed, tell))
+    with one_torch_thread(), threadpool_limits(1):  # else last digits depend on the machine
+        training, judged = read_stars(
+            reader,
+            split,
+            table,
+            sums.values(),
+            max_rows=max_rows,
+            seed=seed,
+            progress=lambda fraction: tell("reading and encoding spectra", fraction),
+        )
+        sections = tuple(_sections(sums, training, judged, table, seed, tell))
     facts = _facts(models, reader, split, table, sums, (training, judged))
     report = Report({**facts, "seed": seed, "max_rows": max_rows}, sections)
     if out:
