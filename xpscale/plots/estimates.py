@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.pyplot import subplots
 
 from xpscale.plots.models import COLOURS
-from xpscale.plots.style import GREY, credit_below, style
+from xpscale.plots.style import GREY, credit_below, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,9 +46,7 @@ def binned(
         Logarithmic ordinate.
     """
     with style():
-        fig, axes = subplots(
-            ncols=len(panels), sharey=True, figsize=(8.4, 3.1), layout="constrained"
-        )
+        fig, axes = new_figure(1, len(panels), (8.4, 3.1), sharey=True)
         for ax, (quantity, (edges, found)) in zip(np.ravel(axes), panels.items(), strict=True):
             inner = np.asarray(edges[1:-1], float)
             if reference is not None:
@@ -116,7 +113,7 @@ def curves(
         Draw bins.
     """
     with style():
-        fig, ax = subplots(figsize=(7.2, 3.2), layout="constrained")
+        fig, ax = new_figure(1, 1, (7.2, 3.2))
         if reference is not None:
             ax.axhline(reference, color=GREY, lw=0.8)
         for colour, (name, (value, low, high)) in zip(COLOURS, found.items(), strict=False):
@@ -147,12 +144,7 @@ def whiskers(panels: Mapping[str, Mapping[str, Parts]], reference: float | None 
     """
     names = list(next(iter(panels.values())))
     with style():
-        fig, axes = subplots(
-            ncols=len(panels),
-            sharey=True,
-            figsize=(8.4, 0.7 + 0.24 * len(names)),
-            layout="constrained",
-        )
+        fig, axes = new_figure(1, len(panels), (8.4, 0.7 + 0.24 * len(names)), sharey=True)
         for ax, (quantity, found) in zip(np.ravel(axes), panels.items(), strict=True):
             if reference is not None:
                 ax.axvline(reference, color=GREY, lw=0.8)
@@ -202,7 +194,7 @@ def matrix(
         width = min(8.4, 2.4 + 0.75 * n_columns) if printed else 8.4
         if not printed and n_rows == n_columns:
             width, height = 6.6, 5.6
-        fig, ax = subplots(figsize=(width, height), layout="constrained")
+        fig, ax = new_figure(1, 1, (width, height))
         cmap = "RdBu_r" if diverging else "cividis"
         image = ax.imshow(values, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect="auto")
         ax.set_yticks(range(n_rows), rows)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.pyplot import subplots
 
 from xpscale.plots.sky import sky
-from xpscale.plots.style import credit_below, style
+from xpscale.plots.style import credit_below, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,9 +37,7 @@ def latent_maps(pixels: NDArray[np.int64], latents: NDArray[np.float64], order: 
     n_latents = latents.shape[1]
     n_lines = -(-n_latents // 3)
     with style():
-        fig, axes = subplots(
-            nrows=n_lines, ncols=3, figsize=(8.4, 2.3 * n_lines), layout="constrained"
-        )
+        fig, axes = new_figure(n_lines, 3, (8.4, 2.3 * n_lines))
         for k, ax in enumerate(np.ravel(axes)):
             if k >= n_latents or not len(filled):
                 ax.set_axis_off()

@@ -34,6 +34,7 @@ __all__ = [
     "credit_below",
     "headline",
     "new_axes",
+    "new_figure",
     "save",
     "style",
 ]
@@ -131,6 +132,26 @@ def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]
     from matplotlib.pyplot import subplots
 
     return subplots(**options)
+
+
+def new_figure(
+    n_rows: int, n_columns: int, size_inch: tuple[float, float], sharey: bool = False
+) -> tuple[Figure, Any]:
+    """A figure that pyplot does not keep, and its axes, all in one array if there are several.
+
+    Parameters
+    ----------
+    n_rows, n_columns
+        Panels.
+    size_inch
+        Width and height.
+    sharey
+        One ordinate for all.
+    """
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=size_inch, layout="constrained")
+    return fig, fig.subplots(n_rows, n_columns, sharey=sharey)
 
 
 def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
