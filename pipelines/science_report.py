@@ -23,7 +23,7 @@ from xpscale.testing.universe import Universe
 from xpscale.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from xpscale.spectra import SpectraReader
+    from xpscale.store.reader import SpectraStore
 
 UNIVERSE_SEED = 11
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         _report(store, labels, options.out / "universe", options.epochs)
 
 
-def _universe(n_sources: int, out: Path) -> tuple[SpectraReader, Path]:
+def _universe(n_sources: int, out: Path) -> tuple[SpectraStore, Path]:
     """The store of a universe, and a file of its labels."""
     universe, labels = Universe(n_sources, seed=UNIVERSE_SEED), out / "labels.parquet"
     store = xps.build_store(
@@ -55,7 +55,7 @@ def _universe(n_sources: int, out: Path) -> tuple[SpectraReader, Path]:
     return store, labels
 
 
-def _report(store: SpectraReader, labels: Path, out: Path, epochs: int) -> None:
+def _report(store: SpectraStore, labels: Path, out: Path, epochs: int) -> None:
     default = replace(TrainingSettings(), epochs=epochs)
     paper = replace(TrainingSettings.choose("", "laroche2024"), epochs=epochs)
     paper = replace(
