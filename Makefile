@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types imports workflows docs wheel bench constraints image-requirements clean report
+.PHONY: demo test pytest check lint types imports workflows docs wheel bench constraints image-requirements clean report
 
 demo: $(READY)          ## the whole flow on real stars: demo-out/
 	$(BIN)/xpscale demo --out demo-out
 
-test: $(READY)          ## lint, types, import contracts, tests
-	$(MAKE) --no-print-directory check
+test: $(READY)          ## lint, types, import contracts, tests; all at once, since each leaves a core idle
+	$(MAKE) --no-print-directory --jobs 3 check pytest
+
+pytest: $(READY)
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint types imports workflows

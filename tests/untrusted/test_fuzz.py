@@ -1,4 +1,4 @@
-"""Files damaged at random: one clear error or success, bounded memory, nothing outside is touched."""
+"""Files damaged at random: one clear error or success, little memory, and nothing outside."""
 
 import json
 import os
