@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpscale.cli.common import say
 from xpscale.errors import InvalidInputError, TryAgainError, UnexpectedError
 from xpscale.safe_text import has_password, one_line, printable, shown
 from xpscale.storage import Storage
@@ -77,3 +78,8 @@ def test_commands_echo_no_password_and_no_control_character(tmp_path):
         assert SECRET not in said
         assert not DANGEROUS.search(said)
         assert "\nxpscale: sound" not in said
+
+
+def test_lines_of_ours_stay_lines(tmp_path, capsys):
+    say("first\nsecond \x1b[2J")
+    assert capsys.readouterr().err == "first\nsecond \\x1b[2J\n"

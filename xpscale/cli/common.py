@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from xpscale.errors import InvalidInputError, PermanentError
-from xpscale.safe_text import shown
+from xpscale.safe_text import printable, without_secrets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -207,8 +207,8 @@ def _parse_resources(text: str) -> dict[str, float]:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error; standard output is for data."""
-    print(shown(text), file=sys.stderr, flush=True)
+    """Print lines on standard error, safe to show; standard output is for data."""
+    print(without_secrets(printable(text)), file=sys.stderr, flush=True)
 
 
 def save_figure(figure: Any, output: str, *, overwrite: bool) -> None:

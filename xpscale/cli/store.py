@@ -30,6 +30,7 @@ from xpscale.cli.listening import (
 )
 from xpscale.cli.stated import stated, with_choice
 from xpscale.formatting import format_bytes
+from xpscale.safe_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -257,7 +258,7 @@ def _report_ingest(made: SpectraStore, is_new: bool, *, json: bool) -> None:
 
 
 def _set_aside(files: Sequence[Mapping[str, str]]) -> str:
-    return "\n".join(f"set aside: {file['name']}: {file['reason']}" for file in files)
+    return "\n".join(one_line(f"set aside: {file['name']}: {file['reason']}") for file in files)
 
 
 @nouns.command()

@@ -69,6 +69,8 @@ def run_ingest(
     """
     contents, store, executor = plan.contents, plan.store, executor or SerialExecutor()
     listeners = list(callbacks)
+    if not store.exists("zarr.json"):
+        executor.require_fit(_read_fragments(plan))  # before anything is written
     done = begin_store(store, plan.identity, plan.max_rows)
     if done is not None:
         _require_same_input(done, plan)
@@ -137,6 +139,11 @@ def _require_same_input(done: SpectraStore, plan: IngestPlan) -> None:
         )
 
 
+def _read_fragments(plan: IngestPlan) -> StageFragment:
+    contents = plan.contents
+    return StageFragment(plan.store, contents.parser, plan.release, plan.bands, plan.trust_units)
+
+
 def _stage(
     plan: IngestPlan, executor: Executor, listeners: list[Callback]
 ) -> tuple[dict[str, TaskReport], list[dict[str, str]]]:
@@ -144,7 +151,7 @@ def _stage(
     store = plan.store
     reports = run_stage(
         "read files",
-        StageFragment(store, plan.contents.parser, plan.release, plan.bands, plan.trust_units),
+        _read_fragments(plan),
         plan.fragments,
         executor,
         Ledger(store / "_xpscale", "files"),
