@@ -13,6 +13,7 @@ from xpscale.column_names import ColumnChoice
 from xpscale.forecast.ingest import IngestProjection, pixel_counts, project_ingest
 from xpscale.ingest.given_sources import open_sources
 from xpscale.ingest.parsers import Contents, Fragment, Input, recognise
+from xpscale.ingest.stage import StageFragment
 from xpscale.release import Release
 from xpscale.stated_release import agreed_release
 from xpscale.storage import Storage
@@ -62,6 +63,13 @@ class IngestPlan:
     def fragments(self) -> tuple[Fragment, ...]:
         """What the tasks of the first stage read."""
         return self.contents.fragments
+
+    @property
+    def function(self) -> StageFragment:
+        """What a task of the first stage does with its fragment."""
+        return StageFragment(
+            self.store, self.contents.parser, self.release, self.bands, self.trust_units
+        )
 
     @property
     def n_tasks(self) -> int:

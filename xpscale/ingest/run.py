@@ -11,7 +11,6 @@ from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, No
 from xpscale.ingest.partition import WritePartition, partition_tasks
 from xpscale.ingest.plan import IngestPlan
 from xpscale.ingest.report import reconcile
-from xpscale.ingest.stage import StageFragment
 from xpscale.ingest.staged import STAGING, StagedFile, staged_files
 from xpscale.release import Release, release_of, require_same_release
 from xpscale.row_rules import rejections
@@ -70,7 +69,7 @@ def run_ingest(
     contents, store, executor = plan.contents, plan.store, executor or SerialExecutor()
     listeners = list(callbacks)
     if not store.exists("zarr.json"):
-        executor.require_fit(_read_fragments(plan))  # before anything is written
+        executor.require_fit(plan.function)  # before anything is written
     done = begin_store(store, plan.identity, plan.max_rows)
     if done is not None:
         _require_same_input(done, plan)
@@ -139,11 +138,6 @@ def _require_same_input(done: SpectraStore, plan: IngestPlan) -> None:
         )
 
 
-def _read_fragments(plan: IngestPlan) -> StageFragment:
-    contents = plan.contents
-    return StageFragment(plan.store, contents.parser, plan.release, plan.bands, plan.trust_units)
-
-
 def _stage(
     plan: IngestPlan, executor: Executor, listeners: list[Callback]
 ) -> tuple[dict[str, TaskReport], list[dict[str, str]]]:
@@ -151,7 +145,7 @@ def _stage(
     store = plan.store
     reports = run_stage(
         "read files",
-        _read_fragments(plan),
+        plan.function,
         plan.fragments,
         executor,
         Ledger(store / "_xpscale", "files"),
