@@ -67,6 +67,14 @@ class Scenario:
         return storage
 
     @cached_property
+    def published(self) -> Storage:
+        """The same before statistics, margin and index are made."""
+        storage = Storage(f"{self.folder}/published")
+        if not snapshots(storage):
+            infer(self, storage.url)
+        return storage
+
+    @cached_property
     def ids(self) -> Counter:
         """The sources that each product must hold exactly once."""
         return rows(self.reference, "latents")
@@ -131,10 +139,12 @@ class Verdict:
         return not any(wrong) and self.identical and self.n_snapshots == 1
 
 
-def verdict(scenario: Scenario, catalog: Storage) -> Verdict:
+def verdict(scenario: Scenario, catalog: Storage, *, completed: bool = True) -> Verdict:
     """Compare a catalogue with the reference; its strays are removed on the way."""
-    reference, expected = scenario.reference, scenario.ids
-    complete(catalog)  # as `xpscale infer` has done, if it came so far
+    reference = scenario.reference if completed else scenario.published
+    expected = scenario.ids
+    if completed:
+        complete(catalog)  # as `xpscale infer` has done, if it came so far
     manifest_key = current(reference).manifest_key
     found = {product: rows(catalog, product) for product in ("latents", "spectra")}
     extra = sorted(objects(catalog) - objects(reference))
