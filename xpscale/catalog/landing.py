@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    from jinja2 import Template
     from numpy.typing import NDArray
 
     from xpscale.catalog.manifest import Manifest, Snapshot
@@ -77,15 +79,20 @@ def write_pages(
     (root / README).write_text(_rendered("README.md", facts), encoding="utf-8")
 
 
-def _rendered(template: str, facts: Mapping[str, Any]) -> str:
+def _rendered(name: str, facts: Mapping[str, Any]) -> str:
+    return _template(name).render(facts) + "\n"
+
+
+@lru_cache(maxsize=2)
+def _template(name: str) -> Template:
     from jinja2 import Environment, StrictUndefined
 
-    is_html = template.endswith(".html")
+    is_html = name.endswith(".html")
     environment = Environment(
         autoescape=is_html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    text = (files("xpscale.catalog") / "pages" / f"{template}.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text).render(facts) + "\n"
+    text = (files("xpscale.catalog") / "pages" / f"{name}.jinja").read_text(encoding="utf-8")
+    return environment.from_string(text)
 
 
 def _facts(

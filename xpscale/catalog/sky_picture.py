@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +53,7 @@ def _order(counts: NDArray[np.int64]) -> int:
     return int(np.clip(affordable, 2, min(highest, 8)))
 
 
+@lru_cache(maxsize=2)
 def _cells(order: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which pixels lie on the sky, with shape (HEIGHT, WIDTH), and the cell of each of these.
 
@@ -90,5 +92,5 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     height, width, _ = pixels.shape
     lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
     head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
+    body = chunk(b"IDAT", zlib.compress(lines.tobytes()))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
