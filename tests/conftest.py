@@ -16,22 +16,18 @@ settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-LONGEST_FIRST = ("e2e", "docs", "services", "cluster", "serve", "demo", "inference")
+LONGEST_FIRST = ("e2e", "docs", "services", "clusters", "serve", "demo", "inference")
 """Folders of tests whose files take minutes: begun last, they would keep one process waiting."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of a file run in one process, which sets up their fixtures once; the longest begin."""
+    """The longest begin."""
 
     def rank(item):
         folder = item.path.relative_to(ROOT / "tests").parts[0]
         return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=rank)
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
 
 
 def data_path(name: str) -> Path:

@@ -62,7 +62,7 @@ def test_a_probe_measures_and_leaves_nothing_behind(store, model, tmp_path):
     assert 8 <= found.n_tasks <= len(plan.tasks)
     assert 0 < found.n_sources <= plan.n_rows
     assert found.worker_sources_per_s > 0
-    assert found.bytes_in > 2 * 440  # values, errors, and what they are stored with
+    assert found.bytes_in > 440  # values and errors, compressed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,12 +29,13 @@ MAX_ROWS = 120
 
 CLIENT = """
 import sys
-from xpscale.cli.common import executor
+from xpscale.cli.common import chosen_cluster, executor
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 if __name__ == "__main__":
     plan = plan_ingest(sys.argv[1], sys.argv[2], max_rows=int(sys.argv[3]))
-    with executor("", int(sys.argv[4])) as where:
+    with executor(chosen_cluster("local", workers=int(sys.argv[4]))) as where:
+        where.n_workers  # starts them
         print("ready", flush=True)
         run_ingest(plan, executor=where)
         print("finished", flush=True)

@@ -16,7 +16,9 @@ from xpscale.model.gelu import gelu
 
 
 def test_every_architecture_has_one():
-    ours = {n for n, network in ARCHITECTURES.items() if network.__module__.startswith("xpscale.")}
+    ours = {
+        n for n, network in ARCHITECTURES.items() if network.__module__.startswith("xpscale.model.")
+    }
     assert DECODERS.keys() == ours
 
 

@@ -23,9 +23,6 @@ from xpscale.runtime.ledger import Ledger
 from xpscale.storage import Storage
 from xpscale.types import TaskReport, TaskStatus
 
-pytestmark = pytest.mark.xdist_group("dask")
-
-
 DEATHS = {"work": 0, "die once": 1, "die twice": 2, "die": 999}
 
 

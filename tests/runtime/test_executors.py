@@ -22,7 +22,6 @@ class TestThreadsExecutor(ExecutorContract):
         return ThreadsExecutor(3)
 
 
-@pytest.mark.xdist_group("dask")
 class TestDaskExecutor(ExecutorContract):
     most_in_flight = 2 * WINDOW_PER_WORKER
 

@@ -13,7 +13,6 @@ pytestmark = [
     pytest.mark.s3,
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("services"),
 ]
 
 KINDS = {

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from xpscale.catalog.commit import build_manifest
 from xpscale.catalog.identity import claim
-from xpscale.catalog.layout import LEDGER
+from xpscale.catalog.layout import LEDGER, RUN
 from xpscale.catalog.manifest import Manifest
 from xpscale.inference.plan import InferencePlan
 from xpscale.runtime.events import Callback
@@ -116,6 +116,8 @@ def run_inference(
         differences.
     """
     executor = executor or SerialExecutor()
+    if plan.catalog.exists(RUN):
+        claim(plan.catalog, plan.identity)  # refuses another run: its model is another, too
     executor.require_fit(plan.function(plan.catalog, device))  # before anything is written
     claim(plan.catalog, plan.identity)
     history = History(plan.catalog / LEDGER)
