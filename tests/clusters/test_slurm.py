@@ -211,6 +211,6 @@ def test_the_command_is_a_job_that_is_queued_again_until_its_work_is_done(folder
     wait_until(lambda: "PENDING" in state())
     assert "interrupted" in log.read_text()
     slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
+    wait_until(lambda: "published snapshot 1" in log.read_text(), lambda _: log.read_text())
     wait_until(lambda: not jobs())
-    assert "published snapshot 1" in log.read_text()
     assert manifest_of("job") == manifest_of("serial")
