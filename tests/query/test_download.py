@@ -289,6 +289,7 @@ def test_catalogues_of_an_earlier_xpscale_open_and_are_copied(own, tmp_path):
 
     import pyarrow.parquet as pq
 
+    from xpscale.catalog.footer import footer_sizes
     from xpscale.catalog.hats import write_hats
 
     root, parts = Path(own.storage.url), []
@@ -299,7 +300,9 @@ def test_catalogues_of_an_earlier_xpscale_open_and_are_copied(own, tmp_path):
         )
         pq.write_table(table, root / part.key)
         data = (root / part.key).read_bytes()
-        parts.append(replace(part, n_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
+        sizes = dict(zip(("footer_bytes", "packed_footer_bytes"), footer_sizes(data), strict=True))
+        digest = hashlib.sha256(data).hexdigest()
+        parts.append(replace(part, n_bytes=len(data), sha256=digest, **sizes))
     identity = replace(own.identity, schema_version="0")
     fields = json.loads(replace(own.manifest, identity=identity, parts=tuple(parts)).to_json())
     for name in ("kept_products", "kept_columns", "kept_rows", "pixel_positions"):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import publish
 
 import xpscale as xps
+from tests.query.conftest import publish
 from xpscale.errors import XpscaleError
 from xpscale.sky import Pixel, source_id_index
 from xpscale.storage import Storage

@@ -11,9 +11,9 @@ import sys
 
 import pyarrow as pa
 import pytest
-from conftest import publish
 
 from tests.debian import debian_command
+from tests.query.conftest import publish
 from xpscale.query.catalog import open_catalog
 from xpscale.query.write import write
 from xpscale.storage import Storage

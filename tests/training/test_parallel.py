@@ -118,7 +118,7 @@ def test_dask_workers_train_together_and_a_lost_one_costs_nothing(store, tmp_pat
     with local_cluster(2) as client:
         both = WorkerGroup(client, 2)
         listen = {"on_step": steps.append, "on_epoch": epochs.append}
-        with pytest.raises(PlanError, match="3 worker processes are needed and 2"):
+        with pytest.raises(PlanError, match="3 worker processes are needed, and 2"):
             train_on_workers(
                 WorkerGroup(client, 3), TrainingJob(store, str(tmp_path / "m"), settings)
             )
