@@ -40,7 +40,7 @@ def sky_picture(counts: NDArray[np.int64]) -> bytes:
     """
     order, width = _order(counts), len(counts)
     values = counts.reshape(12 * 4**order, width // (12 * 4**order)).sum(axis=1)
-    inside, cells = _cells(order)
+    inside, cells = _cells(order, HEIGHT, WIDTH)
     shown = values[cells]
     pixels = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
     pixels[inside] = np.where((shown > 0)[:, None], _coloured(shown, values), EMPTY)
@@ -54,8 +54,8 @@ def _order(counts: NDArray[np.int64]) -> int:
 
 
 @lru_cache(maxsize=2)
-def _cells(order: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which pixels lie on the sky, with shape (HEIGHT, WIDTH), and the cell of each of these.
+def _cells(order: int, height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which pixels lie on the sky, with shape (height, width), and the cell of each of these.
 
     The Mollweide projection: x = 2 sqrt(2) / pi * l cos t, y = sqrt(2) sin t, with
     2 t + sin 2t = pi sin b (Snyder 1987, Map Projections, USGS Professional Paper 1395, p. 251).
@@ -63,7 +63,7 @@ def _cells(order: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     from astropy.coordinates import SkyCoord
     from cdshealpix.nested import skycoord_to_healpix
 
-    y, x = np.mgrid[1 : -1 : HEIGHT * 1j, 1 : -1 : WIDTH * 1j]  # in units of 2 sqrt(2), sqrt(2)
+    y, x = np.mgrid[1 : -1 : height * 1j, 1 : -1 : width * 1j]  # in units of 2 sqrt(2), sqrt(2)
     inside = x**2 + y**2 < 1
     t = np.arcsin(y[inside])
     latitude = np.arcsin(np.clip((2 * t + np.sin(2 * t)) / np.pi, -1, 1))
