@@ -33,10 +33,12 @@ report: $(READY)        ## the science report of both presets, on the demo's sta
 docs: $(READY)          ## the documents, with their tutorials executed: docs/_build/html
 	$(BIN)/python docs/example.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build --fail-on-warning --keep-going -q docs docs/_build/html
+	$(BIN)/linkchecker --config docs/links.ini --no-status docs/_build/html/index.html
 	@echo "docs/_build/html/index.html"
 
 workflows: $(READY)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
 
 bench: $(READY)         ## ratios, not times: prints tables

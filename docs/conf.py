@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import typer
+from sphinx.application import Sphinx
+from typer.cli import get_docs_for_click
+
 import xpscale
+from xpscale.cli.main import app
 from xpscale.flags import Flag
 from xpscale.release import DR3
 from xpscale.schema import TableLayout
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+CHANGES = ROOT / "CHANGELOG.md"
+NOTES = sorted((ROOT / "xpscale/design").glob("*.md"))
 
 project = "xpscale"
 author = "the xpscale developers"
@@ -103,6 +108,13 @@ def _flags() -> str:
     return "\n".join(lines)
 
 
+def _commands() -> str:
+    """What ``xpscale ... --help`` says, of all commands, without the title."""
+    command = typer.main.get_command(app)
+    context = command.make_context("xpscale", [], resilient_parsing=True)
+    return get_docs_for_click(obj=command, ctx=context, name="xpscale").partition("\n")[2]
+
+
 def _write(name: str, text: str) -> None:
     path = DOCS / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,24 +122,42 @@ def _write(name: str, text: str) -> None:
         path.write_text(text)
 
 
+def _links(text: str, file: Path, page: Path) -> str:
+    """A file's text as a page: its links lead to other pages; without one, only words are left."""
+    pages = {ROOT / "deploy/README.md": "howto/cluster.md", ROOT / "CHANGELOG.md": "changes.md"}
+    pages |= {note: f"explanation/design/{note.name}" for note in NOTES}
+
+    def link(found: re.Match[str]) -> str:
+        words, target, anchor = found.groups()
+        to = (file.parent / target).resolve()
+        if not to.is_relative_to(DOCS) and to not in pages:
+            return words
+        there = os.path.relpath(DOCS / pages.get(to, to), page.parent)
+        return f"[{words}]({there}{anchor})"
+
+    return re.sub(r"(?<!!)\[([^]]+)\]\(([^)#:\s]+)((?:#[^)\s]+)?)\)", link, text)
+
+
 def _generate() -> None:
-    for note in sorted((ROOT / "xpscale" / "design").glob("*.md")):
-        _write(f"explanation/design/{note.name}", note.read_text())
+    for note in NOTES:
+        page = f"explanation/design/{note.name}"
+        _write(page, _links(note.read_text(), note, DOCS / page))
     _write("_build/generated/columns.md", _columns())
     _write("_build/generated/flags.md", _flags())
-    cluster = (ROOT / "deploy" / "README.md").read_text()
-    for there, here in {
-        "(../xpscale/design/": "(../explanation/design/",
-        "(../docs/howto/": "(",
-        "[an example](../pipelines/settings/prices.toml)": "`pipelines/settings/prices.toml`",
-    }.items():
-        cluster = cluster.replace(there, here)
-    _write("_build/generated/cluster.md", cluster)
-    typer = [sys.executable, "-m", "typer", "xpscale.cli.main", "utils", "docs"]
-    command = subprocess.run(
-        [*typer, "--name", "xpscale"], check=True, capture_output=True, text=True, cwd=ROOT
-    )
-    _write("_build/generated/commands.md", command.stdout.partition("\n")[2])
+    _write("_build/generated/commands.md", _commands())
+    for file, page in ((ROOT / "deploy/README.md", "howto/cluster.md"), (CHANGES, "changes.md")):
+        name = f"_build/generated/{Path(page).name}"
+        _write(name, _links(file.read_text(), file, DOCS / page))
+
+
+def setup(app: Sphinx) -> None:
+    """Links of pages to files outside of docs/ are good on the web pages of a repository, too."""
+
+    def read(app: Sphinx, name: str, source: list[str]) -> None:
+        page = Path(app.env.doc2path(name))
+        source[0] = _links(source[0], page, page)
+
+    app.connect("source-read", read)
 
 
 _generate()

@@ -1,5 +1,6 @@
 """Images: no root, everything pinned by its hash, one install script for them and for CI."""
 
+import os
 import re
 import stat
 import subprocess
@@ -63,3 +64,36 @@ def test_developers_and_ci_install_by_the_same_script():
     workflow = (ROOT / ".github/workflows/tests.yml").read_text()
     assert "make test" in workflow
     assert "install.sh .image cpu" in workflow
+
+
+def test_no_file_names_the_address_of_an_index():
+    files = [*IMAGES.iterdir(), *(ROOT / ".github").rglob("*.yml"), ROOT / "constraints.txt"]
+    named = [
+        file.name
+        for file in files
+        if re.search(r"index-url\S* *=? *http|://pypi", file.read_text(), re.I)
+    ]
+    assert named == []
+    for name in ("requirements", "torch-cpu", "torch-cuda"):
+        options = re.findall(r"^-.*", (IMAGES / f"{name}.txt").read_text(), re.M)
+        assert options == []
+
+
+def test_the_index_of_torch_is_asked_for_torch_only(tmp_path):
+    made, new = tmp_path / "python", tmp_path / "python.new"
+    made.write_text('#!/bin/sh\nmkdir -p "$3/bin"\ncp "$0.new" "$3/bin/python"\n')
+    new.write_text('#!/bin/sh\necho "$@"\n')
+    for program in (made, new):
+        program.chmod(0o755)
+    variables = {"PYTHON": str(made), "TORCH_INDEX": "https://wheels.example"}
+    for kind in ("cpu", "cuda"):
+        ran = subprocess.run(
+            ["sh", IMAGES / "install.sh", tmp_path / "new", kind],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = ran.stdout.splitlines()
+        assert ["wheels.example" in line for line in lines] == ["torch-" in line for line in lines]
+        assert len(lines) == 3

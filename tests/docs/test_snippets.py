@@ -67,15 +67,3 @@ def test_the_readme_is_short():
     lines = README.read_text().splitlines()
     assert len(lines) <= 120
     assert max(map(len, lines)) <= 100
-
-
-def test_the_readme_links_to_files_that_exist():
-    pages = [README, *ROOT.glob("docs/[!_]*/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.md")]
-    missing = [
-        f"{page.relative_to(ROOT)}: {link}"
-        for page in pages
-        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
-        if not link.startswith(("../explanation/design/", "explanation/design/", "design/"))
-        and not (page.parent / link).exists()
-    ]
-    assert missing == []
