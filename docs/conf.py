@@ -48,6 +48,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_sidebars = {page: [] for page in ("install", "benchmarks/index", "comparison", "changes")}
 html_static_path = ["_static"]
 html_css_files = ["xpscale.css"]
 

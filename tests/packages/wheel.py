@@ -3,6 +3,7 @@
     python -m tests.packages.wheel dist/xpscale-X.Y.Z-py3-none-any.whl
 
 Run by ``make wheel``.  The catalogue that is queried is made by the environment of this process.
+That everything installs without a compiler on each Python and system is resolved, not installed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,20 @@ table = cat.select().to_astropy()
 spectra = xps.reconstruct(cat.at(table["source_id"][:3]), from_latents=True)
 assert spectra.mean.shape == (3, 110)
 """,
+    "infer": """
+import xpscale as xps
+store, model = xps.open_spectra("demo-out/store"), xps.load_model("demo-out/model")
+xps.infer(store, model, "again-infer")
+""",
+    "lsdb": "import lsdb; assert len(lsdb.open_catalog('demo-out/catalog').columns) > 5",
+    "wavelength": "import gaiaxpy",
+    "serve": "import sqlglot, starlette, uvicorn",
+    "evaluate": "import sklearn, torch",
+    "all": "import dask_jobqueue, gaiaxpy, h5py, lsdb, mocpy, polars, sklearn, specutils, torch",
 }
+PYTHONS = ("3.11", "3.12", "3.13")
+SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-apple-darwin")
+ONLY_PYTHON = ("docopt", "hdfs")  # they come as source, without anything to compile
 
 
 def main(wheel: str) -> None:
@@ -40,6 +54,26 @@ def main(wheel: str) -> None:
         print("| install | packages | MB | s |\n|---|---|---|---|")
         for extra, code in TRIES.items():
             print(_row(Path(wheel).resolve(), extra, code, folder), flush=True)
+        print("\n| without a compiler | Python | packages |\n|---|---|---|")
+        for system in SYSTEMS:
+            for version in PYTHONS:
+                print(f"| {system} | {version} | {_resolved(system, version)} |", flush=True)
+
+
+def _resolved(system: str, version: str) -> int:
+    """The number of packages of ``xpscale[all]``, all of which have a wheel there."""
+    options = ["--quiet", "--no-header", "--no-annotate", "--constraint", "constraints.txt"]
+    options += ["--python-platform", system, "--python-version", version, "--extra", "all"]
+    options += ["--only-binary", ":all:", *(f"--no-binary={name}" for name in ONLY_PYTHON)]
+    result = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "compile", *options, "pyproject.toml"],
+        cwd=ROOT,
+        env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return result.stdout.count("==")
 
 
 def _row(wheel: Path, extra: str, code: str, folder: Path) -> str:
