@@ -33,6 +33,7 @@ from xpscale.column_names import (
     candidates,
     known_columns,
 )
+from xpscale.companions import OF_SPECTRA
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 from xpscale.sky import source_id_position
@@ -130,6 +131,8 @@ class XpColumns:
     n_parameters
         The columns ``bp_n_parameters`` and ``rp_n_parameters``, which hold the numbers of
         coefficients; empty if the table has none.
+    companions
+        Pairs of the name and the column of what comes along from this table.
     """
 
     source_id: str
@@ -137,6 +140,7 @@ class XpColumns:
     errors: tuple[tuple[str, ...], ...]
     is_scalar: bool
     n_parameters: tuple[str, ...] = ()
+    companions: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -210,7 +214,8 @@ def find_xp_columns(
     InvalidInputError
         There are none, or they cannot be told apart; the message says which columns there are.
     """
-    stated = (choice or ColumnChoice()).spectra
+    choice = choice or ColumnChoice()
+    stated = choice.spectra
     known = known_columns(names, where, release, stated)
     given = {name: known[name] for name in COEFFICIENTS if name in stated}
     groups = _groups(given or known, where)
@@ -239,7 +244,9 @@ def find_xp_columns(
         )
     numbers = tuple(known[name] for name in N_PARAMETERS if name in known)
     both = numbers if len(numbers) == len(N_PARAMETERS) else ()
-    return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1, both)
+    wanted = (name for name in OF_SPECTRA if name in known and name in choice.companions)
+    companions = tuple((name, known[name]) for name in wanted)
+    return XpColumns(source_id, chosen, errors, len(chosen[0]) > 1, both, companions)
 
 
 def _groups(known: Mapping[str, str], where: str) -> dict[tuple[bool, str], tuple[str, ...]]:

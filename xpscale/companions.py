@@ -1,4 +1,6 @@
-"""Columns of ``gaia_source`` that travel with a spectrum to the store and the catalogue."""
+"""Columns of ``gaia_source``, and of the spectra's own table, that travel with a spectrum to the
+store and the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from xpscale.errors import InvalidInputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["COMPANIONS", "Companion", "checked_companions", "filled"]
+__all__ = ["COMPANIONS", "OF_SPECTRA", "Companion", "checked_companions", "filled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,20 @@ _ALL = (
         "Error of parallax",
     ),
     Companion("ruwe", "float32", "", "stat.error", "Renormalised unit weight error"),
+    *(
+        Companion(
+            f"{band.lower()}_n_relevant_bases",
+            "float32",
+            "",
+            "meta.number",
+            f"Leading {band} coefficients that matter, as the archive says",
+        )
+        for band in ("BP", "RP")
+    ),
 )
+
+OF_SPECTRA = ("bp_n_relevant_bases", "rp_n_relevant_bases")
+"""Those that the table of spectra has, not ``gaia_source``."""
 
 COMPANIONS = {companion.name: companion for companion in _ALL}
 """By name, in the order in which they are written; NaN where a source has none."""

@@ -134,6 +134,11 @@ class SpectraReader(Protocol):
         return False
 
     @property
+    def left_aside(self) -> Mapping[str, str]:
+        """Files that could not be read and have no rows in any partition, with the reasons."""
+        return {}
+
+    @property
     def n_rows(self) -> int:
         """Number of sources."""
         return sum(partition.n_rows for partition in self.partitions)

@@ -251,3 +251,22 @@ def test_a_damaged_leaf_of_hats_is_left_out_and_named(damage, net, tmp_path):
     assert found.code == 20, found.err
     assert leaf.name in found.err
     assert done("catalog", "check", tmp_path / "catalog").code == 0
+
+
+def test_a_damaged_file_of_a_folder_is_left_out_and_named(net, tmp_path):
+    folder = write([fresh(slice(0, 200)), fresh(slice(200, 240))], tmp_path / "in")
+    (folder / "part-1.parquet").write_bytes((folder / "part-1.parquet").read_bytes()[:-100])
+    net.save(str(tmp_path / "model"))
+    told = folder, tmp_path / "model", tmp_path / "catalog", "--workers", 0
+    for command in ("plan", "infer"):
+        refused = xpscale(command, *told)
+        assert (refused.code, "part-1.parquet" in refused.err) == (2, True)
+    done("plan", *told, "--skip-damaged")
+    for _ in range(2):
+        found = xpscale("infer", *told, "--skip-damaged")
+        assert found.code == 20, found.err
+        assert "left out part-1.parquet: " in found.err
+    info = json.loads(done("catalog", "info", tmp_path / "catalog", "--json").out)
+    assert info["n_rows"] == 200
+    assert [left["task"] for left in info["quarantined"]] == ["part-1.parquet"]
+    assert "left out: part-1.parquet: " in done("catalog", "check", tmp_path / "catalog").out

@@ -203,7 +203,8 @@ def _spectra(
         by_columns = bands_of_numbers(numbers) if numbers else None
         bands = bands_of(columns, widths, name, replace(stated, by_columns=by_columns))
     ra, dec, flux = (matched.values[its] for its in ("ra", "dec", "phot_g_mean_flux"))
-    more = matched.companions
+    own_more = {its: table.floats(column) for its, column in columns.companions}
+    more = {**matched.companions, **own_more}
     batch = SpectraBatch(source_id, ra, dec, flux, coefficients, deviations, bands, more)
     return TableSpectra(batch, matched.found, _release(table, name))
 

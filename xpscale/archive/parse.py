@@ -5,7 +5,8 @@ Their correlations, 91 % of the text, are skipped unless they are asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -38,6 +39,8 @@ class ParsedSpectra:
     correlations
         BP and RP, float32, each with shape (N, n (n - 1) / 2) for the n coefficients of its band,
         in the archive's order; NaN where there are none.  ``None`` if they were not asked for.
+    companions
+        What the file has of the columns that may come along, by name, each with shape (N,).
     """
 
     source_id: NDArray[np.int64]
@@ -45,10 +48,16 @@ class ParsedSpectra:
     coefficient_errors: NDArray[np.float32]
     bands: Bands
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    companions: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def parse_spectra(
-    stream: BinaryIO, name: str, *, correlations: bool = False, release: Release = DR3
+    stream: BinaryIO,
+    name: str,
+    *,
+    correlations: bool = False,
+    companions: Sequence[str] = (),
+    release: Release = DR3,
 ) -> ParsedSpectra:
     """Read one spectrum file.
 
@@ -60,6 +69,8 @@ def parse_spectra(
         What to call it in errors.
     correlations
         Whether to read the correlations, too: 12 kB of memory for a source of 55 + 55 coefficients.
+    companions
+        Columns of numbers to take along, where the file has them.
     release
         What the columns are called.
 
@@ -70,17 +81,20 @@ def parse_spectra(
     """
     columns = ["coefficients", "coefficient_errors"]
     columns += ["coefficient_correlations"] * correlations
+    more = {release.column(companion): companion for companion in companions}
     reader = EcsvReader(
         stream,
         name,
         integers=[release.column("source_id")],
+        floats=list(more),
+        optional=list(more),
         arrays=[release.column(f"{band}_{what}") for what in columns for band in _BANDS],
     )
     chunks, arrays = [], []
     for chunk in reader.chunks():
-        chunks.append((chunk.integers[:, 0], chunk.lengths))
+        chunks.append((chunk.integers[:, 0], chunk.lengths, chunk.floats))
         arrays.append(_trimmed(chunk))
-    source_id, lengths = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    source_id, lengths, floats = (np.concatenate(column) for column in zip(*chunks, strict=True))
     if not len(source_id):
         raise InvalidInputError(
             f"{name} has no rows", "Check the file; an archive file is never empty"
@@ -102,6 +116,7 @@ def parse_spectra(
         errors,
         bands,
         (both[0], both[1]) if correlations else None,
+        {its: floats[:, i] for i, (c, its) in enumerate(more.items()) if c not in reader.absent},
     )
 
 

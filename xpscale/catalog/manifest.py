@@ -58,6 +58,8 @@ class RunIdentity:
         What came along with the spectra, of `xpscale.companions.COMPANIONS`.
     pixel_positions
         Whether positions are the centres of the pixels in the identifiers.
+    truncated
+        Whether orders beyond the archive's numbers of relevant bases were left out.
     kept_products, kept_columns
         As of `xpscale.schema.TableLayout`.
     kept_rows
@@ -85,6 +87,7 @@ class RunIdentity:
     kept_products: tuple[str, ...] = ()
     kept_columns: tuple[str, ...] = ()
     kept_rows: str = ""
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", checked_outputs(self.outputs))

@@ -189,7 +189,8 @@ def diff(
 
 
 def _left_out(task: Quarantined) -> str:
-    return f"left out: {task.task}: {task.n_rows:,} sources: {task.reason}"
+    n_rows = f" {task.n_rows:,} sources:" if task.n_rows else ""
+    return f"left out: {task.task}:{n_rows} {task.reason}"
 
 
 @nouns.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ from xpscale.cli.model import Model
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from xpscale.inference.infer import StartExecutor
     from xpscale.inference.plan import InferencePlan
@@ -66,6 +66,22 @@ Precision = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where workers compute: auto, cpu or cuda.")]
+Truncate = Annotated[
+    bool,
+    typer.Option(
+        "--truncate",
+        help="Leave out the orders beyond the archive's bp_n_relevant_bases and"
+        " rp_n_relevant_bases, as missing.",
+    ),
+]
+SkipDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--skip-damaged",
+        help="Publish without files and partitions that cannot be read; exit code 20 if there are"
+        " any.",
+    ),
+]
 ALL_OUTPUTS = "latents,correlations,magnitudes,reconstruction,scatter"
 
 
@@ -82,6 +98,7 @@ def plan(
     catalog: Catalog,
     outputs: Outputs = ALL_OUTPUTS,
     precision: Precision = "float32",
+    truncate: Truncate = False,
     workers: Workers = None,
     scheduler: Scheduler = "",
     resources: Resources = "",
@@ -91,6 +108,7 @@ def plan(
     bands: BandWidths = "",
     columns_map: ColumnNames = "",
     trust_units: TrustUnits = False,
+    skip_damaged: SkipDamaged = False,
     probe: Annotated[
         bool,
         typer.Option(
@@ -115,12 +133,18 @@ def plan(
 
     planned = plan_inference(
         open_input(
-            store, release=release, bands=bands, columns=columns_map, trust_units=trust_units
+            store,
+            release=release,
+            bands=bands,
+            columns=columns_map,
+            trust_units=trust_units,
+            skip_damaged=skip_damaged,
         ),
         load_model(model),
         catalog,
         outputs=_names(outputs),
         precision=precision,
+        truncate=truncate,
     )
     table = load_prices(prices) if prices else None
     chosen = at_most(chosen_cluster(cluster, scheduler, workers, resources), len(planned.tasks))
@@ -147,6 +171,7 @@ def infer(
     catalog: Catalog,
     outputs: Outputs = ALL_OUTPUTS,
     precision: Precision = "float32",
+    truncate: Truncate = False,
     workers: Workers = None,
     scheduler: Scheduler = "",
     resources: Resources = "",
@@ -160,13 +185,7 @@ def infer(
     log_format: LogFormat = "text",
     metrics_port: MetricsPort = 0,
     metrics_address: MetricsAddress = LOOPBACK,
-    skip_damaged: Annotated[
-        bool,
-        typer.Option(
-            "--skip-damaged",
-            help="Publish without partitions that cannot be done; exit code 20 if there are any.",
-        ),
-    ] = False,
+    skip_damaged: SkipDamaged = False,
     no_commit: Annotated[
         bool, typer.Option("--no-commit", help="Write the parts, publish nothing.")
     ] = False,
@@ -185,17 +204,21 @@ def infer(
         trust_units=trust_units,
         skip_damaged=skip_damaged,
     )
+    choice: dict[str, Any] = {
+        "outputs": _names(outputs),
+        "precision": precision,
+        "truncate": truncate,
+    }
     chosen = chosen_cluster(cluster, scheduler, workers, resources)
     if dry_run:
-        _print_plan(spectra, model, catalog, _names(outputs), precision, chosen)
+        _print_plan(spectra, model, catalog, choice, chosen)
         return
     with listeners(log_format, metrics_port, metrics_address) as told:
         result = run_workflow(
             spectra,
             model,
             catalog,
-            outputs=_names(outputs),
-            precision=precision,
+            **choice,
             executor=_workers(chosen, patience),
             callbacks=told,
             device=device,
@@ -215,8 +238,7 @@ def _print_plan(
     spectra: SpectraReader,
     model: str,
     catalog: str,
-    outputs: list[str],
-    precision: str,
+    choice: Mapping[str, Any],
     cluster: Cluster,
 ) -> None:
     """For ``--dry-run``."""
@@ -224,8 +246,7 @@ def _print_plan(
     from xpscale.inference.plan import plan_inference
     from xpscale.model.checkpoint import load_model
 
-    trained = load_model(model)
-    plan = plan_inference(spectra, trained, catalog, outputs=outputs, precision=precision)
+    plan = plan_inference(spectra, load_model(model), catalog, **choice)
     print(plan.describe(max(most_workers(at_most(cluster, len(plan.tasks))) or 1, 1)))
     print_jobs(cluster)
 

@@ -169,7 +169,8 @@ def ingest(
         typer.Option(
             metavar="NAMES",
             help="Columns of gaia_source that come along where they are: all, none, or some of"
-            " phot_g_mean_mag, phot_bp_mean_mag, phot_rp_mean_mag, parallax, parallax_error, ruwe.",
+            " phot_g_mean_mag, phot_bp_mean_mag, phot_rp_mean_mag, parallax, parallax_error, ruwe,"
+            " bp_n_relevant_bases, rp_n_relevant_bases.",
         ),
     ] = "all",
     max_rows: Annotated[

@@ -6,13 +6,14 @@ that was interrupted is finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
+from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import IncompleteError, InvalidInputError, XpscaleError
 from xpscale.formatting import format_bytes
@@ -24,6 +25,7 @@ from xpscale.row_rules import rejections
 from xpscale.runtime.attempt import tasks_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.split_text import describe_split
+from xpscale.safe_text import one_line
 from xpscale.schema import FULL_PRECISION, OUTPUTS
 from xpscale.spectra import SpectraReader
 from xpscale.storage import Storage
@@ -66,6 +68,11 @@ class InferenceResult:
         """Reports of damaged partitions that are not in the published version."""
         return self.report.failed if self.report else ()
 
+    @property
+    def left_aside(self) -> Mapping[str, str]:
+        """Files of the input that could not be read, with the reasons."""
+        return self.plan.reader.left_aside
+
     def require_complete(self) -> None:
         """Refuse a version that lacks some partitions.
 
@@ -74,6 +81,11 @@ class InferenceResult:
         IncompleteError
             The message says how much is missing.
         """
+        if files := list(self.left_aside):
+            raise IncompleteError(
+                f"{len(files):,} files that could not be read were left out, {files[0]} the first",
+                "Repair them and infer into a new catalogue, or go on without them",
+            )
         if self.left_out:
             n_rows = sum(failure.details["n_rows"] for failure in self.left_out)
             raise IncompleteError(
@@ -89,6 +101,7 @@ class InferenceResult:
             spent = describe_split(self.report.record.split)
             lines.append(f"{spent}; peak memory {format_bytes(self.report.peak_memory)}")
         lines += [f"left out {each.task}: {each.error}" for each in self.left_out]
+        lines += [one_line(f"left out {key}: {why}") for key, why in self.left_aside.items()]
         if self.snapshot is None or self.manifest is None:
             lines.append("not published, as asked; run again to publish")
         else:
@@ -107,6 +120,7 @@ def infer(
     *,
     outputs: Sequence[str] = OUTPUTS,
     precision: str = FULL_PRECISION,
+    truncate: bool = False,
     executor: Executor | StartExecutor | None = None,
     callbacks: Iterable[Callback] = (),
     device: str = "auto",
@@ -125,7 +139,7 @@ def infer(
         Its address, or what `xpscale.load_model` returned.
     catalog
         Where the derived catalogue is or will be: a folder or ``s3://``.
-    outputs, precision
+    outputs, precision, truncate
         What is computed, as in `xpscale.plan_inference`.
     executor
         Where tasks run; in this process if not given.  Or a function that starts the workers for a
@@ -164,7 +178,9 @@ def infer(
         else spectra
     )
     trained = load_model(model) if isinstance(model, str | Storage) else model
-    plan = plan_inference(reader, trained, catalog, outputs=outputs, precision=precision)
+    plan = plan_inference(
+        reader, trained, catalog, outputs=outputs, precision=precision, truncate=truncate
+    )
     listeners = tuple(callbacks)
     if published := _published_before(plan, executor, listeners):
         return published
@@ -193,7 +209,8 @@ def _manifest(plan: InferencePlan, report: RunReport, *, skip_damaged: bool) -> 
             f"no spectrum for {plan.catalog} is left: {rejections(report.reports.values())}",
             "Check the input; nothing was published",
         )
-    return manifest
+    aside = [Quarantined(key, 0, why) for key, why in plan.reader.left_aside.items()]
+    return replace(manifest, quarantined=(*manifest.quarantined, *aside))
 
 
 def _published_before(

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from xpscale.catalog.layout import MODEL
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.sink import ParquetSink
-from xpscale.errors import InvalidInputError, PlanError
+from xpscale.errors import PlanError
 from xpscale.forecast.inference import InferenceProjection
 from xpscale.forecast.probe import PROBE_S, Calibration, probe
 from xpscale.formatting import format_bytes, format_duration
+from xpscale.inference.requirements import require_encodable
 from xpscale.inference.task import TASKS_PER_WORKER, EncodePartition, InferenceTask
 from xpscale.inference.worker_check import WorkerCheck
-from xpscale.release import require_same_release
 from xpscale.runtime.preflight import software_text
 from xpscale.schema import (
     FULL_PRECISION,
@@ -107,7 +107,9 @@ class InferencePlan:
         """
         sink, memory = ParquetSink(place, self.identity.layout), self.projection.worker_memory
         check = WorkerCheck.of(self.reader, place, self.model, device, memory)
-        return EncodePartition(self.reader, sink, self.identity.model_id, device, check)
+        return EncodePartition(
+            self.reader, sink, self.identity.model_id, device, self.identity.truncated, check
+        )
 
     def probe(
         self,
@@ -232,6 +234,7 @@ def plan_inference(
     *,
     outputs: Sequence[str] = OUTPUTS,
     precision: str = FULL_PRECISION,
+    truncate: bool = False,
 ) -> InferencePlan:
     """Plan a run over every partition of a store.  Touches nothing.
 
@@ -249,21 +252,19 @@ def plan_inference(
     precision
         Of reconstruction and scatter: ``"float32"``, or the largest rounding error as a fraction of
         the total error, such as ``"0.01"``.
+    truncate
+        Whether to leave out the orders beyond the archive's numbers of relevant bases, as missing
+        elements (`xpscale.relevant_bases`).
 
     Raises
     ------
     InvalidInputError
-        The model is of other bands than the spectra or has no scaling, or an output is not known.
+        The model is of other bands than the spectra or has no scaling, an output is not known, or
+        spectra or network do not allow to truncate.
     ConflictError
         The model says that it is of another release than the spectra.
     """
-    _require_model_of(reader, model)
-    of_errors = {*checked_outputs(outputs)} - {"latents", "magnitudes"}
-    if not reader.has_errors and (of_errors or model.network.needs_errors):
-        raise InvalidInputError(
-            "the spectra have no coefficient errors, which this model or these outputs need",
-            "Add them to the files: bp_coefficient_errors and rp_coefficient_errors",
-        )
+    require_encodable(reader, model, outputs, truncate=truncate)
     identity = RunIdentity(
         input_digest=reader.digest,
         model_id=model.model_id,
@@ -278,23 +279,8 @@ def plan_inference(
         precision=checked_precision(precision),
         companions=reader.companions,
         pixel_positions=reader.pixel_positions,
+        truncated=truncate,
     )
     storage = catalog if isinstance(catalog, Storage) else Storage(catalog)
     tasks = tuple(InferenceTask(partition) for partition in reader.partitions)
     return InferencePlan(reader, model, storage, identity, tasks)
-
-
-def _require_model_of(reader: SpectraReader, model: TrainedModel) -> None:
-    if model.bands != reader.bands:
-        raise InvalidInputError(
-            f"the model takes {model.bands} coefficients of {model.release}, the spectra have"
-            f" {reader.bands} of {reader.release}",
-            "Use a model trained on spectra of these bands",
-        )
-    if model.card.release:
-        require_same_release("the model", model.release, "the spectra", reader.release)
-    if not model.scaling.is_known:
-        raise InvalidInputError(
-            f"model {model.model_id[:12]} has no scaling, so it cannot be applied to spectra",
-            "Import it with --scaling FILE.npz or --scaling-from STORE",
-        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.sink import BLOCK_ROWS, ParquetSink
 from xpscale.inference.worker_check import WorkerCheck, model_of
+from xpscale.relevant_bases import relevant_part
 from xpscale.row_rules import judge
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.storage import Storage
@@ -52,6 +53,8 @@ class EncodePartition:
         The model that lies in the catalogue.
     device
         Where to encode: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    truncate
+        Whether to leave out orders beyond the archive's numbers of relevant bases.
     check
         What a process must be able to do first (`xpscale.runtime.preflight`); it does not travel
         with the tasks.
@@ -61,10 +64,17 @@ class EncodePartition:
     sink: ParquetSink
     model_id: str
     device: str = "auto"
+    truncate: bool = False
     check: WorkerCheck | None = field(default=None, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return EncodePartition, (self.reader, self.sink, self.model_id, self.device)
+        return EncodePartition, (
+            self.reader,
+            self.sink,
+            self.model_id,
+            self.device,
+            self.truncate,
+        )
 
     def __call__(self, task: InferenceTask) -> TaskReport:
         """Encode one partition: a block of rows is read, encoded and compressed before the next, so
@@ -105,7 +115,8 @@ class EncodePartition:
         First the rules of a store, so that the same rows are used as after an ingest; then those of
         a network that cannot do without a part of a spectrum, and looks at no errors.
         """
-        for rows, rejected in self._stored(partition, encoder, watch):
+        for stored, rejected in self._stored(partition, encoder, watch):
+            rows = relevant_part(stored) if self.truncate else stored
             if encoder.needs_errors:
                 yield rows, rejected
                 continue

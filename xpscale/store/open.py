@@ -78,7 +78,7 @@ def open_spectra(
             raise InvalidInputError(f"{storage.url} has {store.bands} coefficients, not {bands}")
         return store
     try:
-        reader = open_parquet(
+        return open_parquet(
             storage,
             bands=bands,
             release=release,
@@ -91,12 +91,6 @@ def open_spectra(
             f"{storage.url} has neither a spectra store nor Parquet files",
             "Check the address, or make a store: 'xpscale ingest'",
         ) from None
-    damage = next((file.damage for file in reader.files if file.damage), "")
-    if damage and not reader.is_hats:
-        raise InvalidInputError(
-            damage, "Write it again, or make a store without it: 'xpscale ingest --skip-damaged'"
-        )
-    return reader
 
 
 def open_parquet(

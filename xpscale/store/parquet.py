@@ -122,6 +122,11 @@ class ParquetSpectra(SpectraReader):
         return not self.sources.ra
 
     @property
+    def left_aside(self) -> Mapping[str, str]:
+        """Damaged files of a plain folder, with the reasons; in HATS they are partitions."""
+        return {} if self.is_hats else {f.key: f.damage for f in self.files if f.damage}
+
+    @property
     def n_rows(self) -> int:
         """Number of sources."""
         return sum(file.n_rows for file in self.files)

@@ -10,6 +10,7 @@ from xpscale.archive.parse import parse_spectra
 from xpscale.archive.reading import verified_stream
 from xpscale.archive.sources import MatchedSources, match_sources
 from xpscale.column_names import ColumnChoice
+from xpscale.companions import OF_SPECTRA
 from xpscale.errors import InvalidInputError
 from xpscale.forecast.ingest import XP_BYTES_PER_ROW
 from xpscale.formatting import format_bytes
@@ -127,11 +128,13 @@ class ArchiveParser:
             A file is damaged, or is not what its name says.
         """
         pair: FilePair = fragment.source
+        choice = self.columns or ColumnChoice()
         with verified_stream(self.archive, pair.spectra) as stream:
             spectra = parse_spectra(
                 stream,
                 self._url(pair.spectra),
                 correlations=self.correlations,
+                companions=[name for name in OF_SPECTRA if name in choice.companions],
                 release=self.layout,
             )
         self._check_range(pair.spectra, spectra.source_id)
@@ -144,7 +147,7 @@ class ArchiveParser:
             spectra.coefficients,
             spectra.coefficient_errors,
             spectra.bands,
-            sources.companions,
+            {**sources.companions, **spectra.companions},
         )
         faults = {"no_gaia_source": ~sources.found}
         return FragmentRows(batch, faults, spectra.correlations)
