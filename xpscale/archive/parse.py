@@ -90,15 +90,7 @@ def parse_spectra(
         optional=list(more),
         arrays=[release.column(f"{band}_{what}") for what in columns for band in _BANDS],
     )
-    chunks, arrays = [], []
-    for chunk in reader.chunks():
-        chunks.append((chunk.integers[:, 0], chunk.lengths, chunk.floats))
-        arrays.append(_trimmed(chunk))
-    source_id, lengths, floats = (np.concatenate(column) for column in zip(*chunks, strict=True))
-    if not len(source_id):
-        raise InvalidInputError(
-            f"{name} has no rows", "Check the file; an archive file is never empty"
-        )
+    source_id, lengths, floats, arrays = _all_rows(reader)
     n_bp, n_rp = (_band_length(lengths[:, i:4:2], band, name) for i, band in enumerate(_BANDS))
     bands = Bands(max(n_bp, 1), max(n_rp, 1))  # a band that no row has: its width is not known
     for i, n in enumerate(bands.n_correlations if correlations else ()):
@@ -118,6 +110,24 @@ def parse_spectra(
         (both[0], both[1]) if correlations else None,
         {its: floats[:, i] for i, (c, its) in enumerate(more.items()) if c not in reader.absent},
     )
+
+
+def _all_rows(
+    reader: EcsvReader,
+) -> tuple[
+    NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], list[list[NDArray[np.float32]]]
+]:
+    """Identifiers, lengths of arrays, numbers, and the arrays of each chunk."""
+    chunks, arrays = [], []
+    for chunk in reader.chunks():
+        chunks.append((chunk.integers[:, 0], chunk.lengths, chunk.floats))
+        arrays.append(_trimmed(chunk))
+    source_id, lengths, floats = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    if not len(source_id):
+        raise InvalidInputError(
+            f"{reader.name} has no rows", "Check the file; an archive file is never empty"
+        )
+    return source_id, lengths, floats, arrays
 
 
 def _trimmed(chunk: EcsvChunk) -> list[NDArray[np.float32]]:
