@@ -16,7 +16,6 @@ from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
-from xpscale.query.catalog import open_catalog
 from xpscale.spectra import SpectraBatch
 from xpscale.store.reader import open_store
 from xpscale.testing.archive_files import write_archive
@@ -28,7 +27,7 @@ ROWS = Universe(40, seed=8).spectra()
 N_BP, N_RP = (np.random.default_rng(1).integers(1, 56, len(ROWS)).astype(float) for _ in range(2))
 N_BP[3] = 55
 NUMBERS = dict(zip(OF_SPECTRA, (N_BP, N_RP), strict=True))
-OUTPUTS = "--outputs", "latents,correlations,reconstruction"
+NO_WORKERS = "--workers", 0, "--outputs", "latents,correlations,reconstruction"
 
 
 def hidden():
@@ -63,45 +62,39 @@ def latents(catalog):
     return pq.read_table(parts).to_pandas().set_index("source_id").loc[ROWS.source_id]
 
 
+@pytest.fixture(scope="module")
+def without_them(place):
+    """The catalogue of spectra that lack the other orders from the start."""
+    rows = SpectraBatch.concatenate([ROWS])
+    rows.coefficients[hidden()] = rows.coefficient_errors[hidden()] = np.nan
+    pq.write_table(with_numbers(rows), place / "without.parquet")
+    done("infer", place / "without.parquet", place / "model", place / "without", *NO_WORKERS)
+    return latents(place / "without")
+
+
 @pytest.mark.parametrize("source", ["store", "in.parquet"])
-def test_the_rest_counts_as_missing(source, place, tmp_path):
-    told = "infer", place / source, place / "model", tmp_path / "c", "--workers", 0, *OUTPUTS
+def test_the_rest_counts_as_missing(source, place, without_them, tmp_path):
+    told = "infer", place / source, place / "model", tmp_path / "c", *NO_WORKERS
     done(*told, "--truncate")
     found = latents(tmp_path / "c")
     np.testing.assert_array_equal(found["n_coefficients"], N_BP + N_RP)
     is_partly = (found["flags"].to_numpy() & Flag.PARTLY_SEEN) > 0
     np.testing.assert_array_equal(is_partly, N_BP + N_RP < 110)
-    by_hand = SpectraBatch.concatenate([ROWS])
-    by_hand.coefficients[hidden()] = by_hand.coefficient_errors[hidden()] = np.nan
-    pq.write_table(with_numbers(by_hand), tmp_path / "by_hand.parquet")
-    done("infer", tmp_path / "by_hand.parquet", place / "model", tmp_path / "same", *told[4:])
-    assert found.equals(latents(tmp_path / "same"))
+    assert found.equals(without_them)
+    for name, companion in COMPANIONS.items():  # what comes along comes to the end
+        expected = NUMBERS.get(name, np.arange(len(ROWS)) + 0.5).astype(companion.dtype)
+        np.testing.assert_array_equal(found[name], expected)
+        assert found[name].dtype == companion.dtype
     refused = xpscale(*told)
     assert refused.code == 5
     assert "truncated: there True, now False" in refused.err
-
-
-def test_companions_reach_the_catalogue(place, tmp_path):
-    """By way of an ingest and straight from Parquet."""
-    for source in ("store", "in.parquet"):
-        catalog = tmp_path / source
-        done("infer", place / source, place / "model", catalog, "--workers", 0, *OUTPUTS)
-        found = latents(catalog)
-        for name, companion in COMPANIONS.items():
-            expected = NUMBERS.get(name, np.arange(len(ROWS)) + 0.5).astype(companion.dtype)
-            np.testing.assert_array_equal(found[name], expected)
-            assert found[name].dtype == companion.dtype
-        told = open_catalog(str(catalog)).sql(
-            "SELECT max(ruwe), min(bp_n_relevant_bases) n FROM latents"
-        )
-        assert told.to_pylist()[0]["n"] == N_BP.min()
 
 
 def test_a_band_whose_number_is_not_known_stays_whole(place, tmp_path):
     unknown = np.where(np.arange(len(ROWS)) < 5, np.nan, N_RP)
     pq.write_table(with_numbers(ROWS, rp_n_relevant_bases=unknown), tmp_path / "in.parquet")
     catalog = tmp_path / "c"
-    done("infer", tmp_path / "in.parquet", place / "model", catalog, "--truncate", *OUTPUTS)
+    done("infer", tmp_path / "in.parquet", place / "model", catalog, "--truncate", *NO_WORKERS)
     np.testing.assert_array_equal(latents(catalog)["n_coefficients"][:5], N_BP[:5] + 55)
 
 
