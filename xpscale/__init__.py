@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xpscale.ingest.build import build_store as build_store
     from xpscale.ingest.plan import plan_ingest as plan_ingest
     from xpscale.ingest.run import run_ingest as run_ingest
+    from xpscale.labels.extension import publish_labels as publish_labels
     from xpscale.labels.label_file import load_label_model as load_label_model
     from xpscale.labels.workflow import apply_labels as apply_labels
     from xpscale.labels.workflow import fit_labels as fit_labels
@@ -55,6 +56,7 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "infer": "inference.infer",
     "load_label_model": "labels.label_file",
+    "publish_labels": "labels.extension",
     "load_model": "model.checkpoint",
     "open_catalog": "query.catalog",
     "open_spectra": "store.open",

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xpscale.catalog.clean import find_strays
-from xpscale.catalog.derived_tables import derived_sizes, read_tables
+from xpscale.catalog.derived_tables import all_tables, derived_sizes
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import COLLECTION, product_of
+from xpscale.catalog.layout import COLLECTION, LABELS, product_of
 from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
@@ -80,10 +80,10 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
     """Compare the current version with its manifest.
 
     Always: every part is there, with its size, rows and schema; nothing else lies among the parts;
-    products share pixels, none overlaps another; statistics, margin and index, if they are made,
-    have their files; the HATS metadata describe this manifest, are as they were written, and pass
-    hats' strict validation.  A web server lists nothing: there nobody sees what else lies among the
-    parts, and of the HATS metadata only that they are of this version.
+    products share pixels, none overlaps another; statistics, margin, index and labels, if they are
+    made, have their files; the HATS metadata describe this manifest, are as they were written, and
+    pass hats' strict validation.  A web server lists nothing: there nobody sees what else lies
+    among the parts, and of the HATS metadata only that they are of this version.
 
     Parameters
     ----------
@@ -244,14 +244,15 @@ def _row_problems(part: Part, rows: pa.Table) -> Iterator[str]:
 
 
 def _derived_problems(storage: Storage, manifest: Manifest, *, deep: bool) -> Iterator[str]:
-    """What is wrong with the files of statistics, margin and index, if these are made."""
-    remedy = "delete it and run 'xpscale catalog complete'"
-    tables = read_tables(storage, manifest.digest) or {}
+    """What is wrong with the files of the tables that are made of the latents."""
+    tables = all_tables(storage, manifest.digest)
     sizes = derived_sizes(storage, tables)
-    for file in (file for table in tables.values() for file in table.files):
+    for name, file in ((name, file) for name, table in tables.items() for file in table.files):
+        again = "labels apply --publish" if name == LABELS else "catalog complete"
+        remedy = f"delete it and run 'xpscale {again}'"
         n_bytes = sizes.get(file.key)
         if n_bytes is None:
-            yield f"{file.key} is missing: run 'xpscale catalog complete'"
+            yield f"{file.key} is missing: run 'xpscale {again}'"
         elif n_bytes != file.n_bytes:
             yield f"{file.key} has {n_bytes} bytes, its record says {file.n_bytes}: {remedy}"
         elif deep and hashlib.sha256(storage.read(file.key)).hexdigest() != file.sha256:
@@ -267,7 +268,9 @@ def _hats_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:
         return
     from xpscale.catalog.hats import hats_differences, hats_problems
 
+    labels = {LABELS} & set(all_tables(storage, manifest.digest))
+    extensions = (*manifest.identity.products[1:], *labels)
     for difference in hats_differences(storage, manifest):
         yield f"{difference}: 'xpscale catalog complete' repairs it, if it is deleted first"
-    for problem in hats_problems(storage, manifest.identity.products):
+    for problem in hats_problems(storage, extensions):
         yield f"HATS: {problem}"

@@ -15,9 +15,18 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from xpscale.catalog.derived_tables import read_tables
+from xpscale.catalog.derived_tables import all_tables
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import INDEX, LEDGER, MANIFESTS, MARGIN, PRODUCTS, kind_of, part_key
+from xpscale.catalog.layout import (
+    INDEX,
+    LABELS,
+    LEDGER,
+    MANIFESTS,
+    MARGIN,
+    PRODUCTS,
+    kind_of,
+    part_key,
+)
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import NotFoundError
 from xpscale.sky import Pixel
@@ -157,7 +166,7 @@ class _Judge:
 
     @cached_property
     def _derived_files(self) -> set[str]:
-        tables = read_tables(self._storage, self._current) or {}
+        tables = all_tables(self._storage, self._current)
         return {file.key for table in tables.values() for file in table.files}
 
     def _of_a_manifest(self, key: str) -> Judgement:
@@ -211,7 +220,7 @@ class _Judge:
 def _is_in_dataset(key: str) -> bool:
     """Whether readers of a table's folder take an object for a part of it."""
     table, _, rest = key.partition("/")
-    is_read = table in (*PRODUCTS, MARGIN, INDEX)
+    is_read = table in (*PRODUCTS, MARGIN, INDEX, LABELS)
     return is_read and rest.startswith("dataset/") and not rest.endswith(METADATA)
 
 

@@ -1,5 +1,5 @@
-"""Tables made of a published version's latents: its statistics, its margin and its index of
-identifiers.
+"""Tables made of a published version's latents: its statistics, its margin, its index of
+identifiers, and labels.
 
 Their files carry the name of the manifest that they are made of, so they are known as ours and are
 replaced when a later version is published.  A table counts once its record is there, which is
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.layout import DERIVED, table_key
+from xpscale.catalog.layout import DERIVED, LABELS, pixel_of, table_key
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.json_files import from_fields, parse_json
-from xpscale.types import TaskReport, TaskStatus
+from xpscale.types import Part, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ __all__ = [
     "MADE_OF",
     "DerivedTable",
     "TableFile",
+    "all_tables",
     "derived_sizes",
     "read_table",
     "read_tables",
@@ -38,7 +39,9 @@ __all__ = [
 ]
 
 MADE_OF = b"xpscale.manifest"
-"""Key in a file's metadata: sha256 of the manifest of the version that it is made of."""
+"""Key in a file's metadata: sha256 of the manifest of the version that it is made of, and of what
+else, after a blank.
+"""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -67,21 +70,24 @@ class TableFile:
 
 @dataclass(frozen=True, slots=True)
 class DerivedTable:
-    """The margin or the index of one version: its files, in the order of what they are sorted by.
+    """A table made of one version: its files, in the order of what they are sorted by.
 
     Parameters
     ----------
     name
-        `xpscale.catalog.layout.MARGIN` or `xpscale.catalog.layout.INDEX`.
+        One of `xpscale.catalog.layout.DERIVED`, or `xpscale.catalog.layout.LABELS`.
     manifest
         sha256 of the version's manifest.
     files
         All files, in any order.
+    source
+        sha256 of what else it is made of; empty if of nothing.
     """
 
     name: str
     manifest: str
     files: tuple[TableFile, ...]
+    source: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", tuple(sorted(self.files)))
@@ -96,22 +102,32 @@ class DerivedTable:
         """Bytes of all files."""
         return sum(file.n_bytes for file in self.files)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The files of a table that has partitions, as parts."""
+        return tuple(
+            Part(pixel_of(file.key), file.key, file.n_rows, file.n_bytes, file.sha256)
+            for file in self.files
+        )
+
     def write(self, storage: Storage) -> None:
         """Write the record, after which the table counts."""
         files = ",\n".join(json.dumps(asdict(file)) for file in self.files)
-        text = f'{{"name": "{self.name}", "manifest": "{self.manifest}", "files": [\n{files}\n]}}\n'
+        source = f'"source": "{self.source}", ' if self.source else ""
+        head = f'"name": "{self.name}", "manifest": "{self.manifest}", {source}"files"'
+        text = f"{{{head}: [\n{files}\n]}}\n"
         storage.replace(table_key(self.name, self.manifest), text.encode())
 
 
 def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | None:
-    """The margin or the index of a version; ``None`` if it was not made, or not wholly.
+    """A table of a version; ``None`` if it was not made, or not wholly.
 
     Parameters
     ----------
     storage
         The catalogue.
     name
-        `xpscale.catalog.layout.MARGIN` or `xpscale.catalog.layout.INDEX`.
+        As of `DerivedTable`.
     manifest
         sha256 of the version's manifest.
 
@@ -122,8 +138,9 @@ def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | Non
     """
     key = table_key(name, manifest)
     try:
-        files = parse_json(storage.read(key))["files"]
-        return DerivedTable(name, manifest, tuple(from_fields(TableFile, each) for each in files))
+        record = parse_json(storage.read(key))
+        listed = tuple(from_fields(TableFile, each) for each in record["files"])
+        return DerivedTable(name, manifest, listed, str(record.get("source", "")))
     except NotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -134,7 +151,8 @@ def read_table(storage: Storage, name: str, manifest: str) -> DerivedTable | Non
 
 
 def read_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable] | None:
-    """All tables made of a version by name; ``None`` if one was not made, or not wholly.
+    """Statistics, margin and index of a version by name; ``None`` if one was not made, or not
+    wholly.
 
     Parameters
     ----------
@@ -146,6 +164,20 @@ def read_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable] | No
     found = {name: read_table(storage, name, manifest) for name in DERIVED}
     known = {name: table for name, table in found.items() if table}
     return known if len(known) == len(DERIVED) else None
+
+
+def all_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable]:
+    """Whatever tables are made of a version, by name.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    manifest
+        sha256 of the version's manifest.
+    """
+    labels = read_table(storage, LABELS, manifest)
+    return (read_tables(storage, manifest) or {}) | ({LABELS: labels} if labels else {})
 
 
 def derived_sizes(storage: Storage, tables: Mapping[str, DerivedTable]) -> dict[str, int]:
@@ -186,7 +218,7 @@ def table_task(
     key
         The file; one of an earlier version is replaced.
     manifest
-        sha256 of the version's manifest.
+        sha256 of the version's manifest, and of what else the rows are made of, after a blank.
     make
         Makes the rows, sorted by the first column.
     options

@@ -7,7 +7,8 @@
                    moc.fits, dataset/_common_metadata, dataset/_metadata (of few row groups)
         spectra/   the same
         spectra.properties         how the extension joins
-        latents_10arcs/, latents_source_id/    the same of margin and index, once they are there
+        latents_10arcs/, latents_source_id/, labels/, labels.properties    the same of margin, index
+                   and labels, once they are there
         README.md, index.html, skymap.png      for people
         collection.properties      last: from here on HATS readers see the version
 
@@ -30,23 +31,30 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from hats.io.validation import is_valid_catalog, is_valid_collection
 
-from xpscale.catalog.derived_tables import read_tables
+from xpscale.catalog.derived_tables import all_tables
 from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.hats_properties import (
     MANIFEST_FIELD,
     collection_properties,
-    extension_properties,
 )
-from xpscale.catalog.hats_tables import sky_counts, write_index, write_margin, write_product
+from xpscale.catalog.hats_tables import (
+    sky_counts,
+    write_index,
+    write_labels,
+    write_margin,
+    write_product,
+)
 from xpscale.catalog.landing import write_pages
 from xpscale.catalog.layout import (
     COLLECTION,
     HATS,
     INDEX,
+    LABELS,
     MARGIN,
     PAGE,
     PICTURE,
     README,
+    STATISTICS,
     STATISTICS_FILE,
     hats_key,
 )
@@ -57,7 +65,7 @@ from xpscale.json_files import parse_json
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from xpscale.catalog.manifest import Manifest, Snapshot
 
@@ -89,18 +97,19 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
         If a file is there that xpscale did not write.
     """
     name, products = storage.name, manifest.identity.products
-    tables, before = read_tables(storage, manifest.digest), _announced_before(storage, manifest)
+    tables, before = all_tables(storage, manifest.digest), _announced_before(storage, manifest)
+    writers = {MARGIN: write_margin, INDEX: write_index, LABELS: write_labels}
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         counts = sky_counts(storage, manifest)
         for product in products:
             write_product(root, storage, manifest, snapshot, product, counts)
-        for product in products[1:]:
-            extension_properties(name, product, manifest.identity).to_properties_file(root)
-        if tables:
-            write_margin(root, storage, manifest, snapshot, tables[MARGIN])
-            write_index(root, storage, manifest, snapshot, tables[INDEX])
-        write_pages(root, name, manifest, snapshot, counts, _ranges(storage) if tables else None)
+        for table, write in writers.items():
+            if table in tables:
+                write(root, storage, manifest, snapshot, tables[table])
+        is_complete = MARGIN in tables
+        ranges = _ranges(storage) if is_complete else None
+        write_pages(root, name, manifest, snapshot, counts, ranges)
         files = {
             path.relative_to(root).as_posix(): path.read_bytes()
             for path in root.rglob("*")
@@ -110,8 +119,9 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
             if key in files and not _may_write(storage, key, files[key]):
                 del files[key]
         digest = {FILES_FIELD: _digest(json.dumps(_sums(files), sort_keys=True).encode())}
+        extensions = [*products[1:], *({LABELS} & set(tables))]
         collection_properties(
-            name, manifest, snapshot, digest, is_complete=tables is not None
+            name, manifest, snapshot, extensions, digest, is_complete=is_complete
         ).to_properties_file(root)
         files[COLLECTION] = (root / COLLECTION).read_bytes()
     key = _send(files, storage)
@@ -185,27 +195,28 @@ def hats_differences(storage: Storage, manifest: Manifest) -> tuple[str, ...]:
     changes, described = changed_files(storage, found[1]), _fields(storage).get(MANIFEST_FIELD)
     if described != manifest.digest:
         return *changes, f"the HATS files describe manifest {described}, not {manifest.digest}"
-    if f"{MARGIN}/hats.properties" not in found[1] and read_tables(storage, manifest.digest):
-        return *changes, f"{COLLECTION} does not name the margin and the index that are there"
+    for table in set(all_tables(storage, manifest.digest)) - {STATISTICS}:
+        if f"{table}/hats.properties" not in found[1]:
+            return *changes, f"{COLLECTION} does not name {table}, which is there"
     return changes
 
 
-def hats_problems(storage: Storage, products: tuple[str, ...]) -> tuple[str, ...]:
+def hats_problems(storage: Storage, extensions: Iterable[str]) -> tuple[str, ...]:
     """What hats' own strict validation finds; empty if the collection is valid.
 
     Parameters
     ----------
     storage
         The catalogue.
-    products
-        Its products.
+    extensions
+        Its extensions.
     """
     storage.upath.fs.invalidate_cache()  # s3fs remembers listings of before the commit
     with _warnings_of_root_logger() as said:
         try:
             require_own_tables(storage)
             valid = is_valid_collection(storage.upath, strict=True)
-            for product in products[1:]:
+            for product in extensions:
                 valid &= is_valid_catalog((storage / product).upath, strict=True)
         except Exception as error:  # whatever the damage makes hats' libraries raise
             return (*said, f"{type(error).__name__}: {first_line(error)}")

@@ -20,7 +20,7 @@ from xpscale.release import PAPER
 from xpscale.sky import INDEX_ORDER, Pixel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from xpscale.catalog.derived_tables import DerivedTable
     from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
@@ -33,6 +33,7 @@ __all__ = [
     "collection_properties",
     "extension_properties",
     "index_properties",
+    "labels_properties",
     "margin_properties",
     "table_properties",
 ]
@@ -56,7 +57,13 @@ MADE = {
 
 
 def collection_properties(
-    name: str, manifest: Manifest, snapshot: Snapshot, more: Mapping[str, str], *, is_complete: bool
+    name: str,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    extensions: Iterable[str],
+    more: Mapping[str, str],
+    *,
+    is_complete: bool,
 ) -> CollectionProperties:
     """``collection.properties``: the main catalogue, its extensions, its margin and its index.
 
@@ -66,16 +73,17 @@ def collection_properties(
         The catalogue's name.
     manifest, snapshot
         The version.
+    extensions
+        Their names.
     more
         Further entries.
     is_complete
         Whether margin and index are there.
     """
-    primary, *extensions = manifest.identity.products
     fields = {
         "name": name,
-        "hats_primary_table_url": primary,
-        "all_extensions": {product: f"{product}.properties" for product in extensions} or None,
+        "hats_primary_table_url": manifest.identity.products[0],
+        "all_extensions": {each: f"{each}.properties" for each in extensions} or None,
         **(MADE if is_complete else {}),
         **_provenance(manifest, snapshot),
         **more,
@@ -150,6 +158,27 @@ def index_properties(
         "primary_catalog": "latents",
         "indexing_column": "source_id",
         "extra_columns": [],
+    }
+    return _derived_properties(name, manifest, snapshot, table, more)
+
+
+def labels_properties(
+    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable, columns: Sequence[str]
+) -> TableProperties:
+    """``hats.properties`` of the labels.
+
+    Parameters
+    ----------
+    name, manifest, snapshot, table
+        As of `margin_properties`.
+    columns
+        All of its columns.
+    """
+    more = {
+        "catalog_type": "object",
+        **_columns("latents", manifest.identity),
+        "default_columns": [column for column in columns if column != "_healpix_29"],
+        "xpscale_labels": table.source,
     }
     return _derived_properties(name, manifest, snapshot, table, more)
 
@@ -237,7 +266,9 @@ def _credits(release: Release) -> dict[str, str]:
     return credits
 
 
-def extension_properties(name: str, product: str, identity: RunIdentity) -> ExtensionProperties:
+def extension_properties(
+    name: str, product: str, columns: Iterable[str], identity: RunIdentity
+) -> ExtensionProperties:
     """``spectra.properties``: how an extension joins the main catalogue.
 
     Parameters
@@ -246,20 +277,21 @@ def extension_properties(name: str, product: str, identity: RunIdentity) -> Exte
         The catalogue's name.
     product
         The extension.
+    columns
+        Its columns.
     identity
         What the catalogue is made of.
     """
     shared = {column.name for column in identity.columns("latents")}
-    own = [column.name for column in identity.columns(product)]
     fields = {
         "name": product,
         "primary_catalog": name,
         "primary_column": "source_id",
         "join_catalog": product,
         "join_column": "source_id",
-        "extension_columns": [column for column in own if column not in shared],
+        "extension_columns": [column for column in columns if column not in shared],
         "extension_join_style": "inner",
         "shares_primary_coordinates": True,
-        "extension_product_type": "spectrum",
+        "extension_product_type": "spectrum" if product in identity.products else "catalog",
     }
     return ExtensionProperties.model_validate(fields)

@@ -25,11 +25,13 @@ from xpscale.catalog.encoding import row_group_rows
 from xpscale.catalog.hats_properties import (
     LOW_ORDERS,
     SKYMAP_ORDER,
+    extension_properties,
     index_properties,
+    labels_properties,
     margin_properties,
     table_properties,
 )
-from xpscale.catalog.layout import INDEX, MARGIN, pixel_of
+from xpscale.catalog.layout import INDEX, LABELS, MARGIN, pixel_of
 from xpscale.catalog.source_ids import index_schema
 from xpscale.catalog.votable import stored_schema
 from xpscale.errors import PermanentError
@@ -46,7 +48,14 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
     from xpscale.types import Part
 
-__all__ = ["MOC_ORDER", "sky_counts", "write_index", "write_margin", "write_product"]
+__all__ = [
+    "MOC_ORDER",
+    "sky_counts",
+    "write_index",
+    "write_labels",
+    "write_margin",
+    "write_product",
+]
 
 THREADS = 16
 
@@ -118,6 +127,8 @@ def write_product(
     moc = MOC.from_healpix_cells(cells, np.full(len(cells), MOC_ORDER, np.uint8), MOC_ORDER)
     moc.save(folder / "moc.fits", format="fits")
     table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
+    if product != manifest.identity.products[0]:
+        _write_extension(root, storage, manifest, product, schema.names)
 
 
 def write_margin(
@@ -155,6 +166,34 @@ def write_index(
         _write_footers(folder, schema, threads.map(partial(_footer, storage), table.files))
     write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
     index_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
+
+
+def write_labels(
+    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+) -> None:
+    """Write the files of the labels, an extension.
+
+    Parameters
+    ----------
+    root, storage, manifest, snapshot
+        As of `write_product`.
+    table
+        Its record.
+    """
+    folder = root / LABELS
+    with _open(storage, table.files[0].key) as file:
+        schema = file.schema_arrow
+    _write_lists(folder, schema, [part.pixel for part in table.parts])
+    labels_properties(storage.name, manifest, snapshot, table, schema.names).to_properties_file(
+        folder
+    )
+    _write_extension(root, storage, manifest, LABELS, schema.names)
+
+
+def _write_extension(
+    root: Path, storage: Storage, manifest: Manifest, name: str, columns: Iterable[str]
+) -> None:
+    extension_properties(storage.name, name, columns, manifest.identity).to_properties_file(root)
 
 
 def _write_lists(folder: Path, schema: pa.Schema, pixels: Iterable[Pixel]) -> None:

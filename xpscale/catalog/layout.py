@@ -11,6 +11,7 @@
             dataset/Norder=5/Dir=0/Npix=123.parquet
         spectra/                   its extension, with the same objects
         spectra.properties         how the extension joins
+        labels/, labels.properties another one, if somebody has published labels of the latents
         latents_10arcs/            margin: by partition, the rows of others within 10 arcsec of it
             dataset/Norder=5/Dir=0/Npix=123.parquet
         latents_source_id/         index: which partition holds an identifier
@@ -26,7 +27,8 @@
                                        this name: its files with bytes, sha256, first and last
                                        identifier; there once all files are
             tables/latents_10arcs/<sha256>.json        the same of the margin ...
-            tables/latents_statistics/<sha256>.json    ... and of the statistics
+            tables/latents_statistics/<sha256>.json    ... of the statistics
+            tables/labels/<sha256>.json                ... and of the labels
             snapshots/000001.json              published versions; the highest number is current
 """
 
@@ -41,6 +43,7 @@ __all__ = [
     "DERIVED",
     "HATS",
     "INDEX",
+    "LABELS",
     "LEDGER",
     "MANIFESTS",
     "MARGIN",
@@ -75,6 +78,9 @@ INDEX = "latents_source_id"
 DERIVED = (STATISTICS, MARGIN, INDEX)
 """Tables made of a version's latents; the last two are called as hats-import calls such."""
 
+LABELS = "labels"
+"""An extension that is made of a version's latents, and of labels that were fitted to them."""
+
 STATISTICS_FILE = "latents/per_partition_statistics.parquet"
 README, PAGE, PICTURE = "README.md", "index.html", "skymap.png"
 
@@ -93,14 +99,14 @@ _LEAF, _TASK = r"Norder=\d+/Dir=\d+/Npix=\d+\.parquet", r"Norder=\d+/Npix=\d+\.j
 _KINDS = {
     "part": rf"(?:{'|'.join(PRODUCTS)})/dataset/{_LEAF}",
     "derived": (
-        rf"{MARGIN}/dataset/{_LEAF}|{INDEX}/dataset/index/part\.\d+\.parquet"
+        rf"(?:{MARGIN}|{LABELS})/dataset/{_LEAF}|{INDEX}/dataset/index/part\.\d+\.parquet"
         rf"|{STATISTICS_FILE}"
     ),
-    "record": rf"{TABLES}/(?:{'|'.join(DERIVED)})/{_DIGEST}\.json",
+    "record": rf"{TABLES}/(?:{'|'.join((*DERIVED, LABELS))})/{_DIGEST}\.json",
     "metadata": (
-        rf"(?:{'|'.join((*PRODUCTS, MARGIN, INDEX))})/(?:dataset/(?:_metadata|_common_metadata)"
-        r"|(?:hats\.)?properties|partition_info\.csv|skymap(?:\.\d)?\.fits|moc\.fits)"
-        rf"|(?:collection|{'|'.join(PRODUCTS)})\.properties|{README}|{PAGE}|{PICTURE}"
+        rf"(?:{'|'.join((*PRODUCTS, MARGIN, INDEX, LABELS))})/"
+        r"(?:dataset/(?:_metadata|_common_metadata)|(?:hats\.)?properties|partition_info\.csv|skymap(?:\.\d)?\.fits|moc\.fits)"
+        rf"|(?:collection|{'|'.join((*PRODUCTS, LABELS))})\.properties|{README}|{PAGE}|{PICTURE}"
     ),
     "announcement": rf"{HATS}/{_DIGEST}\.json",
     "manifest": rf"{MANIFESTS}/{_DIGEST}\.json",
@@ -146,7 +152,7 @@ def table_key(table: str, digest: str) -> str:
     Parameters
     ----------
     table
-        `MARGIN` or `INDEX`.
+        One of `DERIVED`, or `LABELS`.
     digest
         Of the version's manifest.
     """

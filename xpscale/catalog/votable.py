@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 
-from xpscale.catalog.layout import INDEX, MARGIN
+from xpscale.catalog.layout import INDEX, LABELS, MARGIN
 from xpscale.errors import InvalidInputError
 from xpscale.schema import SCHEMA_VERSION
 
@@ -57,6 +57,7 @@ DESCRIPTIONS = {
         "Margin of the latents of {release} XP spectra: by partition, the sources of others within"
         " 10 arcsec of it"
     ),
+    LABELS: "Labels of stars, read off the latents of their {release} XP spectra",
     INDEX: "Which partition of the latents of {release} XP spectra holds a source_id",
 }
 

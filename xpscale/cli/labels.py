@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpscale.cli.common import Overwrite, RowsOutput, print_table, say
+from xpscale.cli.common import (
+    ClusterChoice,
+    Overwrite,
+    RowsOutput,
+    Scheduler,
+    Workers,
+    chosen_cluster,
+    executor,
+    print_table,
+    say,
+)
 from xpscale.cli.infer import Catalog
 from xpscale.cli.regions import Box, Cone, Moc, Pixel, Polygon
+from xpscale.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from xpscale.settings.cluster import Cluster
 
 __all__ = ["register"]
 
@@ -90,12 +104,24 @@ def apply(
     ] = "source_id,ra,dec,flags",
     output: RowsOutput = "",
     overwrite: Overwrite = False,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="Write those of all stars into the catalogue, for SQL and as a HATS extension.",
+        ),
+    ] = False,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
+    cluster: ClusterChoice = "",
 ) -> None:
     """Labels with errors and flags of the stars of a catalogue, or of a part of it.
 
     For instance:
 
       xpscale labels apply CATALOG labels.safetensors --where 'flags = 0' -o labels.parquet
+
+      xpscale labels apply CATALOG labels.safetensors --publish
     """
     from xpscale.cli.query import choose
     from xpscale.labels.label_file import load_label_model
@@ -103,12 +129,29 @@ def apply(
     from xpscale.query.catalog import open_catalog
     from xpscale.query.write import require_writable, write
 
+    regions = {"cone": cone, "box": box, "polygon": polygon, "moc": moc, "pixel": pixel}
+    if publish:
+        if output or where or any(regions.values()):
+            raise InvalidInputError(
+                "--publish writes the labels of all stars", "Leave out -o, --where and regions"
+            )
+        _publish(catalog, labels, chosen_cluster(cluster, scheduler, workers))
+        return
     if output:
         require_writable(output, overwrite=overwrite)
-    regions = {"cone": cone, "box": box, "polygon": polygon, "moc": moc, "pixel": pixel}
     chosen = choose(open_catalog(catalog), regions, where=where, columns=columns)
     found = apply_labels(chosen, load_label_model(labels))
     if output:
         say(f"{write(found, output, overwrite=overwrite):,} sources: {output}")
     else:
         print_table(found.to_table())
+
+
+def _publish(catalog: str, labels: str, cluster: Cluster) -> None:
+    from xpscale.labels.extension import publish_labels
+    from xpscale.labels.label_file import load_label_model
+    from xpscale.runtime.progress import TerminalProgress
+
+    model = load_label_model(labels)
+    with executor(cluster) as started:
+        say(str(publish_labels(catalog, model, executor=started, callbacks=[TerminalProgress()])))

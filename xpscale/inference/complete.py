@@ -16,10 +16,19 @@ from xpscale.catalog.derived_tables import (
     DerivedTable,
     TableFile,
     derived_sizes,
+    read_table,
     read_tables,
     table_task,
 )
-from xpscale.catalog.layout import INDEX, MARGIN, STATISTICS, STATISTICS_FILE, kind_of
+from xpscale.catalog.layout import (
+    INDEX,
+    LABELS,
+    MARGIN,
+    STATISTICS,
+    STATISTICS_FILE,
+    TABLES,
+    kind_of,
+)
 from xpscale.catalog.margin import MarginOfPixel, margin_tasks
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.source_ids import IndexSources, index_ranges
@@ -196,10 +205,10 @@ def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
     ]
     for table in tables:
         table.write(storage)
-    _remove_others(storage, {file.key for table in tables for file in table.files})
+    _remove_others(storage, digest, {file.key for table in tables for file in table.files})
 
 
-def _remove_others(storage: Storage, needed: set[str]) -> None:
+def _remove_others(storage: Storage, manifest: str, needed: set[str]) -> None:
     """Remove the files of tables of an earlier version: readers of a folder would see them."""
     for folder in (MARGIN, INDEX):
         storage.delete(
@@ -209,3 +218,6 @@ def _remove_others(storage: Storage, needed: set[str]) -> None:
                 if kind_of(key) == "derived" and key not in needed
             )
         )
+    if read_table(storage, LABELS, manifest) is None:
+        listed = [*storage.list(f"{TABLES}/{LABELS}"), *storage.list(LABELS)]
+        storage.delete(*filter(kind_of, [*listed, f"{LABELS}.properties"]))

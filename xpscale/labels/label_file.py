@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["load_label_model", "save_label_model"]
+__all__ = ["encoded", "load_label_model", "save_label_model"]
 
 FORMAT = "xpscale labels 1"
 
@@ -41,11 +41,21 @@ def save_label_model(model: LabelModel, path: str, *, overwrite: bool = False) -
     ConflictError
         A file is there, and ``overwrite`` is false.
     """
+    put_file(path, encoded(model), overwrite=overwrite)
+
+
+def encoded(model: LabelModel) -> bytes:
+    """The bytes of the file, the same for the same model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
     import safetensors.numpy
 
     arrays, head = _to_arrays(model)
-    data = safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
-    put_file(path, data, overwrite=overwrite)
+    return safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
 
 
 def load_label_model(path: str) -> LabelModel:

@@ -15,6 +15,7 @@ from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
 from xpscale.query.posterior import posterior_columns
 from xpscale.query.user_table import name_of
+from xpscale.schema import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from xpscale.query.catalog_rows import CatalogRows
     from xpscale.query.selection import Selection
 
-__all__ = ["Labelled", "apply_labels", "fit_labels", "posterior_of"]
+__all__ = [
+    "Labelled",
+    "apply_labels",
+    "fit_labels",
+    "label_columns_of",
+    "posterior_of",
+    "require_same_model",
+]
+
+FLAGS = "1: labelled stars tell little here; 2: outside the range of their labels"
 
 PIXEL_SHIFT = 2 * (29 - 5)
 """From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
@@ -94,6 +104,23 @@ def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
         The catalogue's latents are those of another model.
     """
     rows = rows.select()
+    require_same_model(rows, model)
+    return Labelled(rows, model)
+
+
+def require_same_model(rows: CatalogRows, model: LabelModel) -> None:
+    """Refuse labels that were fitted to other latents.
+
+    Parameters
+    ----------
+    rows, model
+        As of `apply_labels`.
+
+    Raises
+    ------
+    InvalidInputError
+        The catalogue's latents are those of another model.
+    """
     theirs = rows.catalog.identity.model_id
     if model.model_id != theirs:
         raise InvalidInputError(
@@ -101,7 +128,27 @@ def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
             f" {rows.catalog.storage.url} has those of {theirs[:12]}",
             "Fit them to this catalogue: xpscale labels fit",
         )
-    return Labelled(rows, model)
+
+
+def label_columns_of(model: LabelModel) -> list[Column]:
+    """The columns that a model of labels fills: of each label its value, error and flags.
+
+    Parameters
+    ----------
+    model
+        The labels.
+    """
+    import pyarrow as pa
+
+    columns = []
+    for name, label in model.labels.items():
+        what = f"{name}, predicted from the latents"
+        columns += [
+            Column(name, pa.float32(), label.unit, "", what),
+            Column(f"{name}_error", pa.float32(), label.unit, "stat.error", f"Error of {name}"),
+            Column(f"{name}_flags", pa.int32(), "", "meta.code.qual", FLAGS),
+        ]
+    return columns
 
 
 class Labelled(Rows):
@@ -124,37 +171,9 @@ class Labelled(Rows):
     def schema(self) -> pa.Schema:
         """That of the rows, with the labels behind."""
         schema = self._rows.schema
-        for field in self._label_fields:
-            schema = schema.append(field)
+        for column in label_columns_of(self._model):
+            schema = schema.append(column.field)
         return schema
-
-    @property
-    def _label_fields(self) -> list[pa.Field]:
-        import pyarrow as pa
-
-        fields = []
-        for name, label in self._model.labels.items():
-            words = (
-                (name, pa.float32(), label.unit, "", f"{name}, predicted from the latents"),
-                (f"{name}_error", pa.float32(), label.unit, "stat.error", f"Error of {name}"),
-                (
-                    f"{name}_flags",
-                    pa.int32(),
-                    "",
-                    "meta.code.qual",
-                    "1: labelled stars tell little here; 2: outside the range of their labels",
-                ),
-            )
-            fields += [
-                pa.field(
-                    column,
-                    kind,
-                    nullable=False,
-                    metadata={"unit": unit, "ucd": ucd, "description": text},
-                )
-                for column, kind, unit, ucd, text in words
-            ]
-        return fields
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -34,6 +34,16 @@ class PartFiles:
         self._storage, self._parts = storage, {part.key: part for part in parts}
         self._tail = lru_cache(MOST_TAILS)(self._read_tail)
 
+    def include(self, parts: Iterable[Part]) -> None:
+        """Read these, too.
+
+        Parameters
+        ----------
+        parts
+            Of a table that is made of the catalogue.
+        """
+        self._parts |= {part.key: part for part in parts}
+
     def size(self, key: str) -> int | None:
         """Size of a part in bytes, as the manifest has it."""
         return self._parts[key].n_bytes

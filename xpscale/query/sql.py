@@ -1,13 +1,15 @@
 """SQL over the catalogue: one SELECT, read only, over the tables ``latents`` and ``spectra``, and
-those of the user's that are named.
+those of the user's that are named.  Labels that somebody has published are the table ``labels``.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
 from xpscale.query.engine import connected, scan
@@ -59,14 +61,14 @@ def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = 
 
     mine = {name: read_table(table) for name, table in checked_names(tables or {}).items()}
     # opening a view reads a footer, so only the tables that are spoken of are made
-    named = [
-        product
+    parts = {
+        product: catalog.manifest.of(product)
         for product in catalog.identity.products
-        if re.search(rf"\b{product}\b", query, re.IGNORECASE)
-    ]
-    parts = {product: catalog.manifest.of(product) for product in named}
-    opened = [part for product in named for part in parts[product]]
-    with connected(catalog, opened, "in the SQL", REMEDY) as connection:
+        if _is_named(product, query)
+    }
+    if _is_named(LABELS, query) and LABELS not in mine and catalog.label_parts:
+        parts[LABELS] = catalog.label_parts
+    with connected(catalog, itertools.chain(*parts.values()), "in the SQL", REMEDY) as connection:
         statements = connection.extract_statements(query)
         if len(statements) != 1:
             raise InvalidInputError(f"the SQL holds {len(statements)} statements, not one", REMEDY)
@@ -92,6 +94,10 @@ def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = 
                 f"in the result: {first_line(error)}", "Cast it, such as ::VARCHAR or ::DOUBLE"
             ) from error
         return answer
+
+
+def _is_named(table: str, query: str) -> bool:
+    return bool(re.search(rf"\b{table}\b", query, re.IGNORECASE))
 
 
 def checked_names(tables: Mapping[str, Any]) -> Mapping[str, Any]:

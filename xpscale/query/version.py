@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.bands import Bands
 from xpscale.catalog.hats_names import require_own_tables
+from xpscale.catalog.layout import LABELS
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.extras import naming_extras
 from xpscale.query.part_files import PartFiles
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
+
+    from xpscale.types import Part
 
 __all__ = ["PREFIX", "CatalogVersion", "stated_origin", "words_of"]
 
@@ -69,6 +72,16 @@ class CatalogVersion:
     def files(self) -> PartFiles:
         """Its parts as files."""
         return PartFiles(self.storage, self.manifest.parts)
+
+    @cached_property
+    def label_parts(self) -> tuple[Part, ...]:
+        """The parts of its labels; empty if nobody has published any."""
+        from xpscale.catalog.derived_tables import read_table  # not for those who never ask
+
+        table = read_table(self.storage, LABELS, self.manifest.digest)
+        parts = table.parts if table else ()
+        self.files.include(parts)
+        return parts
 
     @property
     def n_rows(self) -> int:

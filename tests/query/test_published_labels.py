@@ -1,0 +1,142 @@
+"""Labels published in a catalogue: exactly once, whole or not at all, found by SQL and by lsdb."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import xpscale as xps
+from tests.commands import xpscale
+from tests.query.test_label_transfer import temperature
+from xpscale.catalog.check import check
+from xpscale.catalog.clean import find_strays
+from xpscale.catalog.commit import commit
+from xpscale.catalog.layout import LABELS
+from xpscale.errors import InvalidInputError
+from xpscale.inference.complete import complete
+from xpscale.labels.extension import publish_labels
+from xpscale.labels.label_file import save_label_model
+from xpscale.labels.workflow import apply_labels, fit_labels
+from xpscale.query.catalog import open_catalog
+from xpscale.storage import Storage
+from xpscale.testing.kill_points import Killed, KillPoints, install
+
+
+@pytest.fixture(scope="module")
+def labels(example):
+    """Two models of labels, from few stars: they need not be good."""
+    rows = example.rows.take(np.random.default_rng(1).permutation(len(example.rows))[:60])
+    known = pa.table({"source_id": rows["source_id"], "teff": temperature(rows)})
+    model = fit_labels(open_catalog(example.url), known, ["teff"])
+    return model, replace(model, center=model.center + 0.1)
+
+
+@pytest.fixture
+def catalog(example, tmp_path):
+    """A copy of the example, as complete as `xpscale infer` leaves one."""
+    return shutil.copytree(example.url, tmp_path / "catalog", dirs_exist_ok=True)
+
+
+def published(catalog):
+    """The labels as SQL finds them, by position; ``None`` if it finds none."""
+    query = "SELECT source_id, teff, teff_error, teff_flags FROM labels ORDER BY _healpix_29"
+    try:
+        return open_catalog(str(catalog)).sql(query).to_pydict()
+    except InvalidInputError:
+        return None
+
+
+def applied(catalog, model):
+    rows = open_catalog(str(catalog)).select().columns("source_id")
+    return apply_labels(rows, model).to_table().to_pydict()
+
+
+def test_labels_of_all_stars_are_a_table_of_the_catalogue(catalog, labels, tmp_path):
+    save_label_model(labels[0], str(tmp_path / "labels.safetensors"))
+    command = ("labels", "apply", catalog, tmp_path / "labels.safetensors", "--publish")
+    assert published(catalog) is None
+    done = xpscale(*command, "--workers", 0)
+    assert done.code == 0, done.err
+    assert "published teff of 6,000 sources" in done.err
+    assert published(catalog) == applied(catalog, labels[0])
+    assert "nothing to do: teff of 6,000 sources" in xpscale(*command, "--workers", 0).err
+    assert xpscale("catalog", "check", catalog).code == 0
+    assert find_strays(Storage(str(catalog))) == ()
+    mine = open_catalog(str(catalog)).sql("SELECT a FROM labels", tables={"labels": {"a": [1]}})
+    assert mine["a"].to_pylist() == [1]
+    refused = xpscale(*command, "--where", "flags = 0")
+    assert refused.code == 2
+    assert "--publish writes the labels of all stars" in refused.err
+
+
+def test_lsdb_opens_them_as_an_extension(catalog, labels):
+    lsdb = pytest.importorskip("lsdb")
+    publish_labels(str(catalog), labels[0])
+    found = lsdb.open_catalog(catalog / LABELS).compute()
+    assert list(found.columns) == ["source_id", "ra", "dec", "teff", "teff_error", "teff_flags"]
+    expected = pd.DataFrame(applied(catalog, labels[0])).set_index("source_id")
+    pairs = found.set_index("source_id").join(expected, rsuffix="_expected", how="inner")
+    assert len(pairs) == len(expected)
+    assert (pairs["teff"] == pairs["teff_expected"]).all()
+    collection = (catalog / "collection.properties").read_text()
+    assert "labels.properties" in collection
+    assert "teff teff_error teff_flags" in (catalog / "labels.properties").read_text()
+
+
+def test_killed_before_a_write_they_are_whole_or_not_there(catalog, labels, tmp_path):
+    """The second labels replace the first: at no time is a mixture of the two published."""
+    publish_labels(str(catalog), labels[0])
+    first, second = (applied(catalog, model) for model in labels)
+    assert first != second
+    points = KillPoints(tmp_path / "points")
+    points.arm(-1, "raise")
+    undo = install(points)
+    try:
+        publish_labels(str(shutil.copytree(catalog, tmp_path / "count")), labels[1])
+        n_writes = len(points.operations)
+        for number in np.linspace(0, n_writes - 1, 7).astype(int):
+            copy = shutil.copytree(catalog, tmp_path / f"copy-{number}")
+            points.arm(int(number), "raise")
+            with pytest.raises(Killed):
+                publish_labels(str(copy), labels[1])
+            assert published(copy) in (None, first, second)
+            publish_labels(str(copy), labels[1])
+            assert published(copy) == second
+            assert check(Storage(str(copy))).ok
+    finally:
+        undo()
+    assert n_writes > 40
+
+
+def test_a_new_version_drops_those_of_the_version_before(catalog, labels):
+    publish_labels(str(catalog), labels[0])
+    old = open_catalog(str(catalog))
+    fewer = without_last_part(old)
+    commit(Storage(str(catalog)), fewer)
+    assert published(catalog) is None
+    complete(str(catalog))
+    assert not any((catalog / LABELS).rglob("*.parquet"))
+    assert not any("labels" in key for key in Storage(str(catalog)).list(""))
+    publish_labels(str(catalog), labels[0])
+    assert published(catalog) == applied(catalog, labels[0])
+    assert len(published(catalog)["teff"]) == fewer.n_out < old.n_rows
+
+
+def without_last_part(version):
+    manifest = version.manifest
+    last = manifest.of("latents")[-1].pixel
+    n_lost = manifest.of("latents")[-1].n_rows
+    kept = tuple(part for part in manifest.parts if part.pixel != last)
+    return type(manifest)(manifest.identity, kept, manifest.n_in, {"no_position": n_lost})
+
+
+@pytest.mark.parametrize("name", ["Teff [K]", "a b", "x;y"])
+def test_names_that_no_catalogue_can_hold_are_refused(catalog, labels, name):
+    with pytest.raises(InvalidInputError, match="cannot be called"):
+        xps.publish_labels(
+            str(catalog), replace(labels[0], labels={name: labels[0].labels["teff"]})
+        )
+    assert not (catalog / LABELS).exists()

@@ -1,0 +1,244 @@
+"""Labels of every star of a catalogue, published in it: a table by partition that HATS readers find
+as an extension, and SQL as ``labels``.
+
+They are made of one version and one model of labels, part by part, by tasks that may be repeated.
+The record that names the files is written last; before other labels are written over them, the
+record goes, and the collection stops naming them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xpscale.catalog.commit import commit
+from xpscale.catalog.derived_tables import (
+    DerivedTable,
+    TableFile,
+    derived_sizes,
+    read_table,
+    table_task,
+)
+from xpscale.catalog.layout import LABELS, TABLES, kind_of, part_key
+from xpscale.catalog.votable import columns_schema
+from xpscale.errors import IncompleteError, InvalidInputError
+from xpscale.labels.label_file import encoded
+from xpscale.labels.star_latents import StarLatents
+from xpscale.labels.workflow import label_columns_of, posterior_of, require_same_model
+from xpscale.query.catalog import open_catalog
+from xpscale.runtime.attempt import run_error
+from xpscale.runtime.executors.serial import SerialExecutor
+from xpscale.runtime.run import run_stage
+from xpscale.schema import IDENTITY_COLUMNS, Column
+from xpscale.types import Executor, Part, TaskReport
+
+if TYPE_CHECKING:
+    from xpscale.labels.label_model import LabelModel
+    from xpscale.release import Release
+    from xpscale.runtime.events import Callback
+    from xpscale.storage import Storage
+
+__all__ = ["LabelsOfPart", "PublishedLabels", "publish_labels"]
+
+ROWS = 32_768
+"""Predicted at once: the kernel has a row of 400 numbers for each."""
+
+OPTIONS = {"compression": "zstd", "sorting_columns": [pq.SortingColumn(0)], "row_group_size": ROWS}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLabels:
+    """What a call of `publish_labels` found or made.
+
+    Parameters
+    ----------
+    labels
+        Their names.
+    table
+        Their files.
+    was_there
+        Whether they were published before.
+    """
+
+    labels: tuple[str, ...]
+    table: DerivedTable
+    was_there: bool
+
+    def __str__(self) -> str:
+        what = "nothing to do: " if self.was_there else "published "
+        return f"{what}{', '.join(self.labels)} of {self.table.n_rows:,} sources"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """A part of the catalogue: the task of a stage.
+
+    Parameters
+    ----------
+    part
+        Of the latents.
+    """
+
+    part: Part
+
+    @property
+    def key(self) -> str:
+        """The file it writes."""
+        return part_key(LABELS, self.part.pixel)
+
+
+@dataclass(frozen=True)
+class LabelsOfPart:
+    """Writes the labels of a part: the function of a `LabelTask`, idempotent.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    made_of
+        sha256 of the version's manifest and of the labels.
+    model
+        The labels.
+    posterior
+        The columns of the latents' posterior.
+    release
+        The data release of the sources.
+    """
+
+    storage: Storage
+    made_of: str
+    model: LabelModel
+    posterior: tuple[str, ...]
+    release: Release
+
+    def __call__(self, task: LabelTask) -> TaskReport:
+        """Predict the labels of a part's rows."""
+        return table_task(
+            self.storage, task.key, self.made_of, lambda: self._rows(task.part), **OPTIONS
+        )
+
+    def _rows(self, part: Part) -> pa.Table:
+        with self.storage.open(part.key) as data, pq.ParquetFile(data) as file:
+            identity = [Column.of_field(file.schema_arrow.field(name)) for name in IDENTITY_COLUMNS]
+            columns = (*identity, *label_columns_of(self.model))
+            schema = columns_schema(LABELS, columns, self.release)
+            wanted = [*IDENTITY_COLUMNS, *self.posterior]
+            pieces = [
+                self._labels_of(pa.Table.from_batches([batch]), schema)
+                for batch in file.iter_batches(ROWS, columns=wanted)
+            ]
+        return pa.concat_tables([schema.empty_table(), *pieces])
+
+    def _labels_of(self, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+        columns = [rows[name] for name in IDENTITY_COLUMNS]
+        for found in self.model.predict(StarLatents.of(rows)).values():
+            columns += map(pa.array, found)
+        named = zip(schema, columns, strict=True)
+        return pa.table([column.cast(field.type) for field, column in named], schema)
+
+
+def publish_labels(
+    catalog: str | Storage,
+    model: LabelModel,
+    *,
+    executor: Executor | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> PublishedLabels:
+    """Write the labels of every star of the current version into its catalogue, as a HATS
+    extension; others that were there are replaced.  It is safe to call again.
+
+    Parameters
+    ----------
+    catalog
+        The derived catalogue: a folder or ``s3://``.
+    model
+        From `xpscale.fit_labels`, of this catalogue or another that the same model of spectra made.
+    executor
+        Where tasks run; in this process if not given.
+    callbacks
+        Listeners for progress.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing is published.
+    InvalidInputError
+        The catalogue's latents are those of another model, or lack correlations; or a label's name
+        has blanks.
+    IncompleteError
+        Tasks failed; what is done is kept.
+    ConflictError
+        A file is there that xpscale did not write.
+    """
+    version = open_catalog(catalog)
+    rows, storage, manifest = version.select(), version.storage, version.manifest
+    require_same_model(rows, model)
+    _require_names(model)
+    source = hashlib.sha256(encoded(model)).hexdigest()
+    before = read_table(storage, LABELS, manifest.digest)
+    if before and before.source == source and _is_whole(storage, before):
+        table = before
+    else:
+        storage.delete(*storage.list(f"{TABLES}/{LABELS}"))
+        if before:
+            commit(storage, manifest)  # the current version: its collection names no labels
+        function = LabelsOfPart(
+            storage,
+            f"{manifest.digest} {source}",
+            model,
+            tuple(posterior_of(rows)),
+            manifest.identity.gaia_release,
+        )
+        tasks = [LabelTask(part) for part in manifest.of("latents")]
+        files = _write(function, tasks, executor or SerialExecutor(), callbacks)
+        table = DerivedTable(LABELS, manifest.digest, files, source)
+        table.write(storage)
+        _remove_others(storage, {file.key for file in files})
+    commit(storage, manifest)  # the collection names them now
+    return PublishedLabels(tuple(model.labels), table, table is before)
+
+
+def _require_names(model: LabelModel) -> None:
+    for name in model.labels:
+        if not name.replace("_", "a").isalnum():
+            raise InvalidInputError(
+                f"a column of a catalogue cannot be called {name!r}",
+                "Fit it again under a name of letters, digits and _, such as teff",
+            )
+
+
+def _is_whole(storage: Storage, table: DerivedTable) -> bool:
+    sizes = derived_sizes(storage, {LABELS: table})
+    return all(sizes.get(file.key) == file.n_bytes for file in table.files)
+
+
+def _write(
+    function: LabelsOfPart,
+    tasks: list[LabelTask],
+    executor: Executor,
+    callbacks: Iterable[Callback],
+) -> tuple[TableFile, ...]:
+    reports = run_stage(
+        LABELS, function, tasks, executor, callbacks=callbacks, rows=lambda task: task.part.n_rows
+    )
+    failed = [report for report in reports.values() if not report.status.is_done]
+    if failed:
+        error = IncompleteError(
+            f"labels: {len(failed)} of {len(tasks)} tasks failed; the first,"
+            f" {failed[0].task}: {failed[0].error}",
+            "Repair the cause and run the same command again: what is done is kept",
+        )
+        raise run_error(error, failed)
+    found = (report.details for report in reports.values())
+    return tuple(TableFile(**details["file"]) for details in found if details)
+
+
+def _remove_others(storage: Storage, needed: set[str]) -> None:
+    """Remove labels of an earlier version: readers of the folder would see them."""
+    listed = storage.list(f"{LABELS}/dataset")
+    storage.delete(*(key for key in listed if kind_of(key) == "derived" and key not in needed))
