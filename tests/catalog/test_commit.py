@@ -236,8 +236,8 @@ def test_a_commit_killed_between_any_two_objects_is_finished_by_the_next(
                 assert check(storage).ok
         else:
             break
-    # manifest and list of HATS files twice, version; each of 19 HATS files replaces by a create
-    assert seen == [False] * (5 + 2 * 19)
+    # manifest and list of HATS files twice, version; each of 21 HATS files replaces by a create
+    assert seen == [False] * (5 + 2 * 21)
     assert check(storage).ok
 
 

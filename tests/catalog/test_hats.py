@@ -3,20 +3,24 @@ import warnings
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
+from hats import read_hats
 from hats.catalog import TableProperties
+from hats.io.paths import get_data_thumbnail_pointer
 from hats.io.skymap import read_skymap
+from hats.io.summary_file import generate_summary
 from hats.io.validation import is_valid_catalog, is_valid_collection
-from random_catalog import PIXELS, ROWS, C, L, fill, identity, random_table
+from random_catalog import LAYOUT, PIXELS, ROWS, C, L, fill, identity, random_table
 
 from xpscale.catalog import hats
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.info import catalog_info
 from xpscale.catalog.snapshots import current, read_manifest
-from xpscale.catalog.votable import CONTENT_KEY
+from xpscale.catalog.votable import CONTENT_KEY, product_schema
 from xpscale.release import DR3
 from xpscale.schema import TableLayout
 from xpscale.sky import separation_deg
@@ -75,12 +79,25 @@ def test_properties_and_titles_say_release_and_bands(storage: Storage, release, 
 
 
 def test_the_skymap_counts_every_source(published: Storage):
-    from hats import read_hats
-
     index = np.concatenate([random_table(pixel)["_healpix_29"].to_numpy() for pixel in PIXELS])
     expected = np.bincount(index >> 42, minlength=12 * 4**8)
     for product in ("latents", "spectra"):
         assert np.array_equal(read_skymap(read_hats(f"{published}/{product}"), 8), expected)
+
+
+def test_a_thumbnail_shows_a_row_of_each_partition(published: Storage):
+    firsts = pa.concat_tables(
+        [random_table(p).slice(0, 1) for p in sorted(PIXELS, key=lambda p: p.index_range)]
+    )
+    for product in ("latents", "spectra"):
+        path = get_data_thumbnail_pointer(f"{published}/{product}")
+        found = pq.read_table(path.path)
+        assert found.schema.equals(product_schema(product, LAYOUT), check_metadata=True)
+        assert found.equals(firsts.select(found.column_names).cast(found.schema))
+        assert f"{product}/{path.name}" in hats.announcement(published)[1]
+    words = {"name": "", "description": "", "uri": None, "huggingface_metadata": False}
+    summary = generate_summary(read_hats(f"{published}/latents"), fmt="markdown", **words)
+    assert any(str(each) in summary for each in firsts["source_id"].to_pylist())
 
 
 def see_with_lsdb(storage: Storage) -> None:

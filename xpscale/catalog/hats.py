@@ -4,7 +4,8 @@
 
     CATALOG/
         latents/   hats.properties, properties, partition_info.csv, skymap.fits, skymap.2.fits ...,
-                   moc.fits, dataset/_common_metadata, dataset/_metadata (of few row groups)
+                   moc.fits, data_thumbnail.parquet, dataset/_common_metadata, dataset/_metadata (of
+                   few row groups)
         spectra/   the same
         spectra.properties         how the extension joins
         latents_10arcs/, latents_source_id/, labels/, labels.properties    the same of margin, index

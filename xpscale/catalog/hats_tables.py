@@ -6,13 +6,14 @@ the folders; and in a local folder, because hats writes in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from hats.catalog.partition_info import PartitionInfo
 from hats.io import paths
@@ -39,7 +40,6 @@ from xpscale.errors import PermanentError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from xpscale.catalog.derived_tables import DerivedTable, TableFile
@@ -65,6 +65,9 @@ MOC_ORDER = CELL_ORDER
 MOST_ROW_GROUPS = 2000
 """Of a ``dataset/_metadata``: with more it would be larger than what it saves to read,
 and HATS can do without it."""
+
+THUMBNAIL_ROWS = 50
+"""At most, of partitions evenly along the sky: a row group is read for each."""
 
 
 def sky_counts(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
@@ -120,6 +123,7 @@ def write_product(
     if sum(-(-part.n_rows // group_rows) for part in parts) <= MOST_ROW_GROUPS:
         with ThreadPoolExecutor(THREADS) as threads:
             _write_footers(folder, schema, threads.map(partial(_footer, storage), parts))
+    _write_thumbnail(folder, storage, schema, parts)
     write_skymap(
         counts.reshape(12 * 4**SKYMAP_ORDER, -1).sum(axis=1), folder, orders=list(LOW_ORDERS)
     )
@@ -209,6 +213,24 @@ def _write_footers(folder: Path, schema: pa.Schema, footers: Iterable[pq.FileMet
         write_parquet_metadata(
             schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=found
         )
+
+
+def _write_thumbnail(
+    folder: Path, storage: Storage, schema: pa.Schema, parts: Sequence[Part]
+) -> None:
+    """Some rows that show at a glance what a table holds: the first of each of some parts."""
+    chosen = sorted(parts, key=lambda part: part.pixel.index_range)
+    chosen = chosen[:: max(1, -(-len(chosen) // THUMBNAIL_ROWS))]
+    with ThreadPoolExecutor(THREADS) as threads:
+        rows = list(threads.map(partial(_first_row, storage), chosen))
+    if rows:
+        table = pa.concat_tables(rows).cast(schema)
+        pq.write_table(table, paths.get_data_thumbnail_pointer(folder).path, compression="zstd")
+
+
+def _first_row(storage: Storage, part: Part) -> pa.Table:
+    with storage.open(part.key) as data, pq.ParquetFile(data, **storage.parquet_options) as file:
+        return file.read_row_group(0).slice(0, 1)
 
 
 @contextmanager
