@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.commands import xpscale
-from tests.services.scenario import infer, objects, verdict
+from tests.services.scenario import Scenario, infer, objects, verdict
 from tests.services.services import wait_for
+from tests.small_maps import small_maps
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import snapshots as published
 from xpscale.storage import Storage
 from xpscale.testing.kill_points import Killed, KillPoints, install
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory):
+    """One of its own, for its maps are small."""
+    with small_maps():
+        yield Scenario.make(tmp_path_factory.mktemp("steps"))
 
 
 @pytest.fixture
