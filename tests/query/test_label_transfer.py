@@ -57,6 +57,14 @@ def test_every_star_gets_its_label(cat, example, fitted):
     assert "399 known stars" in found.provenance["query"]
 
 
+@pytest.mark.parametrize("unknown", [-9999.0, np.inf])
+def test_stars_of_unknown_labels_teach_nothing(cat, known, unknown):
+    teff = known["teff"].to_numpy().copy()
+    teff[2:300] = unknown
+    few = known.set_column(1, "teff", pa.array(teff)).slice(0, 360)
+    assert fit_labels(cat, few).labels["teff"].score.n == 60
+
+
 def test_a_model_is_one_file_and_reads_back(fitted, cat, tmp_path):
     path = str(tmp_path / "labels.safetensors")
     save_label_model(fitted, path)

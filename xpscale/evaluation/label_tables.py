@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.user_table import name_of, read_table
+from xpscale.query.user_table import known_numbers, name_of, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,6 @@ USUAL_NAMES = {
 
 SOURCE_IDS = ("source_id", "dr3_source_id", "gaia_source_id", "gaiaedr3_source_id", "gaia_id")
 TRUE_SCATTER = "true_scatter"
-MISSING = -900.0  # surveys write -999 or -9999 for an unknown label
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,9 +144,8 @@ def _numbers(table: pa.Table, column: str, name: str) -> NDArray[np.float64]:
             "Correct --label",
         )
     try:
-        values = table[column].cast(pa.float64()).to_numpy().astype(np.float64)
+        return known_numbers(table, column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InvalidInputError(
             f"{name}: column {column} holds no numbers", "Choose another one with --label"
         ) from error
-    return np.where(np.isfinite(values) & (values > MISSING), values, np.nan)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.query.user_table import known_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,16 +94,9 @@ def values_and_errors(
     name, errors
         Columns; ``errors`` may be empty.
     """
-    values = _numbers(table, name)
+    values = known_numbers(table, name)
     if not errors:
         return values, np.zeros(len(values))
-    found = _numbers(table, errors)
+    found = known_numbers(table, errors)
     values[~(found >= 0)] = np.nan
     return values, np.where(found >= 0, found, np.nan)
-
-
-def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    import pyarrow as pa
-
-    column = table[name].cast(pa.float64()).combine_chunks()
-    return np.array(column.to_numpy(zero_copy_only=False), np.float64)  # NULL becomes NaN

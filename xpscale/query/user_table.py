@@ -28,8 +28,12 @@ from xpscale.storage import Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-__all__ = ["content", "decoded", "name_of", "read_table", "table_in"]
+__all__ = ["content", "decoded", "known_numbers", "name_of", "read_table", "table_in"]
+
+UNKNOWN = -900.0
+"""Surveys write -999 or -9999 for a label that they do not know; no label is as low."""
 
 
 def read_table(source: Any) -> pa.Table:
@@ -93,6 +97,28 @@ def _of_arrow(source: Any) -> pa.Table:
             f"the table cannot be read: {first_line(error)}", "Give columns of equal length"
         ) from error
     return table.drop([name for name in table.column_names if name.startswith("__index_level_")])
+
+
+def known_numbers(table: pa.Table, column: str) -> NDArray[np.float64]:
+    """A column of labels, or of their errors, with shape (N,); NaN where a star has none: NULL, no
+    finite number, or -999 and the like.
+
+    Parameters
+    ----------
+    table
+        N rows, from `read_table`.
+    column
+        Its name.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError
+        The column holds no numbers.
+    """
+    import pyarrow as pa
+
+    values = table[column].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+    return np.where(np.isfinite(values) & (values > UNKNOWN), values, np.nan)
 
 
 def name_of(source: Any) -> str:
