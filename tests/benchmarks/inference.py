@@ -2,12 +2,13 @@
 command, minutes.
 
 ``copy`` reads and decodes the same store and writes the same parts, encoded by the same writer,
-with no model between; it is overlapped as xpscale is: the same number of tasks at once.  ``emulated
+with no model between; it is overlapped as xpscale is: the same number of tasks at once.  Networks
+have random weights and the paper's shape; ``default network`` has the default preset's.  ``emulated
 device``: everything xpscale does, but the network is a sleep of n / 20 million seconds.  ``matrix
 products alone``: everything xpscale does, but in the network nothing is done between its products;
 no quicker GELU can pass that on a CPU.  ``reference script`` does what the released code does:
 whole arrays, the unfolded network with gradients on, ``.npy`` out.  Rounds are interleaved;
-medians, each a ratio to the copy of its own round. CPU time is of all processes and does not see
+medians, each a ratio to the copy of its own round.  CPU time is of all processes and does not see
 what else the machine does.
 
 ``XPSCALE_BENCH_SOURCES`` (1,048,576) and ``XPSCALE_BENCH_ROUNDS`` (3) say how long it takes.
@@ -34,19 +35,20 @@ from xpscale.catalog.sink import BLOCK_ROWS, ParquetSink
 from xpscale.inference import task as task_module
 from xpscale.inference.encoder import CPU_MICRO_BATCH, ScatterVAEEncoder
 from xpscale.inference.task import TASKS_PER_WORKER
-from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.architectures import build
+from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
 from xpscale.model.scaling import Scaling
-from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS
 from xpscale.store.partitions import DEFAULT_MAX_ROWS
 from xpscale.store.reader import SpectraStore
 from xpscale.testing.universe import Universe
+from xpscale.training.settings import TrainingSettings
 from xpscale.types import Executor, TaskReport, TaskStatus
 
 N_SOURCES = int(os.environ.get("XPSCALE_BENCH_SOURCES", 1_048_576))
@@ -82,10 +84,12 @@ def prepare(folder: Path) -> tuple[SpectraStore, TrainedModel]:
     return store, random_model(store, store.partitions)
 
 
-def random_model(store: SpectraStore, partitions: Sequence[xps.types.Partition]) -> TrainedModel:
-    """A network of the paper's shape with random weights, scaled on some partitions."""
+def random_model(
+    store: SpectraStore, partitions: Sequence[xps.types.Partition], preset: str = "laroche2024"
+) -> TrainedModel:
+    """A network of a preset's shape with random weights, scaled on some partitions."""
     torch.manual_seed(0)
-    network = ScatterVAE(Architecture(store.bands))
+    network = build(TrainingSettings.choose(preset=preset).architecture(store.bands))
     scaling = Scaling.fit(store.read(partition) for partition in partitions)
     some = (scaling.standardize(store.read(partition))[0] for partition in partitions[:4])
     return TrainedModel.create(
@@ -100,6 +104,7 @@ def _measure(
     tables = {
         partition.key: _table(store, model, partition, outputs) for partition in store.partitions
     }
+    default = random_model(store, store.partitions, "default")
     threads = ThreadsExecutor(TASKS_PER_WORKER)
     with local_cluster(2, TASKS_PER_WORKER) as client:
         executor = xps.DaskExecutor(client)
@@ -111,6 +116,7 @@ def _measure(
             "xpscale, matrix products alone": lambda out: _with(
                 _Products, store, model, out, threads, outputs
             ),
+            "xpscale, default network": lambda out: infer(store, default, out, executor, outputs),
             "xpscale, one process": lambda out: infer(store, model, out, threads, outputs),
             "xpscale, 2 Dask workers": lambda out: infer(store, model, out, executor, outputs),
         }

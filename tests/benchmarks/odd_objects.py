@@ -1,6 +1,6 @@
 """Flags, scores and chi2 by magnitude, of ordinary stars and of odd objects made from them.
 
-    python -m tests.benchmarks.odd_objects MODEL SPECTRA
+    python -m tests.benchmarks odd_objects MODEL SPECTRA
 
 Odd objects: emission lines added to the same stars, and black bodies of 9,000 to 40,000 K of the
 same magnitudes and errors (`xpscale.testing.odd_objects`).  A model without a count of its training
@@ -95,7 +95,3 @@ def _counted(model: TrainedModel, training: SpectraBatch) -> TrainedModel:
 def _read(url: str) -> SpectraBatch:
     reader = open_spectra(url)
     return SpectraBatch.concatenate(reader.read(partition) for partition in reader.partitions)
-
-
-if __name__ == "__main__":
-    main()

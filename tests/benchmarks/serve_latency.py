@@ -1,6 +1,6 @@
-"""Latency of ``xpscale serve`` on loopback, under one and eight clients, beside plain DuckDB.
+"""Latency of ``xpscale serve`` on loopback, under one and eight clients, and of plain DuckDB.
 
-``python -m tests.benchmarks.serve_latency CATALOG`` prints a table in Markdown.
+``python -m tests.benchmarks serve_latency CATALOG`` prints a table in Markdown.
 """
 
 import re
@@ -51,8 +51,9 @@ def measured(call, clients):
     return statistics.median(times), sorted(times)[int(0.9 * (len(times) - 1))]
 
 
-def main(url):
+def main():
     """Measure, and print the table."""
+    url = sys.argv[1]
     catalog = open_catalog(url)
     row = catalog.select().columns("ra", "dec").batches().__next__().slice(0, 1)
     place = {name: row[name][0].as_py() for name in ("ra", "dec")}
@@ -78,7 +79,3 @@ def main(url):
             alone = measured(lambda q=plain: connection.cursor().sql(q).fetchall(), 1)
             shown = [f"{median * 1e3:.0f} ms ({most * 1e3:.0f} ms)" for median, most in cells]
             print(f"| {name} | {' | '.join(shown)} | {alone[0] * 1e3:.0f} ms |")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
