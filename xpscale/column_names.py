@@ -22,6 +22,7 @@ __all__ = [
     "known_columns",
     "lacking_source_columns",
     "read_columns_map",
+    "require_mean_spectra",
 ]
 
 SOURCE_IDS = ("source_id", "gaia_source_id", "gaia_dr3_source_id", "object_id")
@@ -45,6 +46,9 @@ _LIKE = {
 }
 """What a column may look like that is meant for one of ours."""
 MAX_SHOWN = 12
+
+TRANSITS = ("transit_id", "transitid")
+"""Columns of epoch spectra only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,29 @@ def _stated(column: str, name: str, columns: list[str], where: str) -> str:
             "Correct the file of --columns-map",
         )
     return same[0]
+
+
+def require_mean_spectra(names: Iterable[str], where: str) -> None:
+    """Refuse epoch spectra: which row of a source is meant nobody can tell.
+
+    Parameters
+    ----------
+    names
+        Columns of a table of spectra, and paths of fields of structs.
+    where
+        What to call the table in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        A column tells transits apart.
+    """
+    transit = next((name for name in names if name.lower().rpartition(".")[2] in TRANSITS), "")
+    if transit:
+        raise InvalidInputError(
+            f"{where} holds epoch spectra: several rows a source, told apart by {transit}",
+            "Give mean spectra, one row a source; or keep one transit of each and drop that column",
+        )
 
 
 def candidates(columns: Iterable[str], wanted: Iterable[str]) -> str:

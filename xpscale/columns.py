@@ -32,6 +32,7 @@ from xpscale.column_names import (
     ColumnChoice,
     candidates,
     known_columns,
+    require_mean_spectra,
 )
 from xpscale.companions import OF_SPECTRA
 from xpscale.errors import InvalidInputError
@@ -230,11 +231,7 @@ def find_xp_columns(
             "It needs source_id and bp_coefficients with rp_coefficients, or coefficients, or one"
             " column a coefficient; others can be named: --columns-map FILE",
         )
-    if transit := known.get("transit_id") or known.get("transitid"):
-        raise InvalidInputError(
-            f"{where} holds epoch spectra: several rows a source, told apart by {transit}",
-            "Give mean spectra, one row a source; or keep one transit of each and drop that column",
-        )
+    require_mean_spectra(known.values(), where)
     found_errors = [groups.get((True, band)) for band in bands]
     chosen = tuple(group for group in coefficients if group is not None)
     errors = tuple(group for group in found_errors if group is not None)

@@ -16,6 +16,8 @@ from xpscale.ingest.run import run_ingest
 from xpscale.store.check import check_store
 from xpscale.store.reader import open_store
 from xpscale.testing.archive_files import write_archive
+from xpscale.testing.datalink_files import source_table_bytes, table_bytes
+from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
 BANDS = ("bp", "rp")
@@ -142,3 +144,55 @@ def test_a_wrong_number_of_them_is_a_damaged_file(made, tmp_path):
     ):
         run_ingest(plan_ingest(str(archive), str(tmp_path / "store"), correlations=True))
     assert run_ingest(plan_ingest(str(archive), str(tmp_path / "plain")))[1]
+
+
+ROWS = Universe(6, seed=3).spectra()
+
+
+def numbers(width=1485):
+    """Correlations by column of the archive, of which one row lacks some."""
+    both = np.random.default_rng(2).uniform(-1, 1, (2, len(ROWS), width)).astype(np.float32)
+    both[1, 2, 7] = np.nan
+    return {f"{band}_coefficient_correlations": of for band, of in zip(BANDS, both, strict=True)}
+
+
+def ingest_tables(folder, form, more, *options):
+    (folder / "s.parquet").write_bytes(source_table_bytes(ROWS, "parquet"))
+    (folder / f"in.{form}").write_bytes(table_bytes(more, ROWS, form))
+    told = "ingest", folder / f"in.{form}", folder / "store", "--workers", 0
+    return xpscale(*told, "--sources", folder / "s.parquet", *options)
+
+
+@pytest.mark.parametrize("form", ["csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet"])
+def test_tables_as_datalink_has_them_keep_theirs(form, tmp_path):
+    known = numbers()
+    result = ingest_tables(tmp_path, form, known, "--correlations")
+    assert result.code == 0, result.err
+    store = open_store(str(tmp_path / "store"))
+    assert store.report["n_rejected"] == {"bad_correlations": 1}
+    row_of = {source_id: row for row, source_id in enumerate(ROWS.source_id.tolist())}
+    for partition in store.partitions:
+        rows = [row_of[source_id] for source_id in store.read(partition).source_id.tolist()]
+        for found, wanted in zip(store.read_correlations(partition), known.values(), strict=True):
+            np.testing.assert_array_equal(found, wanted[rows])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "has no bp_coefficient_correlations and rp_coefficient_correlations"),
+        (numbers(width=1484), "has 1,484 bp_coefficient_correlations a row, not 1,485"),
+    ],
+)
+def test_tables_without_them_or_with_others_are_refused(more, told, tmp_path):
+    result = ingest_tables(tmp_path, "fits", more, "--correlations")
+    assert result.code == 2
+    assert told in result.err
+    assert not (tmp_path / "store/zarr.json").exists()
+
+
+def test_parquet_with_positions_says_what_to_do(tmp_path):
+    write_parquet_files(ROWS, str(tmp_path / "in"))
+    result = xpscale("ingest", tmp_path / "in", tmp_path / "store", "--correlations")
+    assert result.code == 2
+    assert "--sources" in result.err

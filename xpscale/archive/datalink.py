@@ -19,6 +19,7 @@ import numpy as np
 
 from xpscale.archive.hdf5 import hdf5_groups
 from xpscale.archive.sources import MatchedSources
+from xpscale.archive.table_correlations import joined_correlations, read_correlations
 from xpscale.archive.tables import Table, explained, open_tables
 from xpscale.bands import Bands
 from xpscale.column_names import ColumnChoice
@@ -72,11 +73,14 @@ class TableSpectra:
         Whether position and flux were looked up successfully, with shape (N,).
     release
         Name of the data release in the designations of the sources; empty if there are none.
+    correlations
+        BP and RP, each with shape (N, n (n - 1) / 2); ``None`` if they were not asked for.
     """
 
     batch: SpectraBatch
     found: NDArray[np.bool_]
     release: str = ""
+    correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
 def member_names(storage: Storage, key: str) -> tuple[list[str], list[str]]:
@@ -118,6 +122,7 @@ def read_spectra(
     release: Release | None = None,
     bands: Bands | None = None,
     columns: ColumnChoice | None = None,
+    correlations: bool = False,
 ) -> TableSpectra:
     """All spectra of a file.
 
@@ -131,28 +136,33 @@ def read_spectra(
         Looks up positions, G flux and companions, for tables that have none.
     release, bands, columns
         What the user says of the file, if anything.
+    correlations
+        Whether to read the correlations of coefficients, too.
 
     Raises
     ------
     InvalidInputError
-        The file is damaged, has no spectra, or no errors; or it has no positions and none are
-        given.
+        The file is damaged, has no spectra, no errors, or no correlations that are wanted; or it
+        has no positions and none are given.
     ConflictError
         Its tables are of different releases.
     """
     name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
-    found, stated = [], StatedBands(bands, release=release)
+    found, kept, stated = [], [], StatedBands(bands, release=release)
     with _opened(storage, key, member) as stream:
-        for table in open_tables(stream, name, member):
+        for table in open_tables(stream, name, member, correlations=correlations):
             with explained(name):
                 found.append(_spectra(table, name, sources, stated, columns or ColumnChoice()))
+                if correlations:
+                    kept.append(read_correlations(table, found[-1].batch.bands, name))
     if len({part.batch.bands for part in found}) != 1:
         raise InvalidInputError(
             f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
         )
     batch = SpectraBatch.concatenate(part.batch for part in found)
     named = _one_release({part.release for part in found}, name)
-    return TableSpectra(batch, np.concatenate([part.found for part in found]), named)
+    of_sources = np.concatenate([part.found for part in found])
+    return TableSpectra(batch, of_sources, named, joined_correlations(kept))
 
 
 def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...]:

@@ -88,6 +88,8 @@ class EcsvReader:
     ----------
     n_rows
         Rows seen so far, those passed over included.
+    names
+        All columns of the file, once rows were read.
     absent
         Optional columns that the file lacks, once rows were read.
     """
@@ -105,7 +107,7 @@ class EcsvReader:
     ) -> None:
         self.name = name
         self.n_rows = 0
-        self._names: list[str] = []
+        self.names: list[str] = []
         self._integers, self._floats, self._arrays = list(integers), list(floats), list(arrays)
         self._widths = [FIRST_WIDTH] * len(arrays)
         self._optional, self.absent = frozenset(optional), frozenset[str]()
@@ -185,7 +187,7 @@ class EcsvReader:
                 f" {', '.join(names[:4])}",
                 "Check that the file is of the table its name says",
             )
-        self._names = names
+        self.names = names
         slot = {name: i for i, name in enumerate(wanted)}
         return np.array([slot.get(name, -1) for name in names], np.int32)
 
@@ -204,7 +206,7 @@ class EcsvReader:
         )
         self.n_rows += rows.n - before + n_passed
         if fault == "too long":
-            slot = self._arrays.index(self._names[column])
+            slot = self._arrays.index(self.names[column])
             if self._widths[slot] < MAX_ARRAY:
                 self._widths[slot] *= 2
                 return consumed, False
@@ -212,7 +214,7 @@ class EcsvReader:
             reason = (
                 "has another number of columns than the header"
                 if fault == "columns"
-                else f"column {self._names[column]}, cannot be read"
+                else f"column {self.names[column]}, cannot be read"
             )
             raise InvalidInputError(
                 f"{self.name}: row {self.n_rows + 1:,}"

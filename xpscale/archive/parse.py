@@ -13,6 +13,7 @@ import numpy as np
 
 from xpscale.archive.ecsv import EcsvChunk, EcsvReader
 from xpscale.bands import Bands
+from xpscale.column_names import require_mean_spectra
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 
@@ -91,6 +92,7 @@ def parse_spectra(
         arrays=[release.column(f"{band}_{what}") for what in columns for band in _BANDS],
     )
     source_id, lengths, floats, arrays = _all_rows(reader)
+    require_mean_spectra(reader.names, name)
     n_bp, n_rp = (_band_length(lengths[:, i:4:2], band, name) for i, band in enumerate(_BANDS))
     bands = Bands(max(n_bp, 1), max(n_rp, 1))  # a band that no row has: its width is not known
     for i, n in enumerate(bands.n_correlations if correlations else ()):

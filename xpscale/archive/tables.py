@@ -56,7 +56,12 @@ class Table(Protocol):
 
 
 def open_tables(
-    stream: BinaryIO, name: str, group: str = "", *, max_rows: int = 0
+    stream: BinaryIO,
+    name: str,
+    group: str = "",
+    *,
+    max_rows: int = 0,
+    correlations: bool = False,
 ) -> Iterator[Table]:
     """The tables of one file, in order; only while ``stream`` is open.
 
@@ -70,6 +75,8 @@ def open_tables(
         The group of an HDF5 file to read, if not its root.
     max_rows
         Cut the tables of a FITS file into pieces of so many rows, of which only one is in memory.
+    correlations
+        Whether columns of correlations will be read; of text they are not kept otherwise.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def open_tables(
         elif head[:4] == b"PAR1":
             yield _parquet_table(stream, name, n_stored)
         else:
-            yield text_table(stream, name)
+            yield text_table(stream, name, correlations=correlations)
 
 
 @contextmanager

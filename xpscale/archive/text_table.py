@@ -86,7 +86,7 @@ def _number(text: str) -> str:
     return "nan" if is_missing(text) else text
 
 
-def text_table(stream: BinaryIO, where: str) -> TextTable:
+def text_table(stream: BinaryIO, where: str, *, correlations: bool = False) -> TextTable:
     """The table of a CSV or ECSV file.
 
     Parameters
@@ -95,6 +95,8 @@ def text_table(stream: BinaryIO, where: str) -> TextTable:
         The file.
     where
         What to call it in errors.
+    correlations
+        Whether to keep the text of correlations, most of the file.
 
     Raises
     ------
@@ -103,7 +105,7 @@ def text_table(stream: BinaryIO, where: str) -> TextTable:
     """
     lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     try:
-        return _parse_text(_lines(lines, where), where)
+        return _parse_text(_lines(lines, where), where, correlations)
     finally:
         lines.detach()  # the stream is the caller's to close
 
@@ -196,13 +198,13 @@ def _lines(text: io.TextIOWrapper, where: str) -> Iterator[str]:
         yield line
 
 
-def _parse_text(lines: Iterator[str], where: str) -> TextTable:
+def _parse_text(lines: Iterator[str], where: str, correlations: bool) -> TextTable:
     names, delimiter, _ = text_head(lines, where)
     columns: dict[str, list[str]] = {name: [] for name in names}
     kept = [
         (i, columns[name])
         for i, name in enumerate(names)
-        if not name.lower().endswith("_correlations")
+        if correlations or not name.lower().endswith("_correlations")
     ]
     for number, row in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True)):
         if not row or row[0].startswith("#"):

@@ -155,7 +155,8 @@ def plan_ingest(
     skip_damaged
         Whether files that cannot be read are set aside and named in the store's report.
     correlations
-        Whether to keep the correlations of coefficients; only from the bulk archive.
+        Whether to keep the correlations of coefficients; from the bulk archive and from tables as
+        DataLink has them.
     release
         The data release; if not given, what the input says, or the release that has its bands.
     bands

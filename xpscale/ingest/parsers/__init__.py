@@ -33,7 +33,7 @@ def recognise(given: Input) -> Contents:
         )
     if given.correlations and not contents.has_correlations:
         raise InvalidInputError(
-            f"correlations are kept from the bulk archive only, and {given.url} is none",
-            "Leave out --correlations",
+            f"correlations are not read from Parquet with positions, as {given.url} is",
+            "Leave out --correlations, or give the positions as a table of their own: --sources",
         )
     return contents

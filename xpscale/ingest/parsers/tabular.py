@@ -118,7 +118,15 @@ def recognise(given: Input) -> Contents | None:
         kind="tables",
         description=_describe(given, tables),
         origin="tables in the form of DataLink products",
-        parser=TableParser(given.storage, given.release, given.bands, given.columns, given.join),
+        parser=TableParser(
+            given.storage,
+            given.release,
+            given.bands,
+            given.columns,
+            given.join,
+            given.correlations,
+        ),
+        has_correlations=given.correlations,
         sources=given.sources,
         fragments=fragments,
         digest=content_hash(f"{part.name} {part.content} {part.sources_content}" for part in parts),
@@ -222,6 +230,8 @@ class TableParser:
         What the user says of them, if anything.
     join
         Looks up sources in the table that the user gave, if any.
+    correlations
+        Whether to read the correlations of coefficients, too.
     """
 
     storage: Storage
@@ -229,6 +239,7 @@ class TableParser:
     bands: Bands | None = None
     columns: ColumnChoice | None = None
     join: JoinedSources | None = None
+    correlations: bool = False
 
     def read(self, fragment: Fragment) -> FragmentRows:
         """The rows of one table.
@@ -251,8 +262,10 @@ class TableParser:
             release=self.release,
             bands=self.bands,
             columns=self.columns,
+            correlations=self.correlations,
         )
-        return FragmentRows(found.batch, {"no_gaia_source": ~found.found}, release=found.release)
+        faults = {"no_gaia_source": ~found.found}
+        return FragmentRows(found.batch, faults, found.correlations, found.release)
 
 
 def _source_table(url: str, content: str, choice: ColumnChoice) -> SourceTable:
