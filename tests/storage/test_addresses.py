@@ -3,6 +3,7 @@
 import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
+from tests.commands import xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.storage import Storage
 
@@ -41,6 +42,15 @@ def test_a_web_server_is_not_asked_for_a_list(tmp_path):
         for look in (Storage(web.url).list, Storage(web.url).objects):
             with pytest.raises(InvalidInputError, match="cannot be listed: it is on a web server"):
                 look("folder")
+
+
+@pytest.mark.parametrize("name", ["spectra", "pq", "parquet", "csv", "zip"])
+def test_a_folder_on_the_web_is_no_file_whatever_it_is_called(name, tmp_path):
+    Storage(str(tmp_path / "web")).create(name, b"<a href='part-000.parquet'>")  # as servers list
+    with faulty_web(tmp_path / "web") as web:
+        result = xpscale("ingest", f"{web.url}/{name}", tmp_path / "store", "--workers", 0)
+    assert result.code == 2
+    assert "cannot be listed: it is on a web server" in result.err
 
 
 def test_a_server_without_ranges_is_told_in_one_line(tmp_path):

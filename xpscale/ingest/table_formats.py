@@ -34,12 +34,11 @@ FORMATS = {
 
 
 def format_of(key: str) -> str:
-    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files and
-    ``_metadata`` do.
+    """``"CSV"`` and so on; empty for a name that tells of no table, as hidden files, ``_metadata``
+    and folders called ``parquet`` do.
     """
-    if is_hidden(key):
-        return ""
-    return FORMATS.get(key.rsplit("/", 1)[-1].lower().removesuffix(".gz").rpartition(".")[2], "")
+    stem, _, ending = key.rsplit("/", 1)[-1].lower().removesuffix(".gz").rpartition(".")
+    return FORMATS.get(ending, "") if stem and not is_hidden(key) else ""
 
 
 def content_hash(lines: Iterable[str]) -> str:
