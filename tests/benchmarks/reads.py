@@ -8,15 +8,15 @@ question is asked of a catalogue that was just opened, in a process that has imp
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
-import lsdb
 
 import xpscale as xps
 from xpscale.query.catalog import Catalog
@@ -35,7 +35,7 @@ def main() -> None:
     sample = "SELECT source_id FROM (SELECT source_id FROM latents) USING SAMPLE reservoir(10) "
     ids = here.sql(f"{sample} REPEATABLE (1)")["source_id"].to_pylist()
     print(f"{'':34}{'place':8}{'s':>8}{'requests':>10}{'kB':>10}")
-    for place in ("disk", "s3", "http"):
+    for place in ("https", "disk", "s3"):
         with _served(place) as (url, web):
             for name, ask in _questions(ids).items():
                 catalog = xps.open_catalog(url)
@@ -49,6 +49,8 @@ def main() -> None:
 
 
 def _questions(ids: list[int]) -> Questions:
+    import lsdb  # aiohttp, which it imports, reads then which certificates to trust
+
     ra, dec, radius = CONE
     columns = ("latent_mean_0", "reduced_chi2")
     return {
@@ -63,19 +65,30 @@ def _questions(ids: list[int]) -> Questions:
             .cone_search(ra=ra, dec=dec, radius_arcsec=radius * 3600)
             .compute()
         ),
-        "one source, SQL without pixels": lambda catalog: _duckdb(catalog, ids[0]),
+        "one source, DuckDB": lambda catalog: _duckdb(catalog, f"source_id = {ids[0]}"),
+        "cone, DuckDB": lambda catalog: _duckdb(
+            catalog, f"{_haversine(ra, dec)} <= {math.sin(math.radians(radius / 2)) ** 2}", columns
+        ),
     }
 
 
-def _duckdb(catalog: Catalog, source_id: int) -> object:
-    """The row of a source among all parts, as somebody asks who knows DuckDB alone; from servers
-    through our reading of parts, which DuckDB's own extension would have to be fetched for.
+def _duckdb(catalog: Catalog, condition: str, columns: Sequence[str] = ("*",)) -> object:
+    """Rows of all parts, as somebody asks who knows DuckDB alone; from servers through our reading
+    of parts, for DuckDB's own extension would have to be fetched.
     """
+    query = f"SELECT {', '.join(columns)} FROM {{}} WHERE {condition}"
     if catalog.storage.folder is None:
-        return catalog.sql(f"SELECT * FROM latents WHERE source_id = {source_id}")
+        return catalog.sql(query.format("latents"))
     files = f"{catalog.storage.folder}/latents/dataset/Norder*/**/*.parquet"
-    query = f"SELECT * FROM read_parquet('{files}') WHERE source_id = {source_id}"
-    return duckdb.sql(query).fetchall()
+    return duckdb.sql(query.format(f"read_parquet('{files}')")).fetchall()
+
+
+def _haversine(ra: float, dec: float) -> str:
+    """SQL of sin^2 of half the distance from a place."""
+    return (
+        f"pow(sin(radians(dec - {dec}) / 2), 2) + cos(radians(dec)) * cos(radians({dec}))"
+        f" * pow(sin(radians(ra - {ra}) / 2), 2)"
+    )
 
 
 @contextlib.contextmanager
@@ -85,8 +98,8 @@ def _served(place: str) -> Iterator[tuple[str, CountedWeb | None]]:
     try:
         if place == "disk":
             yield CATALOG, None
-        elif place == "http":
-            with counted_web(CATALOG) as web:
+        elif place == "https":
+            with counted_web(CATALOG, tls=folder) as web, web.trusted():
                 yield web.url, web
         else:
             with seaweedfs(folder, buckets=("derived",)) as service, service.apply():

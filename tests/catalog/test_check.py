@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from random_catalog import LAYOUT, PIXELS, ROWS, fill, identity, random_table
 
+from tests.commands import xpscale
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.encoding import encode
@@ -15,6 +16,7 @@ from xpscale.catalog.layout import COLLECTION, RUN, part_key
 from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.storage import Storage
+from xpscale.testing.web import counted_web
 from xpscale.types import Part
 
 KEY = part_key("spectra", PIXELS[1])
@@ -166,3 +168,13 @@ def test_info(published: Storage, tmp_path):
     assert json.loads(found.to_json())["message"] == "to be damaged"
     with pytest.raises(NotFoundError, match="not an xpscale catalogue"):
         catalog_info(Storage(str(tmp_path / "nowhere")))
+
+
+def test_on_a_web_server_it_is_said_what_is_not_looked_at(published: Storage):
+    (published.folder / "latents/dataset/Norder=3/Npix=9.parquet").write_bytes(b"")
+    assert not check(published, deep=False).ok
+    with counted_web(published.folder) as web:
+        done = xpscale("catalog", "check", "--quick", web.url)
+    assert done.code == 0, done.err
+    assert "web server lists nothing" in done.out
+    assert "lists nothing" not in xpscale("catalog", "check", "--quick", published).out

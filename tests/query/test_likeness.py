@@ -46,6 +46,12 @@ def test_nearest_within_a_selection(cat, example):
     assert len(chosen.like(one, 10**6)) == len(chosen)
 
 
+def test_progress_counts_what_is_compared(cat, example):
+    one, seen = int(example.rows["source_id"][17].as_py()), []
+    cat.like(one, 3, seen.append)
+    assert sum(seen) == cat.n_rows
+
+
 def test_a_distance_of_normal_distributions():
     """Zero for the same, symmetric, and a wide posterior is not near a narrow one."""
     mean, narrow, wide = np.zeros((1, 2)), np.eye(2)[None] * 0.01, np.eye(2)[None]

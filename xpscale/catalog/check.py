@@ -54,6 +54,8 @@ class CheckReport:
         removes them.
     quarantined
         The tasks that this version was published without.
+    is_listed
+        Whether the place lists its objects; if not, strays and changed HATS files are not seen.
     """
 
     catalog: str
@@ -65,6 +67,7 @@ class CheckReport:
     problems: tuple[str, ...]
     strays: tuple[str, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
+    is_listed: bool = True
 
     @property
     def ok(self) -> bool:
@@ -127,6 +130,7 @@ def check(storage: Storage, deep: bool = True) -> CheckReport:
         tuple(problems),
         tuple(str(stray) for stray in strays if not stray.is_visible),
         manifest.quarantined,
+        storage.can_list,
     )
 
 

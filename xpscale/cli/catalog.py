@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+NOT_SEEN = (
+    "not looked at, since a web server lists nothing: what else lies among the parts, and whether"
+    " each HATS file is as it was written; check the folder or bucket itself for that"
+)
+
 nouns = typer.Typer(
     no_args_is_help=True,
     help="Look at a derived catalogue, verify it, complete it, clean it up, or list its versions.",
@@ -93,6 +98,7 @@ def check(
         numbers,
         *map(_left_out, found.quarantined),
         *(f"stray: {stray}" for stray in found.strays),
+        *([] if found.is_listed else [NOT_SEEN]),
     ]
     conclude(
         found,

@@ -100,7 +100,7 @@ def query(
     found: Rows = chosen if n is None else chosen.limit(n)
     if like or outliers:
         most = 100 if n is None else n
-        found = chosen.like(like, most) if like else chosen.outliers(most)
+        found = _like(chosen, like, most) if like else chosen.outliers(most)
     if flags_in_words:
         found = FlagsInWords(found)
     if output:
@@ -116,6 +116,18 @@ def query(
             f"{len(chosen.missing)} of {n_asked} ids are not in this catalogue:"
             f" {shown}{' ...' * (len(chosen.missing) > 5)}"
         )
+
+
+def _like(chosen: Selection, source_id: str, n: int) -> Rows:
+    """The nearest sources, with a bar on standard error while all are compared."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    total = sum(part.n_rows for part in chosen.parts)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("comparing", total=total)
+        return chosen.like(source_id, n, lambda n_rows: bar.advance(task, n_rows))
 
 
 def choose(

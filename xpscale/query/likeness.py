@@ -30,6 +30,8 @@ from xpscale.query.posterior import latent_covariance, posterior_columns
 from xpscale.schema import correlation_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -43,7 +45,9 @@ LIKENESS = {
 log = logging.getLogger("xpscale")
 
 
-def like(rows: CatalogRows, source_id: Any, n: int) -> Result:
+def like(
+    rows: CatalogRows, source_id: Any, n: int, progress: Callable[[int], object] | None = None
+) -> Result:
     """The sources nearest in latent space to one of them, the nearest first, itself among them.
 
     Parameters
@@ -54,6 +58,8 @@ def like(rows: CatalogRows, source_id: Any, n: int) -> Result:
         Gaia identifier of the one, anywhere in the catalogue.
     n
         How many.
+    progress
+        Called with the number of rows compared, after each piece.
 
     Raises
     ------
@@ -85,6 +91,8 @@ def like(rows: CatalogRows, source_id: Any, n: int) -> Result:
         best_ids = np.concatenate([best_ids, array(table["source_id"])])
         kept = np.lexsort((best_ids, best[:, 0]))[:n]
         best, best_ids = best[kept], best_ids[kept]
+        if progress is not None:
+            progress(batch.num_rows)
     known = np.isfinite(best[:, 0])
     found = replace(rows, source_ids=best_ids[known], most=None).to_table()
     for column, (name, text) in zip(best[known].T, LIKENESS.items(), strict=True):

@@ -198,7 +198,9 @@ class Narrowing(ABC):
             self.select(), table, radius, columns, find=find, unmatched=unmatched, track=track
         )
 
-    def like(self, source_id: Any, n: int = 100) -> Result:
+    def like(
+        self, source_id: Any, n: int = 100, progress: Callable[[int], object] | None = None
+    ) -> Result:
         """The sources nearest in latent space to one of them, itself among them.
 
         Parameters
@@ -207,6 +209,8 @@ class Narrowing(ABC):
             Gaia identifier of the one, anywhere in the catalogue.
         n
             How many.
+        progress
+            Called with the number of sources compared, after each piece.
 
         Returns
         -------
@@ -215,7 +219,7 @@ class Narrowing(ABC):
         """
         from xpscale.query.likeness import like
 
-        return like(self.select(), source_id, n)
+        return like(self.select(), source_id, n, progress)
 
     def outliers(self, n: int = 100) -> Result:
         """The sources that the model knows least, by ``in_distribution_score``.
