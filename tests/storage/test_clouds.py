@@ -11,7 +11,9 @@ import pytest
 
 from tests.commands import done
 from tests.registries import azurite_program
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.ingest.plan import plan_ingest
+from xpscale.ingest.run import begin_store, run_ingest
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage, environment
 from xpscale.testing.cloud_services import azurite, fake_gcs
@@ -79,6 +81,17 @@ def test_the_whole_flow_runs_in_a_bucket(bucket):
     assert str(source_id) in rows
     assert len(rows) < len(spectra)
     assert open_catalog(catalog).lsdb().compute()["source_id"].nunique() == len(spectra)
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "_xpscale/report.json"])
+def test_an_ingest_replaces_nothing_that_was_planted_after_its_claim(bucket, key, tmp_path):
+    write_parquet_files(Universe(30, seed=5).spectra(), str(tmp_path / "in"))
+    plan = plan_ingest(str(tmp_path / "in"), f"{bucket}/planted-{next(NUMBERS)}")
+    assert begin_store(plan.store, plan.contents.identity, plan.max_rows) is None
+    plan.store.replace(key, b"theirs")
+    with pytest.raises(XpscaleError, match="/planted-"):
+        run_ingest(plan)
+    assert plan.store.read(key) == b"theirs"
 
 
 @pytest.mark.parametrize(
