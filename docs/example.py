@@ -8,6 +8,7 @@ the tutorials use that one.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 import xpscale as xps
 from xpscale.demo.synthetic import synthetic_stars
+from xpscale.errors import ConflictError
 from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.training.settings import TrainingSettings
 
@@ -48,4 +50,8 @@ if __name__ == "__main__":
     if not place.exists() and (real / "catalog").exists():
         place.symlink_to(real)
     if not place.is_symlink():
-        make_example(place)
+        try:
+            make_example(place)
+        except ConflictError:  # another version of xpscale made what is there
+            shutil.rmtree(place)
+            make_example(place)
