@@ -88,7 +88,7 @@ def test_lsdb_finds_identifiers_and_has_the_margin(whole):
     assert len(catalog.margin.compute()) > 100
     assert catalog.dtypes["ra"] == "double[pyarrow]"
     some = table.select(["ra", "dec", "source_id"]).slice(0, 400).to_pandas()
-    mine = lsdb.from_dataframe(some, ra_column="ra", dec_column="dec", lowest_order=5)
+    mine = lsdb.from_dataframe(some, ra_column="ra", dec_column="dec", lowest_order=1)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*margin.*")
         matched = mine.crossmatch(
