@@ -16,7 +16,7 @@ from xpscale.flags import Flag
 from xpscale.inference.computed import CORRELATION_PRECISION
 from xpscale.inference.device import Lane, pick_device
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.model.architectures import build
+from xpscale.model.architectures import ARCHITECTURES, build
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
@@ -217,6 +217,17 @@ def test_a_full_device_gets_fewer_rows_at_once_and_the_numbers_stay(spectra, mod
     network.encode = lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(TryAgainError, match="cpu has no memory left, not even for 256 rows"):
         encoder(spectra)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_micro_batch_of_any_network_takes_bounded_memory(model, name):
+    hidden = {"hidden": (32, 32)} if name == "transformer" else {}
+    network = build(Architecture(model.bands, name=name, **hidden)).eval()
+    card = ModelCard(network.architecture)
+    other = TrainedModel.create(network, model.scaling, model.density, card)
+    encoder = ScatterVAEEncoder(other, ("latents",), "cpu")
+    assert encoder.micro_batch == (256 if name == "transformer" else 4096)
+    assert encoder.micro_batch * network.encoding_bytes <= 2**28
 
 
 def test_micro_batches_on_their_way_come_back_in_order(spectra, model, monkeypatch):

@@ -45,18 +45,31 @@ from xpscale.types import Stopwatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from xpscale.model.scatter_vae import Network
+
 __all__ = ["ScatterVAEEncoder"]
 
 # rows through the network together; measured in design/006
 CPU_MICRO_BATCH = 4_096  # fewer cost the interpreter more, more leave the cache
 GPU_MICRO_BATCH = 65_536  # a block, so that launching kernels costs the host nothing
 LEAST_MICRO_BATCH = 256
+CPU_BYTES, GPU_BYTES = 256 << 20, 8 << 30  # of a micro-batch while it is encoded
 
 POOR_FIT = 10.0  # reduced chi squared above which Flag.POOR_FIT is set
 SCATTER_BOUND = 0.99  # of the network's ceiling, if it has one
 
 _zero = np.float32(0)
 log = logging.getLogger("xpscale")
+
+
+def _rows_at_once(network: Network, device: torch.device) -> int:
+    """Rows of a micro-batch: a power of two, fewer for a network that needs much memory a row."""
+    on_cpu = device.type == "cpu"
+    most, room = (CPU_MICRO_BATCH, CPU_BYTES) if on_cpu else (GPU_MICRO_BATCH, GPU_BYTES)
+    if not network.encoding_bytes:
+        return most
+    fitting = max(room // network.encoding_bytes, LEAST_MICRO_BATCH)
+    return min(most, 1 << (fitting.bit_length() - 1))
 
 
 class ScatterVAEEncoder:
@@ -89,7 +102,7 @@ class ScatterVAEEncoder:
         self.needs_errors = model.network.needs_errors
         self.device = pick_device(device)
         self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
-        self.micro_batch = CPU_MICRO_BATCH if self.device.type == "cpu" else GPU_MICRO_BATCH
+        self.micro_batch = _rows_at_once(model.network, self.device)
         network = fold(model.network).to(self.device)
         on_device = OnDevice(network, self.device, self.has_fit, "correlations" in outputs)
         self.lanes = Lanes(on_device)

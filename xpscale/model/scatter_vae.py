@@ -54,6 +54,13 @@ class Network(Protocol):
     """Whether `encode` reads x_err.  Such a network does not see the elements that `seen_elements`
     rules out; it encodes a spectrum by the others."""
 
+    @property
+    def encoding_bytes(self) -> int:
+        """Memory that a row takes while it is encoded, where that is more than a few kilobytes; 0
+        elsewhere.
+        """
+        ...
+
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents.
 
@@ -87,6 +94,11 @@ class NetworkModule(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+
+    @property
+    def encoding_bytes(self) -> int:
+        """As of `Network`."""
+        return 0
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents.

@@ -111,6 +111,14 @@ class TransformerVAE(NetworkModule):
             self.spectrum.bias[n_coefficients:], -1.0
         )  # scatter of 0.3 to start from, as data have
 
+    @property
+    def encoding_bytes(self) -> int:
+        """As of `Network`: of a block about 24 numbers for each of the W of T tokens, and twice the
+        attention of every token to every other, head by head.
+        """
+        n_tokens, width = self.which.shape
+        return 4 * (24 * width * n_tokens + 2 * width // HEAD_WIDTH * n_tokens**2)
+
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents.
 
