@@ -87,6 +87,7 @@ def test_lsdb_finds_identifiers_and_has_the_margin(whole):
     assert len(catalog.id_search(values={"source_id": 5}).compute()) == 0
     assert len(catalog.margin.compute()) > 100
     assert catalog.dtypes["ra"] == "double[pyarrow]"
+    assert catalog.original_schema.field("ra").metadata[b"unit"] == b"deg"
     some = table.select(["ra", "dec", "source_id"]).slice(0, 400).to_pandas()
     mine = lsdb.from_dataframe(some, ra_column="ra", dec_column="dec", lowest_order=1)
     with warnings.catch_warnings():
