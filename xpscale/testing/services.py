@@ -111,7 +111,7 @@ class S3Service:
             timeout=60,
             check=True,
         )
-        if f"\"{name}\"" not in said.stdout:
+        if f'"{name}"' not in said.stdout:
             raise PermanentError(f"weed shell did not make {name}: {said.stderr[-300:]}")
         return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
 
