@@ -85,9 +85,11 @@ def jobs(*columns):
     return slurm_says("squeue", "--noheader", *columns).split()
 
 
-def processes(job):
-    """Of a job that is ending: one that starts while they are there gets its exit code."""
-    return subprocess.run(["pgrep", "-f", rf"^slurmstepd: \[{job}\."], capture_output=True).stdout
+def start_again(job):
+    """Start a job that is queued again, which SLURM does after two minutes."""
+    wait_until(lambda: "PENDING" in slurm_says("squeue", "--noheader", "--job", job, "--format=%T"))
+    time.sleep(6)  # three times cred_expire: a node refuses a job that has ended there just now
+    slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def wait_until(condition, told=str, seconds=240.0):
@@ -207,15 +209,14 @@ def test_the_command_is_a_job_that_is_queued_again_until_its_work_is_done(folder
     Path("job.toml").write_text(SETTINGS.replace("setup = [", f'python = "{python}"\nsetup = [', 1))
     told = done("infer", "store", "model", "job", "--settings", "job.toml", "--submit").err
     (job,) = re.findall(r"job (\d+) is queued", told)
-    state = lambda: slurm_says("squeue", "--noheader", "--job", job, "--format=%T %r")  # noqa: E731
     log = folder / "slurm-logs" / f"xpscale-infer-{job}.log"
-    wait_until(lambda: Path("tried").exists() and "PENDING" in state() and not processes(job))
-    slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
-    wait_until(lambda: "cluster:" in log.read_text(), lambda _: f"{state()} {log.read_text()}")
+    told = lambda queue: f"{queue} {log.read_text()}"  # noqa: E731
+    wait_until(lambda: Path("tried").exists())
+    start_again(job)
+    wait_until(lambda: "cluster:" in log.read_text(), told)
     slurm_says("scancel", "--signal=USR1", "--batch", job)
-    wait_until(lambda: "PENDING" in state() and not processes(job))
-    assert "interrupted" in log.read_text()
-    slurm_says("scontrol", "update", f"JobId={job}", "StartTime=now")
-    wait_until(lambda: "published snapshot 1" in log.read_text(), lambda _: log.read_text())
+    wait_until(lambda: "interrupted" in log.read_text(), told)
+    start_again(job)
+    wait_until(lambda: "published snapshot 1" in log.read_text(), told)
     wait_until(lambda: not jobs())
     assert manifest_of("job") == manifest_of("serial")
