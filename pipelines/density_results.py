@@ -200,20 +200,32 @@ def _density(results: Results) -> dict[str, Any]:
         }
         for rule, runs in by_rule.items()
     }
-    effect, binned = None, None
+    effect, covering, binned = None, None, None
     if len(by_rule) > 1 and "uniform" in by_rule:
         loss = np.stack([np.mean([run["loss"] for run in runs], 0) for runs in by_rule.values()])
         around = np.stack([np.mean([r["n_around"] for r in runs], 0) for runs in by_rule.values()])
-        kept = np.argsort(loss.max(0))[: round(loss.shape[1] * 0.99)]
-        kept.sort()
-        low, high = interval(
-            lambda rows: density_effect(loss[:, kept[rows]], around[:, kept[rows]]),
-            results.pixel[kept],
-        )
-        value = density_effect(loss[:, kept], around[:, kept])
-        effect = {"value": value, "low": low, "high": high}
+        effect = _effect(loss, around, results.pixel)
+        covers = [rule != "cut" for rule in by_rule]
+        if sum(covers) > 1:
+            covering = _effect(loss[covers], around[covers], results.pixel)
+        kept = _kept(loss)
         binned = _binned(list(by_rule), loss[:, kept], around[:, kept])
-    return {"n": sorted(n_fixed), "rules": rules, "effect": effect, "binned": binned}
+    found = {"effect": effect, "effect_of_covering": covering, "binned": binned}
+    return {"n": sorted(n_fixed), "rules": rules, **found}
+
+
+def _kept(loss: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The stars that no run gives one of the highest losses."""
+    return np.sort(np.argsort(loss.max(0))[: round(loss.shape[1] * 0.99)])
+
+
+def _effect(
+    loss: NDArray[np.float64], around: NDArray[np.float64], pixel: NDArray[np.int64]
+) -> dict[str, float]:
+    kept = _kept(loss)
+    loss, around = loss[:, kept], around[:, kept]
+    low, high = interval(lambda rows: density_effect(loss[:, rows], around[:, rows]), pixel[kept])
+    return {"value": density_effect(loss, around), "low": low, "high": high}
 
 
 def _binned(
@@ -268,9 +280,10 @@ def _rules(found: dict[str, Any]) -> str:
     lines = [f"{found['n']} objects by each rule:\n", "| rule | loss of each seed |", "|---|---|"]
     for rule, one in found["rules"].items():
         lines.append(f"| {rule} | {', '.join(f'{x:.2f}' for x in one['loss'])} |")
-    if effect := found["effect"]:
-        lines.append(
-            f"\nTen times as many training objects around a star change its loss by"
-            f" {effect['value']:.2f} nats ({effect['low']:.2f} to {effect['high']:.2f})."
-        )
+    for key, words in (("effect", ""), ("effect_of_covering", "Without the rule cut: ")):
+        if effect := found[key]:
+            lines.append(
+                f"\n{words}Ten times as many training objects around a star change its loss by"
+                f" {effect['value']:.2f} nats ({effect['low']:.2f} to {effect['high']:.2f})."
+            )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, credit, new_axes, style
+from xpscale.plots.style import BLUE, GREEN, GREY, ORANGE, VERMILION, credit_below, new_axes, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def learning_curves(
         ax.set_ylabel("loss of stars never seen [nats of c/G]")
         ax.set_title(f"{title}: {found['judged']:,} stars judged" if title else "")
         ax.legend()
-        credit(fig)
+        credit_below(fig)
     return fig, ax
 
 
@@ -89,5 +89,5 @@ def density_figure(
         words = f"{effect['value']:.2f} ({effect['low']:.2f} to {effect['high']:.2f}) nats a decade"
         ax.set_title(f"{title}: {words}")
         ax.legend(title="sampling rule")
-        credit(fig)
+        credit_below(fig)
     return fig, ax

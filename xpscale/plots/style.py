@@ -168,11 +168,12 @@ def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
         fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
 
 
-def credit_below(fig: Figure) -> None:
-    """The credit line in a strip of its own, below a figure of constrained layout."""
-    share = STRIP_INCH / fig.get_figheight()
+def credit_below(fig: Figure | SubFigure) -> None:
+    """The credit line, in a strip of its own below a figure of constrained layout."""
     engine: Any = fig.get_layout_engine()
-    engine.set(rect=(0, share, 1, 1 - share))
+    if engine is not None:
+        share = STRIP_INCH / (fig.bbox.height / fig.dpi)
+        engine.set(rect=(0, share, 1, 1 - share))
     credit(fig)
 
 
