@@ -106,9 +106,8 @@ class ScatterVAEEncoder:
         network = fold(model.network).to(self.device)
         on_device = OnDevice(network, self.device, self.has_fit, "correlations" in outputs)
         self.lanes = Lanes(on_device)
-        torch.set_float32_matmul_precision(
-            "highest"
-        )  # no TF32, whatever was set before (design/007)
+        # no TF32, whatever was set before (design/007)
+        torch.set_float32_matmul_precision("highest")
         self._warm_up()
 
     @property
@@ -215,12 +214,8 @@ class ScatterVAEEncoder:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # what is on its way holds memory, too
             torch.cuda.empty_cache()
-        log.warning(
-            "%s is out of memory with %d rows at once: now %d",
-            self.device,
-            n_rows,
-            self.micro_batch,
-        )
+        words = "%s is out of memory with %d rows at once: now %d"
+        log.warning(words, self.device, n_rows, self.micro_batch)
 
     def _latents(
         self,
