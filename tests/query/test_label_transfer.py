@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from tests.commands import xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.labels.label_file import load_label_model, save_label_model
+from xpscale.labels.label_file import content_hash, load_label_model, save_label_model
 from xpscale.labels.label_table import error_column
 from xpscale.labels.workflow import apply_labels, fit_labels
 
@@ -69,6 +69,7 @@ def test_a_model_is_one_file_and_reads_back(fitted, cat, tmp_path):
     path = str(tmp_path / "labels.safetensors")
     save_label_model(fitted, path)
     again = load_label_model(path)
+    assert content_hash(again) == content_hash(fitted) != content_hash(replace(again, n_stars=3))
     rows = cat.cone(0, 90, 20)
     assert apply_labels(rows, again).to_table().equals(apply_labels(rows, fitted).to_table())
     assert str(again) == str(fitted)

@@ -8,7 +8,6 @@ record goes, and the collection stops naming them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from xpscale.catalog.derived_tables import (
 from xpscale.catalog.layout import LABELS, TABLES, kind_of, part_key
 from xpscale.catalog.votable import columns_schema
 from xpscale.errors import IncompleteError, InvalidInputError
-from xpscale.labels.label_file import encoded
+from xpscale.labels.label_file import content_hash
 from xpscale.labels.star_latents import StarLatents
 from xpscale.labels.workflow import label_columns_of, posterior_of, require_same_model
 from xpscale.query.catalog import open_catalog
@@ -179,7 +178,7 @@ def publish_labels(
     rows, storage, manifest = version.select(), version.storage, version.manifest
     require_same_model(rows, model)
     _require_names(model)
-    source = hashlib.sha256(encoded(model)).hexdigest()
+    source = content_hash(model)
     before = read_table(storage, LABELS, manifest.digest)
     if before and before.source == source and _is_whole(storage, before):
         table = before

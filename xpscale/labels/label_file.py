@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["encoded", "load_label_model", "save_label_model"]
+__all__ = ["content_hash", "load_label_model", "save_label_model"]
 
 FORMAT = "xpscale labels 1"
 
@@ -41,21 +42,28 @@ def save_label_model(model: LabelModel, path: str, *, overwrite: bool = False) -
     ConflictError
         A file is there, and ``overwrite`` is false.
     """
-    put_file(path, encoded(model), overwrite=overwrite)
+    import safetensors.numpy
+
+    arrays, head = _to_arrays(model)
+    data = safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
+    put_file(path, data, overwrite=overwrite)
 
 
-def encoded(model: LabelModel) -> bytes:
-    """The bytes of the file, the same for the same model.
+def content_hash(model: LabelModel) -> str:
+    """sha256 of all that a model of labels consists of, as hex digits; files of the same model
+    differ in the order of their entries.
 
     Parameters
     ----------
     model
         The model.
     """
-    import safetensors.numpy
-
     arrays, head = _to_arrays(model)
-    return safetensors.numpy.save(arrays, {"format": FORMAT, "labels": json.dumps(head)})
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def load_label_model(path: str) -> LabelModel:
