@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.layout import DERIVED, LABELS, pixel_of, table_key
+from xpscale.catalog.layout import DERIVED, LABELS, kind_of, pixel_of, table_key
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.json_files import from_fields, parse_json
 from xpscale.types import Part, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set
 
     from xpscale.storage import Storage
 
@@ -35,6 +35,7 @@ __all__ = [
     "derived_sizes",
     "read_table",
     "read_tables",
+    "remove_other_files",
     "table_task",
 ]
 
@@ -199,6 +200,22 @@ def derived_sizes(storage: Storage, tables: Mapping[str, DerivedTable]) -> dict[
     sizes = {key: n for folder in folders for key, n in storage.list(folder).items()}
     alone = {key: storage.size(key) for key in keys if "/dataset/" not in key}
     return sizes | {key: n_bytes for key, n_bytes in alone.items() if n_bytes is not None}
+
+
+def remove_other_files(storage: Storage, folder: str, needed: Set[str]) -> None:
+    """Remove what a table of an earlier version has in a folder: its readers would see it.
+
+    Parameters
+    ----------
+    storage
+        The catalogue.
+    folder
+        The table's.
+    needed
+        Keys of the files that stay.
+    """
+    listed = storage.list(f"{folder}/dataset")
+    storage.delete(*(key for key in listed if kind_of(key) == "derived" and key not in needed))
 
 
 def table_task(

@@ -105,8 +105,8 @@ _KINDS = {
     "record": rf"{TABLES}/(?:{'|'.join((*DERIVED, LABELS))})/{_DIGEST}\.json",
     "metadata": (
         rf"(?:{'|'.join((*PRODUCTS, MARGIN, INDEX, LABELS))})/"
-        r"(?:dataset/(?:_metadata|_common_metadata)|(?:hats\.)?properties|partition_info\.csv|skymap(?:\.\d)?\.fits|moc\.fits"
-        r"|data_thumbnail\.parquet)"
+        r"(?:dataset/(?:_metadata|_common_metadata)|(?:hats\.)?properties|partition_info\.csv"
+        r"|skymap(?:\.\d)?\.fits|moc\.fits|data_thumbnail\.parquet)"
         rf"|(?:collection|{'|'.join((*PRODUCTS, LABELS))})\.properties|{README}|{PAGE}|{PICTURE}"
     ),
     "announcement": rf"{HATS}/{_DIGEST}\.json",

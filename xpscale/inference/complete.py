@@ -7,7 +7,7 @@ of which all are there is only looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from xpscale.catalog.derived_tables import (
     derived_sizes,
     read_table,
     read_tables,
+    remove_other_files,
     table_task,
 )
 from xpscale.catalog.layout import (
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from xpscale.catalog.manifest import Manifest
     from xpscale.runtime.events import Callback
 
-__all__ = ["Completion", "complete", "is_complete"]
+__all__ = ["Completion", "complete", "is_complete", "require_done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +158,37 @@ class _Stages:
             rows=rows,
             receive=receive,
         )
-        failed = [report for report in reports.values() if not report.status.is_done]
-        if failed:
-            error = IncompleteError(
-                f"{stage}: {len(failed)} of {len(tasks)} tasks failed; the first,"
-                f" {failed[0].task}: {failed[0].error}",
-                "Repair the cause and run 'xpscale catalog complete': what is done is kept",
-            )
-            raise run_error(error, failed)
+        require_done(stage, reports.values(), "'xpscale catalog complete'")
         return list(reports.values())
+
+
+def require_done(stage: str, reports: Collection[TaskReport], command: str) -> None:
+    """Refuse to go on with the tables of a version while one of their files is missing.
+
+    Parameters
+    ----------
+    stage
+        What was done.
+    reports
+        Of all its tasks.
+    command
+        What goes on from there.
+
+    Raises
+    ------
+    IncompleteError
+        Tasks failed.
+    UnexpectedError
+        One of them met an error that nobody foresaw.
+    """
+    failed = [report for report in reports if not report.status.is_done]
+    if failed:
+        error = IncompleteError(
+            f"{stage}: {len(failed)} of {len(reports)} tasks failed; the first,"
+            f" {failed[0].task}: {failed[0].error}",
+            f"Repair the cause and run {command}: what is done is kept",
+        )
+        raise run_error(error, failed)
 
 
 def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
@@ -211,13 +234,7 @@ def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
 def _remove_others(storage: Storage, manifest: str, needed: set[str]) -> None:
     """Remove the files of tables of an earlier version: readers of a folder would see them."""
     for folder in (MARGIN, INDEX):
-        storage.delete(
-            *(
-                key
-                for key in storage.list(f"{folder}/dataset")
-                if kind_of(key) == "derived" and key not in needed
-            )
-        )
+        remove_other_files(storage, folder, needed)
     if read_table(storage, LABELS, manifest) is None:
         listed = [*storage.list(f"{TABLES}/{LABELS}"), *storage.list(LABELS)]
         storage.delete(*filter(kind_of, [*listed, f"{LABELS}.properties"]))

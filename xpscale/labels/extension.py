@@ -21,16 +21,17 @@ from xpscale.catalog.derived_tables import (
     TableFile,
     derived_sizes,
     read_table,
+    remove_other_files,
     table_task,
 )
-from xpscale.catalog.layout import LABELS, TABLES, kind_of, part_key
+from xpscale.catalog.layout import LABELS, TABLES, part_key
 from xpscale.catalog.votable import columns_schema
-from xpscale.errors import IncompleteError, InvalidInputError
+from xpscale.errors import InvalidInputError
+from xpscale.inference.complete import require_done
 from xpscale.labels.label_file import content_hash
 from xpscale.labels.star_latents import StarLatents
 from xpscale.labels.workflow import label_columns_of, posterior_of, require_same_model
 from xpscale.query.catalog import open_catalog
-from xpscale.runtime.attempt import run_error
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.run import run_stage
 from xpscale.schema import IDENTITY_COLUMNS, Column
@@ -197,7 +198,7 @@ def publish_labels(
         files = _write(function, tasks, executor or SerialExecutor(), callbacks)
         table = DerivedTable(LABELS, manifest.digest, files, source)
         table.write(storage)
-        _remove_others(storage, {file.key for file in files})
+        remove_other_files(storage, LABELS, {file.key for file in files})
     commit(storage, manifest)  # the collection names them now
     return PublishedLabels(tuple(model.labels), table, table is before)
 
@@ -225,19 +226,6 @@ def _write(
     reports = run_stage(
         LABELS, function, tasks, executor, callbacks=callbacks, rows=lambda task: task.part.n_rows
     )
-    failed = [report for report in reports.values() if not report.status.is_done]
-    if failed:
-        error = IncompleteError(
-            f"labels: {len(failed)} of {len(tasks)} tasks failed; the first,"
-            f" {failed[0].task}: {failed[0].error}",
-            "Repair the cause and run the same command again: what is done is kept",
-        )
-        raise run_error(error, failed)
+    require_done(LABELS, reports.values(), "the same command again")
     found = (report.details for report in reports.values())
     return tuple(TableFile(**details["file"]) for details in found if details)
-
-
-def _remove_others(storage: Storage, needed: set[str]) -> None:
-    """Remove labels of an earlier version: readers of the folder would see them."""
-    listed = storage.list(f"{LABELS}/dataset")
-    storage.delete(*(key for key in listed if kind_of(key) == "derived" and key not in needed))

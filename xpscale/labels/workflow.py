@@ -218,10 +218,6 @@ class Labelled(Rows):
         return Result(self.to_table().select([*names]), self.provenance)
 
 
-def _unit(field: pa.Field) -> str:
-    return str((field.metadata or {}).get(b"unit", b""), "utf-8")
-
-
 def posterior_of(rows: CatalogRows) -> list[str]:
     """The columns that hold the whole posterior of the latents.
 
