@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from xpscale.model.kernels import gelu_rows
+from xpscale.model.network_kernels import gelu_rows
 
 
 def gelu(values, bias):

@@ -3,7 +3,8 @@ from small_models import random_network
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from xpscale.model.card import Architecture
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
+from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
 from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import DR3

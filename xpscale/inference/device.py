@@ -87,14 +87,11 @@ class OnDevice:
         x, x_err
             Standardized rows and their errors, with shape (B, C).
         """
-        posterior = self.network.encode(x, x_err)
-        alone = torch.stack([posterior.kl(), posterior.clamped.to(posterior.mean)])
-        results = {"latents": torch.cat([posterior.mean.T, posterior.log_var.T, alone])}
-        if self.correlates:
-            results["correlations"] = posterior.correlations().T
-            results["correlation_widths"] = posterior.correlation_widths().T
+        results = self.network.latent_columns(x, x_err, correlates=self.correlates)
         if self.decodes:
-            decoded = self.network.decode(posterior.mean)
+            decoded = self.network.decode(
+                results["latents"][: self.network.architecture.n_latents].T
+            )
             results |= {"mean": decoded.mean, "scatter": decoded.scatter}
         return results
 

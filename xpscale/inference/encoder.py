@@ -103,7 +103,7 @@ class ScatterVAEEncoder:
         self.device = pick_device(device)
         self.scatter_bound = SCATTER_BOUND * model.network.scatter_ceiling
         self.micro_batch = _rows_at_once(model.network, self.device)
-        network = fold(model.network).to(self.device)
+        network = fold(model.network, device=self.device)
         on_device = OnDevice(network, self.device, self.has_fit, "correlations" in outputs)
         self.lanes = Lanes(on_device)
         # no TF32, whatever was set before (design/007)

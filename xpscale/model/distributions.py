@@ -7,17 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LATENT_LOG_VAR_BOUNDS", "LatentPosterior", "Reconstruction", "seen_elements"]
+from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS, SMALLEST_DIAGONAL
 
-LATENT_LOG_VAR_BOUNDS = (-20.0, 5.0)
-"""The encoder's log variances are clamped to this range.
-
-The published weights reach -15.2 on spectra of their own prior and never exceed 0.6 there.  Without
-an upper bound one outlier's variance of e^13 sets the loss of the whole held-out set (spikes of
-+500 nats in the published training log). """
-
-SMALLEST_DIAGONAL = 1e-6
-"""Of the factor of a turned posterior: below it float32 cannot tell two latents apart."""
+__all__ = ["LatentPosterior", "Reconstruction", "seen_elements"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,8 +4,8 @@ BatchNorm goes into the linear layer before it, the first two linear layers of e
 one, and the heads of mu and log_var become one matrix.  Activations are kept feature-major, (width,
 B): matrix products of these widths run faster that way round, and each latent comes out as a column
 of the catalogue.  On a CPU bias and GELU are one pass, in place
-(`xpscale.model.kernels.gelu_rows`); what remains are matrix products near the processor's peak.
-Together 1.6 times the spectra a second of the network as it was trained (`python -m
+(`xpscale.model.network_kernels.gelu_rows`); what remains are matrix products near the processor's
+peak.  Together 1.6 times the spectra a second of the network as it was trained (`python -m
 tests.benchmarks inference`).
 
 The scaling is *not* folded in: it would cost a factor two in float32 accuracy, because the standard
@@ -21,12 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
-from xpscale.model.kernels import gelu_rows
+from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS
+from xpscale.model.distributions import LatentPosterior, Reconstruction
+from xpscale.model.fused import FusedVAE
+from xpscale.model.iterative import IterativeVAE
+from xpscale.model.network_kernels import gelu_rows
 from xpscale.model.nn import folded
+from xpscale.model.noise_aware import NoiseAwareVAE
 from xpscale.model.scatter_vae import NetworkModule, ScatterVAE
 
 __all__ = ["FoldedScatterVAE", "fold"]
+
+FUSED = (NoiseAwareVAE, IterativeVAE)  # themselves: what derives from them is another function
 
 
 class FoldedScatterVAE(NetworkModule):
@@ -94,7 +100,11 @@ def _linear(layer: nn.Module, h: Tensor) -> Tensor:
     return torch.addmm(layer.bias[:, None], layer.weight, h)  # type: ignore[index, arg-type]
 
 
-def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkModule:
+def fold(
+    network: NetworkModule,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> NetworkModule:
     """The network for inference: folded, in evaluation mode and without gradients; the network
     itself stays as it is.
 
@@ -106,9 +116,13 @@ def fold(network: NetworkModule, dtype: torch.dtype = torch.float32) -> NetworkM
         A trained network of any architecture.
     dtype
         The precision it will run in; the folding itself is done in float64.
+    device
+        Where it will run.
     """
-    result = copy.deepcopy(network).double().eval()
+    result = copy.deepcopy(network).double().eval().requires_grad_(False)
+    is_compiled = device.type == "cpu" and dtype == torch.float32
     if isinstance(result, ScatterVAE):
-        with torch.no_grad():
-            result = FoldedScatterVAE(result)
-    return result.to(dtype).requires_grad_(False).eval()
+        result = FoldedScatterVAE(result)
+    elif is_compiled and isinstance(result, NoiseAwareVAE) and type(result) in FUSED:
+        result = FusedVAE(result)
+    return result.to(device, dtype).requires_grad_(False).eval()

@@ -40,7 +40,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xpscale.model.card import Architecture
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
+from xpscale.model.constants import LARGEST_RESIDUAL, LATENT_LOG_VAR_BOUNDS
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import NoiseAwareVAE, measured_elements
 
@@ -48,9 +49,6 @@ __all__ = ["IterativeVAE"]
 
 FIRST_CORRECTION = 0.1
 """Weights of the last layer of the second look, in units of their usual initial size."""
-
-LARGEST_RESIDUAL = 1e6
-"""Residuals are bounded to this many standard deviations, so that none is infinite in float32."""
 
 
 class IterativeVAE(NoiseAwareVAE):

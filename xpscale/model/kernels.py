@@ -7,8 +7,7 @@ of one layer 4.3 (6.6).
 
 They release the interpreter's lock, so threads run side by side.  Letters: N sources, C
 coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`); O the width of a layer.
-Compiled code is kept in ``__pycache__``.  Only `gelu_rows`, a step of the network, works in
-float32.
+Compiled code is kept in ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from xpscale.model.gelu import END, P, Q
-
 __all__ = [
     "fit_rows",
-    "gelu_rows",
     "information_rows",
     "leaves_range",
     "log_fractions",
@@ -38,37 +34,6 @@ _jit: Any = nb.njit(
 
 _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300
-
-
-_F = np.float32
-_P0, _P1, _P2, _P3, _P4, _P5 = P
-_, _Q1, _Q2, _Q3, _Q4, _Q5 = Q
-_HALF, _ONE, _ZERO, _END = _F(0.5), _F(1), _F(0), END
-
-
-@_jit
-def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
-    """``h = GELU(h + bias)`` in place, GELU(x) = x Phi(x) with the normal distribution's Phi.
-
-    As close to the exact function as torch's own (2e-7), in two thirds of its time.
-
-    Parameters
-    ----------
-    h
-        float32, with shape (O, B).
-    bias
-        float32, with shape (O,).
-    """
-    n, m = h.shape
-    for i in range(n):
-        b = bias[i]
-        for j in range(m):
-            x = h[i, j] + b
-            y = min(max(x, -_END), _END)
-            s = y * y
-            p = ((((_P5 * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0
-            q = ((((_Q5 * s + _Q4) * s + _Q3) * s + _Q2) * s + _Q1) * s + _ONE
-            h[i, j] = x * (_HALF + y * p / q if x > -_END else _ZERO)
 
 
 @_jit

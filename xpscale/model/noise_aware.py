@@ -34,9 +34,14 @@ from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.card import Architecture
-from xpscale.model.constants import LOG_SCATTER_BOUNDS, MEAN_BOUND, SCATTER_FLOOR
-from xpscale.model.distributions import (
+from xpscale.model.constants import (
+    ERROR_BOUNDS,
     LATENT_LOG_VAR_BOUNDS,
+    LOG_SCATTER_BOUNDS,
+    MEAN_BOUND,
+    SCATTER_FLOOR,
+)
+from xpscale.model.distributions import (
     LatentPosterior,
     Reconstruction,
     seen_elements,
@@ -44,9 +49,7 @@ from xpscale.model.distributions import (
 from xpscale.model.nn import asinh
 from xpscale.model.scatter_vae import NetworkModule
 
-__all__ = ["NoiseAwareVAE", "measured_elements"]
-
-ERROR_BOUNDS = (1e-6, 1e3)  # of a standardized error; what is not seen has the upper one
+__all__ = ["Block", "NoiseAwareVAE", "measured_elements", "required_errors"]
 
 
 def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,11 +66,7 @@ def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, 
     InvalidInputError
         If there are no errors.
     """
-    if x_err is None:
-        raise InvalidInputError(
-            "this network needs the errors of the coefficients",
-            "Read the spectra with their errors",
-        )
+    x_err = required_errors(x_err)
     seen = seen_elements(x, x_err)
     missing = ~seen
     return (
@@ -75,6 +74,22 @@ def measured_elements(x: Tensor, x_err: Tensor | None) -> tuple[Tensor, Tensor, 
         x.masked_fill(missing, 0),
         x_err.masked_fill(missing, ERROR_BOUNDS[1]).clamp(*ERROR_BOUNDS),
     )
+
+
+def required_errors(x_err: Tensor | None) -> Tensor:
+    """The errors.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are none.
+    """
+    if x_err is None:
+        raise InvalidInputError(
+            "this network needs the errors of the coefficients",
+            "Read the spectra with their errors",
+        )
+    return x_err
 
 
 class Block(nn.Module):

@@ -37,10 +37,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from xpscale.model.card import Architecture
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
+from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.nn import decoder_stack, encoder_stack
 
 __all__ = ["Network", "NetworkModule", "ScatterVAE"]
@@ -69,6 +71,22 @@ class Network(Protocol):
         x, x_err
             Standardized coefficients and errors, with shape (B, C); the errors may be None if they
             are not needed.
+        """
+        ...
+
+    def latent_columns(
+        self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
+    ) -> dict[str, Tensor]:
+        """What a run wants of the posterior: ``latents`` with shape (2L + 2, B): means, log
+        variances, kl, and 1 where a variance is at its bound; ``correlations`` and their
+        ``correlation_widths`` with shape (L (L - 1) / 2, B).
+
+        Parameters
+        ----------
+        x, x_err
+            As of `encode`.
+        correlates
+            Whether correlations are wanted.
         """
         ...
 
@@ -109,6 +127,26 @@ class NetworkModule(nn.Module):
             Standardized coefficients and errors, with shape (B, C).
         """
         raise NotImplementedError
+
+    def latent_columns(
+        self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
+    ) -> dict[str, Tensor]:
+        """As of `Network`.
+
+        Parameters
+        ----------
+        x, x_err
+            As of `encode`.
+        correlates
+            Whether correlations are wanted.
+        """
+        posterior = self.encode(x, x_err)
+        alone = torch.stack([posterior.kl(), posterior.clamped.to(posterior.mean)])
+        results = {"latents": torch.cat([posterior.mean.T, posterior.log_var.T, alone])}
+        if correlates:
+            results["correlations"] = posterior.correlations().T
+            results["correlation_widths"] = posterior.correlation_widths().T
+        return results
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""

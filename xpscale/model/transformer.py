@@ -26,8 +26,8 @@ from torch.nn import functional
 
 from xpscale.errors import InvalidInputError
 from xpscale.model.card import Architecture
-from xpscale.model.constants import SCATTER_FLOOR
-from xpscale.model.distributions import LATENT_LOG_VAR_BOUNDS, LatentPosterior, Reconstruction
+from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS, SCATTER_FLOOR
+from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.nn import asinh
 from xpscale.model.noise_aware import measured_elements
 from xpscale.model.scatter_vae import NetworkModule

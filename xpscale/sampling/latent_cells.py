@@ -192,7 +192,8 @@ class ModelLatents:
                 rows = slice(start, start + BATCH_ROWS)
                 x, x_err = model.scaling.standardize(batch, rows)
                 errors = None if x_err is None else torch.from_numpy(x_err)
-                means[rows] = network.encode(torch.from_numpy(x), errors).mean.numpy()
+                found = network.latent_columns(torch.from_numpy(x), errors, correlates=False)
+                means[rows] = found["latents"][: model.n_latents].T.numpy()
         return means
 
 
