@@ -1,7 +1,7 @@
 """GELU(x) = x Phi(x) with the normal distribution's Phi, exact to the rounding of float32.
 
 Phi is a quotient of polynomials in x^2, whose coefficients both implementations use, in numpy here
-and compiled in `xpscale.model.kernels`::
+and compiled in `xpscale.model.network_kernels`::
 
     Phi(x) - 1/2 = x P(x^2) / Q(x^2)    for |x| < 5.6, to 1e-8;    beyond, Phi is 0 or 1
 

@@ -1,12 +1,11 @@
 """Compiled loops over coefficients, in float64 and rounded once: one pass over memory where numpy
 makes several.
 
-On 65,536 spectra of 110 coefficients, one core, in ms, with the best of numpy (torch for GELU) in
-brackets: standardize 6.3 (29.8), unscale 9.0 (55.5), fit 13.4 (71.7), leaves_range 4.3 (10.7), GELU
-of one layer 4.3 (6.6).
+On 65,536 spectra of 110 coefficients, one core, in ms, with the best of numpy in brackets:
+standardize 6.3 (29.8), unscale 9.0 (55.5), fit 13.4 (71.7), leaves_range 4.3 (10.7).
 
 They release the interpreter's lock, so threads run side by side.  Letters: N sources, C
-coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`); O the width of a layer.
+coefficients; G the G flux, m and d the scaling (`xpscale.model.scaling`).
 Compiled code is kept in ``__pycache__``.
 """
 
