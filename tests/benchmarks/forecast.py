@@ -126,6 +126,7 @@ def projection(n_rows: tuple[int, ...], outputs: str) -> InferenceProjection:
         needs_errors=n_vectors > 0,
         reads_in_blocks=True,
         tasks_per_worker=TASKS_PER_WORKER,
+        multiplications=0,  # the rates of the places contain them
     )
 
 

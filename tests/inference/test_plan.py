@@ -3,16 +3,18 @@
 import http.server
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from tests.benchmarks.scale import N_SOURCES, dr3_partitions
-from xpscale.forecast.inference import GETS_PUBLISH
+from xpscale.forecast.inference import GETS_PUBLISH, SECONDS_PER_MULTIPLICATION
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.inference.task import TASKS_PER_WORKER
 from xpscale.ingest.build import build_store
+from xpscale.model.architectures import build
+from xpscale.model.cost import multiplications
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.schema import OUTPUTS
 from xpscale.storage import Storage
@@ -55,6 +57,17 @@ def test_all_of_dr3_is_planned_from_two_objects(served, store, model):
     assert len(asked) <= 4, asked
     assert set(asked) == {"/dr3/zarr.json", f"/dr3/{PARTITIONS}"}
     assert not (folder / "catalog").exists()
+
+
+def test_a_plan_knows_what_its_network_costs(store, model):
+    plan = plan_inference(store, model, "nowhere")
+    larger = replace(model.card.architecture, hidden=(512, 512))
+    costly = replace(plan, model=replace(model, network=build(larger).eval()))
+    before, after = (multiplications(each.model.network) for each in (plan, costly))
+    added = after.encode + after.decode - before.encode - before.decode
+    seconds = [1 / each.projection.worker_sources_per_s for each in (plan, costly)]
+    assert seconds[1] - seconds[0] == pytest.approx(added * SECONDS_PER_MULTIPLICATION)
+    assert costly.projection.forecast(1).work_s > plan.projection.forecast(1).work_s
 
 
 @pytest.mark.parametrize("outputs", [OUTPUTS, ("latents",)])

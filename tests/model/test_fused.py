@@ -9,6 +9,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.evaluation.variants import SigmoidScatter
 from xpscale.model.architectures import build
 from xpscale.model.card import Architecture
+from xpscale.model.cost import Multiplications, multiplications
 from xpscale.model.folding import fold
 from xpscale.model.fused import FusedVAE
 from xpscale.model.network_kernels import exp_of, log_of
@@ -87,6 +88,22 @@ def test_what_is_not_float32_on_a_cpu_and_what_derives_from_it_stays_as_it_is() 
 def test_it_asks_for_errors() -> None:
     with pytest.raises(InvalidInputError, match="needs the errors"):
         fold(network("iterative", (16,))).latent_columns(spectra()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "encode", "decode"),
+    [
+        ("noise_aware", 100 * 16 + 2 * 16 * 16 + 16 * 4, 2 * 16 + 2 * 16 * 16 + 16 * 100),
+        # the decoder's guess, and the second look at residuals, first posterior and first h
+        (
+            "iterative",
+            100 * 16 + 512 + 64 + 32 + 512 + 1600 + (50 + 4 + 16) * 16 + 512 + 16 * 5,
+            2 * 16 + 512 + 1600,
+        ),
+    ],
+)
+def test_multiplications_are_those_of_the_layers(name: str, encode: int, decode: int) -> None:
+    assert multiplications(network(name, (16, 16), 2)) == Multiplications(encode, decode)
 
 
 def test_exp_and_log_are_right_to_the_last_digits() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +37,7 @@ def info(model: Model, json: Json = False) -> None:
     hash is verified.
     """
     from xpscale.model.checkpoint import load_model
+    from xpscale.model.cost import multiplications
 
     found = load_model(model)
     card = replace(found.card, metrics={**found.card.metrics, **_comparable(found)})
@@ -48,7 +49,9 @@ def info(model: Model, json: Json = False) -> None:
     scaling, density = found.scaling, found.density
     known = f"std {scaling.std.min():.3g} to {scaling.std.max():.3g} of normalized coefficients"
     print(f"{found.release}, {found.bands} coefficients")
-    _section("architecture", {**card.architecture.to_dict(), "parameters": n_parameters})
+    cost = asdict(multiplications(found.network))
+    counts = {"parameters": n_parameters, "multiplications": cost}
+    _section("architecture", {**card.architecture.to_dict(), **counts})
     _section(
         "scaling",
         {

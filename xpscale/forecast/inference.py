@@ -35,7 +35,12 @@ BYTES_PER_WRITTEN_COEFFICIENT = 3.55  # of reconstruction or scatter, compressed
 BYTES_PER_STORED_COEFFICIENT = 3.9
 BYTES_PER_STORED_ROW = 32  # of the scalar arrays
 
-SOURCES_PER_S = {"latents": 450_000, "spectra": 100_000}  # of a CPU worker with one thread
+SECONDS_PER_SOURCE = {"latents": 1.8e-6, "spectra": 8.7e-6}
+"""Of a CPU worker with one thread, without the network: reading, scaling, fit, flags, writing."""
+
+SECONDS_PER_MULTIPLICATION = 2e-11
+"""Of one thread: 100 GFLOP/s, between AVX2 (78) and AVX-512 (130)."""
+
 START_UP_S = 5.0  # imports and the model, in every worker process
 PUBLISH_S, PUBLISH_PART_S = 6.0, 0.002  # imports and maps; report and cell counts of each part
 
@@ -63,6 +68,8 @@ class InferenceProjection:
         Whether a block of rows is read at a time, and not a whole partition.
     tasks_per_worker
         Tasks that a worker process has in memory at the same time.
+    multiplications
+        Of the network, for each source (`xpscale.model.cost`).
     """
 
     partition_rows: tuple[int, ...]
@@ -72,6 +79,7 @@ class InferenceProjection:
     needs_errors: bool
     reads_in_blocks: bool
     tasks_per_worker: int
+    multiplications: int
 
     @property
     def n_tasks(self) -> int:
@@ -131,6 +139,12 @@ class InferenceProjection:
         gets = self.n_tasks * of_task + n_blocks * self.n_vectors
         return {"get": gets, "put": self.n_tasks * (n_products + 1)}
 
+    @property
+    def worker_sources_per_s(self) -> float:
+        """Of a CPU worker with one thread, about."""
+        network_s = self.multiplications * SECONDS_PER_MULTIPLICATION
+        return 1 / (SECONDS_PER_SOURCE[self.products[-1]] + network_s)
+
     def forecast(self, n_workers: int, probed: Calibration | None = None) -> Forecast:
         """Wall time on some workers.
 
@@ -146,7 +160,7 @@ class InferenceProjection:
             self.n_rows, self.n_tasks, self.largest, self.bytes_in / rows, self.bytes_out / rows
         )
         cluster = Cluster(
-            probed.worker_sources_per_s if probed else SOURCES_PER_S[self.products[-1]],
+            probed.worker_sources_per_s if probed else self.worker_sources_per_s,
             workers_per_node=max(n_workers, 1),
             start_up_s=probed.start_up_s if probed else START_UP_S,
             publish_s=PUBLISH_S + PUBLISH_PART_S * self.n_tasks * len(self.products),

@@ -20,6 +20,7 @@ from xpscale.formatting import format_bytes, format_duration
 from xpscale.inference.requirements import require_encodable
 from xpscale.inference.task import TASKS_PER_WORKER, EncodePartition, InferenceTask
 from xpscale.inference.worker_check import WorkerCheck
+from xpscale.model.cost import multiplications
 from xpscale.runtime.preflight import software_text
 from xpscale.schema import (
     FULL_PRECISION,
@@ -74,6 +75,7 @@ class InferencePlan:
     def projection(self) -> InferenceProjection:
         """Bytes, requests, memory and time."""
         n_spectra_outputs = len(spectra_outputs(self.identity.outputs))
+        cost = multiplications(self.model.network)
         return InferenceProjection(
             tuple(task.partition.n_rows for task in self.tasks),
             self.identity.n_coefficients,
@@ -82,6 +84,7 @@ class InferencePlan:
             needs_errors=n_spectra_outputs > 0 or self.model.network.needs_errors,
             reads_in_blocks=self.reader.reads_in_blocks,
             tasks_per_worker=TASKS_PER_WORKER,
+            multiplications=cost.encode + (cost.decode if n_spectra_outputs else 0),
         )
 
     def prepare(self, place: Storage, device: str) -> EncodePartition:
