@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import typer
 from sphinx.application import Sphinx
 from typer.cli import get_docs_for_click
+from typer.core import TyperCommand, TyperGroup
 
 import xpscale
 from xpscale.cli.main import app
@@ -75,7 +77,9 @@ intersphinx_mapping = {
     "lsdb": ("https://docs.lsdb.io/en/stable", None),
     "zarr": ("https://zarr.readthedocs.io/en/stable", None),
 }
-if os.environ.get("XPSCALE_DOCS_OFFLINE"):
+try:  # without the network, names of other packages are words, not links
+    urlopen("https://docs.python.org/3/objects.inv", timeout=10).close()
+except OSError:
     intersphinx_mapping = {}
 linkcheck_ignore = [r"http://127\.0\.0\.1.*", r"http://storage\.example.*"]
 
@@ -111,6 +115,11 @@ def _flags() -> str:
 
 def _commands() -> str:
     """What ``xpscale ... --help`` says, of all commands, without the title."""
+    for kind in (
+        TyperCommand,
+        TyperGroup,
+    ):  # in lists of commands, too, the sentence is not cut off
+        kind.get_short_help_str = lambda self, limit=0: " ".join(self.help.split("\n\n")[0].split())
     command = typer.main.get_command(app)
     context = command.make_context("xpscale", [], resilient_parsing=True)
     return get_docs_for_click(obj=command, ctx=context, name="xpscale").partition("\n")[2]

@@ -106,6 +106,14 @@ def test_the_python_of_a_page_runs(name, small_demo, tmp_path, monkeypatch):
             exec(compile(cell, f"{name}.md", "exec"), names)
 
 
+def test_the_tests_that_pages_name_exist():
+    named = {
+        name for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py)", page.read_text())
+    }
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_each_row_of_the_comparison_has_a_source_and_a_date():
     rows = re.findall(r"^\| (.+) \|$", (ROOT / "docs/comparison.md").read_text(), re.M)[1:]
     assert len(rows) > 10

