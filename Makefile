@@ -13,7 +13,7 @@ test: $(READY)          ## lint, types, import contracts, tests; all at once, si
 	$(MAKE) --no-print-directory --jobs 3 check pytest
 
 pytest: $(READY)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: lint types imports workflows
 

@@ -1,15 +1,13 @@
 """What README and documents show runs, on a small `demo-out` like that of the tutorials."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
 import xpscale as xps
 from tests.architecture.source import ROOT
+from tests.commands import done
 
 README = ROOT / "README.md"
 A_SOURCE, A_PLACE = "223411314459392", "45.582,1.194"  # of the demo's catalogue
@@ -35,20 +33,12 @@ def of_the_example(small_demo):
     return translate
 
 
-def test_commands_of_the_readme(small_demo, of_the_example):
+def test_commands_of_the_readme(small_demo, of_the_example, monkeypatch):
+    monkeypatch.chdir(small_demo)
     lines = re.findall(r"^    (xpscale .*?)(?: +#.*)?$", README.read_text(), re.M)
     assert len(lines) >= 10
-    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     for line in lines:
-        command = shlex.split(of_the_example(line))
-        ran = subprocess.run(
-            command,
-            cwd=small_demo,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": path},
-        )
-        assert ran.returncode == 0, f"{line}\n{ran.stderr}"
+        done(*shlex.split(of_the_example(line))[1:])
     for name in ("stars.fits", "spectrum.png", "sky.png", "sample.parquet"):
         assert (small_demo / name).stat().st_size > 1000, name
 

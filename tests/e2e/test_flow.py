@@ -13,7 +13,7 @@ from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
-N_SOURCES = 3_000
+N_SOURCES = 1_500
 DEFECTS = Defects(missing_bp=2, missing_source=3, not_finite=1, duplicate=2)
 
 
@@ -46,7 +46,7 @@ def test_archive_to_answers(place, universe, tmp_path):
     assert check["n_written"] == written.n_rows - sum(written.rejected.values())
 
     sample = tmp_path / "sample.parquet"
-    done("sample", store, "-n", 1000, "--rule", "flattened", "-o", sample)
+    done("sample", store, "-n", 500, "--rule", "flattened", "-o", sample)
     done("train", store, model, "--sample", sample, "--epochs", 3, "--device", "cpu")
     plan = json.loads(done("plan", store, model, catalog, "--json").out)
     assert plan["n_rows"] == check["n_written"]

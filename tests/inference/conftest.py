@@ -18,7 +18,7 @@ from xpscale.testing.universe import Universe
 from xpscale.training.batches import Rows, standardized
 from xpscale.training.typical import typicality_of
 
-N_SOURCES = 4_000
+N_SOURCES, MAX_ROWS = 4_000, 400
 
 
 def model_of(batches, seed=0, change=lambda network: None):
@@ -57,7 +57,7 @@ def spectra():
 def store(spectra, tmp_path_factory):
     url = str(tmp_path_factory.mktemp("inference") / "store")
     attributes = {"release": "synthetic", "origin": "universe"}
-    return build_store([("all", spectra)], url, attributes=attributes, max_rows=200)
+    return build_store([("all", spectra)], url, attributes=attributes, max_rows=MAX_ROWS)
 
 
 @pytest.fixture(scope="session")

@@ -88,18 +88,19 @@ def test_requests_are_those_that_are_made(outputs, store, model, tmp_path, monke
     assert 0.9 < len(of_tasks) / (plan.projection.n_requests["get"] - of_publishing) < 1.1
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A store whose partitions are as large as a row group and more."""
+    url = str(tmp_path_factory.mktemp("memory") / "store")
+    pieces = [("all", Universe(160_000, seed=3).spectra())]
+    return build_store(pieces, url, attributes={"origin": "universe"}, max_rows=100_000)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("outputs", [OUTPUTS, ("latents",)])
-def test_workers_stay_within_a_projection_that_is_not_idle(outputs, model, tmp_path_factory):
-    """Partitions as large as a row group and more, in workers with as many tasks at once as the
-    plan counts on.
-    """
-    folder = tmp_path_factory.mktemp("memory")
-    pieces = [("all", Universe(160_000, seed=3).spectra())]
-    large = build_store(
-        pieces, str(folder / "store"), attributes={"origin": "universe"}, max_rows=100_000
-    )
-    plan = plan_inference(large, model, str(folder / "catalog"), outputs=outputs)
+def test_workers_stay_within_a_projection_that_is_not_idle(outputs, large, model, tmp_path):
+    """In workers with as many tasks at once as the plan counts on."""
+    plan = plan_inference(large, model, str(tmp_path / "catalog"), outputs=outputs)
     with local_cluster(1, TASKS_PER_WORKER) as client:
         report = run_inference(plan, executor=DaskExecutor(client), device="cpu")
     assert report.is_complete

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.commands import done
 from xpscale.bands import Bands
 from xpscale.catalog.commit import build_manifest
 from xpscale.errors import ConflictError, InvalidInputError, PlanError
@@ -169,13 +170,11 @@ def test_killed_at_any_moment_and_run_again(store, model, reference, tmp_path):
         process.wait()
         seen.append(n_parts())
     assert 0 < seen[0] < len(reference.manifest.parts)
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    done(*arguments)
     assert manifest_of(where).to_json() == reference.manifest.to_json()
     published = list(where.glob("_xpscale/manifests/*.json"))
     assert [path.read_text() for path in published] == [reference.manifest.to_json()]
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (again.returncode, "nothing to do" in again.stderr) == (0, True)
+    assert "nothing to do" in done(*arguments).err
 
 
 def test_other_runs_are_kept_out_with_the_differences_named(

@@ -31,7 +31,7 @@ def test_a_hats_catalogue_gives_the_same_parts(shape, store, model, reference, t
 def test_a_plain_folder_gives_the_same_parts_on_workers(store, spectra, model, reference, tmp_path):
     shuffled = spectra.take(np.random.default_rng(2).permutation(len(spectra)))
     write_parquet_files(shuffled, str(tmp_path / "plain"), "list", n_files=3, row_group_rows=500)
-    reader = open_parquet(str(tmp_path / "plain"), max_rows=200, release=store.release)
+    reader = open_parquet(str(tmp_path / "plain"), max_rows=400, release=store.release)
     assert reader.read_factor > 3
     with local_cluster(2) as client:
         report = run_inference(

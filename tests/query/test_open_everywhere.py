@@ -4,6 +4,7 @@ They run in a process of their own, which finds the bucket's server and the cert
 its environment, as xpscale does: ``AWS_ENDPOINT_URL``, ``SSL_CERT_FILE``.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,34 +21,39 @@ from xpscale.storage import Storage
 from xpscale.testing.services import seaweedfs
 from xpscale.testing.web import counted_web
 
-PLACES = ["disk", "http", "listed http", "https", pytest.param("s3", marks=pytest.mark.s3)]
+PLACES = ["disk", "http", "listed http", "https", "s3"]
 
 TOOLS = r"""
-import json, sys, warnings
+import json, os, sys, warnings
 warnings.simplefilter("ignore")
-url, key = sys.argv[1:]
-file = f"{url}/{key}"
+key, *addresses = sys.argv[1:]
 
 import astropy.table, duckdb, fsspec, hats, lsdb, pandas, polars, pyarrow.parquet
 import xpscale as xps
 from xpscale.catalog.check import check
 
-catalog = xps.open_catalog(url)
-place = catalog.storage
-found = {"xpscale": catalog.n_rows, "check": len(check(place, deep=False).problems)}
-found["sql"] = catalog.sql("SELECT count(*) AS n FROM latents")["n"][0].as_py()
-found["hats"] = len(hats.read_hats(place.upath).main_catalog.get_healpix_pixels())
-found["lsdb"] = len(catalog.lsdb(columns=["source_id"]).compute())
-options = {"endpoint_url": __import__("os").environ.get("AWS_ENDPOINT_URL")}
-s3 = url.startswith("s3:")
-found["pandas"] = len(pandas.read_parquet(file, storage_options=options if s3 else None))
-found["polars"] = polars.scan_parquet(file).select(polars.len()).collect().item()
-system, path = fsspec.url_to_fs(file, **(options if s3 else {}))
-with system.open(path) as opened:
-    found["pyarrow"] = pyarrow.parquet.read_table(opened, columns=["source_id"]).num_rows
-with system.open(path) as opened:
-    found["astropy"] = len(astropy.table.Table.read(opened, format="parquet.votable"))
-print(json.dumps(found))
+def counts(url):
+    catalog, file = xps.open_catalog(url), f"{url}/{key}"
+    place = catalog.storage
+    found = {"xpscale": catalog.n_rows, "check": len(check(place, deep=False).problems)}
+    found["sql"] = catalog.sql("SELECT count(*) AS n FROM latents")["n"][0].as_py()
+    found["hats"] = len(hats.read_hats(place.upath).main_catalog.get_healpix_pixels())
+    found["lsdb"] = len(catalog.lsdb(columns=["source_id"]).compute())
+    options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]} if url.startswith("s3:") else {}
+    found["pandas"] = len(pandas.read_parquet(file, storage_options=options or None))
+    found["polars"] = polars.scan_parquet(file).select(polars.len()).collect().item()
+    system, path = fsspec.url_to_fs(file, **options)
+    with system.open(path) as opened:
+        found["pyarrow"] = pyarrow.parquet.read_table(opened, columns=["source_id"]).num_rows
+    with system.open(path) as opened:
+        found["astropy"] = len(astropy.table.Table.read(opened, format="parquet.votable"))
+    return found
+
+for url in addresses:
+    try:
+        print(json.dumps(counts(url)))
+    except Exception as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
 """
 
 
@@ -59,38 +65,44 @@ def place(tmp_path_factory, example, model):
     return folder
 
 
-@pytest.fixture(scope="module", params=PLACES)
-def address(request, place, tmp_path_factory):
-    """The address of the catalogue, and variables for a process that reads it."""
-    tmp_path = tmp_path_factory.mktemp("served")
-    if request.param == "disk":
-        yield str(place / "cat"), {}
-    elif request.param == "s3":
-        with seaweedfs(tmp_path, buckets=("derived",)) as service, service.apply():
-            storage, folder = Storage("s3://derived/cat"), place / "cat"
-            for path in folder.rglob("*"):
-                if path.is_file():
-                    storage.replace(path.relative_to(folder).as_posix(), path.read_bytes())
-            yield storage.url, service.environment
-    else:
-        tls, listed = tmp_path if request.param == "https" else "", "listed" in request.param
-        with counted_web(place, tls=tls, listed=listed) as web:
-            yield f"{web.url}/cat", {"SSL_CERT_FILE": web.ca_file} if tls else {}
+@pytest.fixture(scope="module")
+def seen(place, tmp_path_factory):
+    """What the tools find at each address, all in one process: they take seconds to be imported."""
+    part = open_catalog(str(place / "cat")).manifest.of("latents")[0]
+    with contextlib.ExitStack() as servers:
+        tls = tmp_path_factory.mktemp("tls")
+        http, listed, https = (
+            servers.enter_context(counted_web(place, **options))
+            for options in ({}, {"listed": True}, {"tls": tls})
+        )
+        bucket = servers.enter_context(
+            seaweedfs(tmp_path_factory.mktemp("served"), buckets=("derived",))
+        )
+        with bucket.apply():
+            copy_to(Storage("s3://derived/cat"), place / "cat")
+        addresses = [str(place / "cat"), *(f"{web.url}/cat" for web in (http, listed, https))]
+        done = subprocess.run(
+            [sys.executable, "-c", TOOLS, part.key, *addresses, "s3://derived/cat"],
+            env={**os.environ, **bucket.environment, "SSL_CERT_FILE": https.ca_file},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(zip(PLACES, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
-def test_every_tool_sees_the_same(address, place):
-    url, variables = address
+def copy_to(storage, folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            storage.replace(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("address", PLACES)
+def test_every_tool_sees_the_same(address, seen, place):
     catalog = open_catalog(str(place / "cat"))
     part = catalog.manifest.of("latents")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", TOOLS, url, part.key],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {
+    assert seen[address] == {
         **dict.fromkeys(("xpscale", "sql", "lsdb"), catalog.n_rows),
         **dict.fromkeys(("pandas", "polars", "pyarrow", "astropy"), part.n_rows),
         "check": 0,

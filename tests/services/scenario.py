@@ -80,11 +80,11 @@ class Scenario:
         return rows(self.reference, "latents")
 
     @staticmethod
-    def make(folder: str | os.PathLike) -> "Scenario":
+    def make(folder: str | os.PathLike, n_partitions: int = N_PARTITIONS) -> "Scenario":
         scenario = Scenario(os.fspath(folder))
         if not Path(scenario.model).exists():
             spectra = Universe(N_SOURCES, seed=6).spectra()
-            spectra = spectra.take(healpix_29(spectra.ra, spectra.dec) >> 58 < N_PARTITIONS)
+            spectra = spectra.take(healpix_29(spectra.ra, spectra.dec) >> 58 < n_partitions)
             build_store(
                 [("all", spectra)],
                 scenario.store,

@@ -23,9 +23,9 @@ from xpscale.testing.kill_points import Killed, KillPoints, install
 
 @pytest.fixture(scope="module")
 def scenario(tmp_path_factory):
-    """One of its own, for its maps are small."""
+    """One of its own, of few and small objects: each of them is a run of the test."""
     with small_maps():
-        yield Scenario.make(tmp_path_factory.mktemp("steps"))
+        yield Scenario.make(tmp_path_factory.mktemp("steps"), n_partitions=2)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,7 +249,7 @@ from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 
 settings = TrainingSettings(
-    epochs=1, batch_size=2000, n_latents=2, hidden=(8,), max_rows=50_000, max_held_out_rows=2_000
+    epochs=1, batch_size=2000, n_latents=2, hidden=(8,), max_rows=25_000, max_held_out_rows=2_000
 )
 train(open_store(sys.argv[1]), sys.argv[2], settings)
 print(peak_memory())
@@ -257,12 +258,12 @@ print(peak_memory())
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
-    """Five times the rows at 880 bytes: held in memory, 280 MB more; streamed, nothing to speak of.
+    """160,000 rows more at 880 bytes: held in memory, 140 MB; streamed, nothing to speak of.
 
-    The smaller peak of two runs is taken: how many windows meet in memory depends on what else the
-    machine does."""
-    spectra, peaks = planted(20_000, DR3.known_bands), []
-    for n_pieces in (4, 20):
+    Of two runs one must be small: how many windows meet in memory depends on what else the machine
+    does."""
+    spectra, peaks = planted(20_000, DR3.known_bands), {}
+    for n_pieces in (2, 10):
         store = str(tmp_path / f"store-{n_pieces}")
         skies = (planted(20_000, Bands(1, 1), seed=i) for i in range(n_pieces))
         pieces = (
@@ -270,13 +271,12 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             for i, s in enumerate(skies)
         )
         build_store(pieces, store, attributes={"origin": "planted"}, max_rows=10_000)
-        scripts = (
-            [sys.executable, "-c", PEAK, store, str(tmp_path / f"model-{n_pieces}-{i}")]
-            for i in range(2)
-        )
-        runs = [
-            subprocess.run(script, capture_output=True, check=True, timeout=300)
-            for script in scripts
-        ]
-        peaks.append(min(int(run.stdout) for run in runs))
-    assert peaks[1] < peaks[0] + 80e6, peaks
+        peaks[n_pieces] = peak_of_training(store, tmp_path / "model")
+    if peaks[10] > peaks[2] + 80e6:
+        peaks[10] = peak_of_training(store, tmp_path / "again")
+    assert peaks[10] < peaks[2] + 80e6, peaks
+
+
+def peak_of_training(store, model):
+    script = [sys.executable, "-c", PEAK, store, f"{model}-{Path(store).name}"]
+    return int(subprocess.run(script, capture_output=True, check=True, timeout=300).stdout)
