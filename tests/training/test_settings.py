@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from tests.commands import done, xpscale
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
+from xpscale.model.architectures import build
 from xpscale.model.checkpoint import load_model
+from xpscale.model.cost import multiplications
 from xpscale.testing.memory_reader import planted
 from xpscale.training.settings import PRESETS, TrainingSettings
 
@@ -23,6 +26,14 @@ def test_toml_says_what_it_says(tmp_path):
     assert TrainingSettings.from_toml(write(tmp_path, "batch_size = 64")).batch_size == 64
     preset = TrainingSettings.from_toml(write(tmp_path, 'preset = "laroche2024"\nepochs = 10'))
     assert (preset.epochs, preset.learning_rate, preset.schedule) == (10, 1e-4, "restarts")
+
+
+def test_the_light_network_has_a_third_of_the_multiplications():
+    default, light = (
+        multiplications(build(PRESETS[name].architecture(Bands(55, 55)))).encode
+        for name in ("default", "light")
+    )
+    assert light < default / 3
 
 
 def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):

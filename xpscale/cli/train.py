@@ -51,7 +51,8 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Instead of [training] of --settings: default, or laroche2024, the paper's."
+            help="Instead of [training] of --settings: default; light, of a third of its"
+            " multiplications; or laroche2024, the paper's."
         ),
     ] = "",
     epochs: Annotated[

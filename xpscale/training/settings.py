@@ -290,5 +290,11 @@ LAROCHE2024 = TrainingSettings(
     keep="last",
 )
 
-PRESETS = {"default": TrainingSettings(), "laroche2024": LAROCHE2024}
-"""Settings by name; ``laroche2024`` are those of the paper's released training script."""
+PRESETS = {
+    "default": TrainingSettings(),
+    "light": TrainingSettings(hidden=(84, 84, 84), epochs=200),
+    "laroche2024": LAROCHE2024,
+}
+"""Settings by name; ``light`` is the default network with a third of its multiplications, trained
+for longer (``design/011-better-model.md``), ``laroche2024`` are those of the paper's released
+training script."""
