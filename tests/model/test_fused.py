@@ -57,6 +57,7 @@ def spectra() -> tuple[torch.Tensor, torch.Tensor]:
         ("iterative", (24, 24, 24)),
         ("iterative", (100, 24)),
         ("iterative", (40, 40, 16)),
+        ("iterative", (24, 6)),  # of six latents the decoder's first block is residual, too
     ],
 )
 def test_the_fused_network_is_the_network(

@@ -48,9 +48,9 @@ class FusedBlock(nn.Module):
     """
 
     inner: Tensor
-    shift: Tensor
     bias: Tensor
     before: Tensor
+    shift: Tensor
     outer: Tensor
 
     def __init__(self, block: Block, before: Tensor, widths: list[int]) -> None:
@@ -64,16 +64,15 @@ class FusedBlock(nn.Module):
             inner = inner - inner.mean(1, keepdim=True)
             self.after = before + block.outer.bias
             self.register_buffer("outer", block.outer.weight)
-        buffers = {"inner": inner, "shift": inner @ before, "bias": bias, "before": before}
-        for name, values in buffers.items():
-            self.register_buffer(name, values)
-        if not block.is_residual:
-            self.bias = bias + self.shift
+            self.register_buffer("before", before)
+            self.register_buffer("shift", inner @ before)
+        else:
+            bias = bias + inner @ before
+        self.register_buffer("inner", inner)
+        self.register_buffer("bias", bias)
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """The next h without `after`, with shape (O, B); of a residual block it is the first part,
-        changed in place.
-        """
+        """The next h without `after`, with shape (O, B)."""
         first, *others = zip(torch.split(self.inner, self.widths, 1), parts, strict=True)
         change = torch.mm(*first)
         for weight, part in others:
@@ -85,7 +84,7 @@ class FusedBlock(nn.Module):
         widths = h.new_empty(h.shape[1])
         column_widths(h.numpy(), self.before.numpy(), widths.numpy())
         normalized_gelu_rows(*(each.numpy() for each in (change, self.shift, widths, self.bias)))
-        return h.addmm_(self.outer, change)
+        return torch.addmm(h, self.outer, change)
 
 
 class FusedStack(nn.Module):
