@@ -72,6 +72,7 @@ def test_the_fused_network_is_the_network(
     for column, values in exact.items():
         own = deviation(as_trained[column], values)
         assert deviation(found[column], values) < max(2e-5, 3 * own), (column, own)
+    assert fused.latent_columns(x, x_err, correlates=False).keys() == {"latents"}
     z = found["latents"][:n_latents].T
     decoded, wanted = fused.decode(z), plain.double().decode(z.double())
     ordinary = torch.arange(N) != 8  # its latents are in the millions

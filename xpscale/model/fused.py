@@ -170,7 +170,7 @@ class FusedVAE(NetworkModule):
     def latent_columns(
         self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
     ) -> dict[str, Tensor]:
-        """As of `NetworkModule.latent_columns`; correlations are there in any case.
+        """As of `NetworkModule.latent_columns`.
 
         Parameters
         ----------
@@ -192,14 +192,11 @@ class FusedVAE(NetworkModule):
             residual_rows(x.numpy(), x_err.numpy(), decoded.numpy(), residuals.numpy())
             correction = _columns(self.correction, self.second_look(residuals.T, first, h))
         latents = x.new_empty(2 * n_latents + 2, n_rows)
-        results = {name: x.new_empty(n_pairs, n_rows) for name in ("correlations", "widths")}
+        names = ("correlations", "correlation_widths")
+        pairs = {name: x.new_empty(n_pairs, n_rows) for name in names}
         inputs = (first, correction, n_seen, self.axes)
-        posterior_columns(*(each.numpy() for each in (*inputs, latents, *results.values())))
-        return {
-            "latents": latents,
-            "correlations": results["correlations"],
-            "correlation_widths": results["widths"],
-        }
+        posterior_columns(*(each.numpy() for each in (*inputs, latents, *pairs.values())))
+        return {"latents": latents, **(pairs if correlates else {})}
 
     def decode(self, z: Tensor) -> Reconstruction:
         """The distribution of standardized coefficients given latents z, with shape (B, L)."""
