@@ -14,8 +14,10 @@ from xpscale.errors import PlanError
 from xpscale.runtime.events import WorkerChanged
 from xpscale.runtime.executors.dask import DaskExecutor
 from xpscale.runtime.executors.fit_workers import Answer, Fit
+from xpscale.runtime.executors.window import Window
 from xpscale.runtime.history import History
 from xpscale.runtime.run import run_stage
+from xpscale.runtime.stall import FACTOR, Turnaround
 from xpscale.testing.dask_cluster import dask_processes
 from xpscale.types import TaskReport, TaskStatus
 
@@ -155,6 +157,51 @@ def test_a_stopped_worker_does_not_hold_up_a_run(cluster, client, tmp_path):
     assert time.monotonic() - began < 30
     assert [report.status for report in reports] == [TaskStatus.WRITTEN]
     assert set(work.processes("done")) == {cluster.worker_pids[1]}
+
+
+def test_a_worker_that_stops_with_many_reports_is_waited_for_once(
+    cluster, client, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("xpscale.runtime.executors.window.FETCH_S", 1.0)
+    work, stopped = Work(str(tmp_path)), cluster.start_worker()
+    cluster.start_worker()
+    client.wait_for_workers(2)
+    tasks = [Sleep(f"t{i}", 0.05) for i in range(8)]  # of which each worker gets four
+    reports = DaskExecutor(client).run(work, tasks)
+    got = [next(reports)]
+    while len(work.processes("done")) < len(tasks):
+        time.sleep(0.01)
+    os.kill(stopped, signal.SIGSTOP)
+    got += reports
+    assert sorted(report.task for report in got) == [task.key for task in tasks]
+    assert work.processes("done").count(stopped) > 2
+    assert len([record for record in caplog.records if "lost" in record.message]) == 1
+
+
+def test_what_waited_on_a_stopped_worker_does_not_make_the_next_wait_longer(
+    cluster, client, tmp_path
+):
+    work, stopped = Work(str(tmp_path)), cluster.start_worker()
+    client.wait_for_workers(1)
+    turnaround = Turnaround(patience_s=0.2)
+
+    def submit(task, workers):
+        others = bool(workers)
+        return client.submit(work, task, workers=workers, allow_other_workers=others, pure=False)
+
+    def stop():
+        while not work.processes("begun"):
+            time.sleep(0.01)
+        os.kill(stopped, signal.SIGSTOP)
+        cluster.start_worker()
+
+    thread = Thread(target=stop)
+    thread.start()
+    first_limit_s = turnaround.limit_s
+    tasks = [Sleep(f"t{i}", 0.3) for i in range(4)]
+    assert len(list(Window(client, submit, 4, turnaround).run(tasks))) == len(tasks)
+    thread.join()
+    assert turnaround.limit_s < FACTOR * first_limit_s
 
 
 def test_an_adaptive_cluster_grows_for_short_tasks(tmp_path):

@@ -67,6 +67,8 @@ def slurm_workers(settings: Slurm, tell: Callable[[str], None]) -> Iterator[Clie
         "distributed.worker.profile.interval": "100 ms",
         # we replace jobs that have ended; a worker that is only slow to come back stays
         "distributed.deploy.lost-worker-timeout": "1000 days",
+        # a process that stands still this long is replaced
+        "distributed.scheduler.worker-ttl": "60 s",
     }
     with dask.config.set(config), _ended(name), jobqueue().SLURMCluster(**options) as cluster:
         _require_accepted(cluster.job_script())

@@ -1,6 +1,7 @@
 """When a task in flight has stalled, and what to do about it.
 
-A task's turnaround is the time from its submission to its report, queueing included.  A task is
+A task's turnaround is the time from the submission of the copy that came back to its report,
+queueing included: what a task lost on a worker that stands still says nothing of others.  A task is
 overdue when it has been with the same workers for longer than the patience and for longer than
 `FACTOR` times the median turnaround.  An overdue task is issued once more, to a worker that does
 not hold it; if that copy is overdue as well, its workers are restarted and the task is given up.

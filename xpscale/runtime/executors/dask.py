@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from xpscale.errors import NotFoundError
 from xpscale.formatting import first_line
 from xpscale.runtime.attempt import CatchErrors, failure_report
+from xpscale.runtime.executors.connection import connected
 from xpscale.runtime.executors.fit_workers import fit_workers
-from xpscale.runtime.executors.window import StalledError, Window, connected
+from xpscale.runtime.executors.window import StalledError, Window
 from xpscale.runtime.executors.worker_watch import WorkerWatch
 from xpscale.runtime.preflight import check_of
 from xpscale.runtime.stall import Turnaround
@@ -293,8 +294,7 @@ def _quick_exit() -> WorkerPlugin:
 
     class QuickExit(WorkerPlugin):
         def setup(self, worker: Any) -> None:
-            atexit.register(
-                os._exit, 0
-            )  # handlers run last in, first out: this one comes after those of libraries
+            # handlers run last in, first out: this one comes after those of libraries
+            atexit.register(os._exit, 0)
 
     return QuickExit()

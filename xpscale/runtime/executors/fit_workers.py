@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import PlanError
 from xpscale.formatting import format_bytes
-from xpscale.runtime.executors.window import connected
+from xpscale.runtime.executors.connection import connected
 from xpscale.runtime.preflight import check_of, software
 
 if TYPE_CHECKING:

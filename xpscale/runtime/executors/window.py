@@ -3,14 +3,14 @@ what does not come back.
 
 When a task counts as stalled is the rule of `xpscale.runtime.stall`.  Whichever copy of a task
 reports first counts, and a worker that still holds a stalled copy is restarted: the tasks that are
-queued behind it wait for the same.  What the cluster loses (a result on a worker that is gone, all
-of it when the scheduler was started again) is issued again, too.
+queued behind it wait for the same.  So is a worker that does not hand over a report, for others may
+lie there.  What the cluster loses (a result on a worker that is gone, all of it when the scheduler
+was started again) is issued again, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import queue
@@ -21,14 +21,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xpscale.errors import TryAgainError
+from xpscale.runtime.executors.connection import LOST, connected
 from xpscale.runtime.stall import Cluster, GiveUp, Reissue, TaskInFlight, Turnaround, decide
 from xpscale.types import TaskReport
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["StalledError", "Window", "connected"]
+__all__ = ["StalledError", "Window"]
 
 MAX_LOSSES = 5  # of one task by the cluster: more is no accident
 POLL_S = 1.0
@@ -37,9 +37,6 @@ FETCH_S = 10.0  # for a report, which is small; a worker that cannot send it is 
 NO_WORKERS_S = 60.0  # between reminders that there are no workers
 WORK_S = 10.0  # of work in flight for each thread of a worker
 MOST_PER_THREAD = 64  # tasks in flight, however short they are
-
-LOST = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError, TimeoutError)
-"""What a result raises that the cluster has lost.  What a task raises is in its report."""
 
 log = logging.getLogger("xpscale")
 
@@ -52,12 +49,11 @@ class StalledError(Exception):
 
 @dataclass(eq=False)
 class _Entry:
-    """One task and the copies of it that are out."""
+    """One task, and the copies of it that are out: when each was issued."""
 
     task: Any
-    since: float
     state: TaskInFlight
-    futures: set[Any] = field(default_factory=set)
+    futures: dict[Any, float] = field(default_factory=dict)
     n_losses: int = 0
 
 
@@ -103,12 +99,11 @@ class Window:
         try:
             while True:
                 while len(self._in_flight()) < size and (task := next(waiting, None)) is not None:
-                    self._issue(_Entry(task, time.monotonic(), TaskInFlight(task.key)))
+                    self._issue(_Entry(task, TaskInFlight(task.key)))
                 if not self._out:
                     return
                 if ended := self._receive():
                     entry, outcome = ended
-                    self.turnaround.add(time.monotonic() - entry.since)
                     yield entry.task, outcome
                 self.look()
                 if time.monotonic() - polled >= POLL_S:
@@ -143,25 +138,35 @@ class Window:
 
     def _issue(self, entry: _Entry, workers: Collection[str] = ()) -> None:
         future = self.submit(entry.task, sorted(workers) or None)
-        entry.futures.add(future)
-        entry.state = entry.state.issued(time.monotonic())
+        entry.futures[future] = time.monotonic()
+        entry.state = entry.state.issued(entry.futures[future])
         self._out[future.key] = entry
-        future.add_done_callback(self._back.put)
+        self._await(future)
+
+    def _await(self, future: Any) -> None:
+        """Note when it is back, which can be long before somebody here has time for it."""
+        future.add_done_callback(lambda future: self._back.put((future, time.monotonic())))
 
     def _receive(self) -> tuple[_Entry, TaskReport | BaseException] | None:
         """Wait a little for a copy to come back: its task and the outcome, if that is the end of
         it.
         """
         try:
-            future = self._back.get(timeout=POLL_S)
+            future, at = self._back.get(timeout=POLL_S)
         except queue.Empty:
             return None
         self._require_scheduler()  # first: when it is lost, all tasks come back at once, cancelled
         entry = self._out.pop(future.key, None)
         if entry is None:
             return None  # the other copy was faster
-        entry.futures.discard(future)
+        if not future.done():  # its worker has left with the report: the scheduler runs it again
+            self._out[future.key] = entry
+            self._await(future)
+            return None
         outcome = _outcome(future)
+        if isinstance(outcome, TimeoutError):
+            self._restart(self._keepers(future))
+        issued = entry.futures.pop(future)
         if isinstance(outcome, TaskReport) and outcome.wall_s:
             self._task_s.append(outcome.wall_s)
         is_done = isinstance(outcome, TaskReport) and outcome.status.is_done
@@ -173,6 +178,7 @@ class Window:
         if entry.futures:
             self._restart(_holders(entry, self._processing()) & entry.state.suspects)
         self._forget(entry)
+        self.turnaround.add(at - issued)
         return entry, outcome
 
     def _issue_lost(self, entry: _Entry, outcome: BaseException) -> None:
@@ -188,12 +194,17 @@ class Window:
         for copy in entry.futures:
             self._out.pop(copy.key, None)
         self._cancel(list(entry.futures))
-        entry.futures = set()
+        entry.futures = {}
 
     def _cancel(self, futures: list[Any]) -> None:
         if futures and self.client.status == "running":
             with contextlib.suppress(*LOST):  # with the scheduler they are gone as well
                 self.client.cancel(futures, force=True)
+
+    def _keepers(self, future: Any) -> list[str]:
+        """Workers that have the result of a task."""
+        found: dict[str, list[str]] = self._ask(self.client.scheduler.who_has, keys=[future.key])  # type: ignore[union-attr]
+        return list(found[future.key])
 
     def _processing(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = self._ask(self.client.scheduler.processing, workers=None)  # type: ignore[union-attr]
@@ -206,7 +217,7 @@ class Window:
         for entry in entries.values():
             entry.state = entry.state.seen_on(_holders(entry, processing), now)
         states = tuple(entry.state for entry in entries.values())
-        limit_s = self.turnaround.limit_s
+        limit_s, to_restart = self.turnaround.limit_s, set[str]()
         for action in decide(Cluster(states, frozenset(processing), limit_s), now):
             entry = entries[action.task]
             log.warning(
@@ -223,7 +234,8 @@ class Window:
             if isinstance(action, GiveUp):
                 self._forget(entry)
                 yield entry
-            self._restart(action.workers)
+            to_restart |= action.workers
+        self._restart(to_restart)  # at once: each that does not answer takes its time
 
     def _restart(self, workers: Collection[str]) -> None:
         """Kill workers through their nannies, which start others; without nannies the scheduler
@@ -253,27 +265,6 @@ class Window:
     def _require_scheduler(self) -> None:
         with connected(self.client):
             pass
-
-
-@contextlib.contextmanager
-def connected(client: Client) -> Iterator[None]:
-    """Talk to a scheduler that may go away meanwhile.
-
-    Raises
-    ------
-    TryAgainError
-        It is gone, or goes.
-    """
-    gone = TryAgainError(
-        "the connection to the Dask scheduler is lost; finished tasks are kept",
-        "Start it again if it is gone, and run the same command to go on",
-    )
-    if client.status != "running":
-        raise gone
-    try:
-        yield
-    except LOST as error:
-        raise gone from error
 
 
 def _holders(entry: _Entry, processing: Mapping[str, Collection[str]]) -> frozenset[str]:
