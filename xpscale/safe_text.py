@@ -2,15 +2,29 @@ r"""Text of others, as it may be shown: without what moves a terminal's cursor, 
 of writing or is a secret.
 
 Every message of `xpscale.errors.XpscaleError` goes through `shown`, and so does what commands
-print.
+print.  Whatever else is shown or kept goes through `without_secrets`: standard output and error,
+the log, reports of tasks, what is told of workers, labels of metrics, the file for an error that
+nobody foresaw.
 """
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["SafeOutput", "has_password", "one_line", "printable", "shown", "without_secrets"]
+__all__ = [
+    "SECRET",
+    "SafeOutput",
+    "has_password",
+    "one_line",
+    "printable",
+    "shown",
+    "without_secrets",
+]
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
@@ -26,6 +40,31 @@ _PARAMETER = re.compile(
     r"(?i)([?&;](?:[\w.-]*(?:signature|credential|token|secret|passw|api_?key|access_?key)[\w.-]*"
     r"|sig|pwd|auth|key)=)[^&;#\s'\"<>)]+"
 )
+
+
+SECRET = (
+    "secret|token|passw(?:or)?d|credential|signature|authorization"
+    "|(?:access|account|api|private|storage|sas)_?key|connection_?string"
+)
+"""What the name of a variable or key that holds a secret contains."""
+
+_NO_SECRET = re.compile(r"(?i)_(file|dir|path|url|uri|name|type|expiration)$")
+
+_PATTERNS = (
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"), "***"),  # identifiers of keys of AWS
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{6,}"), r"\1 ***"),
+    (
+        re.compile(
+            rf"(?i)([\w-]*(?:{SECRET})[\w-]*(?:\\*[\"']?\s?=\s?|\\*[\"']\s*:\s*))"
+            r"(?!\.\.\.|\$)(\\*\"[^\"]*\"|\\*'[^']*'|[^\s,;&\"')}\]]+)"
+        ),
+        r"\1***",
+    ),
+)
+"""What looks like a secret elsewhere than in an address, and what stands in its place."""
+
+_LEAST = 8
+"""Characters of a secret: shorter values stand in many other words."""
 
 
 def printable(text: str) -> str:
@@ -47,14 +86,53 @@ def one_line(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text without passwords and signatures in the addresses that it names.
+    """The text without passwords and signatures in the addresses that it names, without what is
+    assigned to names of secrets, and without the secrets that this process knows.
 
     >>> without_secrets("https://user:word@host/a?X-Amz-Signature=12ab&part=3 is gone")
     'https://***@host/a?X-Amz-Signature=***&part=3 is gone'
+    >>> without_secrets("export AWS_SECRET_ACCESS_KEY=12ab")
+    'export AWS_SECRET_ACCESS_KEY=***'
     """
+    for secret in _known_secrets():
+        text = text.replace(secret, "***")
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return _without_passwords(text)
+
+
+def _without_passwords(text: str) -> str:
     if "://" in text:
         text = _USER.sub("***@", text)
     return _PARAMETER.sub(r"\1***", text)
+
+
+def _known_secrets() -> list[str]:
+    """Values of environment variables and of the AWS credentials file that are secrets, longest
+    first.
+    """
+    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path("~/.aws/credentials").expanduser()
+    found = {
+        value
+        for name, value in (*os.environ.items(), *_kept_in(os.fspath(path)))
+        if len(value) >= _LEAST and _is_secret(name)
+    }
+    return sorted(found, key=len, reverse=True)
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    return bool(re.search(SECRET, name, re.IGNORECASE)) and not _NO_SECRET.search(name)
+
+
+@cache
+def _kept_in(path: str) -> tuple[tuple[str, str], ...]:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(path)
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return ()  # no file that could be understood
+    return tuple(item for section in parser.sections() for item in parser.items(section))
 
 
 def shown(text: str) -> str:
@@ -73,25 +151,27 @@ def has_password(url: str) -> bool:
     >>> has_password("https://user:word@host/a"), has_password("https://host/a@b")
     (True, False)
     """
-    return without_secrets(url) != url
+    return _without_passwords(url) != url
 
 
 class SafeOutput:
-    """Standard output, to which text is written as `printable` and `without_secrets`; bytes, which
-    are data, go to its ``buffer`` as they are.
+    """A standard stream, to which text is written `without_secrets`; bytes, which are data, go to
+    its ``buffer`` as they are.
 
     Parameters
     ----------
     stream
         The stream.
+    moves
+        Whether control characters stay: standard error may draw a table on a terminal.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, *, moves: bool = False) -> None:
+        self.stream, self._moves = stream, moves
 
     def write(self, text: str) -> int:
         """Write text, made safe to show."""
-        return self._stream.write(without_secrets(printable(text)))
+        return self.stream.write(without_secrets(text if self._moves else printable(text)))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)

@@ -19,6 +19,9 @@ from tests.clusters.disturbed import SlowExecutor, slurm_says
 from tests.commands import done, xpscale
 from xpscale.catalog.snapshots import snapshots
 from xpscale.clusters.start import dask_client, executor
+from xpscale.errors import NotFoundError
+from xpscale.runtime.executors.dask import DaskExecutor, connect
+from xpscale.runtime.tls import make_certificates
 from xpscale.settings.file import load_cluster
 from xpscale.storage import Storage
 from xpscale.testing.universe import Universe
@@ -46,8 +49,7 @@ kind = "slurm"
 partition = "gpu"
 workers = 2
 cores = 2
-processes = 1
-gpus = 1
+gpus = 2
 memory = "4GB"
 walltime = "10:00"
 interface = "lo"
@@ -125,7 +127,7 @@ def test_a_command_starts_its_jobs_and_ends_them(cluster):
     assert not Path(catalog).exists()
     partition = "gpu" if cluster == "gpu" else "cpu"
     assert scripts.count(f"#SBATCH -p {partition}\n") == 1
-    assert ("--gres=gpu:1" in scripts) is (cluster == "gpu")
+    assert ("--gres=gpu:2" in scripts) is (cluster == "gpu")
     told = done("infer", *place).err
     assert re.search(r"cluster: [12] worker process.* there", told)
     assert "published snapshot 1" in told
@@ -133,6 +135,24 @@ def test_a_command_starts_its_jobs_and_ends_them(cluster):
     again = done("infer", *place).err
     assert "nothing to do" in again
     assert "cluster:" not in again  # nothing is queued for it
+
+
+def test_over_tls_each_process_of_a_node_has_a_gpu_of_its_own(folder):
+    make_certificates(folder / "tls")
+    cluster = replace(load_cluster("slurm.toml:gpu"), tls=str(folder / "tls"))
+    with dask_client(cluster, print) as client:
+        client.wait_for_workers(2, timeout=60)
+        gpus = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(gpus.values()) == ["0", "1"]
+        assert all(address.startswith("tls://") for address in (*gpus, client.scheduler.address))
+        with (
+            pytest.raises(NotFoundError, match="no Dask scheduler answers"),
+            connect(client.scheduler.address.replace("tls", "tcp")),
+        ):
+            pass
+        executor = DaskExecutor(client)
+        xps.infer("store", "model", "tls", outputs=["latents"], executor=executor, device="cpu")
+    assert manifest_of("tls") == manifest_of("serial")
 
 
 def test_jobs_that_are_cancelled_are_replaced():

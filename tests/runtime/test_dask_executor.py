@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from xpscale.errors import NotFoundError, TryAgainError
@@ -76,8 +77,15 @@ def test_workers_have_the_environment_that_makes_them_fast(client):
 def test_what_nannies_of_an_earlier_cluster_left_does_not_slow_them(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     with local_cluster(1) as client:
-        (found,) = client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()
+        (found,) = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()
     assert found == worker_environment["MALLOC_TRIM_THRESHOLD_"]
+
+
+def test_workers_take_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with local_cluster(3) as client:
+        found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert sorted(found.values()) == ["4", "4", "7"]
 
 
 def die_if_first(dask_worker):
@@ -192,6 +200,29 @@ def test_a_cluster_ends_quickly_and_quietly(capfd):
     assert time.perf_counter() - clock < 4  # the nanny's patience: longer means that it killed
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+def test_an_interrupted_start_ends_quietly():
+    script = """
+from xpscale.runtime.executors.dask import local_cluster
+try:
+    with local_cluster(2):
+        print("started")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    while len(psutil.Process(process.pid).children()) < 2:  # the first worker process begins
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does it
+    assert process.communicate(timeout=60)[0] == "interrupted\n"
 
 
 ODD = (

@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from xpscale.errors import PlanError
 from xpscale.runtime.events import WorkerChanged
 from xpscale.runtime.executors.dask import DaskExecutor
-from xpscale.runtime.executors.fit_workers import Answer, Fit
+from xpscale.runtime.executors.fit_workers import Answer, Fit, fit_workers
 from xpscale.runtime.executors.window import Window
 from xpscale.runtime.history import History
 from xpscale.runtime.run import run_stage
@@ -202,6 +202,33 @@ def test_what_waited_on_a_stopped_worker_does_not_make_the_next_wait_longer(
     assert len(list(Window(client, submit, 4, turnaround).run(tasks))) == len(tasks)
     thread.join()
     assert turnaround.limit_s < FACTOR * first_limit_s
+
+
+@dataclass(frozen=True)
+class LetGo:
+    """A check during which the scheduler lets this worker go."""
+
+    scheduler: str
+
+    def __call__(self, memory):
+        async def let_go(dask_scheduler):
+            (worker,) = dask_scheduler.workers
+            await dask_scheduler.remove_worker(worker, stimulus_id="test", close=False)
+
+        with Client(self.scheduler, set_as_default=False) as client:
+            client.run_on_scheduler(let_go)
+
+
+def test_a_worker_that_leaves_while_it_is_looked_at_is_no_fault(cluster, client, tmp_path_factory):
+    def work(task):
+        pass
+
+    work.check = LetGo(cluster.address)
+    cluster.start_worker()
+    with fit_workers(client, work) as fit:
+        assert not fit.misfits
+    logs = tmp_path_factory.getbasetemp().glob("dask*/worker-*.log")
+    assert "KeyError" not in max(logs, key=lambda path: path.stat().st_mtime).read_text()
 
 
 def test_an_adaptive_cluster_grows_for_short_tasks(tmp_path):

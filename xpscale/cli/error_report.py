@@ -4,7 +4,6 @@ credentials.
 
 from __future__ import annotations
 
-import configparser
 import datetime
 import os
 import platform
@@ -13,6 +12,8 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from xpscale.safe_text import SECRET, without_secrets
+
 __all__ = ["without_credentials", "write_error_report"]
 
 LIBRARIES = (
@@ -20,20 +21,8 @@ LIBRARIES = (
     *("pyarrow", "s3fs", "torch", "zarr"),
 )
 
-SECRET = r"secret|token|passw(?:or)?d|credential|signature|access_?key|api_?key|authorization"
-PATTERNS = (
-    (r"(?<=://)[^/\s'\"@]+@", "***@"),  # user:password@host
-    (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", "***"),  # identifiers of keys of AWS
-    (r"(?i)\b(bearer|basic)\s+[\w.+/=-]{6,}", r"\1 ***"),
-    (
-        rf"(?i)([\w-]*(?:{SECRET})[\w-]*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"')}}]+)",
-        r"\1***",
-    ),
-)
-"""What looks like a credential, and what stands in its place."""
-
-MIN_LENGTH = 4
-"""Shorter values are no secrets, and stand in many other words."""
+PROSE = re.compile(rf"(?i)([\w-]*(?:{SECRET})[\w-]*\s*:\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"')}}]+)")
+"""What may be a secret: text that nobody reads but to find a fault can lose more."""
 
 
 def write_error_report(trace: str, command: str) -> Path:
@@ -85,25 +74,4 @@ def without_credentials(text: str) -> str:
     text
         Any text.
     """
-    for secret in sorted(_known_secrets(), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    for pattern, instead in PATTERNS:
-        text = re.sub(pattern, instead, text)
-    return text
-
-
-def _known_secrets() -> set[str]:
-    """Values of environment variables and of the AWS credentials file that are credentials."""
-    named = [*os.environ.items()]
-    parser = configparser.RawConfigParser()
-    default = Path("~/.aws/credentials").expanduser()
-    try:
-        parser.read(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", default))
-        named += [item for section in parser.sections() for item in parser.items(section)]
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        pass  # no file that could be understood
-    return {
-        value
-        for name, value in named
-        if re.search(SECRET, name, re.IGNORECASE) and len(value) >= MIN_LENGTH
-    }
+    return PROSE.sub(r"\1***", without_secrets(text))

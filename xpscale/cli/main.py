@@ -134,6 +134,7 @@ def _open_streams() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.stdout = cast(TextIO, SafeOutput(sys.stdout))
+    sys.stderr = cast(TextIO, SafeOutput(sys.stderr, moves=True))
 
 
 def _give_up_output() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import shlex
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.runtime.executors import own_gpu
 from xpscale.runtime.executors.dask import worker_environment
 from xpscale.runtime.tls import certificates_folder, security
 
@@ -72,6 +74,7 @@ def worker_options(settings: Slurm, name: str) -> dict[str, Any]:
     stagger_s = int(settings.worker_seconds * STAGGER)
     lifetime_s = settings.worker_seconds - 2 * stagger_s
     environment = [f"export {key}={value}" for key, value in worker_environment.items()]
+    gpus = [f"--gres=gpu:{settings.gpus}"] * (settings.gpus > 0)
     optional = {
         "queue": settings.partition,
         "account": settings.account,
@@ -88,13 +91,16 @@ def worker_options(settings: Slurm, name: str) -> dict[str, Any]:
         "processes": settings.processes_per_job,
         "memory": settings.memory,
         "log_directory": settings.logs,
-        "job_extra_directives": ["--gres=gpu:1"] * settings.gpus + settings.directives,
+        "job_extra_directives": gpus + settings.directives,
         "job_script_prologue": [*settings.setup, *environment],
         "worker_extra_args": [
             *("--lifetime", f"{lifetime_s}s", "--lifetime-stagger", f"{stagger_s}s"),
             "--no-dashboard",
+            *("--preload", own_gpu.__name__),
         ],
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+        # what happens to workers is told by the run
+        "silence_logs": logging.CRITICAL,
         **({"protocol": "tls://", "security": security(tls)} if tls else {}),
     }
 
@@ -117,7 +123,8 @@ def worker_script(settings: Slurm) -> str:
         Of the jobs.
     """
     options = worker_options(settings, "xpscale")
-    options.pop("scheduler_options")
+    for of_cluster in ("scheduler_options", "silence_logs"):
+        options.pop(of_cluster)
     job = jobqueue().slurm.SLURMJob("tcp://SCHEDULER:PORT", name="NAME", **options)
     script: str = job.job_script()
     return script

@@ -24,6 +24,7 @@ from xpscale.errors import (
 )
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.preflight import software
+from xpscale.safe_text import without_secrets
 from xpscale.storage.failures import Refused
 from xpscale.types import TaskReport, TaskStatus
 
@@ -143,8 +144,8 @@ def failure_report(task: Any, error: BaseException) -> TaskReport:
         text = f"{type(error).__name__}: {text}"
         if frames := traceback.extract_tb(error.__traceback__):
             text += f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-        details["trace"] = "".join(traceback.format_exception(error))
-    return TaskReport(task.key, status, error=text, details=details)
+        details["trace"] = without_secrets("".join(traceback.format_exception(error)))
+    return TaskReport(task.key, status, error=without_secrets(text), details=details)
 
 
 def run_error(error: XpscaleError, failed: Iterable[TaskReport]) -> XpscaleError:

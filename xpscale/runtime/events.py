@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from xpscale.safe_text import without_secrets
 from xpscale.types import TaskReport
 
 __all__ = [
@@ -114,6 +115,9 @@ class WorkerChanged:
     what: str
     why: str = ""
     at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "why", without_secrets(self.why))
 
     def __str__(self) -> str:
         return f"worker {self.worker} {self.what}" + f": {self.why}" * bool(self.why)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from xpscale.runtime.events import Event, RunEnded, RunStarted, TaskEnded
+from xpscale.safe_text import SafeOutput, without_secrets
 
 __all__ = ["JsonProgress", "end_json_log", "start_json_log"]
 
@@ -38,7 +39,16 @@ class _Formatter(logging.Formatter):
         }
         if record.exc_info:
             values["trace"] = self.formatException(record.exc_info)
-        return json.dumps(values)
+        return json.dumps(_clean(values))
+
+
+def _clean(value: object) -> object:
+    """Without secrets, which cannot be found any more when quotes are escaped."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    return [_clean(each) for each in value] if isinstance(value, list) else value
 
 
 class _Lines(io.TextIOBase):
@@ -64,12 +74,12 @@ class _Handler(logging.StreamHandler[TextIO]):
 def start_json_log() -> None:
     """Write all that this process says from now on as JSON."""
     end_json_log()
-    handler = _Handler(sys.stderr)
+    handler = _Handler(sys.stderr.stream if isinstance(sys.stderr, SafeOutput) else sys.stderr)
     handler.setFormatter(_Formatter())
     logging.getLogger().addHandler(handler)
     log.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
-    sys.stderr = _Lines(handler.stream)
+    sys.stderr = _Lines(sys.stderr)
 
 
 def end_json_log() -> None:

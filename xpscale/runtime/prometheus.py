@@ -23,6 +23,7 @@ from xpscale.errors import ConflictError
 from xpscale.formatting import first_line
 from xpscale.runtime.events import CHANGES, Event, TaskEnded
 from xpscale.runtime.history import History, RunRecord
+from xpscale.safe_text import without_secrets
 
 __all__ = ["MetricsServer", "metrics_of"]
 
@@ -127,7 +128,8 @@ def metrics_of(record: RunRecord, loss: _Values | None = None) -> Iterator[Metri
     for kind, name, text, labels, values in (*_rows(record), of_loss):
         metric = kind(f"xpscale_{name}", text, labels=("command", "run", *labels))
         for own, value in values.items():
-            metric.add_metric((record.stage, record.name, *own), value)
+            texts = (record.stage, record.name, *own)
+            metric.add_metric([without_secrets(str(text)) for text in texts], value)
         yield metric
 
 

@@ -68,7 +68,7 @@ class Slurm:
     memory
         Of a job: ``16GB``.
     gpus
-        GPUs of a job, 0 or 1; all its processes share it.
+        GPUs of a job; its processes take them in turn, so that each uses one.
     interface
         Network interface by which workers and scheduler reach each other: ``ib0``.
     directives
@@ -120,7 +120,9 @@ class Slurm:
             self.minimum,
             f"Give at most workers = {at_most}",
         )
-        _require(self.gpus in (0, 1), "gpus", self.gpus, "Give 0 or 1: a job has one GPU at most")
+        most = self.processes_per_job
+        remedy = f"Give 0 to {most}, the processes of a job, each of which uses one GPU"
+        _require(0 <= self.gpus <= most, "gpus", self.gpus, remedy)
         _require(self.grace >= 0, "grace", self.grace, "Give 0 or more seconds")
         _require(
             self.worker_seconds > 0,

@@ -16,13 +16,16 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import NotFoundError
 from xpscale.formatting import first_line
 from xpscale.runtime.attempt import CatchErrors, failure_report
+from xpscale.runtime.executors import own_gpu
 from xpscale.runtime.executors.connection import connected
 from xpscale.runtime.executors.fit_workers import fit_workers
+from xpscale.runtime.executors.uninterrupted import uninterrupted
 from xpscale.runtime.executors.window import StalledError, Window
 from xpscale.runtime.executors.worker_watch import WorkerWatch
 from xpscale.runtime.preflight import check_of
@@ -261,22 +264,24 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
         # 15 s after a worker died the cluster looks whether it is back, and if it has just died
         # again closes its nanny for good; without workers a run would wait for ever
         "distributed.deploy.lost-worker-timeout": "1000 days",
+        "distributed.worker.preload": [own_gpu.__name__],
         # every 10 ms costs 5 % of the rate of latents
         "distributed.worker.profile.interval": "100 ms",
     }
     # an earlier cluster's nannies have left theirs in this process, where they beat the settings
     os.environ.update(worker_environment)
+    start = partial(
+        LocalCluster,
+        n_workers=n_workers,
+        threads_per_worker=threads_per_worker,
+        dashboard_address=HERE,
+        worker_dashboard_address=HERE,
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+    )
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=threads_per_worker,
-            processes=True,
-            dashboard_address=HERE,
-            worker_dashboard_address=HERE,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
+        uninterrupted(start, LocalCluster.close) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_quick_exit())
@@ -284,11 +289,8 @@ def local_cluster(n_workers: int, threads_per_worker: int = 1) -> Iterator[Clien
 
 
 def _quick_exit() -> WorkerPlugin:
-    """Lets worker processes end without taking the interpreter apart, after their other exit
-    handlers have run.
-
-    With torch and astropy loaded that takes a second of CPU; on a busy machine it takes longer than
-    the nanny waits, and the nanny's kill then shows as a warning and four lost seconds.
+    """Lets worker processes end without taking the interpreter apart, which on a busy machine takes
+    longer than the nanny waits.
     """
     from distributed import WorkerPlugin
 

@@ -240,7 +240,10 @@ def _preflight(name: str, payload: bytes) -> WorkerPlugin:
                 from xpscale.runtime.executors.draining import drain_on_sigterm
 
                 drain_on_sigterm(worker)
-                await worker.set_resources(**{name: 1e9})
+                try:
+                    await worker.set_resources(**{name: 1e9})
+                except (KeyError, OSError):
+                    return  # it has left meanwhile, and the scheduler knows it no more
                 # a scheduler looks again at tasks that nobody could run when a worker's status
                 # changes, but not when its resources do
                 for status in ("paused", "running"):
