@@ -8,7 +8,10 @@ import io
 import math
 import re
 import zipfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import format_bytes
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bounded",
     "require_expansion",
+    "require_fits",
     "require_parquet",
     "require_votable",
     "zip_member",
@@ -32,6 +36,9 @@ FREE_BYTES = 64_000_000
 
 VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 POINTER_BYTES = 8
+
+BATCH_ROWS, LIST_ROWS = 1 << 16, 64
+"""Rows of a Parquet file whose texts are added up together; of lists of texts."""
 
 HEAD_BYTES = 1 << 20
 """Of a VOTable, which hold the descriptions of its columns."""
@@ -126,13 +133,16 @@ def zip_member(archive: zipfile.ZipFile, member: str, where: str) -> bytes:
         return bounded(cast(BinaryIO, stream), where, found.compress_size).read()
 
 
-def require_parquet(file: pq.ParquetFile, where: str, n_stored: int) -> None:
+def require_parquet(file: pq.ParquetFile, source: BinaryIO, where: str, n_stored: int) -> None:
     """Refuse a Parquet file one column of which would take far more memory than the file has bytes.
+
+    A text that many rows repeat is stored once, in a dictionary, and read as often as it is
+    repeated: where that could be too much, it is added up without writing the texts out.
 
     Parameters
     ----------
-    file
-        The file.
+    file, source
+        The file, and the bytes that it reads.
     where, n_stored
         As of `require_expansion`.
 
@@ -143,17 +153,71 @@ def require_parquet(file: pq.ParquetFile, where: str, n_stored: int) -> None:
     """
     metadata = file.metadata
     taken: dict[str, int] = {}
+    texts: set[str] = set()
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for i in range(group.num_columns):
             column = group.column(i)
-            n_bytes = max(column.num_values, group.num_rows) * VALUE_BYTES.get(
-                column.physical_type, POINTER_BYTES
-            )
-            path = column.path_in_schema
+            path, kind = column.path_in_schema, column.physical_type
+            width = metadata.schema.column(i).length if kind == "FIXED_LEN_BYTE_ARRAY" else 0
+            n_values = max(column.num_values, group.num_rows)
+            n_bytes = n_values * max(width, VALUE_BYTES.get(kind, POINTER_BYTES))
+            is_shared = kind == "BYTE_ARRAY" and "DICTIONARY" in str(column.encodings)
+            most = n_values * column.total_uncompressed_size
+            if is_shared and most > FREE_BYTES + MAX_RATIO * n_stored:
+                texts.add(path)
             taken[path] = taken.get(path, 0) + max(n_bytes, column.total_uncompressed_size)
     for path, n_bytes in taken.items():
         require_expansion(f"{where}: {path}", n_bytes, n_stored)
+    for path in sorted(texts):
+        n_bytes = 0
+        for size in _sizes_of_texts(source, path):
+            n_bytes += size
+            require_expansion(f"{where}: {path}", n_bytes, n_stored)
+
+
+def _sizes_of_texts(source: BinaryIO, path: str) -> Iterator[int]:
+    """Bytes of some values of a column of text after the other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    is_list = "." in path  # which the library writes out; so a few at a time
+    file = pq.ParquetFile(source, read_dictionary=[] if is_list else [path])
+    rows = LIST_ROWS if is_list else BATCH_ROWS
+    for batch in file.iter_batches(rows, columns=[path], use_threads=False):
+        values = batch.column(0)
+        if pa.types.is_dictionary(values.type):
+            lengths = pc.take(pc.binary_length(values.dictionary), values.indices)
+            yield pc.sum(lengths).as_py() or 0
+        else:
+            yield values.nbytes
+
+
+def require_fits(hdu: Any, where: str, n_stored: int) -> None:
+    """Refuse a table of a FITS file whose rows, or arrays of variable length, would take far more
+    memory than the file has bytes: rows may share the same bytes of the heap.
+
+    Parameters
+    ----------
+    hdu
+        Of astropy, a ``BinTableHDU`` or ``TableHDU``.
+    where, n_stored
+        As of `require_expansion`.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the column.
+    """
+    n_rows = hdu.header["NAXIS2"]
+    require_expansion(where, n_rows * max(hdu.header["NAXIS1"], POINTER_BYTES), n_stored)
+    for column in hdu.columns:
+        if re.search(r"^\d*[PQ]", column.format):
+            lengths = hdu.data.view(np.ndarray)[column.name][:, 0]
+            most = int(lengths.max(initial=0))
+            n_bytes = n_rows * most * POINTER_BYTES  # rows become as long as the longest
+            require_expansion(f"{where}: {column.name}", n_bytes, n_stored)
 
 
 def require_votable(stream: BinaryIO, where: str, n_stored: int) -> None:

@@ -151,8 +151,8 @@ def test_over_tls_each_process_of_a_node_has_a_gpu_of_its_own(folder):
         ):
             pass
         executor = DaskExecutor(client)
-        xps.infer("store", "model", "tls", outputs=["latents"], executor=executor, device="cpu")
-    assert manifest_of("tls") == manifest_of("serial")
+        xps.infer("store", "model", "over-tls", outputs=["latents"], executor=executor, device="cpu")
+    assert manifest_of("over-tls") == manifest_of("serial")
 
 
 def test_jobs_that_are_cancelled_are_replaced():

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,34 @@ def long_lists() -> bytes:
     return out.getvalue()
 
 
+def repeated_text(listed: bool = False) -> bytes:
+    out = io.BytesIO()
+    text = pa.DictionaryArray.from_arrays(np.zeros(10**4, np.int32), ["x" * 10**6])
+    if listed:
+        text = pa.ListArray.from_arrays(np.arange(10**4 + 1, dtype=np.int32), text)
+    pq.write_table(pa.table({"source_id": np.arange(10**4), "bp_coefficients": text}), out)
+    return out.getvalue()
+
+
+def shared_heap() -> bytes:
+    out = io.BytesIO()
+    rows = np.array([np.zeros(10**6, np.float32)] + [np.zeros(1, np.float32)] * 9999, object)
+    columns = [
+        fits.Column("source_id", "K", array=np.arange(10**4)),
+        fits.Column("bp_coefficients", "PE()", array=rows),
+    ]
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(out)
+    return out.getvalue()
+
+
+def many_rows() -> bytes:
+    small = fits.BinTableHDU.from_columns([fits.Column("source_id", "K", array=np.arange(4))])
+    out = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), small]).writeto(out)
+    head = b"NAXIS2  =                    4"
+    return out.getvalue().replace(head, b"NAXIS2  =" + b"9999999999999".rjust(21))
+
+
 def votable(nrows: str = "2", arraysize: str = "55") -> bytes:
     return (
         f'<?xml version="1.0"?><VOTABLE version="1.4"><RESOURCE><TABLE nrows="{nrows}">'
@@ -88,6 +117,10 @@ FILES = {
     "wide.h5": wide_hdf5,
     "long.parquet": long_parquet,
     "lists.parquet": long_lists,
+    "text.parquet": repeated_text,
+    "texts.parquet": lambda: repeated_text(listed=True),
+    "heap.fits": shared_heap,
+    "rows.fits": many_rows,
     "rows.xml": lambda: votable(nrows="9" * 12),
     "array.vot": lambda: votable(arraysize="100000x100000"),
     "line.csv": lambda: b"source_id,ra\n" + b"1" * (1 << 25),
@@ -108,7 +141,7 @@ def read_all(stream, name):
             table.vectors(column)
 
 
-@pytest.mark.parametrize("name", ["long.parquet", "lists.parquet", "rows.xml", "zeros.csv.gz"])
+@pytest.mark.parametrize("name", set(FILES) - {"wide.h5", "array.vot", "line.csv", "head.csv"})
 def test_nor_does_a_table_of_the_user(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name]())
     with pytest.raises(InvalidInputError, match=TOO_MUCH):

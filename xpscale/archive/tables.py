@@ -20,7 +20,7 @@ import numpy as np
 from xpscale.archive.hdf5 import open_hdf5
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
-from xpscale.expansion import bounded, require_parquet, require_votable
+from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
 from xpscale.nested import field_paths, flattened
 from xpscale.printed_arrays import printed_numbers
 
@@ -96,7 +96,7 @@ def open_tables(
         if head == b"\x89HDF\r\n\x1a\n":
             yield from _hdf5_table(stream, name, n_stored, group)
         elif head[:6] == b"SIMPLE":
-            yield from _fits_tables(stream, max_rows)
+            yield from _fits_tables(stream, name, n_stored, max_rows)
         elif head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"<":
             yield from _votable_tables(stream, name, n_stored)
         elif head[:4] == b"PAR1":
@@ -173,7 +173,7 @@ def _filled(value: Any, where: str) -> NDArray[np.float64]:
     return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
 
 
-def _fits_tables(stream: BinaryIO, max_rows: int) -> Iterator[Table]:
+def _fits_tables(stream: BinaryIO, name: str, n_stored: int, max_rows: int) -> Iterator[Table]:
     from astropy.io import fits
 
     with warnings.catch_warnings():
@@ -184,6 +184,7 @@ def _fits_tables(stream: BinaryIO, max_rows: int) -> Iterator[Table]:
             for hdu in hdus:
                 if not isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
                     continue
+                require_fits(hdu, name, n_stored)
                 n_rows = len(hdu.data)
                 for start in range(0, max(n_rows, 1), max_rows or max(n_rows, 1)):
                     rows = hdu.data[start : start + max_rows] if max_rows else hdu.data
@@ -205,7 +206,7 @@ def _parquet_table(stream: BinaryIO, name: str, n_stored: int) -> Table:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream)
-    require_parquet(file, name, n_stored)
+    require_parquet(file, stream, name, n_stored)
     names = field_paths(file.schema_arrow)
     return _ArrayTable(names, lambda name: flattened(file.read([name]))[name].to_numpy())
 

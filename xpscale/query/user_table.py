@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.expansion import bounded, require_parquet, require_votable
+from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
 from xpscale.formatting import first_line
 from xpscale.nested import flattened
 from xpscale.query.convert import is_text
@@ -185,10 +185,16 @@ def table_in(data: bytes, path: str | Path) -> pa.Table | None:
     try:
         if not found:
             file = pq.ParquetFile(io.BytesIO(data))
-            require_parquet(file, str(path), len(data))
+            require_parquet(file, io.BytesIO(data), str(path), len(data))
             return file.read()
+        from astropy.io import fits
         from astropy.table import Table
 
+        if found == "fits":
+            with fits.open(io.BytesIO(data)) as hdus:
+                for hdu in hdus:
+                    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+                        require_fits(hdu, str(path), len(data))
         if found == "votable":
             require_votable(io.BytesIO(data), str(path), len(data))
         options = {"use_names_over_ids": True} if found == "votable" else {}

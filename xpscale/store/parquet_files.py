@@ -269,7 +269,7 @@ def read_file(
         )
     try:
         with storage.open(key) as stream, pq.ParquetFile(stream, **storage.parquet_options) as file:
-            require_parquet(file, f"{storage.url}/{key}", n_bytes)
+            require_parquet(file, stream, f"{storage.url}/{key}", n_bytes)
             for number in row_groups:
                 for batch in file.iter_batches(
                     BATCH_ROWS, row_groups=[number], columns=list(columns)

@@ -186,10 +186,7 @@ def _report(task: Any, outcome: TaskReport | BaseException) -> TaskReport:
     from distributed.scheduler import KilledWorker
 
     if isinstance(outcome, KilledWorker):
-        error = (
-            "the worker process died again and again while it ran (out of memory, or a crash in"
-            " compiled code)"
-        )
+        error = "its worker process died again and again (out of memory, or compiled code crashed)"
         return TaskReport(task.key, TaskStatus.QUARANTINED, error=error)
     if isinstance(outcome, StalledError):
         return TaskReport(task.key, TaskStatus.QUARANTINED, error=str(outcome))
