@@ -151,7 +151,9 @@ def test_over_tls_each_process_of_a_node_has_a_gpu_of_its_own(folder):
         ):
             pass
         executor = DaskExecutor(client)
-        xps.infer("store", "model", "over-tls", outputs=["latents"], executor=executor, device="cpu")
+        xps.infer(
+            "store", "model", "over-tls", outputs=["latents"], executor=executor, device="cpu"
+        )
     assert manifest_of("over-tls") == manifest_of("serial")
 
 
