@@ -102,6 +102,11 @@ def _bad_errors(batch: SpectraBatch) -> NDArray[np.bool_]:
 
 RULES = (
     Rule(
+        "no_source_id",
+        "source_id is missing or not positive",
+        lambda b: np.asarray(b.source_id <= 0),
+    ),
+    Rule(
         "no_spectrum",
         "the source has no coefficient at all",
         lambda b: ~np.asarray(np.isfinite(b.coefficients).any(1)),

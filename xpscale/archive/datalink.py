@@ -196,7 +196,7 @@ def _spectra(
     columns = find_xp_columns(table.names, name, layout, choice)
     if not columns.errors:
         raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
-    source_id = table.integers(columns.source_id)
+    source_id = table.identifiers(columns.source_id, layout)
     own = find_source_columns(table.names, name, layout, choice)
     matched = _matched(table, name, source_id, own or sources)
     values = [_group(table, group) for group in columns.coefficients]

@@ -93,5 +93,5 @@ def source_values(
             "Select them from gaia_source, or say what they are called: --columns-map FILE",
         )
     with explained(where):
-        source_id = table.integers(columns.source_id)
+        source_id = table.identifiers(columns.source_id)
         return source_id, columns.values(table.floats, source_id)

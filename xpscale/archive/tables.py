@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
@@ -21,8 +22,10 @@ from xpscale.archive.hdf5 import open_hdf5
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
 from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
+from xpscale.identifiers import ids_or_zero
 from xpscale.nested import field_paths, flattened
 from xpscale.printed_arrays import printed_numbers
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,8 +41,8 @@ class Table(Protocol):
         """All columns."""
         ...
 
-    def integers(self, name: str) -> NDArray[np.int64]:
-        """A scalar column, with shape (N,)."""
+    def identifiers(self, name: str, release: Release = DR3) -> NDArray[np.int64]:
+        """The column of identifiers, with shape (N,); 0 where missing."""
         ...
 
     def floats(self, name: str) -> NDArray[np.float64]:
@@ -130,15 +133,10 @@ class _ArrayTable:
 
     names: Sequence[str]
     get: Any
+    where: str
 
-    def integers(self, name: str) -> NDArray[np.int64]:
-        values = np.asarray(self.get(name))
-        if values.dtype.kind not in "iu":
-            raise InvalidInputError(
-                f"{name} is {values.dtype}, not an integer column",
-                "Identifiers of 19 digits do not survive as floats",
-            )
-        return values.astype(np.int64)
+    def identifiers(self, name: str, release: Release = DR3) -> NDArray[np.int64]:
+        return ids_or_zero(self.get(name), f"{self.where}: {name}", release)
 
     def floats(self, name: str) -> NDArray[np.float64]:
         values = self.get(name)
@@ -146,7 +144,8 @@ class _ArrayTable:
             return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan))
         except (TypeError, ValueError) as error:
             raise InvalidInputError(
-                f"{name} holds {values.dtype}, not numbers ({error})", "Correct the column"
+                f"{self.where}: {name} holds {values.dtype}, not numbers ({error})",
+                "Correct the column",
             ) from None
 
     def texts(self, name: str) -> list[str]:
@@ -161,7 +160,8 @@ class _ArrayTable:
                     np.float32
                 )
         return stack(
-            [_filled(value, f"{name}: row {i}") for i, value in enumerate(values, 1)], name
+            [_filled(value, f"{self.where}: {name}: row {i}") for i, value in enumerate(values, 1)],
+            f"{self.where}: {name}",
         )
 
 
@@ -188,7 +188,13 @@ def _fits_tables(stream: BinaryIO, name: str, n_stored: int, max_rows: int) -> I
                 n_rows = len(hdu.data)
                 for start in range(0, max(n_rows, 1), max_rows or max(n_rows, 1)):
                     rows = hdu.data[start : start + max_rows] if max_rows else hdu.data
-                    yield _ArrayTable(hdu.columns.names, rows.field)
+                    yield _ArrayTable(hdu.columns.names, partial(_fits_field, hdu, rows), name)
+
+
+def _fits_field(hdu: Any, rows: Any, name: str) -> NDArray[Any]:
+    """A column of FITS; integers that TNULL calls missing are masked."""
+    values, null = rows.field(name), hdu.columns[name].null
+    return values if null is None else np.ma.masked_equal(values, null)
 
 
 def _votable_tables(stream: BinaryIO, name: str, n_stored: int) -> Iterator[Table]:
@@ -199,26 +205,42 @@ def _votable_tables(stream: BinaryIO, name: str, n_stored: int) -> Iterator[Tabl
         warnings.simplefilter("ignore")
         for element in votable.parse(stream, verify="ignore").iter_tables():
             table = element.to_table(use_names_over_ids=True)
-            yield _ArrayTable(table.colnames, table.__getitem__)
+            yield _ArrayTable(table.colnames, table.__getitem__, name)
 
 
 def _parquet_table(stream: BinaryIO, name: str, n_stored: int) -> Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(stream)
     require_parquet(file, stream, name, n_stored)
     names = field_paths(file.schema_arrow)
-    return _ArrayTable(names, lambda name: flattened(file.read([name]))[name].to_numpy())
+
+    def column(its: str) -> Any:
+        values = flattened(file.read([its]))[its]
+        if values.null_count and pa.types.is_integer(values.type):
+            mask = values.is_null().to_numpy()
+            return np.ma.masked_array(values.fill_null(0).to_numpy(), mask)
+        return values.to_numpy()
+
+    return _ArrayTable(names, column, name)
 
 
 def _hdf5_table(stream: BinaryIO, name: str, n_stored: int, group: str) -> Iterator[Table]:
+    """A dataset a column; or, as astropy and PyTables write tables, a dataset of records."""
     with open_hdf5(stream, name, n_stored) as file:
-        datasets = file[group] if group else file
-        found: list[str] = []
-        datasets.visititems(
-            lambda path, item: found.append(path) if hasattr(item, "shape") else None
-        )
-        yield _ArrayTable(
-            [path.replace("/", ".") for path in found],
-            lambda name: datasets[name.replace(".", "/")][...],
-        )
+        columns: dict[str, tuple[Any, str]] = {}
+
+        def found(path: str, item: Any) -> None:
+            of_records = getattr(item, "dtype", None) and item.dtype.names
+            for field in of_records or ("",) * hasattr(item, "shape"):
+                # vaex keeps a column as NAME/data
+                its = ".".join(filter(None, (*path.removesuffix("/data").split("/"), field)))
+                columns[its] = item, field
+
+        (file[group] if group else file).visititems(found)
+        yield _ArrayTable([*columns], lambda its: _hdf5_column(*columns[its]), name)
+
+
+def _hdf5_column(dataset: Any, field: str) -> NDArray[Any]:
+    return np.asarray(dataset[field] if field else dataset[...])

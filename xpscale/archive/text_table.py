@@ -16,7 +16,9 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
+from xpscale.identifiers import ids_or_zero
 from xpscale.printed_arrays import is_missing, printed_numbers
+from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,18 +51,14 @@ class TextTable:
     columns: dict[str, list[str]]
     where: str
 
-    def integers(self, name: str) -> NDArray[np.int64]:
-        """A scalar column, with shape (N,)."""
-        return np.array(
-            [self._value(int, name, i, text) for i, text in enumerate(self.columns[name])], np.int64
-        )
+    def identifiers(self, name: str, release: Release = DR3) -> NDArray[np.int64]:
+        """The column of identifiers, with shape (N,); 0 where missing."""
+        return ids_or_zero(self.columns[name], f"{self.where}: {name}", release)
 
     def floats(self, name: str) -> NDArray[np.float64]:
         """A scalar column, with shape (N,); NaN where missing."""
         texts = enumerate(self.columns[name])
-        return np.array(
-            [self._value(float, name, i, _number(text)) for i, text in texts], np.float64
-        )
+        return np.array([self._value(name, i, _number(text)) for i, text in texts], np.float64)
 
     def texts(self, name: str) -> list[str]:
         """A column of text."""
@@ -72,9 +70,9 @@ class TextTable:
         texts = enumerate(self.columns[name], 1)
         return stack([printed_numbers(text, f"{where}: row {i}") for i, text in texts], where)
 
-    def _value(self, kind: Any, name: str, row: int, text: str) -> Any:
+    def _value(self, name: str, row: int, text: str) -> float:
         try:
-            return kind(text)
+            return float(text)
         except ValueError:
             raise InvalidInputError(
                 f"{self.where}: row {row + 1} has {text[:30]!r} in {name}, which is no number",
@@ -106,6 +104,11 @@ def text_table(stream: BinaryIO, where: str, *, correlations: bool = False) -> T
     lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     try:
         return _parse_text(_lines(lines, where), where, correlations)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{where} is no text in UTF-8 ({error.reason} at byte {error.start})",
+            "Save it as CSV in UTF-8, or fetch it again if it should be",
+        ) from error
     finally:
         lines.detach()  # the stream is the caller's to close
 
@@ -134,8 +137,13 @@ def text_head(lines: Iterable[str], where: str) -> tuple[list[str], str, int]:
             delimiter = " "  # ECSV's own default
         elif first.startswith("# delimiter:"):
             delimiter = first.partition(":")[2].strip().strip("'\"") or " "
+    if delimiter == ",":  # as Excel and TOPCAT write it elsewhere
+        delimiter = next((each for each in ",;\t|" if each in first), ",")
     names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
     names = [name.strip() for name in names]
+    again = next((name for name in names if names.count(name) > 1), "")
+    if again:
+        raise InvalidInputError(f"{where} has two columns {again}", "Remove or rename one of them")
     if len(names) < 2:
         raise InvalidInputError(
             f"{where} is no table: its first line is {first[:60]!r}", "It needs a header line"
@@ -155,7 +163,7 @@ def text_batches(
     where
         What to call it in errors.
     choose
-        Of all names, that of the identifier (int64) and those of others to read (float64).
+        Of all names, that of the identifier (text) and those of others to read (float64).
 
     Raises
     ------
@@ -178,7 +186,8 @@ def text_batches(
             arrow_csv.ParseOptions(delimiter=delimiter),
             arrow_csv.ConvertOptions(
                 include_columns=wanted,
-                column_types={n: pa.int64() if n == source_id else pa.float64() for n in wanted},
+                column_types={n: pa.string() if n == source_id else pa.float64() for n in wanted},
+                strings_can_be_null=True,
                 null_values=["", "null", "NULL", "nan", "NaN", "--", "None", "none", "masked"],
                 quoted_strings_can_be_null=True,
             ),

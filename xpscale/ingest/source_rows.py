@@ -19,8 +19,10 @@ from xpscale.archive.text_table import text_batches
 from xpscale.column_names import lacking_source_columns
 from xpscale.columns import SourceColumns, find_source_columns
 from xpscale.errors import InvalidInputError
+from xpscale.identifiers import ids_or_zero
 from xpscale.ingest.table_formats import format_of
-from xpscale.store.arrow_arrays import arrow_identifiers
+from xpscale.release import DR3
+from xpscale.store.arrow_arrays import arrow_numbers
 from xpscale.store.parquet_files import ParquetFile, read_file
 
 if TYPE_CHECKING:
@@ -100,10 +102,9 @@ def parquet_rows(
 
 
 def _rows(table: pa.Table, where: str, columns: SourceColumns) -> Rows:
-    source_id = arrow_identifiers(table[columns.source_id], where, columns.source_id)
-    values = columns.values(
-        lambda name: np.asarray(table[name].to_numpy()).astype(np.float64, copy=False), source_id
-    )
+    its = columns.source_id
+    source_id = ids_or_zero(table[its], f"{where}, column {its}", DR3)
+    values = columns.values(lambda name: arrow_numbers(table[name], where, name), source_id)
     return source_id, values
 
 

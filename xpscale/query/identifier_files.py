@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError
+from xpscale.identifiers import AROUND, letters
 from xpscale.query.user_table import content, decoded, table_in
 
 if TYPE_CHECKING:
     from xpscale.release import Release
 
-__all__ = ["AROUND", "chosen_column", "letters", "read_file"]
-
-AROUND = " \t\r\n\v\f\xa0\ufeff\"'`[]()"
-"""What may stand around an identifier: blanks, a byte-order mark, quotes, brackets of a list."""
+__all__ = ["chosen_column", "read_file"]
 
 NUMBERED = re.compile(r"\d\d|[\s_-]\d+\W*$")
 """What an identifier has, and the name of a column has not."""
@@ -110,8 +108,3 @@ def chosen_column(names: Sequence[str], where: str, release: Release) -> str:
         f"{where} has no column source_id; its columns are {', '.join(map(str, names[:12]))}",
         "Call the column of identifiers source_id",
     )
-
-
-def letters(text: str) -> str:
-    """Letters and digits of a name, in small letters."""
-    return re.sub(r"[\W_]", "", text).casefold()

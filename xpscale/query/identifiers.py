@@ -7,8 +7,6 @@ warning.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.identifier_files import AROUND, chosen_column, letters, read_file
+from xpscale.identifiers import AROUND, ids_of_rows, numbered, parse_id, tell_missing
+from xpscale.query.identifier_files import chosen_column, read_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
 
     from xpscale.release import Release
 
-__all__ = ["ids_of_rows", "parse_ids", "read_ids"]
-
-MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>", "--"}
-log = logging.getLogger("xpscale")
+__all__ = ["parse_ids", "read_ids"]
 
 
 def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
@@ -57,7 +53,7 @@ def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
     if text.startswith("@"):
         ids = _of_file(Path(text[1:]).expanduser(), release)
     else:
-        ids = _parsed(_numbered("entry", re.split(r"[,;\n]", text)), "the list", release)
+        ids = _parsed(numbered("entry", re.split(r"[,;\n]", text)), "the list", release)
     if not len(ids):
         raise InvalidInputError(
             f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"
@@ -103,49 +99,9 @@ def _of_column(
     column: pa.Array | list[Any], where: str, entry: str, release: Release
 ) -> NDArray[np.int64]:
     if isinstance(column, list):
-        return _parsed(_numbered(entry, column), where, release)
+        return _parsed(numbered(entry, column), where, release)
     ids, known = ids_of_rows(column, where, entry, release)
     return _unique(ids[known])
-
-
-def ids_of_rows(
-    column: pa.Array, where: str, entry: str, release: Release
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The identifier of each row of a column, and whether it has one, each with shape (N,).
-
-    Parameters
-    ----------
-    column
-        Integers or text.
-    where, entry
-        What messages call the column, and what stands before the number of a row.
-    release
-        The release whose identifiers they are.
-
-    Raises
-    ------
-    InvalidInputError
-        If an entry is no identifier; the message names it and says why.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_floating(kind) and len(column):
-        raise InvalidInputError(
-            f"{where}: {kind} cannot hold a source_id exactly",
-            "Read the column as int64, with missing values as Int64, or as text",
-        )
-    numbers = None
-    if not (pa.types.is_boolean(kind) or pa.types.is_temporal(kind)):  # Arrow makes numbers of them
-        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            numbers = column.cast(pa.int64())
-    if numbers is None or pc.any(pc.less_equal(numbers, 0)).as_py():
-        found = [_parse(*each, release) for each in _numbered(entry, column.to_pylist())]
-        numbers = pa.array(found, pa.int64())
-    _tell_missing(numbers.null_count, len(numbers), where)
-    known = numbers.is_valid().to_numpy(zero_copy_only=False)
-    return numbers.fill_null(0).to_numpy(zero_copy_only=False), known
 
 
 def _unique(ids: Any) -> NDArray[np.int64]:
@@ -153,62 +109,13 @@ def _unique(ids: Any) -> NDArray[np.int64]:
     return found[np.argsort(first, kind="stable")]
 
 
-def _tell_missing(n_missing: int, n: int, where: str) -> None:
-    if n_missing:
-        log.warning("%s: %s of %s entries are missing, and passed over", where, n_missing, n)
-
-
-def _numbered(word: str, entries: Iterable[Any]) -> list[tuple[str, Any]]:
-    return [(f"{word} {i}", entry) for i, entry in enumerate(entries, 1)]
-
-
 def _parsed(entries: Sequence[tuple[str, Any]], where: str, release: Release) -> NDArray[np.int64]:
     """Identifiers from places and what stands there."""
-    found = [_parse(place, entry, release) for place, entry in entries]
+    found = [parse_id(place, entry, release) for place, entry in entries]
     ids = [number for number in found if number is not None]
     blank = sum(isinstance(entry, str) and not entry.strip(AROUND) for _, entry in entries)
-    _tell_missing(len(found) - len(ids) - blank, len(found), where)
+    tell_missing(len(found) - len(ids) - blank, len(found), where)
     return _unique(ids)
-
-
-def _parse(place: str, entry: Any, release: Release) -> int | None:
-    """An identifier, or ``None`` if it is missing."""
-    if entry is None or entry is np.ma.masked or str(entry) in ("<NA>", "NaT"):
-        return None
-    if isinstance(entry, (bool, np.bool_, float, np.floating)):
-        raise _refused(place, entry, "a float or a truth value, which cannot hold one exactly")
-    text = (entry.decode("ascii", "replace") if isinstance(entry, bytes) else str(entry)).strip(
-        AROUND
-    )
-    if text.casefold() in MISSING:
-        return None
-    named = re.fullmatch(r"(?:(.*[^\W\d_].*?)[\s_-]+)?(\d+)", text, re.ASCII)
-    if not named:
-        rounded = re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text, re.ASCII)
-        is_float = rounded and ("." in text or "e" in text.lower())
-        raise _refused(place, text, "written as a float, which loses digits" if is_float else "")
-    prefix, number = named[1], int(named[2])
-    if prefix and not _names(prefix, release):
-        if not re.search(r"gaia|dr\d", prefix, re.IGNORECASE):
-            raise _refused(place, text)
-        raise InvalidInputError(
-            f"{place}: {text!r} is an identifier of {prefix}, the catalogue is of {release}",
-            f"Give identifiers of {release}: those of another release are other sources",
-        )
-    if not 0 < number < 2**63:
-        raise _refused(place, text, "not from 1 to 2^63 - 1")
-    return number
-
-
-def _refused(place: str, entry: Any, why: str = "") -> InvalidInputError:
-    return InvalidInputError(
-        f"{place}: {str(entry)!r} is no Gaia source_id{f': it is {why}' if why else ''}",
-        "A source_id is a whole number, like 4295806720",
-    )
-
-
-def _names(prefix: str, release: Release) -> bool:
-    return letters(prefix) in (letters(release.name), letters(release.name).removeprefix("gaia"))
 
 
 def _column(values: Any, where: str, release: Release) -> pa.Array | list[Any]:

@@ -12,8 +12,8 @@ from xpscale.errors import InvalidInputError
 from xpscale.query.convert import is_text
 from xpscale.query.coordinates import angle_deg
 from xpscale.query.engine import unknown_column
-from xpscale.query.identifier_files import chosen_column, letters
-from xpscale.query.identifiers import ids_of_rows
+from xpscale.identifiers import ids_of_rows, letters
+from xpscale.query.identifier_files import chosen_column
 
 if TYPE_CHECKING:
     import pyarrow as pa

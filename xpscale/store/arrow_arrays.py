@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.printed_arrays import printed_numbers
+from xpscale.printed_arrays import is_missing, printed_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["arrow_identifiers", "arrow_vectors", "list_width"]
+__all__ = ["arrow_numbers", "arrow_vectors", "list_width"]
 
 
 def arrow_vectors(
@@ -46,12 +46,44 @@ def arrow_vectors(
         for group, width in zip(groups, widths, strict=True):
             if len(group) > 1:
                 for i, name in enumerate(group):
-                    out[:, start + i] = table[name].to_numpy()
+                    out[:, start + i] = arrow_numbers(table[name], where, name)
             else:
                 array = _lists(table[group[0]].combine_chunks(), where, group[0])
                 _fill(out[:, start : start + width], array, where, group[0])
             start += width
     return out
+
+
+def arrow_numbers(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.float64]:
+    """A scalar column, float64, with shape (N,); NaN where missing.
+
+    Parameters
+    ----------
+    column
+        The column: numbers, or numbers in text.
+    where, name
+        What to call its place and itself in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        A value is no number.
+    """
+    values = np.asarray(column.to_numpy())
+    if values.dtype.kind in "fiu":
+        return values.astype(np.float64, copy=False)
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values.tolist()):
+        if value is None or (isinstance(value, str) and is_missing(value)):
+            continue
+        try:
+            numbers[row] = float(value)
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"{where}, column {name}: row {row} has {str(value)[:30]!r}, which is no number",
+                "Correct it: numbers, or nothing where there is none",
+            ) from None
+    return numbers
 
 
 def _fill(out: NDArray[np.float32], array: Any, where: str, name: str) -> None:
@@ -75,30 +107,6 @@ def _fill(out: NDArray[np.float32], array: Any, where: str, name: str) -> None:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     out[present] = np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, width)
-
-
-def arrow_identifiers(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.int64]:
-    """Identifiers in a column of integers, with shape (N,).
-
-    Parameters
-    ----------
-    column
-        The column.
-    where, name
-        What to call its place and itself in errors.
-
-    Raises
-    ------
-    InvalidInputError
-        It has nulls, or is not of integers.
-    """
-    values = np.asarray(column.to_numpy())
-    if column.null_count or values.dtype.kind not in "iu":
-        raise InvalidInputError(
-            f"{where}: {name} is {column.type}, with {column.null_count} nulls",
-            "Identifiers must be integers, one a row",
-        )
-    return values.astype(np.int64, copy=False)
 
 
 def list_width(array: Any, where: str, name: str) -> int:
@@ -127,26 +135,38 @@ def list_width(array: Any, where: str, name: str) -> int:
 
 
 def _lists(array: Any, where: str, name: str) -> Any:
-    """Arrays that are written as text, as lists; anything else as it is."""
+    """An array of one of Arrow's kinds of lists, whatever stands for lists in the column: text,
+    tensors and views become lists, decimal numbers float64; anything else stays.
+    """
     import pyarrow as pa
 
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if not pa.types.is_string(kind) and not pa.types.is_large_string(kind):
-        return array
-    rows = [
-        None if text is None else printed_numbers(text, f"{where}, column {name}: row {row}")
-        for row, text in enumerate(array.to_pylist())
-    ]
-    return pa.array(rows, pa.list_(pa.float64()))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        rows = [
+            None if text is None else printed_numbers(text, f"{where}, column {name}: row {row}")
+            for row, text in enumerate(array.to_pylist())
+        ]
+        return pa.array(rows, pa.list_(pa.float64()))
+    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    if is_view or (_is_list(kind) and pa.types.is_decimal(kind.value_type)):
+        return array.cast(pa.large_list(pa.float64()))
+    return array
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _require_numbers(kind: Any, where: str, name: str) -> None:
     import pyarrow as pa
 
-    is_list = (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-    if not is_list or not (
+    if not _is_list(kind) or not (
         pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
         raise InvalidInputError(

@@ -133,7 +133,7 @@ class ParquetSpectra(SpectraReader):
 
     @cached_property
     def _rows(self) -> ParquetRows:
-        return ParquetRows(self.storage, self.spectra, self.sources, self.bands)
+        return ParquetRows(self.storage, self.spectra, self.sources, self.bands, self.release)
 
     @cached_property
     def partitions(self) -> tuple[Partition, ...]:

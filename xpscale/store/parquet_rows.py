@@ -11,6 +11,8 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns, flux_of_magnitude
 from xpscale.errors import InvalidInputError
+from xpscale.identifiers import ids_or_zero
+from xpscale.release import Release
 from xpscale.row_rules import is_placed
 from xpscale.sky import (
     INDEX_ORDER,
@@ -20,7 +22,7 @@ from xpscale.sky import (
     source_id_position,
 )
 from xpscale.storage import Storage
-from xpscale.store.arrow_arrays import arrow_identifiers, arrow_vectors
+from xpscale.store.arrow_arrays import arrow_numbers, arrow_vectors
 from xpscale.store.layout import ARRAYS
 from xpscale.store.parquet_files import read_file
 
@@ -52,12 +54,15 @@ class ParquetRows:
         What their columns are.
     bands
         The numbers of BP and RP coefficients of a source.
+    release
+        The release whose sources they are.
     """
 
     storage: Storage
     spectra: XpColumns
     sources: SourceColumns
     bands: Bands
+    release: Release
 
     def names(self, *, errors: bool) -> tuple[str, ...]:
         """The arrays that make a batch; without errors if not wanted, or if there are none."""
@@ -155,15 +160,13 @@ class ParquetRows:
         if name == "source_id":
             return self._identifiers(table, where)
 
-        def numbers(column: str) -> NDArray[np.float64]:
-            return np.asarray(table[column].to_numpy()).astype(np.float64, copy=False)
-
         if name in ("ra", "dec") and not self.sources.ra:
             return source_id_position(self._identifiers(table, where))[name == "dec"]
-        values = numbers(self._columns(name)[0])
+        column = self._columns(name)[0]
+        values = arrow_numbers(table[column], where, column)
         is_magnitude = name == "phot_g_mean_flux" and self.sources.g_is_magnitude
         return flux_of_magnitude(values) if is_magnitude else values
 
     def _identifiers(self, table: pa.Table, where: str) -> NDArray[np.int64]:
         name = self.sources.source_id
-        return arrow_identifiers(table[name], where, name)
+        return ids_or_zero(table[name], f"{where}, column {name}", self.release)
