@@ -134,7 +134,7 @@ def known_columns(
     InvalidInputError
         Two columns have one name, or one that the user names is not there.
     """
-    columns = list(dict.fromkeys(names))
+    columns = list(names)
     found = {name: _stated(column, name, columns, where) for name, column in stated.items()}
     taken, settled = set(found.values()), set(found)
     dr3_names = {its.lower(): name.lower() for name, its in release.columns.items()}

@@ -36,6 +36,7 @@ from xpscale.column_names import (
 )
 from xpscale.companions import OF_SPECTRA
 from xpscale.errors import InvalidInputError
+from xpscale.positions import positive_ra
 from xpscale.release import DR3, Release
 from xpscale.sky import source_id_position
 
@@ -108,7 +109,10 @@ class SourceColumns:
         source_id
             The rows' identifiers, with shape (N,).
         """
-        ra, dec = (column(self.ra), column(self.dec)) if self.ra else source_id_position(source_id)
+        if self.ra:
+            ra, dec = positive_ra(column(self.ra)), column(self.dec)
+        else:
+            ra, dec = source_id_position(source_id)
         g = column(self.g)
         flux = flux_of_magnitude(g) if self.g_is_magnitude else g
         companions = {name: column(its) for name, its in self.companions}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.positions import is_placed
 from xpscale.spectra import SpectraBatch
 from xpscale.types import TaskReport
 
@@ -28,7 +29,6 @@ __all__ = [
     "NO_POSITION",
     "RULES",
     "Rule",
-    "is_placed",
     "is_sound",
     "judge",
     "rejections",
@@ -66,17 +66,6 @@ class Rule:
     is_broken: Judgement | None = None
     needs: str = "source_id"
     of_whole: bool = False
-
-
-def is_placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether positions in degrees are on the sphere; False where missing.
-
-    Parameters
-    ----------
-    ra, dec
-        Degrees, each with shape (N,).
-    """
-    return np.asarray((ra >= 0) & (ra <= 360) & (np.abs(dec) <= 90))
 
 
 def truncated(batch: SpectraBatch) -> NDArray[np.bool_]:

@@ -160,7 +160,8 @@ def source_id_position(
 
     if len(source_id) == 0:
         return np.empty(0), np.empty(0)
-    ra, dec = healpix_to_lonlat(source_id_pixel(source_id, MAX_ORDER).astype(np.uint64), MAX_ORDER)
+    pixels = source_id_pixel(source_id, MAX_ORDER).clip(0, 12 * 4**MAX_ORDER - 1)
+    ra, dec = healpix_to_lonlat(pixels.astype(np.uint64), MAX_ORDER)
     return np.asarray(ra.deg), np.asarray(dec.deg)
 
 
@@ -281,9 +282,12 @@ def _even_bits(numbers: NDArray[np.int64], order: int) -> NDArray[np.int64]:
 
 
 def separation_deg(
-    ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    ra0: float | NDArray[np.float64],
+    dec0: float | NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Great-circle distance in degrees of positions from one point, with shape (N,).
+    """Great-circle distance in degrees of positions from one point each, with shape (N,).
 
     The haversine formula (Sinnott 1984, Sky & Telescope 68, 159).
 
@@ -292,7 +296,7 @@ def separation_deg(
     ra, dec
         The positions, in degrees, with shape (N,).
     ra0, dec0
-        The point, in degrees.
+        The point, or a point for each position, with shape (N,), in degrees.
     """
     a, d = np.radians(ra), np.radians(dec)
     a0, d0 = np.radians(ra0), np.radians(dec0)

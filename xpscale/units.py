@@ -9,6 +9,11 @@ electron/s, the archive has for every source::
 
 (the smallest and largest of 2,051 sources of DR3 and 32,388 of the APOGEE library).  What was
 divided by G lies a factor of G below, which is at least 30 for a source with a spectrum.
+
+From source to source errors grow as G^k with k from 0 (background) by 1/2 (photons) to 1
+(calibration); variances have twice that, inverse variances and weights are negative.  And a source
+lies where its identifier says, to fractions of a degree: what does not is in radians, in hours, or
+in other coordinates.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.positions import is_placed
+from xpscale.sky import separation_deg, source_id_position
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,13 +37,19 @@ MOST_ROWS = 10_000
 """Rows that are looked at, evenly spread."""
 
 FEWEST_ROWS = 10
-"""With fewer, sizes that are too large tell nothing: one G flux may be wrong."""
+"""With fewer, sizes that are too large tell nothing, one G flux may be wrong; nor do positions."""
 
 SHARE = 0.05
 """Share of rows that may be too small."""
 
 SMALLEST_FRACTION, LARGEST_FRACTION = 0.02, 20.0
 SMALLEST_NOISE, SMALLEST_RATIO = 3e-4, 0.3
+SMALLEST_GROWTH, LARGEST_GROWTH = -0.25, 1.25
+
+ROWS_OF_GROWTH, SPREAD_OF_GROWTH = 100, 0.5
+"""Fewest rows whose errors can be seen to grow, and least standard deviation of their ln G."""
+
+LARGEST_DISTANCE_DEG = 1.0
 
 REMEDY = (
     "Give coefficients and errors in electron/s, as the archive has them; if they are, say so:"
@@ -60,6 +73,7 @@ def check_units(batch: SpectraBatch, where: str) -> None:
         They look divided by something; the message says what was seen.
     """
     batch = batch.take(slice(None, None, max(1, len(batch) // MOST_ROWS)))
+    _check_positions(batch, where)
     flux, errors = batch.phot_g_mean_flux, batch.coefficient_errors
     with np.errstate(all="ignore"):
         size = np.sqrt(np.nansum(batch.coefficients.astype(np.float64) ** 2, axis=1))
@@ -96,6 +110,11 @@ def _check_errors(
     rows = (np.isfinite(errors) & (errors > 0)).all(1)
     if not rows.any():
         return
+    if np.ptp(errors[rows]) == 0 and rows.sum() > 1:
+        raise InvalidInputError(
+            f"the coefficient errors in {where} are all {errors[rows][0, 0]:g}: they were made up",
+            REMEDY,
+        )
     noise = np.median(errors[rows], axis=1)
     relative, ratio = noise / np.sqrt(flux[rows]), np.median(size[rows] / noise)
     seen = f"the coefficient errors of {len(noise):,} sources in {where} are"
@@ -109,4 +128,35 @@ def _check_errors(
         raise InvalidInputError(
             f"{seen} {1 / ratio:.2g} times the coefficients (median): one is in other units",
             REMEDY,
+        )
+    _check_growth(np.log(noise), np.log(flux[rows]), where)
+
+
+def _check_growth(noise: NDArray[np.float64], flux: NDArray[np.float64], where: str) -> None:
+    """The slope of ln e by ln G, each with shape (N,)."""
+    if len(flux) < ROWS_OF_GROWTH or np.std(flux) < SPREAD_OF_GROWTH:
+        return
+    growth = float(np.polyfit(flux, noise, 1)[0])
+    if not SMALLEST_GROWTH < growth < LARGEST_GROWTH:
+        kind = "variances" if growth > 0 else "inverse variances, or weights"
+        raise InvalidInputError(
+            f"the coefficient errors of {len(flux):,} sources in {where} grow as"
+            f" phot_g_mean_flux^{growth:.2f}, errors as its power 0 to 1: they look like {kind}",
+            REMEDY,
+        )
+
+
+def _check_positions(batch: SpectraBatch, where: str) -> None:
+    """Positions against the pixels that identifiers carry."""
+    placed = is_placed(batch.ra, batch.dec) & (batch.source_id > 0)
+    if placed.sum() < FEWEST_ROWS:
+        return
+    said = source_id_position(batch.source_id[placed])
+    away = separation_deg(batch.ra[placed], batch.dec[placed], *said)
+    if np.median(away) > LARGEST_DISTANCE_DEG:
+        raise InvalidInputError(
+            f"{len(away):,} sources in {where} lie {np.median(away):.0f} degrees (median) from"
+            " where their source_id says: ra and dec are in other units or coordinates",
+            "Give ra and dec in degrees, ICRS; if they are, and identifiers are not Gaia's, say so:"
+            " --trust-units",
         )

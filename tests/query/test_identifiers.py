@@ -97,7 +97,7 @@ def test_missing_values_are_told(caplog):
         (pa.array([A, -1]), "entry 2: '-1'"),
         (["4.29580672E+09"], "entry 1: .* written as a float, which loses digits"),
         (["4295806720.0"], "written as a float"),
-        ([f"Gaia DR2 {A}"], "entry 1: .* an identifier of Gaia DR2, the catalogue is of Gaia DR3"),
+        ([f"Gaia DR2 {A}"], "entry 1: .* an identifier of Gaia DR2, not of Gaia DR3"),
         (["HD 209458"], "entry 1: 'HD 209458' is no Gaia source_id"),
         (np.array([[A, B]]), r"shape \(1, 2\)"),
         (pd.DataFrame({"ra": [1.0], "dec": [1.0]}), "no column source_id; its columns are ra, dec"),

@@ -28,6 +28,7 @@ FORMATS = {
     "hdf5": "HDF5",
     "h5": "HDF5",
     "parquet": "Parquet",
+    "parq": "Parquet",
     "pq": "Parquet",
 }
 """Formats by a name's ending, ``.gz`` or not."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.identifiers import ids_of_rows, letters
 from xpscale.query.convert import is_text
 from xpscale.query.coordinates import angle_deg
 from xpscale.query.engine import unknown_column
-from xpscale.identifiers import ids_of_rows, letters
 from xpscale.query.identifier_files import chosen_column
 
 if TYPE_CHECKING:

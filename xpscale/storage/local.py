@@ -167,4 +167,13 @@ def _files(
         if entry.is_dir(follow_symlinks=False) or (follow and os.path.isdir(entry.path)):
             yield from _files(entry.path, follow=follow, above=(*above, here))
         else:
+            _require_utf_8(entry)
             yield entry
+
+
+def _require_utf_8(entry: os.DirEntry[str]) -> None:
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(entry.path).decode(errors="backslashreplace")
+        raise InvalidInputError(f"the name of {shown} is not in UTF-8", "Rename it") from error

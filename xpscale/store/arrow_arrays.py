@@ -73,11 +73,11 @@ def arrow_numbers(column: pa.ChunkedArray, where: str, name: str) -> NDArray[np.
     if values.dtype.kind in "fiu":
         return values.astype(np.float64, copy=False)
     numbers = np.full(len(values), np.nan)
-    for row, value in enumerate(values.tolist()):
+    for row, value in enumerate(values.tolist(), 1):
         if value is None or (isinstance(value, str) and is_missing(value)):
             continue
         try:
-            numbers[row] = float(value)
+            numbers[row - 1] = float(value)
         except (TypeError, ValueError):
             raise InvalidInputError(
                 f"{where}, column {name}: row {row} has {str(value)[:30]!r}, which is no number",
@@ -98,7 +98,7 @@ def _fill(out: NDArray[np.float32], array: Any, where: str, name: str) -> None:
     if np.any(lengths != width):
         row = int(np.flatnonzero(present)[np.flatnonzero(lengths != width)[0]])
         raise InvalidInputError(
-            f"{where}, column {name}: row {row} has"
+            f"{where}, column {name}: row {row + 1} has"
             f" {int(lengths[lengths != width][0])} values, others have"
             f" {width}",
             "Every row must have all coefficients, or none",
@@ -146,12 +146,12 @@ def _lists(array: Any, where: str, name: str) -> Any:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         rows = [
             None if text is None else printed_numbers(text, f"{where}, column {name}: row {row}")
-            for row, text in enumerate(array.to_pylist())
+            for row, text in enumerate(array.to_pylist(), 1)
         ]
         return pa.array(rows, pa.list_(pa.float64()))
     is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
     if is_view or (_is_list(kind) and pa.types.is_decimal(kind.value_type)):
-        return array.cast(pa.large_list(pa.float64()))
+        return pa.array(array.to_pylist(), pa.list_(pa.float64()))
     return array
 
 

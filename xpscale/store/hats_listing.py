@@ -28,7 +28,14 @@ def hats_pixel(key: str) -> Pixel | None:
     it is no such path.
     """
     match = _HATS.fullmatch(key)
-    return Pixel(int(match["order"]), int(match["number"])) if match else None
+    if not match:
+        return None
+    try:
+        return Pixel(int(match["order"]), int(match["number"]))
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"the name of {key} is no pixel: {error.message}", "Give it its name again"
+        ) from None
 
 
 def leaf_key(root: str, pixel: Pixel) -> str:

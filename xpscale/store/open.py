@@ -38,6 +38,9 @@ from xpscale.units import check_units
 
 __all__ = ["dataset_of", "open_parquet", "open_spectra", "with_hats_position"]
 
+NO_CATALOGUES = ("margin", "index", "association", "map")
+"""Kinds of HATS that hold no sources of their own."""
+
 MOST_FILES = 16
 """Files of which the first rows are looked at for their units."""
 
@@ -180,6 +183,13 @@ def dataset_of(url: str | Storage) -> tuple[Storage, str, dict[str, str]]:
         folder, _, name = storage.url.rpartition("/")
         return Storage(folder), name, {}
     table, properties = _hats_properties(storage)
+    kind = properties.get("dataproduct_type", "object")
+    if kind in NO_CATALOGUES:
+        raise InvalidInputError(
+            f"{storage.url} is, as its hats.properties says, of the kind {kind}: it holds copies of"
+            " some rows, or none",
+            "Give the catalogue that it belongs to",
+        )
     return storage, f"{table}/dataset".lstrip("/") if properties else "", properties
 
 
@@ -201,13 +211,18 @@ def _columns(
             "Join them from gaia_source, give them to 'xpscale ingest' with --sources, or say what"
             " they are called: --columns-map FILE",
         )
-    for file in files:
-        lacking = sorted({*spectra.names, *sources.names} - set(file.columns))
-        if lacking:
+    needed = {*spectra.names, *replace(sources, companions=()).names}
+    companions = dict(sources.companions)
+    for columns_of, key in {file.columns: file.key for file in reversed(files)}.items():
+        if lacking := sorted(needed - set(columns_of)):
             raise InvalidInputError(
-                f"{storage.url}/{file.key} has no column {lacking[0]}, {where} has"
+                f"{storage.url}/{key} has no column {lacking[0]}, {where} has",
+                "Give it the columns of the others, or take it out of the folder",
             )
-    return spectra, sources
+        its = find_source_columns(columns_of, f"{storage.url}/{key}", layout, choice)
+        companions = {**dict(its.companions if its else ()), **companions}
+    ordered = tuple((name, companions[name]) for name in choice.companions if name in companions)
+    return spectra, replace(sources, companions=ordered)
 
 
 def with_hats_position(
@@ -273,7 +288,7 @@ def _hats_properties(storage: Storage) -> tuple[str, dict[str, str]]:
 
 def _properties(storage: Storage, key: str) -> dict[str, str]:
     try:
-        lines = storage.read(key).decode().splitlines()
+        lines = storage.read(key).decode(errors="replace").splitlines()
     except NotFoundError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))

@@ -22,8 +22,9 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
 from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.positions import is_placed
 from xpscale.release import Release
-from xpscale.row_rules import DUPLICATE, is_placed
+from xpscale.row_rules import DUPLICATE
 from xpscale.spectra import Block, SpectraBatch, SpectraReader
 from xpscale.storage import Storage
 from xpscale.store.parquet_files import ParquetFile, content_digest, footers, is_parquet, list_files

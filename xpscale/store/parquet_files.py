@@ -86,7 +86,7 @@ def is_parquet(name: str) -> bool:
     """Whether a file of this name is taken for Parquet data; hidden ones, ``_metadata`` and the
     like, are not.
     """
-    return name.endswith((".parquet", ".pq")) and not is_hidden(name)
+    return name.lower().endswith((".parquet", ".parq", ".pq")) and not is_hidden(name)
 
 
 def list_files(storage: Storage, root: str) -> dict[str, int]:

@@ -12,8 +12,8 @@ from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns, flux_of_magnitude
 from xpscale.errors import InvalidInputError
 from xpscale.identifiers import ids_or_zero
+from xpscale.positions import is_placed, positive_ra
 from xpscale.release import Release
-from xpscale.row_rules import is_placed
 from xpscale.sky import (
     INDEX_ORDER,
     MAX_ORDER,
@@ -163,7 +163,11 @@ class ParquetRows:
         if name in ("ra", "dec") and not self.sources.ra:
             return source_id_position(self._identifiers(table, where))[name == "dec"]
         column = self._columns(name)[0]
+        if column not in table.column_names:  # a companion that other files have
+            return np.full(table.num_rows, np.nan)
         values = arrow_numbers(table[column], where, column)
+        if name == "ra":
+            return positive_ra(values)
         is_magnitude = name == "phot_g_mean_flux" and self.sources.g_is_magnitude
         return flux_of_magnitude(values) if is_magnitude else values
 

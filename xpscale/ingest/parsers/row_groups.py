@@ -78,7 +78,7 @@ def _row_groups(file: ParquetFile) -> Iterator[tuple[tuple[int, ...], int]]:
             held, n_rows = [], 0
         held.append(number)
         n_rows += rows
-    if held or file.damage:
+    if n_rows or file.damage:
         yield tuple(held or [0]), n_rows
 
 
