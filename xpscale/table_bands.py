@@ -55,7 +55,8 @@ def bands_of(
     columns
         The columns of the spectra.
     widths
-        Coefficients in each group of columns: of both bands, or of all together.
+        Coefficients in each group of columns: of both bands, or of all together; 0 of a band that
+        no row has, whose number the user or the release says.
     where
         What to call the table in errors.
     stated
@@ -67,8 +68,10 @@ def bands_of(
         The table does not tell, or says something else than was stated.
     """
     stated, total = stated or StatedBands(), sum(widths)
-    if len(widths) == 2:
+    if len(widths) == 2 and all(widths):
         found: Bands | None = Bands(*widths)
+    elif len(widths) == 2:
+        return _with_unseen_band(widths, where, stated)
     else:
         metadata = None if stated.n_bp is None else Bands(stated.n_bp, total - stated.n_bp)
         fixed = (stated.release or DR3).bands
@@ -87,6 +90,17 @@ def bands_of(
             "Correct --bands, or say which release it is: --release",
         )
     return found
+
+
+def _with_unseen_band(widths: tuple[int, ...], where: str, stated: StatedBands) -> Bands:
+    known = stated.by_user or (stated.release or DR3).bands
+    band = "BP" if not widths[0] else "RP"
+    if known and any(widths) and widths in ((0, known.n_rp), (known.n_bp, 0)):
+        return known
+    raise InvalidInputError(
+        f"{where} has no row with {band} coefficients, and nothing says how many there would be",
+        "Say so: --bands N_BP,N_RP",
+    )
 
 
 def bands_of_numbers(columns: Sequence[NDArray[np.float64]]) -> Bands | None:

@@ -44,8 +44,7 @@ SHARE = 0.05
 
 SMALLEST_FRACTION, LARGEST_FRACTION = 0.02, 20.0
 SMALLEST_NOISE, SMALLEST_RATIO = 3e-4, 0.3
-SMALLEST_GROWTH, LARGEST_GROWTH = -0.25, 1.25
-
+SMALLEST_GROWTH, LARGEST_GROWTH = -0.1, 1.05
 ROWS_OF_GROWTH, SPREAD_OF_GROWTH = 100, 0.5
 """Fewest rows whose errors can be seen to grow, and least standard deviation of their ln G."""
 
@@ -136,8 +135,9 @@ def _check_growth(noise: NDArray[np.float64], flux: NDArray[np.float64], where: 
     """The slope of ln e by ln G, each with shape (N,)."""
     if len(flux) < ROWS_OF_GROWTH or np.std(flux) < SPREAD_OF_GROWTH:
         return
-    growth = float(np.polyfit(flux, noise, 1)[0])
-    if not SMALLEST_GROWTH < growth < LARGEST_GROWTH:
+    (growth, _), covariance = np.polyfit(flux, noise, 1, cov=True)
+    margin = 2 * np.sqrt(covariance[0, 0])
+    if not SMALLEST_GROWTH - margin < growth < LARGEST_GROWTH + margin:
         kind = "variances" if growth > 0 else "inverse variances, or weights"
         raise InvalidInputError(
             f"the coefficient errors of {len(flux):,} sources in {where} grow as"

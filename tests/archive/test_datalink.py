@@ -144,7 +144,10 @@ def test_what_is_not_as_it_should_be_is_refused(tmp_path):
     refused(
         head + row + '2,"(1,x)","(3,4)","(1,1)","(1,1)"\n', r"bp_coefficients: row 2 has '\(1,x\)'"
     )
-    refused(head + '1.0,"(1,2)","(3,4)","(1,1)","(1,1)"\n', "source_id: row 1: '1.0' is no Gaia source_id")
+    refused(
+        head + '1.0,"(1,2)","(3,4)","(1,1)","(1,1)"\n',
+        "source_id: row 1: '1.0' is no Gaia source_id",
+    )
     refused(head + '1,"(1,2)","(3,4)","(1,1,1)","(1,1)"\n', "2 bp_coefficients a row, and 3 errors")
     refused("source_id,flux\n1,2\n", "no XP coefficients; its columns are source_id, flux")
     refused("source_id,bp_coefficients,rp_coefficients\n", "no coefficient errors")

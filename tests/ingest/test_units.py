@@ -7,6 +7,7 @@ import pytest
 
 from tests.commands import done, xpscale
 from xpscale.errors import InvalidInputError
+from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet
 from xpscale.store.reader import open_store
 from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
@@ -113,3 +114,41 @@ def test_tables_with_a_table_of_sources(form, tmp_path):
     assert refused.code == 2
     assert "look divided" in refused.err
     done(*told, "--workers", 0, "--trust-units")
+
+
+MANY = Universe(400, seed=3).spectra()
+ERRORS = MANY.coefficient_errors
+NO_ERRORS = {
+    "variances": (ERRORS**2, "look like variances"),
+    "weights": (1 / ERRORS, "look like inverse variances, or weights"),
+    "all equal": (np.ones_like(ERRORS), "are all 1: they were made up"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ERRORS)
+def test_what_is_no_error_is_told_by_how_it_grows(kind):
+    errors, says = NO_ERRORS[kind]
+    with pytest.raises(InvalidInputError, match=says) as error:
+        check_units(replace(MANY, coefficient_errors=errors), "x")
+    assert "--trust-units" in error.value.remedy
+    check_units(MANY, "x")
+
+
+def test_errors_of_bright_and_faint_stars_grow_as_errors_do(real_archive, tmp_path):
+    """Genuine ones, of the bright stars that calibration limits and the faint that background."""
+    done("ingest", real_archive, tmp_path / "store", "--workers", 0)
+    store = open_store(str(tmp_path / "store"))
+    rows = SpectraBatch.concatenate(store.read(partition) for partition in store.partitions)
+    order = np.argsort(rows.phot_g_mean_flux)
+    for part in np.array_split(order, 5):
+        check_units(rows.take(part), "x")
+
+
+@pytest.mark.parametrize("wrong", [np.radians, lambda x: x / 15, lambda x: x[::-1]])
+def test_positions_elsewhere_than_identifiers_say_are_refused(wrong):
+    batch = replace(ROWS, ra=wrong(ROWS.ra), dec=wrong(ROWS.dec))
+    with pytest.raises(InvalidInputError, match="from where their source_id says") as error:
+        check_units(batch, "x")
+    assert "--trust-units" in error.value.remedy
+    few = batch.take(slice(9))
+    check_units(few, "x")

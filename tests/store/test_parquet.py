@@ -181,7 +181,10 @@ def test_columns_that_would_be_read_wrong_are_refused(tmp_path, universe_rows):
         with pytest.raises(InvalidInputError, match=match):
             read_all(open_parquet(reader_at))
 
-    refused("column source_id: double cannot hold", source_id=table["source_id"].cast(pa.float64(), safe=False))
+    refused(
+        "column source_id: double cannot hold",
+        source_id=table["source_id"].cast(pa.float64(), safe=False),
+    )
     refused("which is no array of numbers", bp_coefficients=pa.array(["(1, x)"] * len(table)))
     lists = table["rp_coefficients"].to_pylist()
     refused(

@@ -202,16 +202,14 @@ def _spectra(
     values = [_group(table, group) for group in columns.coefficients]
     errors = [_group(table, group) for group in columns.errors]
     widths = _widths(values, errors, columns, name)
+    numbers = [table.floats(column) for column in columns.n_parameters]
+    by_columns = bands_of_numbers(numbers) if numbers and len(widths) == 1 else None
+    bands = bands_of(columns, widths, name, replace(stated, by_columns=by_columns))
+    full = (bands.n_bp, bands.n_rp) if len(widths) == 2 else widths
     coefficients, deviations = (
-        np.hstack([_widened(part, width) for part, width in zip(groups, widths, strict=True)])
+        np.hstack([_widened(part, width) for part, width in zip(groups, full, strict=True)])
         for groups in (values, errors)
     )
-    if len(widths) == 2:
-        bands = Bands(*widths)
-    else:
-        numbers = [table.floats(column) for column in columns.n_parameters]
-        by_columns = bands_of_numbers(numbers) if numbers else None
-        bands = bands_of(columns, widths, name, replace(stated, by_columns=by_columns))
     ra, dec, flux = (matched.values[its] for its in ("ra", "dec", "phot_g_mean_flux"))
     own_more = {its: table.floats(column) for its, column in columns.companions}
     more = {**matched.companions, **own_more}
@@ -266,10 +264,8 @@ def _widths(
     columns: XpColumns,
     name: str,
 ) -> tuple[int, ...]:
-    """The width of each group; errors may be absent where the whole band is.
-
-    A band that no row has counts as one missing coefficient: its width is not known, and every row
-    is rejected.
+    """The width of each group, 0 of a band that no row has; errors may be absent where the whole
+    band is.
     """
     for values, deviations, group in zip(bands, errors, columns.coefficients, strict=True):
         if deviations.shape[1] not in (values.shape[1], 0):
@@ -277,7 +273,7 @@ def _widths(
                 f"{name} has {values.shape[1]} {group[0]} a row, and {deviations.shape[1]} errors",
                 "Fetch it again",
             )
-    return tuple(max(values.shape[1], 1) for values in bands)
+    return tuple(values.shape[1] for values in bands)
 
 
 def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:

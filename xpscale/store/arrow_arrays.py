@@ -149,9 +149,12 @@ def _lists(array: Any, where: str, name: str) -> Any:
             for row, text in enumerate(array.to_pylist(), 1)
         ]
         return pa.array(rows, pa.list_(pa.float64()))
+    if pa.types.is_null(kind):
+        return pa.nulls(len(array), pa.list_(pa.float64()))
     is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
     if is_view or (_is_list(kind) and pa.types.is_decimal(kind.value_type)):
-        return pa.array(array.to_pylist(), pa.list_(pa.float64()))
+        lists = [row and [x if x is None else float(x) for x in row] for row in array.to_pylist()]
+        return pa.array(lists, pa.list_(pa.float64()))
     return array
 
 

@@ -40,7 +40,7 @@ def vector_widths(
     storage: Storage, files: Sequence[ParquetFile], groups: Sequence[tuple[str, ...]]
 ) -> tuple[int, ...]:
     """How many coefficients each group of columns holds: from names or types, else the first row
-    that has any.
+    that has any; 0 of one that no row has.
 
     Parameters
     ----------
@@ -59,6 +59,8 @@ def vector_widths(
     missing = [group[0] for group in groups]
     widths: dict[str, int] = {}
     for file in files:
+        if not missing:
+            break
         for _, table in read_file(
             storage, file.key, file.n_bytes, range(len(file.row_group_rows)), missing
         ):
@@ -68,7 +70,9 @@ def vector_widths(
                     widths[name] = width
                     missing.remove(name)
             if not missing:
-                return tuple(widths[group[0]] for group in groups)
-    raise InvalidInputError(
-        f"{storage.url} has no row with {' and '.join(missing)}", "Check the files"
-    )
+                break
+    if not widths:
+        raise InvalidInputError(
+            f"{storage.url} has no row with {' and '.join(missing)}", "Check the files"
+        )
+    return tuple(widths.get(group[0], 0) for group in groups)
