@@ -1,16 +1,23 @@
 """However a command ends, no traceback: one line, and a file to send if nobody foresaw it."""
 
+import builtins
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from tests.commands import xpscale
+from xpscale.cli import main
 from xpscale.cli.error_report import without_credentials
+from xpscale.cli.main import app
 from xpscale.errors import IncompleteError, TryAgainError, UnexpectedError
 from xpscale.runtime.attempt import failure_report, run_error
 from xpscale.types import TaskReport, TaskStatus
 
+CLI = Path(main.__file__).parent
+HANDLERS = {f"xpscale.cli.{name}" for name in ("main", "error_report", "with_settings")}
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCY"
 
 
@@ -50,6 +57,51 @@ def test_the_unforeseen_is_one_line_and_a_file(folder, monkeypatch, error):
     assert "Traceback" in text
     assert type(error).__name__ in text
     assert SECRET not in text
+
+def leaves(command, path=()):
+    """All commands by their words, with what reads their arguments."""
+    if hasattr(command, "commands"):
+        for name, one in command.commands.items():
+            yield from leaves(one, (*path, name))
+    else:
+        yield " ".join(path), command
+
+
+COMMANDS = dict(leaves(get_command(app)))
+MORE = {"certificates": (), "settings show": ()}
+"""What a command needs besides what it requires, to come so far."""
+
+
+def required(command):
+    """A value for each argument and option that a command requires."""
+    for parameter in command.params:
+        if parameter.required:
+            value = "1" if parameter.bare_type in (int, float) else "x"
+            is_option = parameter.param_type_name == "option"
+            yield from (parameter.opts[0], value) if is_option else (value,)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_lets_the_unforeseen_through(folder, monkeypatch, name):
+    """Each imports what it needs when it runs: the first import fails in a way nobody foresaw."""
+    imported = builtins.__import__
+    modules = {f"xpscale.cli.{path.stem}" for path in CLI.glob("*.py")} - HANDLERS
+
+    def fail(what, scope=None, *rest, **more):
+        if scope and scope.get("__name__") in modules:
+            raise ZeroDivisionError(f"secret={SECRET}")
+        return imported(what, scope, *rest, **more)
+
+    words = [*name.split(), *required(COMMANDS[name]), *MORE.get(name, ())]
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", fail)
+        result = xpscale(*words)
+    assert (result.code, result.out) == (70, ""), result
+    assert "Traceback" not in result.err
+    assert len(result.err.splitlines()) == 2
+    (report,) = reports(folder)
+    assert "ZeroDivisionError" in report.read_text()
+    assert SECRET not in report.read_text() + result.err
 
 
 def test_a_folder_that_cannot_be_written_is_no_hindrance(folder, monkeypatch):

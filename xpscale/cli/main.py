@@ -177,7 +177,9 @@ def _run(stopped: list[int]) -> int:
             _give_up_output()
             code = TryAgainError.exit_code
         else:
-            said = f"{type(error).__name__}: {first_line(error)}"
+            from xpscale.cli.error_report import without_credentials
+
+            said = without_credentials(f"{type(error).__name__}: {first_line(error)}")
             print(f"xpscale: unexpected {shown(said)}", file=sys.stderr)
             _ask_for_report("".join(traceback.format_exception(error)))
             code = UnexpectedError.exit_code
