@@ -14,7 +14,7 @@ position.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,8 +148,7 @@ def source_id_index(source_id: NDArray[np.int64]) -> NDArray[np.int64]:
 def source_id_position(
     source_id: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right ascension and declination in degrees of the centres of the level-12 pixels that
-    identifiers carry (0.86 arcmin wide), each with shape (N,).
+    """``ra, dec`` of the centres of the level-12 pixels, 0.86 arcmin wide, of N identifiers.
 
     Parameters
     ----------
@@ -282,10 +281,7 @@ def _even_bits(numbers: NDArray[np.int64], order: int) -> NDArray[np.int64]:
 
 
 def separation_deg(
-    ra: NDArray[np.float64],
-    dec: NDArray[np.float64],
-    ra0: float | NDArray[np.float64],
-    dec0: float | NDArray[np.float64],
+    ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: Any, dec0: Any
 ) -> NDArray[np.float64]:
     """Great-circle distance in degrees of positions from one point each, with shape (N,).
 

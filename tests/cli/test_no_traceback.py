@@ -58,6 +58,7 @@ def test_the_unforeseen_is_one_line_and_a_file(folder, monkeypatch, error):
     assert type(error).__name__ in text
     assert SECRET not in text
 
+
 def leaves(command, path=()):
     """All commands by their words, with what reads their arguments."""
     if hasattr(command, "commands"):

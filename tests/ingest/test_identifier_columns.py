@@ -11,7 +11,7 @@ from astropy.table import MaskedColumn, Table
 from xpscale.archive.datalink import read_spectra
 from xpscale.column_names import ColumnChoice
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import ids_or_zero
+from xpscale.gaia_ids import ids_or_zero
 from xpscale.ingest.given_sources import open_sources
 from xpscale.ingest.source_index import JoinedSources
 from xpscale.release import DR3

@@ -22,7 +22,7 @@ from xpscale.archive.hdf5 import open_hdf5
 from xpscale.archive.text_table import stack, text_table
 from xpscale.errors import InvalidInputError, XpscaleError
 from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
-from xpscale.identifiers import ids_or_zero
+from xpscale.gaia_ids import ids_or_zero
 from xpscale.nested import field_paths, flattened
 from xpscale.printed_arrays import printed_numbers
 from xpscale.release import DR3, Release
@@ -42,7 +42,15 @@ class Table(Protocol):
         ...
 
     def identifiers(self, name: str, release: Release = DR3) -> NDArray[np.int64]:
-        """The column of identifiers, with shape (N,); 0 where missing."""
+        """The column of identifiers, with shape (N,); 0 where missing.
+
+        Parameters
+        ----------
+        name
+            Of the column.
+        release
+            The release whose identifiers they are.
+        """
         ...
 
     def floats(self, name: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
-from xpscale.identifiers import ids_or_zero
+from xpscale.gaia_ids import ids_or_zero
 from xpscale.printed_arrays import is_missing, printed_numbers
 from xpscale.release import DR3, Release
 
@@ -52,7 +52,15 @@ class TextTable:
     where: str
 
     def identifiers(self, name: str, release: Release = DR3) -> NDArray[np.int64]:
-        """The column of identifiers, with shape (N,); 0 where missing."""
+        """The column of identifiers, with shape (N,); 0 where missing.
+
+        Parameters
+        ----------
+        name
+            Of the column.
+        release
+            The release whose identifiers they are.
+        """
         return ids_or_zero(self.columns[name], f"{self.where}: {name}", release)
 
     def floats(self, name: str) -> NDArray[np.float64]:

@@ -92,7 +92,7 @@ TrustUnits = Annotated[
     bool,
     typer.Option(
         "--trust-units",
-        help="Take coefficients and errors as electron/s, though their sizes say otherwise.",
+        help="Take values for what they should be, though sizes and positions say otherwise.",
     ),
 ]
 

@@ -19,7 +19,7 @@ from xpscale.archive.text_table import text_batches
 from xpscale.column_names import lacking_source_columns
 from xpscale.columns import SourceColumns, find_source_columns
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import ids_or_zero
+from xpscale.gaia_ids import ids_or_zero
 from xpscale.ingest.table_formats import format_of
 from xpscale.release import DR3
 from xpscale.store.arrow_arrays import arrow_numbers

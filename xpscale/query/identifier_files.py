@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import AROUND, letters
+from xpscale.gaia_ids import AROUND, letters
 from xpscale.query.user_table import content, decoded, table_in
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import AROUND, ids_of_rows, numbered, parse_id, tell_missing
+from xpscale.gaia_ids import AROUND, ids_of_rows, numbered, parse_id, tell_missing
 from xpscale.query.identifier_files import chosen_column, read_file
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import ids_of_rows, letters
+from xpscale.gaia_ids import ids_of_rows, letters
 from xpscale.query.convert import is_text
 from xpscale.query.coordinates import angle_deg
 from xpscale.query.engine import unknown_column

@@ -66,8 +66,7 @@ class ParquetSpectra(SpectraReader):
         The data release that the spectra are of.
     digest
         Content hash over every file's name, size and footer (schema, row groups with their offsets,
-        sizes and statistics). A change inside a data page that leaves all of these as they were is
-        not noticed.
+        sizes and statistics). A change inside a data page that leaves all of these is not noticed.
     is_hats
         Whether files are one or more a HEALPix pixel.
     max_rows

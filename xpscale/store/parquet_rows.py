@@ -11,7 +11,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns, flux_of_magnitude
 from xpscale.errors import InvalidInputError
-from xpscale.identifiers import ids_or_zero
+from xpscale.gaia_ids import ids_or_zero
 from xpscale.positions import is_placed, positive_ra
 from xpscale.release import Release
 from xpscale.sky import (

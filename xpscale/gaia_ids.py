@@ -132,7 +132,15 @@ def tell_missing(n_missing: int, n: int, where: str) -> None:
 
 
 def numbered(word: str, entries: Iterable[Any]) -> list[tuple[str, Any]]:
-    """Entries with their places: the word and a number from 1."""
+    """Entries with their places.
+
+    Parameters
+    ----------
+    word
+        What stands before the number of an entry, from 1.
+    entries
+        The entries.
+    """
     return [(f"{word} {i}", entry) for i, entry in enumerate(entries, 1)]
 
 
