@@ -1,4 +1,4 @@
-"""Arrays in text, as people's CSV and Parquet files have them."""
+"""Arrays in text, as people's CSV and Parquet files have them. Case F21."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What other programs and people leave in a catalogue ends no command, and stays."""
+"""What other programs and people leave in a catalogue ends no command, and stays. Case F10."""
 
 from dataclasses import replace
 

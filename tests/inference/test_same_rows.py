@@ -225,6 +225,7 @@ def test_plan_refuses_spectra_without_errors_that_need_them(net, tmp_path):
 
 
 def test_the_same_file_twice(net, tmp_path):
+    """Case F06: a source as often as it comes."""
     net.save(str(tmp_path / "model"))
     folder = write([fresh(), fresh()], tmp_path / "in")
     done("infer", folder, tmp_path / "model", tmp_path / "catalog", "--workers", 0)

@@ -1,4 +1,7 @@
-"""``--skip-damaged`` sets aside what is found damaged while planning, in every format."""
+"""``--skip-damaged`` sets aside what is found damaged while planning, in every format.
+
+Case F15.
+"""
 
 import io
 import zipfile

@@ -1,5 +1,5 @@
 """Columns inside structs, and columns that only the user can name: the same store as of flat
-tables.
+tables. Case F17.
 """
 
 import re

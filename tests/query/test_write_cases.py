@@ -35,6 +35,7 @@ def astropy_table(path):
 @pytest.mark.parametrize("suffix", [".fits", ".vot", ".ecsv"])
 @pytest.mark.parametrize("kind", ["BIGINT", "INTEGER", "SMALLINT", "HUGEINT", "UINTEGER"])
 def test_integers_with_null_stay_integers(cat, tmp_path, suffix, kind):
+    """Case F01: integers with a missing value in FITS."""
     value = BIG + 1 if kind in ("BIGINT", "HUGEINT") else 32767
     found = cat.sql(f"SELECT unnest([{value}, NULL]::{kind}[]) AS found")
     write(found, tmp_path / f"rows{suffix}")
@@ -57,6 +58,7 @@ def test_null_in_fits_is_a_number_that_does_not_occur(tmp_path):
 
 
 def test_names_and_texts_in_csv_are_quoted(example, tmp_path):
+    """Case F04: names in a CSV header."""
     select = (
         'SELECT round(1.5, 0), count(*), 1 AS "two\nlines", 2 AS "say ""hi""",'
         " 'a,\"b\"\nc' AS t FROM latents"
@@ -168,6 +170,8 @@ def test_names_that_readers_take_for_one_are_refused(tmp_path, names, suffix):
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_file_systems_without_hard_links(cat, tmp_path, monkeypatch, suffix, error):
+    """Case F12: results on file systems like BeeGFS."""
+
     def refuse(*_, **__):
         raise OSError(error, os.strerror(error))
 

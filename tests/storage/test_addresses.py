@@ -27,6 +27,7 @@ def test_an_address_that_libraries_would_disagree_about_is_refused(url, said):
 
 @pytest.mark.parametrize("name", ["a b", "50%", "run#1", "what?", "a+b", "a%20b", "Weiße"])
 def test_objects_on_the_web_have_the_same_names_as_on_the_server_s_disk(tmp_path, name):
+    """Case F08: #, ? and % in an s3:// address."""
     Storage(str(tmp_path)).create(f"{name}/{name}.txt", b"0123456789")
     with faulty_web(tmp_path) as web:
         place = Storage(web.url) / name

@@ -13,6 +13,7 @@ from xpscale.storage.identity import claim
 @pytest.mark.parametrize("markers", [("",), ("", "sub/"), ("sub/deep/",)])
 @pytest.mark.parametrize("theirs", ["", "notes.txt", "zarr.json", "sub/x/notes.txt", "empty"])
 def test_a_marker_is_nothing_and_hides_nothing(bucket, markers, theirs):
+    """Case F09: a folder marker in a bucket."""
     place, put = bucket
     for marker in markers:
         put(marker, b"")
@@ -30,6 +31,7 @@ def test_a_marker_is_nothing_and_hides_nothing(bucket, markers, theirs):
 
 @pytest.mark.parametrize("target", ["theirs", "nowhere", "file", "."])
 def test_a_folder_that_holds_only_a_link_is_not_empty(tmp_path, target):
+    """Case F24: a folder of links only."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "file").write_bytes(b"theirs")
     (tmp_path / "place" / "sub").mkdir(parents=True)
@@ -57,6 +59,7 @@ def test_what_a_killed_claim_left_is_nothing_and_any_other_such_name_is_somethin
 
 
 def test_links_are_followed_once_and_those_to_nothing_are_named(tmp_path):
+    """Case F07: links to folders and to nothing."""
     for key in ("place/a.csv", "elsewhere/b.csv", "elsewhere/deep/c.csv"):
         Storage(str(tmp_path)).create(key, key.encode())
     place = Storage(str(tmp_path / "place"))

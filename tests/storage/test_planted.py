@@ -69,6 +69,7 @@ def test_an_ingest_removes_nothing_that_it_did_not_write(begun):
 
 @pytest.mark.s3
 def test_a_store_is_not_written_over_what_a_marker_hides(bucket, spectra):
+    """Case F09: what a marker hides is overwritten."""
     place, put = bucket
     put("", b"")
     for key in ("thesis.tex", "zarr.json"):

@@ -1,4 +1,4 @@
-"""A derived catalogue on a plain web server is queried as on disk."""
+"""A derived catalogue on a plain web server is queried as on disk. Case F19."""
 
 from dataclasses import replace
 
