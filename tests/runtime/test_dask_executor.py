@@ -232,6 +232,7 @@ ODD = (
 
 
 def test_odd_addresses_are_refused_in_one_line_and_leave_no_client_behind():
+    """Case F13: addresses that Dask refuses by a TypeError."""
     script = f"""
 from xpscale.errors import NotFoundError
 from xpscale.runtime.executors.dask import connect
