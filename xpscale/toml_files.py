@@ -26,6 +26,9 @@ WANTED: dict[Any, str] = {
 }
 
 
+MAX_BYTES, MAX_DEPTH = 1_000_000, 20
+
+
 def read_toml(path: str | Path, example: str = "") -> dict[str, Any]:
     """The content of a TOML file.
 
@@ -41,15 +44,37 @@ def read_toml(path: str | Path, example: str = "") -> dict[str, Any]:
     NotFoundError
         There is no such file.
     InvalidInputError
-        It is not TOML; the message names the line.
+        It is not TOML; the message names the line.  Or it is larger, or deeper, than people write.
     """
+    too_much = InvalidInputError(
+        f"{path} has more than {MAX_BYTES:,} bytes or {MAX_DEPTH} levels, and is not read",
+        "Give another file",
+    )
     try:
-        return tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        with Path(path).expanduser().open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise too_much
+        content = tomllib.loads(data.decode())
+        level: list[Any] = [content]
+        for _ in range(MAX_DEPTH):
+            level = [each for value in level for each in _inside(value)]
+        if level:
+            raise too_much
+        return content
+    except RecursionError:
+        raise too_much from None
     except (FileNotFoundError, IsADirectoryError) as error:
         remedy = f"Start from {example}" if example else "Give the path of a TOML file"
         raise NotFoundError(f"{path} does not exist", remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} is not TOML: {error}", "Correct that line") from error
+
+
+def _inside(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def require_keys(
