@@ -1,6 +1,7 @@
 """Labels of a catalogue: from a table of known stars to every star, by command and in Python."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from astropy.table import Table
 from tests.commands import xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.labels.label_file import content_hash, load_label_model, save_label_model
-from xpscale.labels.label_table import error_column
+from xpscale.labels.label_table import error_column, label_columns, values_and_errors
 from xpscale.labels.workflow import apply_labels, fit_labels
 
 N_KNOWN = 160
@@ -134,3 +135,9 @@ def test_labels_of_another_model_or_another_file_are_refused(cat, fitted, tmp_pa
 @pytest.mark.parametrize("name", ["teff_err", "TEFF_ERROR", "e_teff", "err_teff", "tefferr"])
 def test_errors_go_by_their_usual_names(name):
     assert error_column("Teff", ["Teff", "logg_err", name]) == name
+
+
+def test_decimals_are_numbers():
+    table = pa.table({"teff": pa.array([Decimal("5000.5"), None])})
+    assert label_columns(table, ("teff",), "mine") == {"teff": ""}
+    np.testing.assert_array_equal(values_and_errors(table, "teff", "")[0], [5000.5, np.nan])

@@ -57,11 +57,8 @@ def label_columns(table: pa.Table, asked: Sequence[str], where: str) -> dict[str
     """
     import pyarrow as pa
 
-    numbers = [
-        field.name
-        for field in table.schema
-        if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-    ]
+    kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
+    numbers = [field.name for field in table.schema if any(kind(field.type) for kind in kinds)]
     for name in asked:
         if name not in numbers:
             problem = "holds no numbers" if name in table.column_names else "is not there"
