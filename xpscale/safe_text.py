@@ -43,19 +43,21 @@ _PARAMETER = re.compile(
 
 
 SECRET = (
-    "secret|token|passw(?:or)?d|credential|signature|authorization"
+    "secret|token|passw(?:or)?d|credential|(?<!skip_)signature|authorization"
     "|(?:access|account|api|private|storage|sas)_?key|connection_?string"
 )
 """What the name of a variable or key that holds a secret contains."""
 
 _NO_SECRET = re.compile(r"(?i)_(file|dir|path|url|uri|name|type|expiration)$")
 
+_NAME = rf"[\w-]*(?:{SECRET})[\w-]*"
+
 _PATTERNS = (
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b"), "***"),  # identifiers of keys of AWS
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{6,}"), r"\1 ***"),
     (
         re.compile(
-            rf"(?i)([\w-]*(?:{SECRET})[\w-]*(?:\\*[\"']?\s?=\s?|\\*[\"']\s*:\s*))"
+            rf"(?i)({_NAME}\\*[\"']?\s?=\s?|(?<=[\"']){_NAME}\\*[\"']\s*:\s*)"
             r"(?!\.\.\.|\$)(\\*\"[^\"]*\"|\\*'[^']*'|[^\s,;&\"')}\]]+)"
         ),
         r"\1***",

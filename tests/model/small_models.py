@@ -19,7 +19,7 @@ SMALL = Architecture(SIX_EACH, n_latents=3, hidden=(9, 7, 5))
 def batch_of(coefficients, errors=None, flux=None):
     n = len(coefficients)
     return SpectraBatch(
-        np.arange(n),
+        np.arange(1, n + 1),
         np.zeros(n),
         np.zeros(n),
         np.full(n, 100.0) if flux is None else flux,
