@@ -42,6 +42,7 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.folding import fold
 from xpscale.model.scaling import Scaling
+from xpscale.model.scatter_vae import NetworkModule
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.schema import OUTPUTS
@@ -212,15 +213,15 @@ def _copy(
     list(ThreadsExecutor(TASKS_PER_WORKER).run(copy, plan.tasks))
 
 
-class _Sleeping(torch.nn.Module):
+class _Sleeping(NetworkModule):
     """A network that takes the time of a fast device and answers with the same numbers for every
     row.
     """
 
     micro_batch = DEVICE_BATCH
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
+    def __init__(self, network: NetworkModule) -> None:
+        super().__init__(network.architecture)
         self.posterior = network.encode(
             torch.randn(DEVICE_BATCH, network.architecture.n_coefficients)
         )
@@ -234,15 +235,15 @@ class _Sleeping(torch.nn.Module):
         return Reconstruction(self.decoded.mean[: len(z)], self.decoded.scatter[: len(z)])
 
 
-class _Products(torch.nn.Module):
+class _Products(NetworkModule):
     """The matrix products of a folded network, of the same sizes in the same order, and nothing
     between them.
     """
 
     micro_batch = CPU_MICRO_BATCH
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
+    def __init__(self, network: NetworkModule) -> None:
+        super().__init__(network.architecture)
         self.encoder, self.mean, self.scatter = (
             [layer.weight for layer in stack if isinstance(layer, torch.nn.Linear)]
             for stack in (network.encoder, network.mean, network.scatter)
