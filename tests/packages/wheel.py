@@ -3,7 +3,7 @@
     python -m tests.packages.wheel dist/xpscale-X.Y.Z-py3-none-any.whl [EXTRA ...]
 
 Run by ``make wheel``, with every Python of those below that is found on this machine; with names of
-extras, only these are tried.  The source distribution beside the wheel is installed, too.  The
+extras, only these are tried.  The source distribution next to the wheel is installed, too.  The
 catalogue that is queried is made by the environment of this process.  That everything installs
 without a compiler on each Python and system is resolved, not installed.
 """

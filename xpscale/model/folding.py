@@ -103,7 +103,7 @@ def _linear(layer: nn.Module, h: Tensor) -> Tensor:
 def fold(
     network: NetworkModule,
     dtype: torch.dtype = torch.float32,
-    device: torch.device = torch.device("cpu"),  # noqa: B008
+    device: torch.device | str = "cpu",
 ) -> NetworkModule:
     """The network for inference: folded, in evaluation mode and without gradients; the network
     itself stays as it is.
@@ -120,7 +120,7 @@ def fold(
         Where it will run.
     """
     result = copy.deepcopy(network).double().eval().requires_grad_(False)
-    is_compiled = device.type == "cpu" and dtype == torch.float32
+    is_compiled = torch.device(device).type == "cpu" and dtype == torch.float32
     if isinstance(result, ScatterVAE):
         result = FoldedScatterVAE(result)
     elif is_compiled and isinstance(result, NoiseAwareVAE) and type(result) in FUSED:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from xpscale.model.distributions import LatentPosterior, Reconstruction
+from xpscale.model.distributions import Reconstruction
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.network_kernels import (
     column_widths,
@@ -157,16 +157,6 @@ class FusedVAE(NetworkModule):
             self.correction = self.second_look.head(network.correction)
         self.register_buffer("axes", axes)
 
-    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """Raises: what a run needs is `latent_columns`.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).
-        """
-        raise NotImplementedError
-
     def latent_columns(
         self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
     ) -> dict[str, Tensor]:
@@ -206,7 +196,7 @@ class FusedVAE(NetworkModule):
         return Reconstruction(mean, scatter)
 
     def _decoded(self, z: Tensor) -> Tensor:
-        """M and a of `xpscale.model.noise_aware`, with shape (B, 2C), of unturned z, (L, B)."""
+        """The m and a of `xpscale.model.noise_aware`, with shape (B, 2C), of unturned z, (L, B)."""
         return torch.addmm(self.spectrum.bias, self.decoder(z).T, self.spectrum.weight.T)
 
 

@@ -11,10 +11,9 @@ Compiled code is kept in ``__pycache__``.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba as nb
 import numpy as np
+
+from xpscale.model.compiled import jit
 
 __all__ = [
     "fit_rows",
@@ -26,16 +25,11 @@ __all__ = [
     "unscale_rows",
 ]
 
-# fused multiply-adds and sums in any order; NaN and infinity keep their meaning
-_jit: Any = nb.njit(
-    cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"}
-)
-
 _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300
 
 
-@_jit
+@jit
 def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untyped-def]
     """``out = (values / G - shift) / width``.
 
@@ -58,7 +52,7 @@ def standardize_rows(values, flux, shift, width, out):  # type: ignore[no-untype
             out[i, j] = (values[i, j] * per_flux - shift[j]) * per_width[j]
 
 
-@_jit
+@jit
 def leaves_range(x, x_err, lower, upper, n_sigma, out):  # type: ignore[no-untyped-def]
     """Whether any element of a row is outside a range by more than ``n_sigma sqrt(x_err^2 + 1)``.
 
@@ -84,7 +78,7 @@ def leaves_range(x, x_err, lower, upper, n_sigma, out):  # type: ignore[no-untyp
         out[i] = found > 0
 
 
-@_jit
+@jit
 def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # type: ignore[no-untyped-def]
     """``coefficients = (mean d + m) G`` and ``widths = scatter d G``.
 
@@ -107,7 +101,7 @@ def unscale_rows(mean, scatter, flux, shift, width, coefficients, widths):  # ty
             widths[i, j] = scatter[i, j] * width[j] * g
 
 
-@_jit
+@jit
 def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, n_seen, bound, at_bound):  # type: ignore[no-untyped-def]
     """How well rows are fitted, in standardized units (`xpscale.model.scatter_vae`), by elements
     that are seen: finite ones with a finite and positive error.
@@ -146,7 +140,7 @@ def fit_rows(x, x_err, mean, scatter, nll, reduced_chi2, n_seen, bound, at_bound
         reduced_chi2[i] = chi2 / seen if seen > 0 else np.nan
 
 
-@_jit
+@jit
 def _log_of_product(w):  # type: ignore[no-untyped-def]
     """``sum(log(w))`` of positive numbers."""
     total = 0.0
@@ -162,7 +156,7 @@ def _log_of_product(w):  # type: ignore[no-untyped-def]
     return total
 
 
-@_jit
+@jit
 def information_rows(x, x_err, out):  # type: ignore[no-untyped-def]
     """I of `xpscale.model.typicality`: ``sum ln(1 + 1 / x_err^2) / 2`` of the measured elements.
 
@@ -183,7 +177,7 @@ def information_rows(x, x_err, out):  # type: ignore[no-untyped-def]
         out[i] = _log_of_product(gain) / 2
 
 
-@_jit
+@jit
 def misfit_rows(x, x_err, mean, scatter, out):  # type: ignore[no-untyped-def]
     """The misfit a_1 of `xpscale.model.typicality`.
 
@@ -208,7 +202,7 @@ def misfit_rows(x, x_err, mean, scatter, out):  # type: ignore[no-untyped-def]
         out[i] = total / np.sqrt(2 * squares)
 
 
-@_jit
+@jit
 def log_fractions(values, information, bins, quantiles, log_levels, out):  # type: ignore[no-untyped-def]
     """``ln P(a | I)``: which fraction of the training objects of like I has at least this a.
 

@@ -11,11 +11,9 @@ width of a layer.  Layers are feature-major, (O, B); spectra are rows, (B, C).
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba as nb
 import numpy as np
 
+from xpscale.model.compiled import jit
 from xpscale.model.constants import (
     ERROR_BOUNDS,
     LARGEST_RESIDUAL,
@@ -34,11 +32,6 @@ __all__ = [
     "residual_rows",
     "shown_rows",
 ]
-
-# fused multiply-adds and sums in any order; NaN and infinity keep their meaning
-_jit: Any = nb.njit(
-    cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"}
-)
 
 _F, _I = np.float32, np.int32
 _ZERO, _HALF, _ONE, _TWO, _INF = _F(0), _F(0.5), _F(1), _F(2), _F(np.inf)
@@ -74,7 +67,7 @@ _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7, _L8 = (
 _ROOT_HALF, _MANTISSA, _BIAS = _I(0x3F3504F3), _I(23), _I(127)  # the bits of sqrt(1/2)
 
 
-@_jit
+@jit
 def exp_of(x):  # type: ignore[no-untyped-def]
     """e^x of a float32 between -80 and 80."""
     n = np.rint(x * _LOG2_E)
@@ -83,7 +76,7 @@ def exp_of(x):  # type: ignore[no-untyped-def]
     return (p * r * r + r + _ONE) * _I((_I(n) + _BIAS) << _MANTISSA).view(_F)
 
 
-@_jit
+@jit
 def log_of(x):  # type: ignore[no-untyped-def]
     """Ln x of a normal positive float32."""
     bits = _F(x).view(_I)
@@ -94,15 +87,15 @@ def log_of(x):  # type: ignore[no-untyped-def]
     return m + (m * s * (p + _L0) - _HALF * s + _F(n) * _LN2_LOW) + _F(n) * _LN2_HIGH
 
 
-@_jit
+@jit
 def _asinh_of(x):  # type: ignore[no-untyped-def]
-    """Asinh x = sign(x) ln(|x| + sqrt(1 + x^2)), to 2e-7; of 1e18 where |x| is larger."""
+    """sign(x) ln(|x| + sqrt(1 + x^2)), to 2e-7; |x| is taken for 1e18 where it is larger."""
     size = min(abs(x), _LARGEST_ASINH)
     y = log_of(size + np.sqrt(_ONE + size * size))
     return y if x >= _ZERO else -y
 
 
-@_jit
+@jit
 def _gelu_of(x):  # type: ignore[no-untyped-def]
     """GELU(x) = x Phi(x) with the normal distribution's Phi, to 2e-7 (`xpscale.model.gelu`)."""
     y = min(max(x, -_END), _END)
@@ -112,7 +105,7 @@ def _gelu_of(x):  # type: ignore[no-untyped-def]
     return x * (_HALF + y * p / q if x > -_END else _ZERO)
 
 
-@_jit
+@jit
 def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
     """``h = GELU(h + bias)`` in place.
 
@@ -130,7 +123,7 @@ def gelu_rows(h, bias):  # type: ignore[no-untyped-def]
             h[i, j] = _gelu_of(h[i, j] + b)
 
 
-@_jit
+@jit
 def normalized_gelu_rows(u, shift, widths, bias):  # type: ignore[no-untyped-def]
     """``u = GELU((u + shift) / widths + bias)`` in place.
 
@@ -151,7 +144,7 @@ def normalized_gelu_rows(u, shift, widths, bias):  # type: ignore[no-untyped-def
             u[i, j] = _gelu_of((u[i, j] + shift[i]) * widths[j] + bias[i])
 
 
-@_jit
+@jit
 def column_widths(h, bias, out):  # type: ignore[no-untyped-def]
     """sqrt(var(v) + eps) of every column v of h + bias, as of LayerNorm.
 
@@ -183,7 +176,7 @@ def column_widths(h, bias, out):  # type: ignore[no-untyped-def]
             out[start + j] = np.sqrt(squares[j] / _F(n) + _EPS)
 
 
-@_jit
+@jit
 def shown_rows(x, x_err, out, n_seen):  # type: ignore[no-untyped-def]
     """What the encoder is shown, [asinh x, (ln x_err + 2) / 2], and 0 and the largest error where
     an element is not measured.
@@ -213,7 +206,7 @@ def shown_rows(x, x_err, out, n_seen):  # type: ignore[no-untyped-def]
         n_seen[i] = count
 
 
-@_jit
+@jit
 def residual_rows(x, x_err, decoded, out):  # type: ignore[no-untyped-def]
     """``asinh[(x - x_hat) / sqrt(x_err^2 + s^2)]``, and 0 where an element is not measured.
 
@@ -241,7 +234,7 @@ def residual_rows(x, x_err, decoded, out):  # type: ignore[no-untyped-def]
             out[i, j] = _asinh_of(off) if seen else _ZERO
 
 
-@_jit
+@jit
 def distribution_rows(decoded, mean, scatter):  # type: ignore[no-untyped-def]
     """``x_hat = sinh m`` and ``s = s_min + e^a cosh m``.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from xpscale.model.compiled import jit
 from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS, SMALLEST_DIAGONAL
-from xpscale.model.network_kernels import _jit, exp_of, log_of
+from xpscale.model.network_kernels import exp_of, log_of
 
 __all__ = ["posterior_columns"]
 
@@ -21,7 +22,7 @@ _SMALLEST = _F(SMALLEST_DIAGONAL)
 _TILE = 128
 
 
-@_jit
+@jit
 def posterior_columns(first, correction, n_seen, axes, latents, correlations, widths):  # type: ignore[no-untyped-def]
     """The posterior in the turned latents z' = Q z.
 
@@ -55,7 +56,7 @@ def posterior_columns(first, correction, n_seen, axes, latents, correlations, wi
         _correlate(factor, work, correlations[:, here], widths[:, here])
 
 
-@_jit
+@jit
 def _roots(first, correction, n_seen, mean, root, out):  # type: ignore[no-untyped-def]
     """mu, and W = exp(log_var / 2) R with R_k = (t_k, 1) / |(t_k, 1)|; kl and bounds to ``out``."""
     n_latents, n = len(mean), first.shape[1]
@@ -84,7 +85,7 @@ def _roots(first, correction, n_seen, mean, root, out):  # type: ignore[no-untyp
         pair += k
 
 
-@_jit
+@jit
 def _turn(axes, mean, root, directions, factor, out):  # type: ignore[no-untyped-def]
     """Q mu, and the rows of Q W made triangular by Gram and Schmidt's steps, as
     `LatentPosterior.turned`.
@@ -129,14 +130,14 @@ def _turn(axes, mean, root, directions, factor, out):  # type: ignore[no-untyped
         _scale(row, along, n)
 
 
-@_jit
+@jit
 def _scale(rows, by, n):  # type: ignore[no-untyped-def]
     for j in range(len(rows)):
         for r in range(n):
             rows[j, r] *= by[r]
 
 
-@_jit
+@jit
 def _correlate(factor, inverse, correlations, widths):  # type: ignore[no-untyped-def]
     """R R^T of every pair, and 1 / sqrt(P_ii P_jj + P_ij^2) with P = R^-T R^-1."""
     n_latents, n = len(factor), correlations.shape[1]
