@@ -4,7 +4,8 @@ real parts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -157,6 +158,29 @@ def example(tmp_path_factory, model):
     url = str(tmp_path_factory.mktemp("catalogue") / "cat")
     publish(url, model, rows)
     return Example(url, rows, movers)
+
+
+@pytest.fixture(scope="session")
+def label_models(example):
+    """Two models of labels, from few stars: they need not be good."""
+    from xpscale.labels.workflow import fit_labels
+
+    rows = example.rows.take(np.random.default_rng(1).permutation(len(example.rows))[:60])
+    teff = 6000 + 800 * np.tanh(rows["latent_mean_0"].to_numpy())
+    known = pa.table({"source_id": rows["source_id"], "teff": teff})
+    model = fit_labels(open_catalog(example.url), known, ["teff"])
+    return model, replace(model, center=model.center + 0.1)
+
+
+@pytest.fixture(scope="session")
+def labelled(example, label_models, tmp_path_factory):
+    """A copy of the example with labels; do not change it."""
+    from xpscale.labels.extension import publish_labels
+
+    place = tmp_path_factory.mktemp("labelled") / "cat"
+    shutil.copytree(example.url, place)
+    publish_labels(str(place), label_models[0])
+    return str(place)
 
 
 @pytest.fixture(scope="session")

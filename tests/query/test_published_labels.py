@@ -5,33 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 import xpscale as xps
 from tests.commands import xpscale
-from tests.query.test_label_transfer import temperature
 from xpscale.catalog.check import check
 from xpscale.catalog.clean import find_strays
 from xpscale.catalog.commit import commit
 from xpscale.catalog.layout import LABELS
-from xpscale.errors import InvalidInputError
+from xpscale.errors import IncompleteError, InvalidInputError, NotFoundError
 from xpscale.inference.complete import complete
 from xpscale.labels.extension import publish_labels
 from xpscale.labels.label_file import save_label_model
-from xpscale.labels.workflow import apply_labels, fit_labels
+from xpscale.labels.workflow import apply_labels
+from xpscale.query.aggregate import sky_map
 from xpscale.query.catalog import open_catalog
+from xpscale.query.download import download
 from xpscale.storage import Storage
 from xpscale.testing.kill_points import Killed, KillPoints, install
 
 
-@pytest.fixture(scope="module")
-def labels(example):
-    """Two models of labels, from few stars: they need not be good."""
-    rows = example.rows.take(np.random.default_rng(1).permutation(len(example.rows))[:60])
-    known = pa.table({"source_id": rows["source_id"], "teff": temperature(rows)})
-    model = fit_labels(open_catalog(example.url), known, ["teff"])
-    return model, replace(model, center=model.center + 0.1)
+@pytest.fixture
+def labels(label_models):
+    return label_models
 
 
 @pytest.fixture
@@ -70,6 +66,106 @@ def test_labels_of_all_stars_are_a_table_of_the_catalogue(catalog, labels, tmp_p
     refused = xpscale(*command, "--where", "flags = 0")
     assert refused.code == 2
     assert "--publish writes the labels of all stars" in refused.err
+
+
+def test_a_selection_takes_them_as_columns(cat, labelled):
+    there = open_catalog(labelled)
+    table = there.sql("SELECT source_id, teff, teff_error FROM labels ORDER BY teff")
+    hot = there.where("teff > 6500").where("flags = 0").columns("source_id", "teff", "kl")
+    flags = dict(
+        zip(*cat.columns("source_id", "flags").to_table().to_pydict().values(), strict=True)
+    )
+    expected = [
+        row["source_id"]
+        for row in table.to_pylist()
+        if row["teff"] > 6500 and flags[row["source_id"]] == 0
+    ]
+    assert {*expected} == {*hot["source_id"].tolist()} != set()
+    assert len(expected) == len(hot)
+    assert hot.schema.field("teff").metadata[b"description"].startswith(b"teff, predicted")
+    ids = table["source_id"].to_pylist()[-3:]
+    assert (
+        there.at(ids).columns("teff").to_table()["teff"].to_pylist()
+        == (table["teff"].to_pylist()[-3:])
+    )
+    few = there.cone(0, 0, 3)
+    assert few.with_labels().with_spectra().to_table().num_rows == few.count() > 0
+    assert few.with_labels().column_names[-3:] == ("teff", "teff_error", "teff_flags")
+    assert "teff" not in few.to_table().column_names
+    mine = few.columns("ra", "dec").to_table()
+    found = few.columns("teff").crossmatch(mine, 1).to_table()
+    assert found["teff"].null_count == 0
+    assert sky_map(few, "teff", 0).n_rows == few.count()
+    with pytest.raises(InvalidInputError, match="Did you mean 'teff'"):
+        there.where("tefff > 1")
+    with pytest.raises(InvalidInputError, match="no column is called 'teff'"):
+        cat.where("teff > 1")
+    with pytest.raises(NotFoundError, match="no labels are published"):
+        cat.with_labels()
+
+
+def test_sql_says_what_tables_there_are(cat, labelled):
+    there = open_catalog(labelled)
+    assert there.sql("SHOW TABLES")["name"].to_pylist() == ["labels", "latents", "spectra"]
+    assert cat.sql("SHOW TABLES")["name"].to_pylist() == ["latents", "spectra"]
+    assert there.sql("DESCRIBE labels")["column_name"].to_pylist()[-1] == "teff_flags"
+    assert "mine" in there.sql("SHOW TABLES", tables={"mine": {"a": [1]}})["name"].to_pylist()
+    with pytest.raises(InvalidInputError, match='"SHOW TABLES"'):
+        there.sql("DESCRIBE catalog")
+
+
+@pytest.mark.parametrize(
+    ("narrow", "products", "columns"),
+    [
+        (lambda c: c, (), None),
+        (lambda c: c.cone(0, 0, 3), ("latents", "labels"), None),
+        (lambda c: c.where("teff > 6300").columns("teff"), (), {"teff"}),
+        (lambda c: c.where("teff > 6300").columns("kl"), (), set()),
+    ],
+)
+def test_a_download_takes_them_along(labelled, tmp_path, narrow, products, columns):
+    rows = narrow(open_catalog(labelled))
+    done = download(rows, str(tmp_path / "copy"), products=products)
+    assert check(Storage(str(tmp_path / "copy"))).problems == ()
+    there = open_catalog(str(tmp_path / "copy"))
+    assert {*there.label_columns} == (
+        {"teff", "teff_error", "teff_flags"} if columns is None else columns
+    )
+    theirs = rows.select().columns("source_id", "teff").to_table()
+    assert there.n_rows == theirs.num_rows > 0
+    if columns != set():
+        assert (
+            there.columns("source_id", "teff")
+            .to_table()
+            .sort_by("source_id")
+            .equals(theirs.sort_by("source_id"))
+        )
+        assert done.n_read == done.plan.n_bytes
+    again = download(rows, str(tmp_path / "copy"), products=products)
+    assert (again.n_read, again.snapshot) == (0, done.snapshot)
+
+
+def test_a_copy_follows_labels_that_are_replaced(catalog, labels, tmp_path):
+    def copied():
+        return download(open_catalog(str(catalog)), str(tmp_path / "copy")).n_read
+
+    assert copied() > 0
+    assert published(tmp_path / "copy") is None
+    for model in labels:
+        publish_labels(str(catalog), model)
+        assert copied() == open_catalog(str(catalog)).labels.n_bytes
+        assert published(tmp_path / "copy") == published(catalog)
+    path = next((catalog / LABELS).rglob("Npix*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(IncompleteError, match=r"labels.*is damaged"):
+        copied()
+    assert published(tmp_path / "copy") is None
+    assert check(Storage(str(tmp_path / "copy"))).problems == ()
+    with pytest.raises(InvalidInputError, match="no labels are published"):
+        download(open_catalog(str(tmp_path / "copy")), "x", products=["latents", "labels"])
 
 
 def test_lsdb_opens_them_as_an_extension(catalog, labels):

@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
-from tests.query.conftest import example, latents_only, model  # noqa: F401
+from tests.query.conftest import (  # noqa: F401
+    example,
+    label_models,
+    labelled,
+    latents_only,
+    model,
+)
 
 COMMAND = [sys.executable, "-m", "xpscale", "serve"]
 
@@ -34,6 +40,6 @@ def serving(url, *options):
 
 
 @pytest.fixture(scope="session")
-def service(example):  # noqa: F811
-    with serving(example.url) as address:
+def service(labelled):  # noqa: F811
+    with serving(labelled) as address:
         yield address

@@ -11,6 +11,8 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 from pyvo.dal import DALQueryError, TAPService
 
+from xpscale.query.catalog import open_catalog
+
 
 @pytest.fixture(scope="module")
 def tap(service):
@@ -203,6 +205,19 @@ def test_overflow_is_said(tap, service):
     assert nothing.fields[0].unit == "deg"
 
 
+def test_labels_are_a_table(tap, labelled):
+    query = (
+        "SELECT l.source_id, t.teff, t.teff_error FROM latents AS l JOIN labels AS t ON"
+        " l.source_id = t.source_id WHERE 1 = CONTAINS(POINT(l.ra, l.dec), CIRCLE(0, 0, 2))"
+        " AND t.teff_flags < 4 ORDER BY t.teff"
+    )
+    found = tap.search(query).to_table()
+    rows = open_catalog(labelled).cone(0, 0, 2).columns("source_id", "teff", "teff_error")
+    assert {*found["source_id"]} == {*rows["source_id"]} != set()
+    assert sorted(found["teff"]) == sorted(rows["teff"])
+    assert found["teff_error"].description == "Error of teff"
+
+
 def test_names_of_parameters_have_no_case(service):
     reply = requests.get(
         f"{service}/tap/sync",
@@ -213,12 +228,14 @@ def test_names_of_parameters_have_no_case(service):
 
 
 def test_the_tables_describe_themselves(tap, service, example):
-    assert set(tap.tables.keys()) >= {"latents", "spectra", "TAP_SCHEMA.columns"}
-    columns = tap.search("SELECT * FROM TAP_SCHEMA.columns WHERE table_name = 'spectra'").to_table()
-    for column in tap.tables["spectra"].columns:
-        row = columns[columns["column_name"] == column.name][0]
-        assert (row["ucd"], row["description"]) == (column.ucd, column.description)
-        assert row["datatype"] == column.datatype.content
+    assert set(tap.tables.keys()) >= {"latents", "spectra", "labels", "TAP_SCHEMA.columns"}
+    for table in ("spectra", "labels"):
+        known = f"SELECT * FROM TAP_SCHEMA.columns WHERE table_name = '{table}'"
+        columns = tap.search(known).to_table()
+        for column in tap.tables[table].columns:
+            row = columns[columns["column_name"] == column.name][0]
+            assert (row["ucd"], row["description"]) == (column.ucd, column.description)
+            assert row["datatype"] == column.datatype.content
     one = requests.get(f"{service}/tap/tables/latents", timeout=60).text
     assert "latent_mean_0" in one
     assert "TAP_SCHEMA" not in one

@@ -26,7 +26,11 @@ def download(
         typer.Argument(metavar="DEST", help="A folder or bucket URL: empty, or an older copy."),
     ],
     products: Annotated[
-        str, typer.Option(metavar="A,B", help="latents, or latents,spectra; all if not given.")
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="latents, and of spectra and labels what is wanted; all if not given.",
+        ),
     ] = "",
     cone: Cone = "",
     box: Box = "",

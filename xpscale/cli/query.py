@@ -55,7 +55,10 @@ def query(
     ] = "",
     columns: Annotated[
         str,
-        typer.Option(metavar="A,B", help="Columns, of both products; all of latents if not given."),
+        typer.Option(
+            metavar="A,B",
+            help="Columns, also of spectra and labels; all of latents if not given.",
+        ),
     ] = "",
     like: Annotated[
         str,

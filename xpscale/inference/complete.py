@@ -7,7 +7,7 @@ of which all are there is only looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +35,8 @@ from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.source_ids import IndexSources, index_ranges
 from xpscale.catalog.survey import PartSurvey, SurveyPart, SurveyTask, statistics
 from xpscale.catalog.votable import stored_schema
-from xpscale.errors import IncompleteError
 from xpscale.formatting import format_bytes
-from xpscale.runtime.attempt import run_error
+from xpscale.runtime.attempt import require_done
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.run import run_stage
 from xpscale.storage import Storage
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from xpscale.catalog.manifest import Manifest
     from xpscale.runtime.events import Callback
 
-__all__ = ["Completion", "complete", "is_complete", "require_done"]
+__all__ = ["Completion", "complete", "is_complete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,35 +159,6 @@ class _Stages:
         )
         require_done(stage, reports.values(), "'xpscale catalog complete'")
         return list(reports.values())
-
-
-def require_done(stage: str, reports: Collection[TaskReport], command: str) -> None:
-    """Refuse to go on with the tables of a version while one of their files is missing.
-
-    Parameters
-    ----------
-    stage
-        What was done.
-    reports
-        Of all its tasks.
-    command
-        What goes on from there.
-
-    Raises
-    ------
-    IncompleteError
-        Tasks failed.
-    UnexpectedError
-        One of them met an error that nobody foresaw.
-    """
-    failed = [report for report in reports if not report.status.is_done]
-    if failed:
-        error = IncompleteError(
-            f"{stage}: {len(failed)} of {len(reports)} tasks failed; the first,"
-            f" {failed[0].task}: {failed[0].error}",
-            f"Repair the cause and run {command}: what is done is kept",
-        )
-        raise run_error(error, failed)
 
 
 def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:

@@ -10,28 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.commit import commit
-from xpscale.catalog.derived_tables import (
-    DerivedTable,
-    TableFile,
-    derived_sizes,
-    read_table,
-    remove_other_files,
-    table_task,
-)
-from xpscale.catalog.layout import LABELS, TABLES, part_key
+from xpscale.catalog.derived_tables import DerivedTable, TableFile, table_task
+from xpscale.catalog.layout import LABELS, part_key
+from xpscale.catalog.published_labels import LABEL_ROWS, OPTIONS, put_labels
 from xpscale.catalog.votable import columns_schema
 from xpscale.errors import InvalidInputError
-from xpscale.inference.complete import require_done
 from xpscale.labels.label_file import content_hash
 from xpscale.labels.star_latents import StarLatents
 from xpscale.labels.workflow import label_columns_of, posterior_of, require_same_model
 from xpscale.query.catalog import open_catalog
+from xpscale.runtime.attempt import require_done
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.run import run_stage
 from xpscale.schema import IDENTITY_COLUMNS, Column
@@ -44,11 +38,6 @@ if TYPE_CHECKING:
     from xpscale.storage import Storage
 
 __all__ = ["LabelsOfPart", "PublishedLabels", "publish_labels"]
-
-ROWS = 32_768
-"""Predicted at once: the kernel has a row of 400 numbers for each."""
-
-OPTIONS = {"compression": "zstd", "sorting_columns": [pq.SortingColumn(0)], "row_group_size": ROWS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +117,9 @@ class LabelsOfPart:
             columns = (*identity, *label_columns_of(self.model))
             schema = columns_schema(LABELS, columns, self.release)
             wanted = [*IDENTITY_COLUMNS, *self.posterior]
-            pieces = [
+            pieces = [  # the kernel has a row of 400 numbers for each
                 self._labels_of(pa.Table.from_batches([batch]), schema)
-                for batch in file.iter_batches(ROWS, columns=wanted)
+                for batch in file.iter_batches(LABEL_ROWS, columns=wanted)
             ]
         return pa.concat_tables([schema.empty_table(), *pieces])
 
@@ -180,27 +169,16 @@ def publish_labels(
     require_same_model(rows, model)
     _require_names(model)
     source = content_hash(model)
-    before = read_table(storage, LABELS, manifest.digest)
-    if before and before.source == source and _is_whole(storage, before):
-        table = before
-    else:
-        storage.delete(*storage.list(f"{TABLES}/{LABELS}"))
-        if before:
-            commit(storage, manifest)  # the current version: its collection names no labels
-        function = LabelsOfPart(
-            storage,
-            f"{manifest.digest} {source}",
-            model,
-            tuple(posterior_of(rows)),
-            manifest.identity.gaia_release,
-        )
-        tasks = [LabelTask(part) for part in manifest.of("latents")]
-        files = _write(function, tasks, executor or SerialExecutor(), callbacks)
-        table = DerivedTable(LABELS, manifest.digest, files, source)
-        table.write(storage)
-        remove_other_files(storage, LABELS, {file.key for file in files})
-    commit(storage, manifest)  # the collection names them now
-    return PublishedLabels(tuple(model.labels), table, table is before)
+    function = LabelsOfPart(
+        storage,
+        f"{manifest.digest} {source}",
+        model,
+        tuple(posterior_of(rows)),
+        manifest.identity.gaia_release,
+    )
+    tasks = [LabelTask(part) for part in manifest.of("latents")]
+    write = partial(_write, function, tasks, executor or SerialExecutor(), callbacks)
+    return PublishedLabels(tuple(model.labels), *put_labels(storage, manifest, source, write))
 
 
 def _require_names(model: LabelModel) -> None:
@@ -210,11 +188,6 @@ def _require_names(model: LabelModel) -> None:
                 f"a column of a catalogue cannot be called {name!r}",
                 "Fit it again under a name of letters, digits and _, such as teff",
             )
-
-
-def _is_whole(storage: Storage, table: DerivedTable) -> bool:
-    sizes = derived_sizes(storage, {LABELS: table})
-    return all(sizes.get(file.key) == file.n_bytes for file in table.files)
 
 
 def _write(

@@ -71,8 +71,10 @@ def sky_map(
             f"a map of order {order} is not possible", "Choose an order from 0 to 12"
         )
     scalars = [name for name in selection.catalog.column_names if name not in ARRAYS]
-    if column is not None and column not in scalars:
-        raise unknown_column(column, scalars)
+    if column is not None:
+        if column not in scalars:
+            raise unknown_column(column, scalars)
+        selection = selection.columns(column)
     value = (
         "count(*)"
         if column is None

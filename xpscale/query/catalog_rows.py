@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
 from xpscale.query.engine import ARRAYS, connected, put_ids, scan, unknown_column
 from xpscale.query.frames import BATCH_ROWS, SHOWN_ROWS, Rows, column_of, require_names
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.query.version import CatalogVersion
-    from xpscale.sky import Pixel
     from xpscale.types import Part
 
 __all__ = ["CatalogRows"]
@@ -59,6 +59,8 @@ class CatalogRows(Rows):
         Columns, in order; empty for all columns of ``latents``.
     most
         How many rows at most: the first ones; ``None`` for all.
+    needs_labels
+        Whether a condition names a column of the labels.
     """
 
     catalog: CatalogVersion
@@ -67,6 +69,7 @@ class CatalogRows(Rows):
     conditions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     most: int | None = None
+    needs_labels: bool = False
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -83,9 +86,9 @@ class CatalogRows(Rows):
         import pyarrow as pa
 
         origin = {f"{PREFIX}{name}": word for name, word in self.catalog.origin.items()}
-        return pa.schema(
-            [self.catalog.known_columns[name].field for name in self.column_names], origin
-        )
+        known = self.catalog.known_columns
+        columns = (known.get(n) or self.catalog.label_columns[n] for n in self.column_names)
+        return pa.schema([column.field for column in columns], origin)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -142,7 +145,9 @@ class CatalogRows(Rows):
         return self.limit(n)
 
     def columns(self, *names: str) -> Self:
-        """Only these columns, in this order, of either product; replaces an earlier choice."""
+        """Only these columns, in this order, of either product and of labels that are published;
+        replaces an earlier choice.
+        """
         self._check(names)
         return replace(self, names=tuple(dict.fromkeys(names)))
 
@@ -219,8 +224,8 @@ class CatalogRows(Rows):
                     f"{self.catalog.storage.url} was made without {name!r}",
                     "Decode them from the latents with xpscale.reconstruct(selection)",
                 )
-            if name not in self.catalog.known_columns:
-                raise unknown_column(name, self.catalog.known_columns)
+            if name not in self.catalog.known_columns and name not in self.catalog.label_columns:
+                raise unknown_column(name, self.catalog.column_names)
 
     @contextlib.contextmanager
     def run(
@@ -250,9 +255,9 @@ class CatalogRows(Rows):
         tables, opened = [scan(self.catalog, parts, "latents")], [*parts]
         wanted = (expressions, *self.conditions)
         if any(name in text for name in self._arrays for text in wanted):
-            arrays, spectra = self._spectra({part.pixel for part in parts}, bounds)
-            opened += spectra
-            tables.append(f"({arrays}) USING (source_id)")
+            self._join(tables, opened, "spectra", self._arrays, bounds)
+        if self._reads_labels:
+            self._join(tables, opened, LABELS, self.catalog.label_columns, bounds)
         if self.source_ids is not None:
             tables.append("_wanted USING (source_id)")
         conditions = (*bounds, *(region.sql() for region in self.regions), *self.conditions)
@@ -273,11 +278,26 @@ class CatalogRows(Rows):
                 each.prepare(connection)
             yield connection.sql(query)
 
-    def _spectra(self, pixels: set[Pixel], bounds: Sequence[str]) -> tuple[str, list[Part]]:
-        """A SELECT of the arrays of some pixels, and the parts that it opens."""
-        parts = [part for part in self.catalog.manifest.of("spectra") if part.pixel in pixels]
-        names, table = ", ".join(self._arrays), scan(self.catalog, parts, "spectra")
-        return f"SELECT source_id, {names} FROM {table} WHERE {_all(bounds)}", parts
+    @property
+    def _reads_labels(self) -> bool:
+        known, names = self.catalog.known_columns, self.names
+        return self.needs_labels or any(name not in known for name in names)
+
+    def _join(
+        self,
+        tables: list[str],
+        opened: list[Part],
+        table: str,
+        columns: Iterable[str],
+        bounds: Sequence[str],
+    ) -> None:
+        """Add the columns that another table has of the same pixels."""
+        pixels = {part.pixel for part in opened}
+        parts = [part for part in self.catalog.parts_of(table) if part.pixel in pixels]
+        names = ", ".join(f'"{name}"' for name in columns)
+        rows = f"FROM {scan(self.catalog, parts, table)} WHERE {_all(bounds)}"
+        tables.append(f"(SELECT source_id, {names} {rows}) USING (source_id)")
+        opened += parts
 
 
 def _bounds(regions: Sequence[Ranges]) -> list[str]:

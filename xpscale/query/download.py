@@ -4,6 +4,7 @@ Parts travel whole, and every one must have the sha256 that the manifest states;
 a cut connection is seen before anything is written.  Whole products are copied byte for byte; of
 chosen rows or columns each part is made anew, in the same pixels.  The version is published when
 all parts are there, as after an inference run, and the same call again resumes or updates it.
+Labels follow then, of the sources that are in the copy.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from xpscale.formatting import format_bytes
 from xpscale.model.folder import CARD, DECODER, WEIGHTS, read_decoder, read_folder
 from xpscale.query.catalog import Catalog
 from xpscale.query.download_plan import DownloadPlan, plan_download
+from xpscale.query.label_copies import copy_labels
 from xpscale.query.part_copies import CopyExactly, CopyRows
 from xpscale.runtime.attempt import tasks_error
 from xpscale.runtime.executors.threads import ThreadsExecutor
@@ -164,23 +166,29 @@ def run_download(
             place.remove()  # it was empty before this call
         raise _nothing(plan)
     manifest = _manifest(plan, parts)
-    snapshot = _publish(plan, manifest, callbacks)
+    snapshot, n_read = _publish(plan, manifest, callbacks)
     new = {key for key, report in reports.items() if report.status is TaskStatus.WRITTEN}
-    n_read = sum(task.n_bytes for task in plan.tasks if task.key in new)
+    n_read += sum(task.n_bytes for task in plan.tasks if task.key in new)
     return DownloadResult(plan, snapshot, manifest, n_read)
 
 
-def _publish(plan: DownloadPlan, manifest: Manifest, callbacks: Sequence[Callback]) -> Snapshot:
-    """Commit the copy, and where hats is there, make of it a whole collection."""
+def _publish(
+    plan: DownloadPlan, manifest: Manifest, callbacks: Sequence[Callback]
+) -> tuple[Snapshot, int]:
+    """Commit the copy, add the labels, whose size is returned if they were read, and where hats is
+    there, make of it a whole collection.
+    """
     source = plan.selection.catalog
     words = f"copy of {source.storage}, snapshot {source.snapshot.number}"
     message = f"{words}: {plan.identity.kept_rows or 'all rows'}"
-    snapshot = commit(plan.destination, manifest, message, with_hats=has_hats())
-    if has_hats():
+    with_hats = has_hats()
+    snapshot = commit(plan.destination, manifest, message, with_hats=with_hats)
+    n_read = copy_labels(plan, manifest, callbacks, with_hats=with_hats)
+    if with_hats:
         from xpscale.inference.complete import complete
 
         complete(plan.destination, callbacks=callbacks)
-    return snapshot
+    return snapshot, n_read
 
 
 def _manifest(plan: DownloadPlan, parts: tuple[Part, ...]) -> Manifest:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xpscale.catalog.layout import LEDGER
+from xpscale.catalog.layout import LABELS, LEDGER
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.snapshots import read_manifest, read_snapshot
 from xpscale.errors import InvalidInputError, PermanentError
@@ -22,6 +22,7 @@ from xpscale.storage import Storage
 from xpscale.types import Part
 
 if TYPE_CHECKING:
+    from xpscale.catalog.derived_tables import DerivedTable
     from xpscale.query.selection import Selection
     from xpscale.sky import Pixel
 
@@ -49,12 +50,15 @@ class DownloadPlan:
         What the copy is made of.
     tasks
         The pixels to read, the largest first.
+    labels
+        The labels to copy besides, or ``None``.
     """
 
     selection: Selection
     destination: Storage
     identity: RunIdentity
     tasks: tuple[PixelCopy, ...]
+    labels: DerivedTable | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -64,7 +68,15 @@ class DownloadPlan:
     @property
     def n_bytes(self) -> int:
         """Bytes to read, also those that an earlier call has read."""
-        return sum(task.n_bytes for task in self.tasks)
+        of_labels = sum(part.n_bytes for part in self.label_parts)
+        return of_labels + sum(task.n_bytes for task in self.tasks)
+
+    @property
+    def label_parts(self) -> tuple[Part, ...]:
+        """The parts of the labels to copy."""
+        pixels = {task.pixel for task in self.tasks}
+        parts = self.labels.parts if self.labels else ()
+        return tuple(part for part in parts if part.pixel in pixels)
 
     @property
     def n_rows(self) -> int:
@@ -78,7 +90,8 @@ class DownloadPlan:
         return max(1, min(16, MEMORY_BYTES // (largest if self.is_exact else 2 * largest)))
 
     def __str__(self) -> str:
-        products = " and ".join(self.identity.products)
+        labels = (LABELS,) if self.labels else ()
+        products = " and ".join((*self.identity.products, *labels))
         size = f"{format_bytes(self.n_bytes)} of {products} in {len(self.tasks):,} pixels"
         if self.is_exact:
             return f"{size}, {self.n_rows:,} sources, to {self.destination}"
@@ -103,6 +116,7 @@ class DownloadPlan:
         there = Ledger(self.destination / LEDGER).finished_tasks()
         left = [task for task in self.tasks if task.key not in there]
         needed = sum(task.n_bytes + BYTES_BESIDES * len(task.parts) for task in left)
+        needed += sum(part.n_bytes for part in self.label_parts)
         if (free := shutil.disk_usage(folder).free) < needed:
             raise PermanentError(
                 f"{self.destination} needs {format_bytes(needed)}, and its disk has"
@@ -128,7 +142,8 @@ def plan_download(
     destination
         A folder or ``s3://`` prefix: empty, or holding an earlier copy of the same selection.
     products
-        ``latents``, or with ``spectra``; by default what the chosen columns are of, or all.
+        ``latents``, or with ``spectra`` and ``labels``; by default what the chosen columns are of,
+        or all.
     since
         Only the parts that snapshot ``since`` of the catalogue does not have.
 
@@ -148,7 +163,8 @@ def plan_download(
             "a selection with a limit is no share of a catalogue",
             "Leave out limit and head, or write the rows to a file: xpscale query -n",
         )
-    kept = _kept_products(selection, tuple(products))
+    asked = tuple(products)
+    kept, labels = _kept_products(selection, asked), _kept_labels(selection, asked)
     _require_known_columns(selection)
     identity = replace(
         catalog.identity,
@@ -156,16 +172,16 @@ def plan_download(
         kept_columns=tuple(n for n in selection.names if n not in IDENTITY_COLUMNS),
         kept_rows=_rows_text(selection, since),
     )
-    needed = {*kept, *(("spectra",) if _reads_arrays(selection) else ())}
+    needed = [*kept, *["spectra"] * _reads_arrays(selection), *[LABELS] * selection.needs_labels]
     older = _parts_of_snapshot(catalog, since) if since is not None else frozenset()
     by_pixel: dict[Pixel, list[Part]] = {part.pixel: [] for part in selection.parts}
-    for product in catalog.identity.products:
-        for part in catalog.manifest.of(product) if product in needed else ():
+    for product in dict.fromkeys(needed):
+        for part in catalog.parts_of(product):
             if part.pixel in by_pixel and part not in older:
                 by_pixel[part.pixel].append(part)
     tasks = [PixelCopy(pixel, tuple(parts)) for pixel, parts in by_pixel.items() if parts]
     tasks.sort(key=lambda task: -task.n_bytes)
-    return DownloadPlan(selection, place, identity, tuple(tasks))
+    return DownloadPlan(selection, place, identity, tuple(tasks), labels)
 
 
 def _narrows_rows(selection: Selection) -> bool:
@@ -187,8 +203,21 @@ def _require_known_columns(selection: Selection) -> None:
         )
 
 
+def _kept_labels(selection: Selection, products: tuple[str, ...]) -> DerivedTable | None:
+    """The labels, if they are asked for, or nothing else is."""
+    catalog, chosen = selection.catalog, [*selection.names]
+    is_named = any(name not in catalog.known_columns for name in chosen)
+    if LABELS in products and not catalog.labels:
+        raise InvalidInputError(
+            f"no labels are published in {catalog.storage.url}", "Leave them out of --products"
+        )
+    wanted = LABELS in products or is_named or not (products or chosen)
+    return catalog.labels if wanted else None
+
+
 def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str, ...]:
     known = selection.catalog.identity.products
+    products = tuple(product for product in products if product != LABELS)
     if unknown := [product for product in products if product not in known]:
         raise InvalidInputError(
             f"{selection.catalog.storage} has no product {unknown[0]!r}",
@@ -220,6 +249,8 @@ def _rows_text(selection: Selection, since: int | None) -> str:
     exact += [ids.tobytes()] if ids is not None else []
     if exact:
         words.append(f"sha256 {hashlib.sha256(b';'.join(exact)).hexdigest()[:12]}")
+    if selection.needs_labels and selection.catalog.labels:
+        words.append(f"labels {selection.catalog.labels.source[:12]}")
     if since is not None:
         words.append(f"parts since snapshot {since}")
     return "; ".join(words)

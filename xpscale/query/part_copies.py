@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xpscale.catalog.layout import product_of
+from xpscale.catalog.layout import LABELS, product_of
 from xpscale.catalog.manifest import Manifest, RunIdentity
 from xpscale.catalog.sink import ParquetSink
 from xpscale.errors import ConflictError, PermanentError, TryAgainError
@@ -126,9 +126,15 @@ class CopyRows:
             here = Storage(folder)
             for part in task.parts:
                 here.create(part.key, read_verified(catalog.storage, part))
-            products = tuple(product_of(part.key) for part in task.parts)
+            labels = [part for part in task.parts if product_of(part.key) == LABELS]
+            parts = tuple(part for part in task.parts if part not in labels)
+            products = tuple(product_of(part.key) for part in parts)
             identity = replace(catalog.identity, kept_products=products)
-            manifest = Manifest(identity, task.parts, task.n_rows)
+            manifest = Manifest(identity, parts, task.n_rows)
+            if catalog.labels and labels:
+                keys = {part.key for part in labels}
+                files = tuple(file for file in catalog.labels.files if file.key in keys)
+                replace(catalog.labels, manifest=manifest.digest, files=files).write(here)
             one_pixel = CatalogVersion(here, catalog.snapshot, manifest)
             names = dict.fromkeys(
                 column.name for product in layout.products for column in layout.columns(product)

@@ -8,16 +8,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError
+from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog_rows import CatalogRows
 from xpscale.query.engine import ARRAYS, connected, no_rows
 from xpscale.query.frames import Result
 from xpscale.query.identifiers import read_ids
 from xpscale.query.region import Cone, Region, cone_of
+
+if TYPE_CHECKING:
+    from xpscale.query.version import CatalogVersion
+    from xpscale.schema import Column
 
 __all__ = ["Narrowing", "Selection"]
 
@@ -154,22 +158,38 @@ class Narrowing(ABC):
 
     def where(self, condition: str) -> Selection:
         """Only rows that satisfy a condition in SQL, such as ``"reduced_chi2 < 1.5"``."""
-        import duckdb
-
         chosen = self.select()
-        what = f"in the condition {condition!r}"
-        remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"'
-        nothing = no_rows(chosen.catalog.known_columns.values())
-        with connected(chosen.catalog, (), what, remedy) as connection:
-            parsed = str(duckdb.SQLExpression(condition))  # one expression; comments are gone
-            connection.sql(f"SELECT 1 FROM {nothing} WHERE {parsed}").fetchall()
-        return replace(chosen, conditions=(*chosen.conditions, parsed))
+        known = [*chosen.catalog.known_columns.values()]
+        try:
+            parsed, needs_labels = _parsed(condition, chosen.catalog, known), chosen.needs_labels
+        except InvalidInputError:
+            if not (labels := chosen.catalog.label_columns.values()):
+                raise
+            parsed, needs_labels = _parsed(condition, chosen.catalog, [*known, *labels]), True
+        conditions = (*chosen.conditions, parsed)
+        return replace(chosen, conditions=conditions, needs_labels=needs_labels)
 
     def with_spectra(self) -> Selection:
         """With those of the arrays ``reconstruction`` and ``scatter`` that the catalogue holds."""
         chosen = self.select()
         held = tuple(name for name in ARRAYS if name in chosen.catalog.known_columns)
         return chosen.columns(*chosen.column_names, *(held or ARRAYS))
+
+    def with_labels(self) -> Selection:
+        """With the labels that are published in the catalogue; see `xpscale.publish_labels`.
+
+        Raises
+        ------
+        NotFoundError
+            There are none.
+        """
+        chosen = self.select()
+        if not (labels := chosen.catalog.label_columns):
+            raise NotFoundError(
+                f"no labels are published in {chosen.catalog.storage.url}",
+                "Fit and publish some: xpscale labels fit, xpscale labels apply --publish",
+            )
+        return chosen.columns(*chosen.column_names, *labels)
 
     def crossmatch(
         self,
@@ -232,6 +252,18 @@ class Narrowing(ABC):
         from xpscale.query.likeness import outliers
 
         return outliers(self.select(), n)
+
+
+def _parsed(condition: str, catalog: CatalogVersion, known: list[Column]) -> str:
+    """One expression in SQL of these columns, without comments."""
+    import duckdb
+
+    what = f"in the condition {condition!r}"
+    remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"'
+    with connected(catalog, (), what, remedy) as connection:
+        parsed = str(duckdb.SQLExpression(condition))
+        connection.sql(f"SELECT 1 FROM {no_rows(known)} WHERE {parsed}").fetchall()
+    return parsed
 
 
 @dataclass(frozen=True, eq=False, repr=False)

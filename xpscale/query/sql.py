@@ -32,7 +32,10 @@ INEXACT = {
 
 PRODUCTS = ("latents", "spectra")
 
-REMEDY = 'Give one SELECT, such as "SELECT count(*), median(reduced_chi2) FROM latents"'
+REMEDY = (
+    'Give one SELECT, such as "SELECT count(*), median(kl) FROM latents"; "SHOW TABLES" and'
+    ' "DESCRIBE latents" say what there is'
+)
 
 
 def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = None) -> pa.Table:
@@ -61,13 +64,11 @@ def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = 
 
     mine = {name: read_table(table) for name, table in checked_names(tables or {}).items()}
     # opening a view reads a footer, so only the tables that are spoken of are made
-    parts = {
-        product: catalog.manifest.of(product)
-        for product in catalog.identity.products
-        if _is_named(product, query)
-    }
-    if _is_named(LABELS, query) and LABELS not in mine and catalog.label_parts:
-        parts[LABELS] = catalog.label_parts
+    ours = [name for name in (*catalog.identity.products, LABELS) if name not in mine]
+    named = [name for name in (*ours, *mine) if _is_named(name, query)] or ours  # SHOW TABLES
+    parts = {name: catalog.parts_of(name) for name in ours if name in named}
+    if not parts.get(LABELS, True):
+        del parts[LABELS]  # nobody has published any
     with connected(catalog, itertools.chain(*parts.values()), "in the SQL", REMEDY) as connection:
         statements = connection.extract_statements(query)
         if len(statements) != 1:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from xpscale.bands import Bands
 from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.layout import LABELS
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+from xpscale.errors import PermanentError
 from xpscale.extras import naming_extras
+from xpscale.formatting import first_line
 from xpscale.query.part_files import PartFiles
 from xpscale.release import PAPER, Release, release_of
 from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
 from xpscale.storage.failures import explained
+from xpscale.storage.ranges import RangeFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
+    from xpscale.catalog.derived_tables import DerivedTable
     from xpscale.types import Part
 
 __all__ = ["PREFIX", "CatalogVersion", "stated_origin", "words_of"]
@@ -74,14 +78,22 @@ class CatalogVersion:
         return PartFiles(self.storage, self.manifest.parts)
 
     @cached_property
-    def label_parts(self) -> tuple[Part, ...]:
-        """The parts of its labels; empty if nobody has published any."""
+    def labels(self) -> DerivedTable | None:
+        """The record of its labels; ``None`` if nobody has published any."""
         from xpscale.catalog.derived_tables import read_table  # not for those who never ask
 
-        table = read_table(self.storage, LABELS, self.manifest.digest)
-        parts = table.parts if table else ()
+        return read_table(self.storage, LABELS, self.manifest.digest)
+
+    @cached_property
+    def label_parts(self) -> tuple[Part, ...]:
+        """The parts of its labels, sorted by position; empty if nobody has published any."""
+        parts = self.labels.parts if self.labels else ()
         self.files.include(parts)
-        return parts
+        return tuple(sorted(parts, key=lambda part: part.pixel.index_range))
+
+    def parts_of(self, table: str) -> tuple[Part, ...]:
+        """The parts of one of its products, or of its labels, sorted by position."""
+        return self.label_parts if table == LABELS else self.manifest.of(table)
 
     @property
     def n_rows(self) -> int:
@@ -101,16 +113,40 @@ class CatalogVersion:
         """The columns of one of its products.  What another version of xpscale wrote says itself
         what it holds.
         """
+        if product == LABELS:
+            return tuple(map(Column.of_field, self._label_schema))
         if self.identity.schema_version == SCHEMA_VERSION:
             return self.identity.columns(product)
         from xpscale.catalog.votable import stored_schema
 
         return tuple(map(Column.of_field, stored_schema(self.storage, self.manifest, product)))
 
+    @cached_property
+    def label_columns(self) -> dict[str, Column]:
+        """What its labels add to the columns of its products, by name; empty if it has none."""
+        taken = {name.casefold() for name in self.known_columns}
+        columns = self.product_columns(LABELS) if self.label_parts else ()
+        return {column.name: column for column in columns if column.name.casefold() not in taken}
+
+    @cached_property
+    def _label_schema(self) -> pa.Schema:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        part = self.label_parts[0]
+        file = RangeFile(partial(self.files.read_range, part.key), part.n_bytes)
+        try:
+            return pq.read_schema(file)
+        except pa.ArrowInvalid as error:
+            raise PermanentError(
+                f"{self.storage.url_of(part.key)} is damaged ({first_line(error)})",
+                "Delete it and run 'xpscale labels apply --publish'",
+            ) from error
+
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Names of the columns of all its products."""
-        return tuple(self.known_columns)
+        """Names of the columns of all its products, and of its labels."""
+        return (*self.known_columns, *self.label_columns)
 
     @property
     def origin(self) -> dict[str, str]:

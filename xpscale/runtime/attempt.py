@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "CatchErrors",
     "failure_report",
     "peak_memory",
+    "require_done",
     "run_error",
     "tasks_error",
 ]
@@ -195,6 +196,35 @@ def tasks_error(
     if all(failure.status is TaskStatus.QUARANTINED for failure in failed):
         remedy += if_damaged
     return run_error(IncompleteError(text, remedy), failed)
+
+
+def require_done(stage: str, reports: Collection[TaskReport], command: str) -> None:
+    """Refuse to go on with a table of a version while one of its files is missing.
+
+    Parameters
+    ----------
+    stage
+        What was done.
+    reports
+        Of all its tasks.
+    command
+        What goes on from there.
+
+    Raises
+    ------
+    IncompleteError
+        Tasks failed.
+    UnexpectedError
+        One of them met an error that nobody foresaw.
+    """
+    failed = [report for report in reports if not report.status.is_done]
+    if failed:
+        error = IncompleteError(
+            f"{stage}: {len(failed)} of {len(reports)} tasks failed; the first,"
+            f" {failed[0].task}: {failed[0].error}",
+            f"Repair the cause and run {command}: what is done is kept",
+        )
+        raise run_error(error, failed)
 
 
 def peak_memory() -> int:

@@ -120,7 +120,8 @@ class Database:
             "SET parquet_metadata_cache = true",
             "SET GLOBAL integer_division = true",
         )
-        self._locked = self._open.enter_context(locked(version, version.manifest.parts, settings))
+        parts = (*version.manifest.parts, *version.label_parts)
+        self._locked = self._open.enter_context(locked(version, parts, settings))
         fill_tap_schema(self._locked.connection, self.tables)
 
     def close(self) -> None:

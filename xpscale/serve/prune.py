@@ -50,9 +50,9 @@ class Wanted:
         version
             The catalogue.
         product
-            Which product.
+            Which product, or the labels.
         """
-        parts, bounds = version.manifest.of(product), []
+        parts, bounds = version.parts_of(product), []
         if self.source_ids is not None:
             found = locate(version, np.unique(np.array(self.source_ids, np.int64))).parts
             pixels = {part.pixel for part in found}

@@ -1,5 +1,5 @@
-"""The tables that are served, with what is known of their columns: the catalogue's products, and
-``TAP_SCHEMA``, which describes all of them to clients.
+"""The tables that are served, with what is known of their columns: the catalogue's products, its
+labels, and ``TAP_SCHEMA``, which describes all of them to clients.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from xpscale.catalog.layout import LABELS
 from xpscale.catalog.votable import DATATYPES, describe
 from xpscale.schema import Column
 
@@ -92,12 +93,12 @@ def served(version: CatalogVersion) -> tuple[ServedTable, ...]:
     version
         The catalogue.
     """
-    identity = version.identity
-    products = (
-        ServedTable(CATALOG, name, describe(name, version.release), tuple(identity.columns(name)))
-        for name in identity.products
+    names = (*version.identity.products, *([LABELS] if version.label_parts else []))
+    ours = (
+        ServedTable(CATALOG, name, describe(name, version.release), version.product_columns(name))
+        for name in names
     )
-    return (*products, *(_tap_schema(*row) for row in _TAP_SCHEMA))
+    return (*ours, *(_tap_schema(*row) for row in _TAP_SCHEMA))
 
 
 def votype(kind: pa.DataType) -> tuple[str, str | None]:
