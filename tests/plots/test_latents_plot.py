@@ -77,6 +77,20 @@ def test_pairs_and_mistakes(table):
 def test_many_sources_become_cells(table):
     many = pa.concat_tables([table] * 201)
     _, axes = latents(many, Colour(np.tile(np.arange(500), 201), "n"), pairs=[(0, 2)])
-    cells = axes[0, 0].collections[0]
-    assert len(cells.get_array()) <= 500
-    assert cells.get_array().max() <= 499
+    cells = axes[0, 0].images[0].get_array()
+    assert 0 < cells.count() <= 500
+    x, y = (np.asarray(table[f"latent_mean_{i}"], np.float64) for i in (0, 2))
+    left, right, low, high = axes[0, 0].images[0].get_extent()
+    column, row = (x - left) / (right - left) * 70 // 1, (y - low) / (high - low) * 70 // 1
+    for r, c in {(35, 35), *zip(row[:50].astype(int), column[:50].astype(int), strict=True)}:
+        if 0 <= r < 70 and 0 <= c < 70:
+            there = np.flatnonzero((row == r) & (column == c))
+            assert np.ma.is_masked(cells[r, c]) or cells[r, c] == np.median(there)
+
+
+def test_panels_of_density_share_their_scale(table):
+    _, axes = latents(table)
+    assert axes[0, 1] is None
+    images = [axes[1, 0].images[0], axes[2, 0].images[0], axes[2, 1].images[0]]
+    assert {image.norm.vmax for image in images} == {max(i.get_array().max() for i in images)}
+    assert 490 < sum(images[0].get_array().compressed()) <= 500

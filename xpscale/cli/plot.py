@@ -12,6 +12,7 @@ from xpscale.cli.model import Model
 
 if TYPE_CHECKING:
     from xpscale.plots.colour import Colour
+    from xpscale.query.catalog import Catalog as OpenedCatalog
 
 __all__ = ["register"]
 
@@ -57,7 +58,7 @@ def sky(
         found.pixels,
         found.values,
         found.order,
-        label=column or None,
+        label=_with_unit(opened, column) or None,
         frame=frame,
         n_rows=found.n_rows,
         provenance=opened.provenance(""),
@@ -139,12 +140,19 @@ def latents(
     if labels:
         colour: Colour | None = _labelled(labels, color)
     elif color:
-        colour = Colour(table[color].to_numpy(), color)
+        colour = Colour(table[color].to_numpy(), _with_unit(opened, color))
     else:
         colour = None
     save_figure(
         draw(table, colour, provenance=opened.provenance(""))[0], output, overwrite=overwrite
     )
+
+
+def _with_unit(opened: OpenedCatalog, column: str) -> str:
+    """A column as figures call it; empty without one."""
+    columns = {**opened.known_columns, **opened.label_columns} if column else {}
+    unit = columns[column].unit if column in columns else ""
+    return f"{column} [{unit}]" if unit else column
 
 
 def _labelled(path: str, color: str) -> Colour:

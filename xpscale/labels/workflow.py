@@ -34,6 +34,17 @@ __all__ = [
 
 FLAGS = "1: labelled stars tell little here; 2: outside the range of their labels"
 
+UCDS = {
+    **dict.fromkeys(("teff", "t_eff"), "phys.temperature.effective"),
+    **dict.fromkeys(("logg", "log_g"), "phys.gravity"),
+    **dict.fromkeys(("fe_h", "feh", "m_h", "mh", "met"), "phys.abund.Z"),
+    **dict.fromkeys(("alpha_m", "alpha_fe", "mg_fe", "c_fe", "n_fe"), "phys.abund"),
+    **dict.fromkeys(("mass", "m_star"), "phys.mass"),
+    **dict.fromkeys(("age",), "time.age"),
+    **dict.fromkeys(("ebv", "a_v", "av", "a_g"), "phys.absorption.gal"),
+}
+"""UCDs of labels by the names that surveys give them."""
+
 PIXEL_SHIFT = 2 * (29 - 5)
 """From ``_healpix_29`` to pixels of order 5, 3.4 square degrees: those of `HeldOutSplit`."""
 
@@ -142,10 +153,11 @@ def label_columns_of(model: LabelModel) -> list[Column]:
 
     columns = []
     for name, label in model.labels.items():
-        what = f"{name}, predicted from the latents"
+        what, ucd = f"{name}, predicted from the latents", UCDS.get(name.lower(), "")
+        error = f"stat.error;{ucd}" if ucd else "stat.error"
         columns += [
-            Column(name, pa.float32(), label.unit, "", what),
-            Column(f"{name}_error", pa.float32(), label.unit, "stat.error", f"Error of {name}"),
+            Column(name, pa.float32(), label.unit, ucd or "stat.param", what),
+            Column(f"{name}_error", pa.float32(), label.unit, error, f"Error of {name}"),
             Column(f"{name}_flags", pa.int32(), "", "meta.code.qual", FLAGS),
         ]
     return columns

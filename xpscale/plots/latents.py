@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.plots.panel_cells import counts, draw_cells, medians
 from xpscale.plots.style import BLACK, BLUE, GREY, credit, headline, style
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from matplotlib.axes import Axes
-    from matplotlib.collections import Collection
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
@@ -32,7 +33,8 @@ __all__ = ["ACTIVE_VARIANCE", "latents"]
 ACTIVE_VARIANCE = 0.01
 TWIN_CORRELATION = 0.9  # of the means: beyond it two latents carry the same information
 MANY = 100_000  # from here on points would hide each other, and cells show the median
-N_DENSITY_CELLS = 60  # hexagons across a panel that shows density
+PANEL_INCH = 1.9
+SIDES_INCH, ENDS_INCH = (0.75, 1.0), (0.5, 0.75)  # left and right; top and bottom
 
 
 def latents(
@@ -64,7 +66,8 @@ def latents(
     Returns
     -------
     figure, axes
-        Axes with shape (K, K) for K active latents, or (1, P) for P pairs.
+        Axes with shape (K, K) for K active latents, ``None`` where nothing is drawn, or (1, P) for
+        P pairs.
 
     Raises
     ------
@@ -77,19 +80,21 @@ def latents(
     active = [i for i in columns if variance[i] > ACTIVE_VARIANCE]
     with style():
         if pairs is not None:
-            fig, axes = _figure(figure, (1, len(pairs)), (3.1 * len(pairs) + 0.8, 3.3))
+            fig, axes, bars = _row(figure, len(pairs))
             panels = [(axes[0, k], x, y, color) for k, (x, y) in enumerate(pairs)]
             for ax, x, y, _ in panels:
                 ax.set(xlabel=f"latent {x}", ylabel=f"latent {y}")
         else:
-            size = 1.9 * max(len(active), 2) + 1.2
-            fig, axes = _figure(figure, (max(len(active), 1),) * 2, (size + 0.6, size))
+            is_full = color_above is not None
+            fig, axes, bars = _square(figure, max(len(active), 1), is_full=is_full)
             panels = _grid(axes, active, columns, color, color_above)
         drawn = [
             (quantity, _panel(ax, columns, x, y, quantity, source_id))
             for ax, x, y, quantity in panels
         ]
-        _colour_bars(fig, axes, drawn)
+        _share_norm([artist for quantity, artist in drawn if quantity is None])
+        # the first panel that is drawn lies above the diagonal, if any does
+        _colour_bars(fig, bars, sorted(drawn, key=lambda each: each[0] is not color))
         title = headline("Latents", table.num_rows, provenance)
         fig.suptitle(title, x=0.01, ha="left", fontsize=10)
         note = _note(active, columns, variance)
@@ -138,14 +143,43 @@ def _twins(active: list[int], columns: dict[int, NDArray[Any]]) -> str:
     return f"; strongly correlated: {', '.join(found)}" if found else ""
 
 
-def _figure(
-    figure: Figure | SubFigure | None, shape: tuple[int, int], size: tuple[float, float]
-) -> tuple[Figure | SubFigure, NDArray[Any]]:
+def _row(
+    figure: Figure | SubFigure | None, n: int
+) -> tuple[Figure | SubFigure, NDArray[Any], list[Axes]]:
+    """Panels beside each other, and the axes of a colour bar."""
     if figure is None:
         from matplotlib.pyplot import figure as new_figure
 
-        figure = new_figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(*shape, squeeze=False)
+        figure = new_figure(figsize=(3.1 * n + 0.8, 3.3), layout="constrained")
+    axes = figure.subplots(1, n + 1, squeeze=False, width_ratios=[*[1] * n, 0.06])
+    return figure, axes[:, :n], [axes[0, n]]
+
+
+def _square(
+    figure: Figure | SubFigure | None, n: int, *, is_full: bool
+) -> tuple[Figure | SubFigure, NDArray[Any], list[Axes]]:
+    """Panels in a square, ``None`` above the diagonal unless it is full; and the axes of the colour
+    bars, the lower one first.  Their places are given: to find room for each label takes longer
+    than to draw the panels.
+    """
+    if figure is None:
+        from matplotlib.pyplot import figure as new_figure
+
+        size = PANEL_INCH * n
+        figure = new_figure(figsize=(size + sum(SIDES_INCH), size + sum(ENDS_INCH)))
+    width, height = (float(side) / figure.dpi for side in figure.bbox.size)
+    (left, right), (top, bottom) = SIDES_INCH, ENDS_INCH
+    edges = {"left": left / width, "right": 1 - right / width}
+    edges |= {"top": 1 - top / height, "bottom": bottom / height}
+    cells = figure.add_gridspec(n, n, wspace=0.04, hspace=0.04, **edges)
+    axes = np.full((n, n), None, object)
+    for row, column in np.ndindex(n, n):
+        if is_full or row >= column:
+            axes[row, column] = figure.add_subplot(cells[row, column])
+    half, x = (edges["top"] - edges["bottom"]) / 2, 1 - (right - 0.2) / width
+    starts = [edges["bottom"], edges["bottom"] + half * 1.04] if is_full else [edges["bottom"]]
+    places = [(x, start, 0.22 / width, half * 0.96) for start in starts]
+    return figure, axes, [figure.add_axes(place) for place in places]
 
 
 def _grid(
@@ -164,6 +198,8 @@ def _grid(
     for row, y in enumerate(active):
         for column, x in enumerate(active):
             ax = axes[row, column]
+            if ax is None:
+                continue
             if row == column:
                 low, high = _limits(columns[x])
                 ax.hist(
@@ -176,10 +212,8 @@ def _grid(
                 )
                 ax.set(xlim=(low, high), yticks=[])
                 ax.text(0.06, 0.92, f"latent {x}", transform=ax.transAxes, va="top", fontsize=8)
-            elif row > column or above is not None:
-                panels.append((ax, x, y, below if row > column else above))
             else:
-                ax.set_axis_off()
+                panels.append((ax, x, y, below if row > column else above))
             ax.tick_params(labelbottom=row == len(active) - 1, labelleft=column == 0 and row > 0)
             if row == len(active) - 1:
                 ax.set_xlabel(f"latent {x}")
@@ -202,19 +236,16 @@ def _panel(
     y: int,
     quantity: Colour | None,
     ids: NDArray[np.int64],
-) -> Collection:
+) -> ScalarMappable:
     """One projection: density, points, or the median of a quantity in cells."""
     if missing := {x, y} - columns.keys():
         raise InvalidInputError(
             f"there is no latent {min(missing)}", f"Latents are {', '.join(map(str, columns))}"
         )
-    ax.set(xlim=_limits(columns[x]), ylim=_limits(columns[y]))
-    extent = (*ax.get_xlim(), *ax.get_ylim())
-    cells: dict[str, Any] = {"extent": extent, "mincnt": 1, "lw": 0}
+    extent = (*_limits(columns[x]), *_limits(columns[y]))
+    ax.set(xlim=extent[:2], ylim=extent[2:])
     if quantity is None:
-        return ax.hexbin(
-            columns[x], columns[y], gridsize=N_DENSITY_CELLS, bins="log", cmap="cividis", **cells
-        )
+        return draw_cells(ax, counts(columns[x], columns[y], extent), extent, cmap="cividis")
     values = quantity.of(ids)
     known = np.isfinite(values)
     if not known.any():
@@ -224,8 +255,7 @@ def _panel(
     look: dict[str, Any] = {"cmap": quantity.cmap, "norm": quantity.norm(values[known])}
     data = columns[x][known], columns[y][known]
     if known.sum() >= MANY:
-        median: dict[str, Any] = {"reduce_C_function": np.median, "gridsize": 70}
-        return ax.hexbin(data[0], data[1], values[known], **median, **cells, **look)
+        return draw_cells(ax, medians(*data, values[known], extent), extent, **look)
     grey: dict[str, Any] = {"ms": 1, "color": "#D5D5D5", "rasterized": True, "zorder": 0}
     ax.plot(columns[x][~known], columns[y][~known], ".", **grey)
     # in random order, so that the order of rows does not decide which value is drawn on top
@@ -237,26 +267,30 @@ def _panel(
     )
 
 
+def _share_norm(artists: list[ScalarMappable]) -> None:
+    """One scale of densities for all panels: there is one bar."""
+    from matplotlib.colors import LogNorm
+
+    if artists:
+        most = max(float(np.ma.max(np.ma.asarray(artist.get_array()))) for artist in artists)
+        norm = LogNorm(1, max(most, 2))
+        for artist in artists:
+            artist.set_norm(norm)
+
+
 def _colour_bars(
-    fig: Figure | SubFigure, axes: NDArray[Any], drawn: list[tuple[Colour | None, Collection]]
+    fig: Figure | SubFigure, bars: list[Axes], drawn: list[tuple[Colour | None, ScalarMappable]]
 ) -> None:
-    first: dict[int, tuple[Colour | None, Collection]] = {}
+    """A bar for each quantity, in the order in which they are drawn: below the diagonal first."""
+    first: dict[int, tuple[Colour | None, ScalarMappable]] = {}
     for quantity, artist in drawn:
         first.setdefault(id(quantity), (quantity, artist))
-    middle = len(axes) // 2
-    for quantity, artist in first.values():
-        above = len(first) > 1 and any(
-            artist.axes is ax for ax in axes[np.triu_indices(len(axes), 1)]
-        )
-        where = (
-            ""
-            if len(first) == 1
-            else "  (above the diagonal)"
-            if above
-            else "  (below the diagonal)"
-        )
-        rows = axes[:middle] if above else axes[middle:]
-        bar = fig.colorbar(
-            artist, ax=[*rows.flat], aspect=22, pad=0.02, extend="both" if quantity else "neither"
-        )
-        bar.set_label((quantity.label if quantity else "sources in a cell") + where, color=BLACK)
+    both = len(first) > 1
+    for bar_axes, (quantity, artist), where in zip(
+        bars, first.values(), ("below", "above"), strict=False
+    ):
+        bar = fig.colorbar(artist, cax=bar_axes, extend="both" if quantity else "neither")
+        name = quantity.label if quantity else "sources in a cell"
+        bar.set_label(f"{name}  ({where} the diagonal)" if both else name, color=BLACK)
+    for unused in bars[len(first) :]:
+        unused.remove()

@@ -20,7 +20,7 @@ from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
 from xpscale.query.engine import ARRAYS, connected, put_ids, scan, unknown_column
 from xpscale.query.frames import BATCH_ROWS, SHOWN_ROWS, Rows, column_of, require_names
-from xpscale.query.joined import Joined
+from xpscale.query.joined import Joined, columns_of
 from xpscale.query.lookup import Location, locate
 from xpscale.query.region import Ranges, Region, few, within
 from xpscale.query.version import PREFIX
@@ -204,10 +204,6 @@ class CatalogRows(Rows):
 
     # -- running
 
-    @property
-    def _arrays(self) -> tuple[str, ...]:
-        return tuple(name for name in ARRAYS if name in self.catalog.known_columns)
-
     @cached_property
     def _location(self) -> Location:
         ids = np.empty(0, np.int64) if self.source_ids is None else self.source_ids
@@ -253,11 +249,10 @@ class CatalogRows(Rows):
         bounds = _bounds([*self._ranges, *(each.ranges for each in extra)])
         parts = self.parts if joined is None else within(self.parts, joined.ranges)
         tables, opened = [scan(self.catalog, parts, "latents")], [*parts]
-        wanted = (expressions, *self.conditions)
-        if any(name in text for name in self._arrays for text in wanted):
-            self._join(tables, opened, "spectra", self._arrays, bounds)
-        if self._reads_labels:
-            self._join(tables, opened, LABELS, self.catalog.label_columns, bounds)
+        for table, columns in self._extensions((expressions, *self.conditions)):
+            rows, found = columns_of(self.catalog, table, columns, parts, _all(bounds))
+            opened += found
+            tables.append(f"({rows}) USING (source_id)")
         if self.source_ids is not None:
             tables.append("_wanted USING (source_id)")
         conditions = (*bounds, *(region.sql() for region in self.regions), *self.conditions)
@@ -278,26 +273,14 @@ class CatalogRows(Rows):
                 each.prepare(connection)
             yield connection.sql(query)
 
-    @property
-    def _reads_labels(self) -> bool:
-        known, names = self.catalog.known_columns, self.names
-        return self.needs_labels or any(name not in known for name in names)
-
-    def _join(
-        self,
-        tables: list[str],
-        opened: list[Part],
-        table: str,
-        columns: Iterable[str],
-        bounds: Sequence[str],
-    ) -> None:
-        """Add the columns that another table has of the same pixels."""
-        pixels = {part.pixel for part in opened}
-        parts = [part for part in self.catalog.parts_of(table) if part.pixel in pixels]
-        names = ", ".join(f'"{name}"' for name in columns)
-        rows = f"FROM {scan(self.catalog, parts, table)} WHERE {_all(bounds)}"
-        tables.append(f"(SELECT source_id, {names} {rows}) USING (source_id)")
-        opened += parts
+    def _extensions(self, wanted: Iterable[str]) -> Iterator[tuple[str, Iterable[str]]]:
+        """Tables besides the latents that are needed, and the columns that each adds."""
+        known = self.catalog.known_columns
+        arrays = [name for name in ARRAYS if name in known]
+        if any(name in text for name in arrays for text in wanted):
+            yield "spectra", arrays
+        if self.needs_labels or any(name not in known for name in self.names):
+            yield LABELS, self.catalog.label_columns
 
 
 def _bounds(regions: Sequence[Ranges]) -> list[str]:
