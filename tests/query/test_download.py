@@ -185,8 +185,8 @@ def test_from_a_web_server_that_lists_nothing(cat, example, tmp_path, scheme):
         there = open_catalog(f"{web.url}/cat")
         web.forget()
         copy(there.select(), str(tmp_path / "copy"))
-        # every part once, and of the model three files
-        assert web.n_requests <= len(cat.manifest.parts) + 4
+        # every part once, of the model three files and a look, and whether there are labels
+        assert web.n_requests <= len(cat.manifest.parts) + 5
         assert 1 <= web.n_bytes / cat.manifest.n_bytes < 1.5
         copy(there.cone(0, 0, 3), str(tmp_path / "share"))
     assert parts_of(tmp_path / "copy") == parts_of(example.url)
