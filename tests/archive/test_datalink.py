@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import data_path
-from xpscale.archive.datalink import member_names, read_spectra
+from xpscale.archive.datalink import read_spectra
+from xpscale.archive.members import member_names
 from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xpscale.archive.datalink import member_names, read_spectra
+from xpscale.archive.datalink import read_spectra
+from xpscale.archive.members import member_names
 from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.manifest import Snapshot
 from xpscale.errors import InvalidInputError, NotFoundError

@@ -7,58 +7,36 @@ them), else from another one: `xpscale.archive.source_table`.
 
 from __future__ import annotations
 
-import io
-import re
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpscale.archive.hdf5 import hdf5_groups
+from xpscale.archive.chosen_tables import has_spectra, require_spectra
+from xpscale.archive.members import opened_tables, table_name
+from xpscale.archive.source_table import SourceTable, source_parts
 from xpscale.archive.sources import MatchedSources
 from xpscale.archive.table_correlations import joined_correlations, read_correlations
-from xpscale.archive.tables import Table, explained, open_tables
+from xpscale.archive.tables import Table, explained
 from xpscale.bands import Bands
 from xpscale.column_names import ColumnChoice
 from xpscale.columns import SourceColumns, XpColumns, find_source_columns, find_xp_columns
 from xpscale.errors import ConflictError, InvalidInputError
-from xpscale.expansion import zip_member
 from xpscale.release import DR3, Release
 from xpscale.spectra import SpectraBatch
 from xpscale.stated_release import release_in_name
 from xpscale.storage import Storage
-from xpscale.storage.names import is_hidden
 from xpscale.table_bands import StatedBands, bands_of, bands_of_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "Lookup",
-    "TableSpectra",
-    "column_names",
-    "is_other_product",
-    "member_names",
-    "read_spectra",
-]
+__all__ = ["Lookup", "TableSpectra", "read_spectra"]
 
 Lookup = Callable[["NDArray[np.int64]"], MatchedSources]
 """Looks up sources by identifier."""
-
-OTHER_PRODUCTS = ("XP_SAMPLED", "MCMC_GSPPHOT", "MCMC_MSC", "EPOCH_PHOTOMETRY", "RVS")
-"""What else a DataLink request brings; left aside by the beginning of the file's name."""
-
-
-_MEMBER = re.compile(r".*\.(?:e?csv|fits?|xml|vot|votable)(?:\.gz)?", re.IGNORECASE)
-"""Names of tables in a zip file; others are passed over."""
-
-
-def is_other_product(name: str) -> bool:
-    """Whether a file is, by its name, another DataLink product than continuous spectra."""
-    return name.rsplit("/", 1)[-1].upper().startswith(OTHER_PRODUCTS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,36 +61,6 @@ class TableSpectra:
     correlations: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
-def member_names(storage: Storage, key: str) -> tuple[list[str], list[str]]:
-    """The members of a zip file that may hold continuous spectra, or the groups of an HDF5 file,
-    ``[""]`` if it has none; and the members that are other products by their names.
-
-    Parameters
-    ----------
-    storage, key
-        The file.
-
-    Raises
-    ------
-    InvalidInputError
-        The file is damaged, or a zip holds other products only.
-    """
-    name = f"{storage.url}/{key}"
-    with storage.open(key) as stream, explained(name):
-        if not key.lower().endswith(".zip"):
-            return hdf5_groups(stream, name), []
-        with zipfile.ZipFile(stream) as archive:
-            names = [item.filename for item in archive.infolist() if not item.is_dir()]
-    members = [member for member in names if not is_hidden(member)]
-    others = sorted(filter(is_other_product, members))
-    chosen = sorted(m for m in members if _MEMBER.fullmatch(m) and m not in others)
-    if not chosen:
-        raise InvalidInputError(
-            f"{name} has no continuous spectra, only {', '.join(members)}", "Ask for XP_CONTINUOUS"
-        )
-    return chosen, others
-
-
 def read_spectra(
     storage: Storage,
     key: str,
@@ -133,7 +81,8 @@ def read_spectra(
     member
         Member of a zip file, or group of an HDF5 file.
     sources
-        Looks up positions, G flux and companions, for tables that have none.
+        Looks up positions, G flux and companions, for tables that have none; else another table of
+        the same file does.
     release, bands, columns
         What the user says of the file, if anything.
     correlations
@@ -147,48 +96,33 @@ def read_spectra(
     ConflictError
         Its tables are of different releases.
     """
-    name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
+    name = table_name(storage, key, member)
     found, kept, stated = [], [], StatedBands(bands, release=release)
-    with _opened(storage, key, member) as stream:
-        for table in open_tables(stream, name, member, correlations=correlations):
+    choice, others = columns or ColumnChoice(), []
+    sources = sources or partial(_sources_beside, storage, key, member, choice)
+    with opened_tables(storage, key, member, correlations=correlations) as tables:
+        for table in tables:
+            if not has_spectra(table.names, release or DR3, choice):
+                others.append(table.names)
+                continue
             with explained(name):
-                found.append(_spectra(table, name, sources, stated, columns or ColumnChoice()))
+                found.append(_spectra(table, name, sources, stated, choice))
                 if correlations:
                     kept.append(read_correlations(table, found[-1].batch.bands, name))
+    if not found:
+        require_spectra(others, name, release or DR3, choice)
     if len({part.batch.bands for part in found}) != 1:
-        raise InvalidInputError(
-            f"{name} has {len(found)} tables, of {'different widths' if found else 'spectra none'}"
-        )
+        raise InvalidInputError(f"{name} has {len(found)} tables of spectra, of different widths")
     batch = SpectraBatch.concatenate(part.batch for part in found)
     named = _one_release({part.release for part in found}, name)
     of_sources = np.concatenate([part.found for part in found])
     return TableSpectra(batch, of_sources, named, joined_correlations(kept))
 
 
-def column_names(storage: Storage, key: str, member: str = "") -> tuple[str, ...]:
-    """The columns of a file's first table.
-
-    Parameters
-    ----------
-    storage, key, member
-        As of `read_spectra`.
-
-    Raises
-    ------
-    InvalidInputError
-        The file is damaged, or has no table.
-    """
-    name = f"{storage.url}/{key}{'/' * bool(member)}{member}"
-    with _opened(storage, key, member) as stream:
-        for table in open_tables(stream, name, member):
-            return tuple(table.names)
-    raise InvalidInputError(f"{name} has no table")
-
-
 def _spectra(
     table: Table,
     name: str,
-    sources: Lookup | None,
+    sources: Lookup,
     stated: StatedBands,
     choice: ColumnChoice,
 ) -> TableSpectra:
@@ -198,7 +132,7 @@ def _spectra(
         raise InvalidInputError(f"{name} has no coefficient errors", "A spectra store needs them")
     source_id = table.identifiers(columns.source_id, layout)
     own = find_source_columns(table.names, name, layout, choice)
-    matched = _matched(table, name, source_id, own or sources)
+    matched = _matched(table, source_id, own or sources)
     values = [_group(table, group) for group in columns.coefficients]
     errors = [_group(table, group) for group in columns.errors]
     widths = _widths(values, errors, columns, name)
@@ -218,21 +152,22 @@ def _spectra(
 
 
 def _matched(
-    table: Table,
-    name: str,
-    source_id: NDArray[np.int64],
-    sources: SourceColumns | Lookup | None,
+    table: Table, source_id: NDArray[np.int64], sources: SourceColumns | Lookup
 ) -> MatchedSources:
     """What the table's own columns, or else a table of sources, tell of its rows."""
-    if sources is None:
-        raise InvalidInputError(
-            f"{name} has no ra, dec and phot_g_mean_flux",
-            "Give a table that has them: --sources FILE",
-        )
     if not isinstance(sources, SourceColumns):
         return sources(source_id)
     n_rows = len(source_id)
     return MatchedSources(np.ones(n_rows, bool), sources.values(table.floats, source_id), n_rows)
+
+
+def _sources_beside(
+    storage: Storage, key: str, member: str, choice: ColumnChoice, source_id: NDArray[np.int64]
+) -> MatchedSources:
+    """What another table of the same file tells of sources."""
+    with opened_tables(storage, key, member) as tables:
+        parts = source_parts(tables, table_name(storage, key, member), choice.of_sources)
+        return SourceTable(tuple(parts)).match(source_id)
 
 
 def _release(table: Table, name: str) -> str:
@@ -278,15 +213,3 @@ def _widths(
 
 def _widened(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return values if values.shape[1] == width else np.full((len(values), width), np.nan, np.float32)
-
-
-@contextmanager
-def _opened(storage: Storage, key: str, member: str) -> Iterator[BinaryIO]:
-    with storage.open(key) as stream:
-        if not key.lower().endswith(".zip"):
-            yield stream
-            return
-        name = f"{storage.url}/{key}"
-        with explained(name), zipfile.ZipFile(stream) as archive:
-            data = zip_member(archive, member, f"{name}/{member}")
-        yield cast(BinaryIO, io.BytesIO(data))

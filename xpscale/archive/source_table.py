@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.archive.chosen_tables import has_sources, main_table
 from xpscale.archive.sources import MatchedSources, SourceMatcher
 from xpscale.archive.tables import Table, explained, open_tables
 from xpscale.column_names import ColumnChoice, lacking_source_columns
@@ -15,11 +16,11 @@ from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["SourceTable", "read_source_table", "source_values"]
+__all__ = ["SourceTable", "read_source_table", "source_parts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,22 +61,19 @@ def read_source_table(url: str, choice: ColumnChoice | None = None) -> SourceTab
     folder, _, key = Storage(url).url.rpartition("/")
     with Storage(folder).open(key) as stream:
         return SourceTable(
-            tuple(
-                source_values(table, url, choice or ColumnChoice())
-                for table in open_tables(stream, url)
-            )
+            tuple(source_parts(open_tables(stream, url), url, choice or ColumnChoice()))
         )
 
 
-def source_values(
-    table: Table, where: str, choice: ColumnChoice
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """Identifiers and values of a table's rows, as of `SourceMatcher.add`.
+def source_parts(
+    tables: Iterable[Table], where: str, choice: ColumnChoice
+) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]]:
+    """Identifiers and values, as of `SourceMatcher.add`, of the tables of a file that have sources.
 
     Parameters
     ----------
-    table
-        The table.
+    tables
+        All tables of the file.
     where
         What to call it in errors.
     choice
@@ -84,14 +82,23 @@ def source_values(
     Raises
     ------
     InvalidInputError
-        The file is damaged or lacks a column.
+        The file is damaged, or no table has all columns.
     """
-    columns = find_source_columns(table.names, where, choice=choice)
-    if columns is None:
+    others: list[Sequence[str]] = []
+    n_found = 0
+    for table in tables:
+        if not has_sources(table.names, choice=choice):
+            others.append(table.names)
+        elif columns := find_source_columns(table.names, where, choice=choice):
+            n_found += 1
+            with explained(where):
+                source_id = table.identifiers(columns.source_id)
+                values = columns.values(table.floats, source_id)
+            yield source_id, values
+    if not n_found:
+        seen = main_table(others, choice=choice)
+        find_source_columns(seen, where, choice=choice)
         raise InvalidInputError(
-            lacking_source_columns(table.names, where, choice=choice),
+            lacking_source_columns(seen, where, choice=choice),
             "Select them from gaia_source, or say what they are called: --columns-map FILE",
         )
-    with explained(where):
-        source_id = table.identifiers(columns.source_id)
-        return source_id, columns.values(table.floats, source_id)

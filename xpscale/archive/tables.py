@@ -24,6 +24,7 @@ from xpscale.errors import InvalidInputError, XpscaleError
 from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
 from xpscale.gaia_ids import ids_or_zero
 from xpscale.nested import field_paths, flattened
+from xpscale.packed_files import packed_kind
 from xpscale.printed_arrays import printed_numbers
 from xpscale.release import DR3, Release
 
@@ -104,6 +105,8 @@ def open_tables(
             stream = bounded(cast(BinaryIO, gzip.GzipFile(fileobj=stream)), name, n_stored)
             head = stream.read(8)
             stream.seek(0)
+        if kind := packed_kind("", head):
+            raise InvalidInputError(f"{name} is a {kind}", "Unpack it, and give what was in it")
         if head == b"\x89HDF\r\n\x1a\n":
             yield from _hdf5_table(stream, name, n_stored, group)
         elif head[:6] == b"SIMPLE":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from xpscale.archive.source_table import source_values
+from xpscale.archive.source_table import source_parts
 from xpscale.archive.tables import open_tables
 from xpscale.archive.text_table import text_batches
 from xpscale.column_names import lacking_source_columns
@@ -137,8 +137,7 @@ def table_rows(storage: Storage, key: str, choice: ColumnChoice) -> Iterator[Row
     where = f"{storage.url}/{key}"
     with storage.open(key) as stream:
         if format_of(key) not in ("CSV", "ECSV"):
-            for table in open_tables(stream, where, max_rows=PIECE_ROWS):
-                yield source_values(table, where, choice)
+            yield from source_parts(open_tables(stream, where, max_rows=PIECE_ROWS), where, choice)
             return
         text = (
             cast("BinaryIO", gzip.GzipFile(fileobj=stream))

@@ -7,6 +7,7 @@ from xpscale.ingest.parsers import archive, row_groups, tabular
 from xpscale.ingest.parsers.beside import set_apart
 from xpscale.ingest.parsers.contents import Contents, Fragment, FragmentRows, Parser
 from xpscale.ingest.parsers.input import Input
+from xpscale.packed_files import packed_kind
 
 __all__ = ["Contents", "Fragment", "FragmentRows", "Input", "Parser", "recognise"]
 
@@ -26,6 +27,11 @@ def recognise(given: Input) -> Contents:
         given = set_apart(given)
         contents = row_groups.recognise(given) or tabular.recognise(given)
     if contents is None:
+        if packed := next(filter(packed_kind, sorted(given.files)), ""):
+            raise InvalidInputError(
+                f"{given.storage.url_of(packed)} is a {packed_kind(packed)}",
+                "Unpack it, and give the folder",
+            )
         raise NotFoundError(
             f"{given.url} holds no archive file, and no table of spectra",
             "Give a folder with xp_continuous_mean_spectrum/ and gaia_source/, DataLink products,"

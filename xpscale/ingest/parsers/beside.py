@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from xpscale.archive.datalink import column_names, member_names
-from xpscale.column_names import ColumnChoice
-from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.archive.chosen_tables import has_sources, has_spectra, main_table
+from xpscale.archive.members import member_names, tables_in
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.given_sources import open_sources
 from xpscale.ingest.parsers.input import Input
@@ -53,7 +52,11 @@ def set_apart(given: Input) -> Input:
     with ThreadPoolExecutor(THREADS) as threads:
         names = threads.map(lambda part: _columns(given, part), looked_at)
         columns = dict(zip(looked_at, names, strict=True))
-    apart = [part for part in looked_at if columns[part] and not _has_spectra(given, columns[part])]
+    apart = [
+        part
+        for part in looked_at
+        if columns[part] and not has_spectra(columns[part], given.layout, given.columns)
+    ]
     spectra = [part for part in parts if part not in apart]
     if not apart or not spectra:
         return given
@@ -72,13 +75,13 @@ def set_apart(given: Input) -> Input:
 def _sources(given: Input, apart: Mapping[_Part, Sequence[str]], spectra: Iterable[_Part]) -> str:
     """The file that is the table of sources; empty if none is, or none is needed."""
     of_spectra = next(filter(None, (_columns(given, part) for part in spectra)), ())
-    if given.sources or _has_sources(given, of_spectra, given.columns):
+    if given.sources or has_sources(of_spectra, given.layout, given.columns):
         return ""
     of_sources = given.columns.of_sources
     found = [
         key
         for (key, member), names in apart.items()
-        if not member and _has_sources(given, names, of_sources)
+        if not member and has_sources(names, given.layout, of_sources)
     ]
     if len(found) > 1:
         raise InvalidInputError(
@@ -104,25 +107,9 @@ def _is_known(part: _Part) -> bool:
     return (part[1] or part[0]).rsplit("/", 1)[-1].upper().startswith(SPECTRA_BY_NAME)
 
 
-def _columns(given: Input, part: _Part) -> tuple[str, ...]:
+def _columns(given: Input, part: _Part) -> Sequence[str]:
     """Its columns; none if it cannot be read, which whoever reads it says."""
     try:
-        return column_names(given.storage, *part)
+        return main_table(tables_in(given.storage, *part), given.layout, given.columns)
     except InvalidInputError:
         return ()
-
-
-def _has_spectra(given: Input, names: Sequence[str]) -> bool:
-    """Whether there are coefficients, be they such as are refused."""
-    try:
-        find_xp_columns(names, given.url, given.layout, given.columns)
-    except InvalidInputError:
-        return any("coef" in name.lower() for name in names)
-    return True
-
-
-def _has_sources(given: Input, names: Sequence[str], choice: ColumnChoice) -> bool:
-    try:
-        return find_source_columns(names, given.url, given.layout, choice) is not None
-    except InvalidInputError:
-        return False

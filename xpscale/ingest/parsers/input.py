@@ -11,6 +11,7 @@ from xpscale.errors import InvalidInputError
 from xpscale.ingest.given_sources import SourceInput
 from xpscale.ingest.source_index import JoinedSources
 from xpscale.ingest.table_formats import format_of
+from xpscale.packed_files import packed_kind
 from xpscale.release import DR3, Release
 from xpscale.storage import Storage
 from xpscale.store.parquet_files import is_parquet
@@ -93,7 +94,7 @@ class Input:
         storage = Storage(url)
         files: Mapping[str, int] = {}
         name, folder = storage.name, storage.parent
-        if format_of(name) and (n_bytes := folder.size(name)) is not None:
+        if (format_of(name) or packed_kind(name)) and (n_bytes := folder.size(name)) is not None:
             storage, files = folder, {name: n_bytes}
         elif storage.exists("zarr.json"):
             raise InvalidInputError(

@@ -16,18 +16,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xpscale.archive.datalink import (
-    Lookup,
-    column_names,
-    is_other_product,
-    member_names,
-    read_spectra,
-)
+from xpscale.archive.chosen_tables import has_sources, main_table, require_spectra
+from xpscale.archive.datalink import Lookup, read_spectra
 from xpscale.archive.files import tables_of
+from xpscale.archive.members import is_other_product, member_names, tables_in
 from xpscale.archive.source_table import SourceTable, read_source_table
 from xpscale.bands import Bands
 from xpscale.column_names import ColumnChoice, lacking_source_columns
-from xpscale.columns import find_source_columns, find_xp_columns
+from xpscale.columns import find_source_columns
 from xpscale.errors import InvalidInputError
 from xpscale.forecast.ingest import XP_BYTES_PER_ROW
 from xpscale.formatting import format_bytes
@@ -195,21 +191,24 @@ def _require_positions(given: Input, parts: Iterable[TablePart]) -> None:
     """
     for part in parts:
         try:
-            names = column_names(given.storage, part.file, part.member)
+            tables = tables_in(given.storage, part.file, part.member)
         except InvalidInputError:
             if not given.allow_unpaired:
                 raise
             continue
-        _require_columns(given, part, names)
+        _require_columns(given, part, tables)
         return
 
 
-def _require_columns(given: Input, part: TablePart, names: Sequence[str]) -> None:
+def _require_columns(given: Input, part: TablePart, tables: Sequence[Sequence[str]]) -> None:
     where = f"{given.storage.url}/{part.name}"
-    find_xp_columns(names, where, given.layout, given.columns)
+    require_spectra(tables, where, given.layout, given.columns)
     if given.sources or part.sources:
         return
-    if find_source_columns(names, where, given.layout, given.columns) is None:
+    names = main_table(tables, given.layout, given.columns)
+    of_sources = given.columns.of_sources
+    beside = any(has_sources(table, given.layout, of_sources) for table in tables)
+    if not beside and find_source_columns(names, where, given.layout, given.columns) is None:
         raise InvalidInputError(
             lacking_source_columns(names, where, given.layout, given.columns),
             "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
