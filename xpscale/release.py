@@ -15,6 +15,7 @@ from typing import Any
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
+from xpscale.local_files import local_path
 from xpscale.toml_files import read_toml, require_keys
 
 __all__ = [
@@ -177,7 +178,7 @@ def find_release(name: str) -> Release:
         No release has this name, or the file does not describe one; the message names the entry.
     """
     if name.endswith(".toml"):
-        return _from_file(Path(name).expanduser())
+        return _from_file(local_path(name))
     short = re.sub(r"^gaia|[\s_-]", "", name.strip().lower())
     if not (FOLDER / f"{short}.toml").is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))

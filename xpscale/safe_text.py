@@ -13,7 +13,6 @@ import configparser
 import os
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = [
@@ -113,7 +112,7 @@ def _known_secrets() -> list[str]:
     """Values of environment variables and of the AWS credentials file that are secrets, longest
     first.
     """
-    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path("~/.aws/credentials").expanduser()
+    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.expanduser("~/.aws/credentials")
     found = {
         value
         for name, value in (*os.environ.items(), *_kept_in(os.fspath(path)))

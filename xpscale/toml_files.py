@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.local_files import read_local
 
 __all__ = ["from_table", "read_toml", "require_keys", "require_type"]
 
@@ -51,8 +52,7 @@ def read_toml(path: str | Path, example: str = "") -> dict[str, Any]:
         "Give another file",
     )
     try:
-        with Path(path).expanduser().open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_local(path, MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise too_much
         content = tomllib.loads(data.decode())
@@ -64,7 +64,7 @@ def read_toml(path: str | Path, example: str = "") -> dict[str, Any]:
         return content
     except RecursionError:
         raise too_much from None
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except NotFoundError as error:
         remedy = f"Start from {example}" if example else "Give the path of a TOML file"
         raise NotFoundError(f"{path} does not exist", remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

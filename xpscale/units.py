@@ -10,14 +10,24 @@ electron/s, the archive has for every source::
 (the smallest and largest of 2,051 sources of DR3 and 32,388 of the APOGEE library).  What was
 divided by G lies a factor of G below, which is at least 30 for a source with a spectrum.
 
-From source to source errors grow as G^k with k from 0 (background) by 1/2 (photons) to 1
-(calibration); variances have twice that, inverse variances and weights are negative.  And a source
+Errors are e(G)² = 0.3² + 0.0045² G + (9e-6 G)²: background, photons and calibration, within a
+factor of two for most sources, as many transits as they may have.  And coefficients of the highest
+orders are noise: their root mean square c/e is 1.  What is said to be errors and is their power p
+is off by e^(p-1) in one way and by e^(1-p) in the other::
+
+    ln(s / e(G))  =  (p - 1) ln e(G)            s: what is said to be errors
+    ln rms(c/s)   = -(p - 1) ln e(G)
+
+A source of unusual errors, or with lines that reach the highest orders, shows only one of the two.
+Variances have p = 2, inverse variances -2; near G = 14 errors are about 1, and all powers alike.  A
+source
 lies where its identifier says, to fractions of a degree: what does not is in radians, in hours, or
 in other coordinates.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,9 +54,17 @@ SHARE = 0.05
 
 SMALLEST_FRACTION, LARGEST_FRACTION = 0.02, 20.0
 SMALLEST_NOISE, SMALLEST_RATIO = 3e-4, 0.3
-SMALLEST_GROWTH, LARGEST_GROWTH = -0.1, 1.05
-ROWS_OF_GROWTH, SPREAD_OF_GROWTH = 100, 0.5
-"""Fewest rows whose errors can be seen to grow, and least standard deviation of their ln G."""
+BACKGROUND, PHOTONS, CALIBRATION = 0.3, 0.0045, 9e-6
+"""Of the errors of the archive's sources, fitted to their medians by magnitude."""
+
+FIRST_NOISE_ORDER = 37
+"""Of each band: coefficients from here on are noise for most sources."""
+
+FAINT, BRIGHT = -0.6, 1.2
+"""Values of ln e(G) below and above which powers of the errors differ."""
+
+POWER_MARGIN, POWER_SPREAD = 0.3, 0.5
+"""How far p may be from 1; and the standard deviation, from source to source, of (p-1) ln e(G)."""
 
 LARGEST_DISTANCE_DEG = 1.0
 
@@ -81,6 +99,7 @@ def check_units(batch: SpectraBatch, where: str) -> None:
         _check_coefficients(size[rows], flux[rows], where)
         if errors is not None:
             _check_errors(errors[rows].astype(np.float64), size[rows], flux[rows], where)
+            _check_power(batch, where)
 
 
 def _check_coefficients(size: NDArray[np.float64], flux: NDArray[np.float64], where: str) -> None:
@@ -128,20 +147,36 @@ def _check_errors(
             f"{seen} {1 / ratio:.2g} times the coefficients (median): one is in other units",
             REMEDY,
         )
-    _check_growth(np.log(noise), np.log(flux[rows]), where)
 
 
-def _check_growth(noise: NDArray[np.float64], flux: NDArray[np.float64], where: str) -> None:
-    """The slope of ln e by ln G, each with shape (N,)."""
-    if len(flux) < ROWS_OF_GROWTH or np.std(flux) < SPREAD_OF_GROWTH:
+def _check_power(batch: SpectraBatch, where: str) -> None:
+    """The power p of the errors that what is said to be errors is: both estimates, the nearer to 1
+    counts.
+    """
+    flux, said = batch.phot_g_mean_flux, batch.coefficient_errors
+    if said is None:
         return
-    (growth, _), covariance = np.polyfit(flux, noise, 1, cov=True)
-    margin = 2 * np.sqrt(covariance[0, 0])
-    if not SMALLEST_GROWTH - margin < growth < LARGEST_GROWTH + margin:
-        kind = "variances" if growth > 0 else "inverse variances, or weights"
+    orders = np.concatenate([np.arange(n) for n in (batch.bands.n_bp, batch.bands.n_rp)])
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows without values
+        ratio = np.where((batch.coefficients != 0) & (said > 0), batch.coefficients / said, np.nan)
+        noise = np.log(np.nanmean(ratio[:, orders >= FIRST_NOISE_ORDER] ** 2, axis=1)) / 2
+        size = np.log(np.nanmedian(np.where(said > 0, said, np.nan), axis=1))
+        usual = np.log(BACKGROUND**2 + PHOTONS**2 * flux + (CALIBRATION * flux) ** 2) / 2
+        rows = np.isfinite(noise + size + usual) & ((usual < FAINT) | (usual > BRIGHT))
+    if rows.sum() < FEWEST_ROWS:
+        return
+    noise, size, usual = noise[rows], size[rows], usual[rows]
+    weight = np.sum(usual**2)
+    both = np.array([np.sum((size - usual) * usual), -np.sum(noise * usual)]) / weight
+    excess = 0.0 if both[0] * both[1] < 0 else float(both[np.argmin(np.abs(both))])
+    if abs(excess) > POWER_MARGIN + POWER_SPREAD / np.sqrt(weight):
+        power = 1 + excess
+        kind = "variances" if power > 1 else "square roots of errors"
+        kind = kind if power > 0 else "inverse variances, or weights"
         raise InvalidInputError(
-            f"the coefficient errors of {len(flux):,} sources in {where} grow as"
-            f" phot_g_mean_flux^{growth:.2f}, errors as its power 0 to 1: they look like {kind}",
+            f"the coefficient errors of {len(usual):,} sources in {where} go as the power"
+            f" {power:.1f} of the archive's at their magnitudes: they look like {kind}",
             REMEDY,
         )
 

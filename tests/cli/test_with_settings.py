@@ -105,6 +105,7 @@ def test_a_variable_of_the_wrong_type_is_named(name, value, monkeypatch):
 
 def test_the_nearer_of_cluster_and_scheduler_counts(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XPSCALE_CATALOG", "elsewhere")
     gone = ("--scheduler", "tcp://127.0.0.1:1")
     result = xpscale("plan", "--settings", "s.toml", *gone)
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in result.err

@@ -14,12 +14,13 @@ from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.flags import Flag
 from xpscale.inference.computed import CORRELATION_PRECISION
-from xpscale.inference.device import Lane, pick_device
+from xpscale.inference.device import Lane
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import ARCHITECTURES, build
 from xpscale.model.card import ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
+from xpscale.model.devices import pick_device
 from xpscale.model.kernels import fit_rows
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import Architecture

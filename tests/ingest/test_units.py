@@ -57,13 +57,16 @@ def test_a_part_of_the_rows_is_enough():
 
 @pytest.mark.parametrize("magnitude", [5, 12, 17.6, 21])
 def test_the_archives_units_pass_at_every_magnitude(magnitude):
-    scale = 10 ** ((25.7 - magnitude) / 2.5) / FLUX
-    noise = np.sqrt(scale)
+    flux = 10 ** ((25.7 - magnitude) / 2.5)
+    usual = np.sqrt(0.09 + 0.0045**2 * flux + (9e-6 * flux) ** 2)
+    errors = usual * ROWS.coefficient_errors / np.median(ROWS.coefficient_errors)
+    noise = np.random.default_rng(1).normal(0, errors)
+    bright = np.arange(110) % 55 < 30  # the rest is noise
     batch = replace(
         ROWS,
-        coefficients=ROWS.coefficients * scale,
-        coefficient_errors=ROWS.coefficient_errors * noise,
-        phot_g_mean_flux=ROWS.phot_g_mean_flux * scale[:, 0],
+        coefficients=(ROWS.coefficients * bright * flux / FLUX + noise).astype(np.float32),
+        coefficient_errors=errors.astype(np.float32),
+        phot_g_mean_flux=np.full(len(ROWS), flux),
     )
     check_units(batch, "x")
     check_units(batch.take(slice(1)), "x")
@@ -117,31 +120,57 @@ def test_tables_with_a_table_of_sources(form, tmp_path):
 
 
 MANY = Universe(400, seed=3).spectra()
-ERRORS = MANY.coefficient_errors
-NO_ERRORS = {
-    "variances": (ERRORS**2, "look like variances"),
-    "weights": (1 / ERRORS, "look like inverse variances, or weights"),
-    "all equal": (np.ones_like(ERRORS), "are all 1: they were made up"),
+BY_BRIGHTNESS = np.argsort(-MANY.phot_g_mean_flux)
+KINDS_OF_ERRORS = {
+    "variances": (lambda e: e**2, "look like variances"),
+    "weights": (lambda e: 1 / e, "look like inverse variances, or weights|look divided"),
+    "inverse variances": (
+        lambda e: 1 / e**2,
+        "look like inverse|look divided",
+    ),
+    "square roots": (np.sqrt, "look like square roots of errors"),
 }
 
 
-@pytest.mark.parametrize("kind", NO_ERRORS)
-def test_what_is_no_error_is_told_by_how_it_grows(kind):
-    errors, says = NO_ERRORS[kind]
+@pytest.mark.parametrize("kind", KINDS_OF_ERRORS)
+@pytest.mark.parametrize("rows", [slice(None), slice(-40, None), slice(20)])
+def test_what_is_no_error_is_told_by_its_size(kind, rows):
+    """Of all stars, of some faint ones, of some bright ones."""
+    batch = MANY.take(BY_BRIGHTNESS[rows])
+    made, says = KINDS_OF_ERRORS[kind]
     with pytest.raises(InvalidInputError, match=says) as error:
-        check_units(replace(MANY, coefficient_errors=errors), "x")
+        check_units(replace(batch, coefficient_errors=made(batch.coefficient_errors)), "x")
     assert "--trust-units" in error.value.remedy
-    check_units(MANY, "x")
+    check_units(batch, "x")
 
 
-def test_errors_of_bright_and_faint_stars_grow_as_errors_do(real_archive, tmp_path):
-    """Genuine ones, of the bright stars that calibration limits and the faint that background."""
+def test_errors_that_are_all_equal_were_made_up():
+    with pytest.raises(InvalidInputError, match="are all 1: they were made up"):
+        check_units(replace(MANY, coefficient_errors=np.ones_like(MANY.coefficient_errors)), "x")
+
+
+@pytest.mark.parametrize("spoilt", ["many transits", "lines in the highest orders"])
+def test_unusual_errors_and_unusual_objects_are_genuine(spoilt):
+    batch = MANY.take(BY_BRIGHTNESS[-40:])
+    if spoilt == "many transits":
+        factor = np.float32(0.4)
+        high = np.arange(110) % 55 >= 37
+        c = np.where(high, batch.coefficients * factor, batch.coefficients)
+        batch = replace(batch, coefficients=c, coefficient_errors=batch.coefficient_errors * factor)
+    else:
+        batch = replace(batch, coefficients=batch.coefficients * np.float32(4))
+    check_units(batch, "x")
+
+
+def test_genuine_errors_of_few_stars_of_every_brightness_pass(real_archive, tmp_path):
+    """Of the bright stars that calibration limits, and the faint that background does."""
     done("ingest", real_archive, tmp_path / "store", "--workers", 0)
     store = open_store(str(tmp_path / "store"))
     rows = SpectraBatch.concatenate(store.read(partition) for partition in store.partitions)
     order = np.argsort(rows.phot_g_mean_flux)
-    for part in np.array_split(order, 5):
-        check_units(rows.take(part), "x")
+    for n in (10, 40, 400):
+        for start in range(0, len(order), n):
+            check_units(rows.take(order[start : start + n]), "x")
 
 
 @pytest.mark.parametrize("wrong", [np.radians, lambda x: x / 15, lambda x: x[::-1]])

@@ -11,6 +11,7 @@ from astropy.table import Table
 
 from tests.commands import xpscale
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.evaluation.label_tables import read_labels
 from xpscale.labels.label_file import content_hash, load_label_model, save_label_model
 from xpscale.labels.label_table import error_column, label_columns, values_and_errors
 from xpscale.labels.workflow import apply_labels, fit_labels
@@ -64,6 +65,19 @@ def test_stars_of_unknown_labels_teach_nothing(cat, known, unknown):
     teff[2:80] = unknown
     few = known.set_column(1, "teff", pa.array(teff)).slice(0, 140)
     assert fit_labels(cat, few).labels["teff"].score.n == 60
+
+
+def test_a_star_that_comes_several_times_counts_once(cat, known, tmp_path):
+    """The first row with the label, for whoever reads labels."""
+    twice, unknown = known.slice(2, 40), known.slice(60, 10)
+    other = twice.set_column(1, "teff", pa.array(np.full(40, 5000.0)))
+    before = unknown.set_column(1, "teff", pa.nulls(10, pa.float64()))
+    many = pa.concat_tables([before, known, twice, other])
+    fitted = fit_labels(cat, many)
+    assert content_hash(fitted) == content_hash(fit_labels(cat, known))
+    one, same = read_labels(known), read_labels(many)
+    assert np.array_equal(one.source_id, same.source_id)
+    assert np.array_equal(one.labels["teff"], same.labels["teff"], equal_nan=True)
 
 
 def test_a_model_is_one_file_and_reads_back(fitted, cat, tmp_path):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["claim", "read_identity"]
 
 
-def claim(storage: Storage, identity: RunIdentity) -> bool:
+def claim(storage: Storage, identity: RunIdentity, *, only_look: bool = False) -> bool:
     """Take a place for one run by writing its identity, before anything else is written there.
 
     Parameters
@@ -26,6 +26,8 @@ def claim(storage: Storage, identity: RunIdentity) -> bool:
         The place.
     identity
         What the run is made of.
+    only_look
+        Whether nothing is written, of a plan.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def claim(storage: Storage, identity: RunIdentity) -> bool:
         raise InvalidInputError(
             f"{storage} has * or [, which hats and lsdb take for patterns", "Choose another prefix"
         )
-    return claim_place(storage, RUN, asdict(identity), "run")
+    return claim_place(storage, RUN, asdict(identity), "run", only_look=only_look)
 
 
 def read_identity(storage: Storage) -> RunIdentity:

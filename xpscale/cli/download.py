@@ -67,6 +67,7 @@ def download(
     command again to resume it, or to add what was published since.  For a few stars 'xpscale
     query -o FILE' reads less: here parts are read whole.
     """
+    from xpscale.catalog.identity import claim
     from xpscale.cli.query import choose
     from xpscale.query.catalog import open_catalog
     from xpscale.query.download import run_download
@@ -80,6 +81,7 @@ def download(
     plan = plan_download(chosen, destination, products=wanted, since=since)
     say(str(plan))
     if dry_run:
+        claim(plan.destination, plan.identity, only_look=True)
         return
     done = run_download(plan, callbacks=[TerminalProgress()], connections=connections)
     if json:

@@ -125,6 +125,7 @@ def plan(
     """Say what 'infer' would do: tasks, sources, bytes, memory, time, cost.  Leaves nothing
     behind.
     """
+    from xpscale.catalog.identity import claim
     from xpscale.clusters.start import most_workers
     from xpscale.forecast.prices import load_prices
     from xpscale.inference.plan import plan_inference
@@ -146,6 +147,7 @@ def plan(
         precision=precision,
         truncate=truncate,
     )
+    claim(planned.catalog, planned.identity, only_look=True)
     table = load_prices(prices) if prices else None
     chosen = at_most(chosen_cluster(cluster, scheduler, workers, resources), len(planned.tasks))
     n_workers, probed = most_workers(chosen), None
@@ -204,11 +206,7 @@ def infer(
         trust_units=trust_units,
         skip_damaged=skip_damaged,
     )
-    choice: dict[str, Any] = {
-        "outputs": _names(outputs),
-        "precision": precision,
-        "truncate": truncate,
-    }
+    choice: Any = {"outputs": _names(outputs), "precision": precision, "truncate": truncate}
     chosen = chosen_cluster(cluster, scheduler, workers, resources)
     if dry_run:
         _print_plan(spectra, model, catalog, choice, chosen)
@@ -242,11 +240,13 @@ def _print_plan(
     cluster: Cluster,
 ) -> None:
     """For ``--dry-run``."""
+    from xpscale.catalog.identity import claim
     from xpscale.clusters.start import most_workers
     from xpscale.inference.plan import plan_inference
     from xpscale.model.checkpoint import load_model
 
     plan = plan_inference(spectra, load_model(model), catalog, **choice)
+    claim(plan.catalog, plan.identity, only_look=True)
     print(plan.describe(max(most_workers(at_most(cluster, len(plan.tasks))) or 1, 1)))
     print_jobs(cluster)
 

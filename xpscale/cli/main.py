@@ -41,7 +41,7 @@ from xpscale.cli import (
     train,
     with_settings,
 )
-from xpscale.errors import TryAgainError, UnexpectedError, XpscaleError
+from xpscale.errors import InvalidInputError, TryAgainError, UnexpectedError, XpscaleError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
 from xpscale.safe_text import SafeOutput, one_line, shown, without_secrets
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+REFUSED |= {errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV}
+"""What a file system answers to a path that it does not take."""
+
 INTERRUPTED = 130  # what the command line library makes of a KeyboardInterrupt
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -176,6 +180,10 @@ def _run(stopped: list[int]) -> int:
             print(shown(f"xpscale: {place}: {error.strerror}\n  Make room."), file=sys.stderr)
             _give_up_output()
             code = TryAgainError.exit_code
+        elif isinstance(error, OSError) and error.filename and error.errno in REFUSED:
+            said = f"xpscale: {error.filename}: {error.strerror}"
+            print(f"{shown(said)}\n  Check the path, and who may write there.", file=sys.stderr)
+            code = InvalidInputError.exit_code
         else:
             from xpscale.cli.error_report import without_credentials
 

@@ -43,7 +43,7 @@ def init(
     """Write a settings file to start from, with every key explained."""
     from xpscale.errors import InvalidInputError
     from xpscale.settings.cluster import KINDS
-    from xpscale.storage.single_file import require_free
+    from xpscale.storage.single_file import put_file, require_free
 
     if kind not in KINDS:
         raise InvalidInputError(f"--kind {kind} is not known", f"Give one of {', '.join(KINDS)}")
@@ -53,8 +53,7 @@ def init(
     parts = files("xpscale.settings")
     names = ("data", kind, "commands")
     text = "\n".join(parts.joinpath(f"{name}.toml").read_text("utf-8") for name in names)
-    with open(os.path.expanduser(file), "w", encoding="utf-8") as written:
-        written.write(text)
+    put_file(file, text.encode(), overwrite=overwrite)
     say(f"written: {file}; edit it, then: xpscale settings check {file}")
 
 

@@ -24,6 +24,9 @@ from xpscale.settings.file import Settings, load_settings
 
 __all__ = ["install"]
 
+MOST = 2**63 - 1
+"""Largest integer that libraries below us hold."""
+
 SUBMIT = typer.Option(
     "--submit", help="Queue this command as a job of SLURM, which goes on where it was stopped."
 )
@@ -57,6 +60,7 @@ def _with_settings(command: str, function: Function) -> Function:
 
     @functools.wraps(function)
     def run(context: typer.Context, settings: str, submit: bool = False, **values: Any) -> Any:
+        _require_usable(context)
         if takes_cluster:
             values |= _who_works(command, context, settings, values)
         if submit:
@@ -77,6 +81,26 @@ def _with_settings(command: str, function: Function) -> Function:
     shown.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
     del shown.__wrapped__
     return run
+
+
+def _require_usable(context: typer.Context) -> None:
+    """Refuse a value that is given and empty, as a variable of the shell may be: it would mean all.
+    And integers that no counter holds.
+
+    A text that takes back what the settings file says may be empty.
+    """
+    for one in context.command.params:
+        name = str(one.name)
+        value, usual = context.params.get(name), (context.default_map or {}).get(name, one.default)
+        values = value if isinstance(value, list | tuple) else [value]
+        is_given = str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+        if is_given and isinstance(value, int) and abs(value) > MOST:
+            raise InvalidInputError(f"{one.opts[0]} is {value}", "Give another number")
+        if is_given and not usual and any(isinstance(v, str) and not v.strip() for v in values):
+            raise InvalidInputError(
+                f"{one.opts[0] if one.opts[0].startswith('-') else name} is empty",
+                "Give it a value, or leave it out",
+            )
 
 
 def _option(command: str) -> Any:

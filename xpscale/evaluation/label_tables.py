@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.user_table import known_numbers, name_of, read_table
+from xpscale.query.user_table import known_numbers, known_rows, name_of, read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +74,7 @@ def read_labels(source: Any, columns: Mapping[str, str] | None = None) -> LabelT
     ----------
     source
         A Parquet, CSV, FITS, VOTable or ECSV file, or a table in memory, with ``source_id``; of a
-        source that comes twice the first row counts.
+        source that comes twice the first row with the label counts.
     columns
         The column of a label, by the label's name, where it is not one of the usual names; a name
         that is not usual adds a label.
@@ -106,8 +106,10 @@ def read_labels(source: Any, columns: Mapping[str, str] | None = None) -> LabelT
             f" {', '.join(USUAL_NAMES)}",
             "Name them with --label teff=COLUMN",
         )
-    ids, first = np.unique(_integers(table, key, name), return_index=True)
-    labels = {label: _numbers(table, column, name)[first] for label, column in chosen.items()}
+    source_id = _integers(table, key, name)
+    ids, first = np.unique(source_id, return_index=True)
+    every = {label: _numbers(table, column, name) for label, column in chosen.items()}
+    labels = {label: values[known_rows(source_id, values)] for label, values in every.items()}
     planted = None
     if TRUE_SCATTER in table.column_names:
         flat = table[TRUE_SCATTER].combine_chunks().flatten().to_numpy(zero_copy_only=False)

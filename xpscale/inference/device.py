@@ -26,30 +26,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from xpscale.errors import InvalidInputError
 from xpscale.model.scatter_vae import NetworkModule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["InFlight", "Lane", "Lanes", "OnDevice", "pick_device"]
+__all__ = ["InFlight", "Lane", "Lanes", "OnDevice"]
 
 GPU_LANES = 2
 SLOTS = 2  # micro-batches of a lane that are on their way
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The torch device of a name; ``"auto"`` is the GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidInputError(
-            f"torch has no device {name!r} here", "Use 'cpu', 'cuda' or 'auto'"
-        ) from error
-    return device
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,11 @@ import torch
 from xpscale.errors import TryAgainError
 from xpscale.flags import Flag
 from xpscale.inference.computed import arrow, empty_columns, rounded_correlations, seen_counts
-from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice, pick_device
+from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice
 from xpscale.inference.rounding import round_within
 from xpscale.magnitudes import magnitudes
 from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.devices import pick_device
 from xpscale.model.folding import fold
 from xpscale.model.kernels import fit_rows, unscale_rows
 from xpscale.model.typicality import in_distribution_score, outside

@@ -172,6 +172,8 @@ def open_sources(url: str, choice: ColumnChoice) -> SourceInput:
         sizes = {key: n for key, n in storage.list().items() if format_of(key)}
     if not sizes:
         raise NotFoundError(f"{url} holds no table of sources", "Check the address of --sources")
+    first = min(sizes)
+    next(iter(table_rows(storage, first, choice.of_sources)), None)  # refuses one without sources
     lines = [f"{key} {file_digest(storage, key, n)}" for key, n in sorted(sizes.items())]
     digest = content_hash([*lines, str(choice)])
     return SourceInput(url, storage, sizes, (), choice.of_sources, digest)

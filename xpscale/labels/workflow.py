@@ -14,7 +14,7 @@ from xpscale.labels.star_latents import StarLatents
 from xpscale.query.crossmatch import crossmatch
 from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
 from xpscale.query.posterior import posterior_columns
-from xpscale.query.user_table import name_of
+from xpscale.query.user_table import known_rows, name_of
 from xpscale.schema import Column
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def fit_labels(
     rows
         The catalogue, or a selection of it: only its stars teach.
     table
-        A file or table with ``source_id`` and labels, as `xpscale.query.crossmatch` takes.
+        A file or table with ``source_id`` and labels, as `xpscale.query.crossmatch` takes; of a
+        star that comes several times the first row with the label counts.
     labels
         Columns of the table; by default those that have a column of errors (``teff_err``,
         ``e_teff``).
@@ -89,7 +90,13 @@ def fit_labels(
             "Check that both are of the same release: identifiers differ from one to the next",
         )
     chosen = label_columns(found, labels, where)
-    known = {name: values_and_errors(found, name, errors) for name, errors in chosen.items()}
+    source_id_of = found["source_id"].to_numpy()
+    known = {}
+    for name, errors in chosen.items():
+        values, deviations = values_and_errors(found, name, errors)
+        rows_of = known_rows(source_id_of, values)
+        known[name] = values[rows_of], deviations[rows_of]
+    found = found.take(np.unique(source_id_of, return_index=True)[1])
     units = {
         name: (found.schema.field(name).metadata or {}).get(b"unit", b"").decode()
         for name in chosen

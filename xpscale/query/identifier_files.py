@@ -23,7 +23,7 @@ NUMBERED = re.compile(r"\d\d|[\s_-]\d+\W*$")
 """What an identifier has, and the name of a column has not."""
 
 
-def read_file(path: Path, release: Release) -> Any:
+def read_file(path: str | Path, release: Release) -> Any:
     """What a file of identifiers holds: an Arrow table, or of a text the places and entries.
 
     Parameters
@@ -48,7 +48,7 @@ def read_file(path: Path, release: Release) -> Any:
     return [*_lines(text, path, release)]
 
 
-def _lines(text: str, path: Path, release: Release) -> Iterator[tuple[str, str | None]]:
+def _lines(text: str, path: str | Path, release: Release) -> Iterator[tuple[str, str | None]]:
     """Places and entries of a text: one a line, or a column of CSV; a header is no entry."""
     lines = [line.partition("#")[0].rstrip() for line in text.splitlines()]
     first = next((line for line in lines if line.strip(AROUND)), "")

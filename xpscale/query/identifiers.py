@@ -51,7 +51,7 @@ def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
         If the file does not exist.
     """
     if text.startswith("@"):
-        ids = _of_file(Path(text[1:]).expanduser(), release)
+        ids = _of_file(text[1:], release)
     else:
         ids = _parsed(numbered("entry", re.split(r"[,;\n]", text)), "the list", release)
     if not len(ids):
@@ -86,7 +86,7 @@ def read_ids(values: Any, release: Release) -> NDArray[np.int64]:
     return _of_column(_column(values, "the table", release), "source_ids", "entry", release)
 
 
-def _of_file(path: Path, release: Release) -> NDArray[np.int64]:
+def _of_file(path: str | Path, release: Release) -> NDArray[np.int64]:
     """The identifiers in a text or table."""
     found = read_file(path, release)
     if isinstance(found, list):

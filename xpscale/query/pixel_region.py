@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
+from xpscale.local_files import local_path, read_local
 from xpscale.query.region import Ranges, merged
 from xpscale.sky import INDEX_ORDER, Pixel
 
@@ -116,7 +117,7 @@ def moc_cells(moc: Any) -> Cells:
     """
     name = "moc"
     if isinstance(moc, str | Path):
-        name, moc = f"moc({moc})", _read(Path(moc).expanduser())
+        name, moc = f"moc({moc})", _read(local_path(moc))
     if not hasattr(moc, "uniq_hpx"):
         raise InvalidInputError(
             f"a {type(moc).__name__} is no MOC of space", "Give a mocpy.MOC, or a file of one"
@@ -133,11 +134,7 @@ def moc_cells(moc: Any) -> Cells:
 def _read(path: Path) -> Any:
     with naming_extras():
         from mocpy import MOC
-    try:
-        with path.open("rb") as file:
-            head = file.read(64).lstrip()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise NotFoundError(f"there is no file {path}", "Check the path of the MOC") from error
+    head = read_local(path, 64).lstrip()
     kind = "fits" if head.startswith(b"SIMPLE") else "json" if head.startswith(b"{") else "ascii"
     try:
         return MOC.load(str(path), format=kind)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.errors import InvalidInputError
 from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
 from xpscale.formatting import first_line
+from xpscale.local_files import read_local
 from xpscale.nested import flattened
 from xpscale.query.convert import is_text
 from xpscale.query.frames import Rows
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["content", "decoded", "known_numbers", "name_of", "read_table", "table_in"]
+__all__ = ["content", "decoded", "known_numbers", "known_rows", "name_of", "read_table", "table_in"]
 
 UNKNOWN = -900.0
 """Surveys write -999 or -9999 for a label that they do not know; no label is as low."""
@@ -121,6 +122,20 @@ def known_numbers(table: pa.Table, column: str) -> NDArray[np.float64]:
     return np.where(np.isfinite(values) & (values > UNKNOWN), values, np.nan)
 
 
+def known_rows(source_id: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The first row of each star, by identifier, if there is one whose label is known of these.
+
+    Parameters
+    ----------
+    source_id
+        Of the rows, with shape (N,); some surveys list a star once for each of their fields.
+    values
+        Labels, with shape (N,), NaN where not known.
+    """
+    order = np.lexsort((np.arange(len(values)), ~np.isfinite(values), source_id))
+    return order[np.unique(source_id[order], return_index=True)[1]]
+
+
 def name_of(source: Any) -> str:
     """What messages call a user's table: the path of its file, or ``the table``."""
     return str(source) if isinstance(source, str | Path) else "the table"
@@ -141,14 +156,8 @@ def content(path: str | Path) -> bytes:
     InvalidInputError
         It is a damaged gzip file.
     """
-    try:
-        if "://" in str(path):
-            place = Storage(str(path))
-            data = place.parent.read(place.name)
-        else:
-            data = Path(path).expanduser().read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise NotFoundError(f"there is no file {path}", "Check the path") from error
+    place = Storage(str(path)) if "://" in str(path) else None
+    data = place.parent.read(place.name) if place else read_local(path)
     if data.startswith(b"\x1f\x8b"):
         try:
             packed = cast(BinaryIO, gzip.GzipFile(fileobj=io.BytesIO(data)))

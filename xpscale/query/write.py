@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.formatting import first_line
+from xpscale.local_files import local_path
 from xpscale.query.csv_text import csv_text
 from xpscale.query.frames import BATCH_ROWS, Rows
 from xpscale.query.table_files import TABLE_FORMATS, write_table
@@ -101,7 +102,7 @@ def require_writable(out: str | Path, *, overwrite: bool) -> Path:
         raise InvalidInputError(
             f"{out} is no local path", "Write to a local file and copy it from there"
         )
-    path = Path(out).expanduser().absolute()
+    path = local_path(out).absolute()
     if path.suffix.lower() not in FORMATS:
         raise InvalidInputError(
             f"{out} ends on {path.suffix or 'nothing'}", f"Choose one of {', '.join(FORMATS)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.extras import naming_extras
+from xpscale.local_files import local_path, read_local
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -69,7 +70,7 @@ def make_certificates(folder: str | Path, days: int = 365) -> datetime.datetime:
     with naming_extras():
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
-    place = Path(folder).expanduser()
+    place = local_path(folder)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     if there := [name for name in (CA, CERTIFICATE, KEY) if (place / name).exists()]:
         raise ConflictError(
@@ -132,7 +133,7 @@ def security(folder: str | Path) -> Security:
     """
     from distributed.security import Security
 
-    place = Path(folder).expanduser()
+    place = local_path(folder)
     for name in (CA, CERTIFICATE, KEY):
         if not (place / name).is_file():
             raise NotFoundError(
@@ -152,7 +153,7 @@ def _require_valid(path: Path) -> None:
     with naming_extras():
         from cryptography import x509
     try:
-        end = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+        end = x509.load_pem_x509_certificate(read_local(path)).not_valid_after_utc
     except ValueError as error:
         raise InvalidInputError(f"{path} is no certificate ({error})", "Make new ones") from error
     if end < datetime.datetime.now(datetime.UTC):

@@ -19,6 +19,10 @@ __all__ = [
 ]
 
 
+MOST_PROCESSES = 100_000
+"""No machine has so many processors; each takes some of its memory before it is asked for any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Local:
     """Worker processes on this machine.
@@ -31,6 +35,13 @@ class Local:
 
     kind: ClassVar[str] = "local"
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers > MOST_PROCESSES:
+            raise InvalidInputError(
+                f"{self.workers:,} worker processes on one machine",
+                f"Give at most {MOST_PROCESSES:,}",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xpscale.errors import InvalidInputError
+from xpscale.local_files import local_path
 from xpscale.settings.cluster import Cluster, Local, cluster_from_table
 from xpscale.settings.secrets import refuse_secrets
 from xpscale.toml_files import from_table, read_toml
@@ -78,7 +79,7 @@ class Credentials:
         """Variables for storage libraries; those that are set already keep their values."""
         values = {
             "AWS_PROFILE": self.profile,
-            "AWS_SHARED_CREDENTIALS_FILE": self.file and str(Path(self.file).expanduser()),
+            "AWS_SHARED_CREDENTIALS_FILE": self.file and str(local_path(self.file)),
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.region,
         }

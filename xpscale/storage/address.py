@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from urllib.parse import quote
 
 from xpscale.errors import InvalidInputError
+from xpscale.local_files import local_path
 from xpscale.safe_text import has_password
 from xpscale.storage.clouds import SCHEMES
 
@@ -40,10 +40,12 @@ def checked(url: str | os.PathLike[str]) -> str:
         Libraries would disagree about it, or none can open it.
     """
     text = os.fspath(url)
+    if not text.strip():
+        raise InvalidInputError("an address is empty", "Give a path or a URL")
     scheme = text.partition("://")[0].lower() if "://" in text else "file"
     rest = text.partition("://")[2] if "://" in text else text
     if scheme == "file":
-        return str(Path(rest).expanduser().absolute()).rstrip("/") or "/"
+        return str(local_path(rest).absolute()).rstrip("/") or "/"
     parts = rest.rstrip("/").split("/")
     is_bucket = scheme in SCHEMES
     if not is_bucket and scheme not in ("http", "https"):

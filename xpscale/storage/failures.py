@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -35,6 +37,17 @@ NO_BUCKET = {"ContainerNotFound", "NoSuchBucket"}
 
 PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 """Answers of a server after which the same request may succeed."""
+
+
+WRONG_PATH = {
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ENXIO,
+    errno.ENODEV,
+}
+"""Errors of a file system that its next answer will be, too."""
 
 
 class Refused(InvalidInputError):
@@ -104,14 +117,28 @@ def explained(where: str) -> Iterator[None]:
             f"{where}: {first_line(error)[:MAX_TEXT]}", "Check the address"
         ) from error
     except (obs.BaseError, OSError) as error:
-        raise _of_server(where, str(error)) or _passing(where, error) from error
+        raise (
+            _of_disk(where, error) or _of_server(where, str(error)) or _passing(where, error)
+        ) from error
+
+
+def _of_disk(where: str, error: Exception) -> InvalidInputError | None:
+    """What a file system says that trying again does not change; ``None`` for another fault."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    if number == errno.EROFS:
+        return _refused(where)
+    if number not in WRONG_PATH:
+        return None
+    return InvalidInputError(f"{where[:MAX_TEXT]}: {os.strerror(number)}", "Check the address")
 
 
 def _passing(where: str, error: Exception) -> TryAgainError:
     text = first_line(error)[:MAX_TEXT]
     full = "No space left" in text or "quota" in text.lower()
     cloud = cloud_of(where)
-    check = f"the network and {cloud.ENDPOINT}" if cloud else "the network"
+    check = "the network" if "://" in where else "the disk"
+    check += f" and {cloud.ENDPOINT}" if cloud else ""
     remedy = "Make room" if full else f"If it stays, check {check}"
     return TryAgainError(f"{where}: {text}", f"{remedy}, then try again")
 

@@ -15,7 +15,9 @@ from xpscale.storage import Storage
 __all__ = ["claim", "read_claim"]
 
 
-def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) -> bool:
+def claim(
+    storage: Storage, key: str, identity: Mapping[str, Any], what: str, *, only_look: bool = False
+) -> bool:
     """Write what a place will hold, or agree with what was written before.
 
     Parameters
@@ -28,6 +30,8 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
         What determines the content; JSON values.
     what
         ``"ingest"`` or ``"run"``, for messages.
+    only_look
+        Whether nothing is written, of a plan.
 
     Returns
     -------
@@ -50,9 +54,8 @@ def claim(storage: Storage, key: str, identity: Mapping[str, Any], what: str) ->
             raise ConflictError(
                 f"{storage} already holds something else: {found}", "Choose a path that is empty"
             )
-    if theirs is None and storage.create(
-        key, (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
-    ):
+    claimed = (json.dumps(mine, indent=1, sort_keys=True) + "\n").encode()
+    if theirs is None and (only_look or storage.create(key, claimed)):
         return True
     theirs = theirs or read_claim(storage, key) or {}
     names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))

@@ -92,6 +92,7 @@ class LocalBackend(Backend):
 
     def first_key(self, begun: str) -> str:
         """Key of one object or link."""
+        _require_folder(self.folder)
         for entry in _files(self.folder, follow=False):
             key = Path(entry.path).relative_to(self.folder).as_posix()
             if not (begun and self.is_unfinished(key) and key.rpartition("#")[0] == begun):
@@ -106,6 +107,9 @@ class LocalBackend(Backend):
     def create(self, key: str, data: bytes) -> bool:
         """Write it if there is none."""
         path = self.folder / key
+        _require_folder(path.parent)
+        if os.path.lexists(path) and not path.exists():
+            raise InvalidInputError(f"{path} is a link to nothing", "Repair or remove the link")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**9)}")
         try:
@@ -144,6 +148,14 @@ class LocalBackend(Backend):
         from obstore.store import LocalStore
 
         return LocalStore(self.folder, mkdir=True, automatic_cleanup=False)
+
+
+def _require_folder(folder: Path) -> None:
+    """Refuse a place that can never be a folder: it, or what is above it, is something else."""
+    above = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if os.path.lexists(above) and not above.is_dir():
+        kind = "a link to nothing" if above.is_symlink() else "no folder"
+        raise InvalidInputError(f"{above} is {kind}", "Choose another place")
 
 
 def _files(

@@ -16,10 +16,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xpscale.errors import InvalidInputError
+from xpscale.local_files import local_path
 from xpscale.storage.environment import Credentials, client_options, end_of, first_of, is_on
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _endpoint() -> str:
 def _of_profile() -> tuple[str | None, str | None]:
     """Endpoint and region of the profile, as every program of AWS's finds them."""
     files = (os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"), "~/.aws/credentials")
-    if not any(Path(name).expanduser().is_file() for name in files):
+    if not any(local_path(name).is_file() for name in files):
         return None, None
     from botocore.configprovider import ConfiguredEndpointProvider
     from botocore.exceptions import BotoCoreError

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from xpscale.formatting import format_duration
+from xpscale.model.devices import pick_device
 from xpscale.storage import Storage
 from xpscale.training.batches import Batch, Rows
 from xpscale.training.job import TrainingJob, finished_model
@@ -92,6 +93,8 @@ def train(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif not scheduler:
+        pick_device(device)
     place = destination.url if isinstance(destination, Storage) else destination
     settings = settings or TrainingSettings()
     job = TrainingJob(reader, place, settings, sample, checkpoint_every_s, device)
