@@ -185,7 +185,11 @@ def test_empty_selections_are_tables_too(cat):
         (lambda c: c.cone(0, float("nan"), 1), "dec is nan"),
         (lambda c: c.at([1.0]), "float"),
         (lambda c: c.where("ra < 1").lsdb(), "lsdb takes neither"),
-        (lambda c: parse_cone("1,2"), "'1' is not one position"),
+        (lambda c: parse_cone("1,2"), "a cone is three numbers.*no radius"),
+        (lambda c: c.columns("reduced_chi"), "Did you mean"),
+        (lambda c: c.columns("nothing_*"), "no column is called 'nothing_[*]'"),
+        (lambda c: c.columns("ra", "scatter").lsdb(), "without 'scatter'.*spectra"),
+        (lambda c: c[0], "no name of a column"),
         (lambda c: parse_cone("1,x,2"), "dec is 'x', which is no angle"),
         (lambda c: parse_cone("1,2,0"), "radius_deg is 0"),
     ],
@@ -201,8 +205,18 @@ def test_without_spectra_the_remedy_is_to_reconstruct(latents_only):
         open_catalog(latents_only).columns("scatter")
 
 
-def test_parse_cone():
-    assert parse_cone(" 56.75, -24.12,1e-1") == Cone(56.75, -24.12, 0.1)
+@pytest.mark.parametrize("text", [" 56.75, -24.12,1e-1", "56.75 -24.12 0.1", "56.75\t-24.12, 0.1"])
+def test_parse_cone(text):
+    assert parse_cone(text) == Cone(56.75, -24.12, 0.1)
+
+
+def test_columns_as_people_name_them(cat):
+    means = tuple(f"latent_mean_{i}" for i in range(6))
+    assert cat.columns("Source_ID", "latent_mean_*", "KL").names == ("source_id", *means, "kl")
+    assert cat.columns("*").names == cat.select().column_names
+    assert len(cat) == cat.n_rows
+    assert cat["ra"].shape == (len(cat),)
+    assert cat["RA", "dec"].names == ("ra", "dec")
 
 
 def test_lookup_is_light(example):

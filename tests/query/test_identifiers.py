@@ -64,6 +64,16 @@ def test_columns_of_every_library(kind):
     assert (found.dtype, found.tolist()) == (np.int64, ONCE)
 
 
+def test_blanks_and_commas():
+    expected = [4295806720, 34361129088]
+    for text in (
+        "4295806720 34361129088",
+        "4295806720, Gaia DR3 34361129088",
+        "4295806720\n34361129088 ",
+    ):
+        assert read_ids(text, DR3).tolist() == expected
+
+
 def test_single_values_and_none():
     assert read_ids(B, DR3).tolist() == read_ids(np.int64(B), DR3).tolist() == [B]
     assert read_ids(f"Gaia DR3 {B}", DR3).tolist() == read_ids(np.array(B), DR3).tolist() == [B]

@@ -58,6 +58,12 @@ def test_labels_of_all_stars_are_a_table_of_the_catalogue(catalog, labels, tmp_p
     assert done.code == 0, done.err
     assert "published teff of 6,000 sources" in done.err
     assert published(catalog) == applied(catalog, labels[0])
+    for page in ("README.md", "index.html"):
+        text = (catalog / page).read_text()
+        assert "Labels of stars" in text
+        assert "and reconstructions" in text
+    assert "teff_error" in text
+    assert ", labels " in xpscale("catalog", "info", catalog).out
     assert "nothing to do: teff of 6,000 sources" in xpscale(*command, "--workers", 0).err
     assert xpscale("catalog", "check", catalog).code == 0
     assert find_strays(Storage(str(catalog))) == ()

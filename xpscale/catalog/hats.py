@@ -110,7 +110,7 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
                 write(root, storage, manifest, snapshot, tables[table])
         is_complete = MARGIN in tables
         ranges = _ranges(storage) if is_complete else None
-        write_pages(root, name, manifest, snapshot, counts, ranges)
+        write_pages(root, name, manifest, snapshot, counts, ranges, tables.get(LABELS))
         files = {
             path.relative_to(root).as_posix(): path.read_bytes()
             for path in root.rglob("*")

@@ -1,4 +1,4 @@
-"""What a catalogue holds, from its manifest alone."""
+"""What a catalogue holds, from its manifest and the record of its labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from xpscale.catalog.derived_tables import read_table
+from xpscale.catalog.layout import LABELS
 from xpscale.catalog.snapshots import current, read_manifest
 
 if TYPE_CHECKING:
@@ -51,9 +53,10 @@ class CatalogInfo:
 
 
 def catalog_info(storage: Storage) -> CatalogInfo:
-    """The current version of a catalogue in numbers, from its manifest alone."""
+    """The current version of a catalogue in numbers; no part is read."""
     snapshot = current(storage)
     manifest = read_manifest(storage, snapshot)
+    labels = read_table(storage, LABELS, manifest.digest)
     identity = manifest.identity
     pixels = [part.pixel for part in manifest.of(identity.products[0])]
     return CatalogInfo(
@@ -78,6 +81,7 @@ def catalog_info(storage: Storage) -> CatalogInfo:
         n_bytes={
             product: sum(part.n_bytes for part in manifest.of(product))
             for product in identity.products
-        },
+        }
+        | ({LABELS: labels.n_bytes} if labels else {}),
         area_sq_deg=round(sum(pixel.area_sq_deg for pixel in pixels), 3),
     )

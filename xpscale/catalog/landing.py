@@ -11,13 +11,15 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from xpscale.catalog.layout import INDEX, MARGIN, PAGE, PICTURE, README
+import pyarrow.parquet as pq
+
+from xpscale.catalog.layout import INDEX, LABELS, MARGIN, PAGE, PICTURE, README
 from xpscale.catalog.sky_picture import sky_picture
 from xpscale.catalog.votable import describe
 from xpscale.flags import Flag
 from xpscale.formatting import format_bytes
 from xpscale.release import PAPER
-from xpscale.schema import spectra_outputs
+from xpscale.schema import Column, spectra_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from numpy.typing import NDArray
 
+    from xpscale.catalog.derived_tables import DerivedTable
     from xpscale.catalog.manifest import Manifest, Snapshot
-    from xpscale.schema import Column
+    from xpscale.release import Release
 
 __all__ = ["write_pages"]
 
@@ -53,6 +56,7 @@ def write_pages(
     snapshot: Snapshot,
     counts: NDArray[np.int64],
     ranges: Mapping[str, tuple[Any, Any]] | None,
+    labels: DerivedTable | None = None,
 ) -> None:
     """Write the three files.
 
@@ -68,10 +72,13 @@ def write_pages(
         Sources per HEALPix cell of one order, NESTED, with shape (12 * 4**k,).
     ranges
         Least and largest value by column; ``None`` while margin, index and statistics are not made.
+    labels
+        The record of the labels, if they are published: their files for HATS are in ``root``.
     """
     picture = sky_picture(counts)
     facts = {
         **_facts(name, manifest, snapshot, ranges),
+        "labels": [_of_labels(root, labels, manifest.identity.gaia_release)] if labels else [],
         "picture": base64.b64encode(picture).decode(),
     }
     (root / PICTURE).write_bytes(picture)
@@ -130,6 +137,16 @@ def _facts(
         "credit": release.credit,
         "citations": [_linked(citation) for citation in (PAPER, *release.citation)],
         "first": min(primary, key=lambda part: part.n_bytes).key if primary else "",
+    }
+
+
+def _of_labels(root: Path, labels: DerivedTable, release: Release) -> dict[str, Any]:
+    schema = pq.read_schema(root / LABELS / "dataset/_common_metadata")
+    return {
+        "name": LABELS,
+        "size": format_bytes(labels.n_bytes),
+        "description": describe(LABELS, release),
+        "columns": _rows(tuple(map(Column.of_field, schema)), {}),
     }
 
 

@@ -136,6 +136,8 @@ def latents(
     if where:
         chosen = chosen.where(where)
     means = (f"latent_mean_{i}" for i in range(opened.identity.n_latents))
+    if color and not labels:
+        color = opened.columns(color).names[0]
     table = chosen.columns("source_id", *means, *[color] * (not labels and bool(color))).to_table()
     if labels:
         colour: Colour | None = _labelled(labels, color)

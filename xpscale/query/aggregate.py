@@ -72,9 +72,10 @@ def sky_map(
         )
     scalars = [name for name in selection.catalog.column_names if name not in ARRAYS]
     if column is not None:
-        if column not in scalars:
-            raise unknown_column(column, scalars)
         selection = selection.columns(column)
+        (column, *others) = selection.names
+        if others or column not in scalars:
+            raise unknown_column(column, scalars)
     value = (
         "count(*)"
         if column is None

@@ -42,6 +42,12 @@ class Catalog(Narrowing, CatalogVersion):
         """
         return self.select().limit(n)
 
+    def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
+        return self.select()[names]
+
+    def __len__(self) -> int:
+        return self.n_rows
+
     def _repr_html_(self) -> str:
         return self.select()._repr_html_()
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
-from xpscale.query.engine import ARRAYS, connected, put_ids, scan, unknown_column
+from xpscale.query.engine import ARRAYS, connected, put_ids, scan
 from xpscale.query.frames import BATCH_ROWS, SHOWN_ROWS, Rows, column_of, require_names
 from xpscale.query.joined import Joined, columns_of
 from xpscale.query.lookup import Location, locate
@@ -147,9 +147,14 @@ class CatalogRows(Rows):
     def columns(self, *names: str) -> Self:
         """Only these columns, in this order, of either product and of labels that are published;
         replaces an earlier choice.
+
+        Parameters
+        ----------
+        names
+            Of columns, or patterns such as ``latent_mean_*``.
         """
-        self._check(names)
-        return replace(self, names=tuple(dict.fromkeys(names)))
+        found = (column for name in names for column in self.catalog.columns_called(name))
+        return replace(self, names=tuple(dict.fromkeys(found)))
 
     def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
         require_names(names)
@@ -212,16 +217,6 @@ class CatalogRows(Rows):
     @cached_property
     def _ranges(self) -> list[Ranges]:
         return [region.index_ranges() for region in self.regions]
-
-    def _check(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name in ARRAYS and name not in self.catalog.known_columns:
-                raise InvalidInputError(
-                    f"{self.catalog.storage.url} was made without {name!r}",
-                    "Decode them from the latents with xpscale.reconstruct(selection)",
-                )
-            if name not in self.catalog.known_columns and name not in self.catalog.label_columns:
-                raise unknown_column(name, self.catalog.column_names)
 
     @contextlib.contextmanager
     def run(

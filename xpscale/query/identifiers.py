@@ -7,6 +7,7 @@ warning.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,9 +32,10 @@ def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
     """The identifiers that ``ID[,ID..]`` or ``@FILE`` spells, int64, with shape (N,), repeats
     removed.
 
-    The name of the release may stand before a number: ``Gaia DR3 4295806720``.  A file is text with
-    one identifier a line (blank lines and what follows a ``#`` are ignored), or a table: CSV,
-    Parquet, FITS, VOTable or ECSV with a column ``source_id``, also compressed with gzip.
+    Blanks may stand in place of commas, and the name of the release before a number:
+    ``Gaia DR3 4295806720``.  A file is text with one identifier a line (blank lines and what
+    follows a ``#`` are ignored), or a table: CSV, Parquet, FITS, VOTable or ECSV with a column
+    ``source_id``, also compressed with gzip.
 
     Parameters
     ----------
@@ -53,7 +55,9 @@ def parse_ids(text: str, release: Release) -> NDArray[np.int64]:
     if text.startswith("@"):
         ids = _of_file(text[1:], release)
     else:
-        ids = _parsed(numbered("entry", re.split(r"[,;\n]", text)), "the list", release)
+        fields = re.split(r"[,;\n]", text)
+        entries = [f.split() if re.fullmatch(r"[\d\s]+", f) else [f] for f in fields]
+        ids = _parsed(numbered("entry", [*itertools.chain(*entries)]), "the list", release)
     if not len(ids):
         raise InvalidInputError(
             f"{text!r} holds no source_id", "Give ID[,ID..] or @FILE with one source_id a line"

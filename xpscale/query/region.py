@@ -212,9 +212,11 @@ def cone_of(*place: Any, radius: Any = None) -> Cone:
         It is no place, or off the sky.
     """
     given = [value for value in (*place, radius) if value is not None]
-    if len(given) not in (2, 3):
+    lacks_radius = len(given) == 2 and _is_number(given[0])
+    if len(given) not in (2, 3) or lacks_radius:
         raise InvalidInputError(
-            f"a cone is three numbers, or a position and a radius, but there are {len(given)}",
+            "a cone is three numbers, or a position and a radius, and here"
+            f" {'is no radius' if lacks_radius else f'are {len(given)}'}",
             "Give RA,DEC,RADIUS_DEG, for instance 56.75,24.12,1.0, or a position and a radius:"
             " '05:34:31.9 +22:00:52,10arcmin'",
         )
@@ -222,12 +224,22 @@ def cone_of(*place: Any, radius: Any = None) -> Cone:
     return Cone(ra, dec, radius_deg(given[-1]))
 
 
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not hasattr(value, "unit")
+
+
 def parse_cone(text: str) -> Cone:
-    """The cone that ``RA,DEC,RADIUS`` or ``POSITION,RADIUS`` spells; see `cone_of`.
+    """The cone that ``RA,DEC,RADIUS`` or ``POSITION,RADIUS`` spells, or ``RA DEC RADIUS``; see
+    `cone_of`.
 
     Raises
     ------
     InvalidInputError
         If a field is missing, is no angle or is out of range; the message names it.
     """
-    return cone_of(*(field.strip() for field in text.split(",")))
+    fields = text.split(",") if "," in text else text.split()
+    return cone_of(*(field.strip() for field in fields))

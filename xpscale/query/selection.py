@@ -259,7 +259,7 @@ def _parsed(condition: str, catalog: CatalogVersion, known: list[Column]) -> str
     import duckdb
 
     what = f"in the condition {condition!r}"
-    remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"'
+    remedy = 'Write it in SQL, such as "reduced_chi2 < 1.5 AND flags = 0"; to sort, use .sql'
     with connected(catalog, (), what, remedy) as connection:
         parsed = str(duckdb.SQLExpression(condition))
         connection.sql(f"SELECT 1 FROM {no_rows(known)} WHERE {parsed}").fetchall()
@@ -280,6 +280,12 @@ class Selection(Narrowing, CatalogRows):
             raise InvalidInputError(
                 "lsdb takes neither SQL conditions nor source_ids nor a limit from here",
                 "Open cones with .lsdb() and go on with lsdb's own .query(...) and .id_search(...)",
+            )
+        held = {column.name for column in self.catalog.product_columns("latents")}
+        if not held.issuperset(self.names):
+            raise InvalidInputError(
+                f"lsdb opens latents, without {min({*self.names} - held)!r}",
+                "Open the extension with lsdb.open_catalog(URL/spectra) or URL/labels, and join",
             )
         found = self.catalog.lsdb(columns=list(self.names) or None)
         for region in self.regions:
