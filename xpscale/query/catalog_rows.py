@@ -22,6 +22,7 @@ from xpscale.query.engine import ARRAYS, connected, put_ids, scan
 from xpscale.query.frames import BATCH_ROWS, SHOWN_ROWS, Rows, column_of, require_names
 from xpscale.query.joined import Joined, columns_of
 from xpscale.query.lookup import Location, locate
+from xpscale.query.named_columns import columns_called
 from xpscale.query.region import Ranges, Region, few, within
 from xpscale.query.version import PREFIX
 
@@ -153,7 +154,7 @@ class CatalogRows(Rows):
         names
             Of columns, or patterns such as ``latent_mean_*``.
         """
-        found = (column for name in names for column in self.catalog.columns_called(name))
+        found = (column for name in names for column in columns_called(self.catalog, name))
         return replace(self, names=tuple(dict.fromkeys(found)))
 
     def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,9 @@ from xpscale.bands import Bands
 from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.layout import LABELS
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
-from xpscale.errors import InvalidInputError, PermanentError
+from xpscale.errors import PermanentError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
-from xpscale.query.engine import ARRAYS, unknown_column
 from xpscale.query.part_files import PartFiles
 from xpscale.release import PAPER, Release, release_of
 from xpscale.schema import SCHEMA_VERSION, Column
@@ -149,33 +147,6 @@ class CatalogVersion:
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns of all its products, and of its labels."""
         return (*self.known_columns, *self.label_columns)
-
-    def columns_called(self, name: str) -> tuple[str, ...]:
-        """The columns that a user means: one, in large or small letters as in SQL, or all of a kind
-        that are no arrays, ``latent_mean_*``.
-
-        Parameters
-        ----------
-        name
-            What she wrote.
-
-        Raises
-        ------
-        InvalidInputError
-            There is no such column; the message has the nearest.
-        """
-        if name in self.known_columns:
-            return (name,)
-        if name in ARRAYS:
-            raise InvalidInputError(
-                f"{self.storage.url} was made without {name!r}",
-                "Decode them from the latents with xpscale.reconstruct(selection)",
-            )
-        plain = [each for each in self.column_names if "*" not in name or each not in ARRAYS]
-        found = [each for each in plain if fnmatchcase(each.casefold(), name.casefold())]
-        if not found:
-            raise unknown_column(name, self.column_names)
-        return tuple(found)
 
     @property
     def origin(self) -> dict[str, str]:
