@@ -73,6 +73,7 @@ class Run:
             epochs=int(np.clip(epochs, settings["min_epochs"], settings["max_epochs"])),
             batch_size=batch_size,
             hidden=(self.width,) * 3,
+            muon_rate=0.0,  # as the results in the documents were made
             max_held_out_rows=2_000,
             seed=self.seed,
         )

@@ -41,8 +41,8 @@ GPU_16 = {"latents": 8.15e6 / 16, "all": 1.21e6 / 16}
 CPU = {"latents": 778_402 / 2, "all": 175_403 / 2}
 """Of each of two workers of two cores, paper's network: docs/benchmarks."""
 
-DEFAULT_S = 10e-6
-"""What the default model takes more of a core a source, 12.4 us for 2.4 us: design/011."""
+DEFAULT_S = 4.6e-6
+"""What the default model takes more of a core a source, 7.0 us for 2.4 us: design/011."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ command, minutes.
 
 ``copy`` reads and decodes the same store and writes the same parts, encoded by the same writer,
 with no model between; it is overlapped as xpscale is: the same number of tasks at once.  Networks
-have random weights and the paper's shape; ``default network`` and ``light network``
+have random weights and the paper's shape; ``default network`` and ``wide network``
 have those of the presets.  ``emulated device``: everything xpscale does, but the network is a sleep
 of n / 20 million seconds.  ``matrix products alone``: everything xpscale does, but in the network
 nothing is done between its products; no quicker GELU can pass that on a CPU.  ``reference script``
@@ -105,7 +105,7 @@ def _measure(
     tables = {
         partition.key: _table(store, model, partition, outputs) for partition in store.partitions
     }
-    default, light = (random_model(store, store.partitions, name) for name in ("default", "light"))
+    default, wide = (random_model(store, store.partitions, name) for name in ("default", "wide"))
     threads = ThreadsExecutor(TASKS_PER_WORKER)
     with local_cluster(2, TASKS_PER_WORKER) as client:
         executor = xps.DaskExecutor(client)
@@ -118,7 +118,7 @@ def _measure(
                 _Products, store, model, out, threads, outputs
             ),
             "xpscale, default network": lambda out: infer(store, default, out, executor, outputs),
-            "xpscale, light network": lambda out: infer(store, light, out, executor, outputs),
+            "xpscale, wide network": lambda out: infer(store, wide, out, executor, outputs),
             "xpscale, one process": lambda out: infer(store, model, out, threads, outputs),
             "xpscale, 2 Dask workers": lambda out: infer(store, model, out, executor, outputs),
         }

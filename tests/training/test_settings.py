@@ -28,12 +28,12 @@ def test_toml_says_what_it_says(tmp_path):
     assert (preset.epochs, preset.learning_rate, preset.schedule) == (10, 1e-4, "restarts")
 
 
-def test_the_light_network_has_a_third_of_the_multiplications():
-    default, light = (
+def test_the_default_network_has_a_third_of_the_multiplications_of_the_wide_one():
+    default, wide = (
         multiplications(build(PRESETS[name].architecture(Bands(55, 55)))).encode
-        for name in ("default", "light")
+        for name in ("default", "wide")
     )
-    assert light < default / 3
+    assert default < wide / 3
 
 
 def test_the_command_trains_a_preset_or_says_which_there_are(tmp_path):

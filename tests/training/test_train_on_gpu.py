@@ -11,7 +11,7 @@ from xpscale.training.loop import Trainer
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
 
-SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 6), seed=7)
+SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 10), seed=7)
 
 
 @pytest.mark.parametrize(

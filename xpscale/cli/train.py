@@ -51,7 +51,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Instead of [training] of --settings: default; light, of a third of its"
+            help="Instead of [training] of --settings: default; wide, of three times its"
             " multiplications; or laroche2024, the paper's."
         ),
     ] = "",

@@ -7,6 +7,8 @@ processes and moved by the optimiser in one call each.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ __all__ = ["FlatParameters"]
 
 
 class FlatParameters:
-    """Makes all parameters of a network views of one vector.
+    """Makes all parameters of a network views of one vector, square matrices first.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ class FlatParameters:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.parameters = list(network.parameters())
+        self.parameters = sorted(network.parameters(), key=_order)
         self.vector = nn.Parameter(
             torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
         )
@@ -32,6 +34,14 @@ class FlatParameters:
             self.parameters, self.pieces(self.vector.detach()), strict=True
         ):
             parameter.data = values
+
+    @property
+    def square_stacks(self) -> list[tuple[int, int, int]]:
+        """What the vector begins with: the square weight matrices, of layers as wide as the layer
+        before, as stacks of equal size with shape (K, n, n).
+        """
+        counts = Counter(len(parameter) for parameter in self.parameters if _is_square(parameter))
+        return [(k, n, n) for n, k in counts.items()]
 
     def pieces(self, vector: Tensor) -> list[Tensor]:
         """A vector of the same length as views with the parameters' shapes, in their order."""
@@ -54,3 +64,13 @@ class FlatParameters:
         """
         gradients = torch.autograd.grad(cost, self.parameters)
         return torch.cat([*(gradient.reshape(-1) for gradient in gradients), *others])
+
+
+def _is_square(parameter: Tensor) -> bool:
+    return parameter.ndim == 2 and parameter.shape[0] == parameter.shape[1]
+
+
+def _order(parameter: Tensor) -> tuple[bool, int]:
+    """Square matrices by their size, then all others; equal ones stay in their order."""
+    is_square = _is_square(parameter)
+    return not is_square, len(parameter) if is_square else 0

@@ -1,4 +1,4 @@
-"""The training loop: AdamW over batches, in memory or streamed, in one process or several."""
+"""The training loop: steps over batches, in memory or streamed, in one process or several."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from xpscale.training.batches import Batch, Order
 from xpscale.training.flat import FlatParameters
 from xpscale.training.gradient import BatchGradient
 from xpscale.training.metrics import EpochMetrics, held_out_loss
+from xpscale.training.optimizer import Optimizer
 from xpscale.training.parallel import ONE_PROCESS, Processes
 from xpscale.training.replay import Replayed
 
@@ -83,17 +84,11 @@ class Trainer:
             self.network = build(settings.architecture(bands)).to(device)
         processes.synchronize(self.network)
         self.weights = FlatParameters(self.network)
-        self.optimizer = torch.optim.AdamW(
-            [self.weights.vector],
-            lr=settings.learning_rate,
-            betas=(0.9, settings.second_moment_decay),
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = Optimizer(self.weights, settings)
         self.gradient = BatchGradient(settings, self.network, self.weights, processes)
         self.free_nats = torch.zeros((), device=device)  # of the step
         self.n_rows = settings.batch_size  # of the step's batch, over all processes
-        self._prepare()
+        self.update = self._update()
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.epoch = self.batch = self.n_batches = 0
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)  # nll, kl, rows
@@ -101,18 +96,11 @@ class Trainer:
         # the last batch, and whether its loss is finite, which nobody has looked at yet
         self._last: tuple[Batch, Tensor] | None = None
 
-    def _prepare(self) -> None:
-        """Make the optimiser's state fit the device: on a GPU nothing of it may be on the host."""
-        is_cuda = self.device.type == "cuda"
-        for group in self.optimizer.param_groups:
-            rate = float(group["lr"])
-            group |= {
-                "capturable": is_cuda,
-                "lr": torch.tensor(rate, device=self.device) if is_cuda else rate,
-            }
-        self.update: Callable[..., tuple[Tensor, ...]] = self.update_weights
-        if is_cuda and self.processes.n == 1:
-            self.update = Replayed(self.update_weights)
+    def _update(self) -> Callable[..., tuple[Tensor, ...]]:
+        """`update_weights`; recorded on a GPU, where it finds the state that there is by then."""
+        if self.device.type == "cuda" and self.processes.n == 1:
+            return Replayed(self.update_weights)
+        return self.update_weights
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on.
@@ -139,7 +127,7 @@ class Trainer:
         self.totals = state["totals"].to(self.device)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._prepare()
+        self.update = self._update()
         self.generator.set_state(state["generator"].cpu())
 
     @property
@@ -230,7 +218,7 @@ class Trainer:
         batch
             This process's rows of a batch.
         learning_rate
-            Of AdamW.
+            The eta of `xpscale.training.optimizer`.
         epoch
             How many epochs have been done: it sets free nats and added noise.
         """
@@ -238,11 +226,7 @@ class Trainer:
         draws = self.gradient.objective.draw(self.network, x, batch.n_rows, self.generator, epoch)
         if self.processes.n > 1:
             draws = tuple(values[slice(*batch.local_rows)] for values in draws)
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(learning_rate)
-            else:
-                group["lr"] = learning_rate
+        self.optimizer.set_learning_rate(learning_rate)
         self.n_rows = batch.n_rows
         self.free_nats.fill_(self.settings.free_nats_at(epoch))
         terms, norm = self.update(x, x_err, *draws)
@@ -261,11 +245,9 @@ class Trainer:
         """
         terms, gradient = self.gradient(x, x_err, draws, self.n_rows, self.free_nats)
         norm, limit = gradient.norm(), self.settings.max_gradient_norm
-        self.weights.vector.grad = gradient
-        if limit:  # the gradient is divided by it
-            self.optimizer.grad_scale = (norm / limit).clamp(min=1)  # type: ignore[attr-defined]
-        self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # then it does nothing
-        self.optimizer.step()
+        if limit:
+            gradient = gradient / (norm / limit).clamp(min=1)
+        self.optimizer.step(gradient, norm.isfinite())
         return terms, norm
 
     def _require_finite(self) -> None:

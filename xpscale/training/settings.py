@@ -43,14 +43,17 @@ class TrainingSettings:
     batch_size
         Rows a step.
     learning_rate
-        Of AdamW, at its highest.
+        At its highest (`xpscale.training.optimizer`).
+    muon_rate
+        Learning rate of the square weight matrices, which Muon moves, in units of
+        ``learning_rate``; 0: AdamW moves them like all others.
     schedule
         ``"cosine"``: one linear epoch up, then a half cosine down to zero at the last step;
         ``"restarts"``: a half cosine down every ``restart_epochs``, as in the paper.
     restart_epochs
         Period of ``"restarts"``.
     weight_decay, second_moment_decay
-        Of AdamW: lambda and beta_2.
+        lambda, and beta_2 of AdamW.
     max_gradient_norm
         Gradients are scaled down to this norm, so that a few bad spectra cannot throw the weights;
         0: never.
@@ -89,9 +92,10 @@ class TrainingSettings:
         Of initial weights, order of rows, and draws from the posterior.
     """
 
-    epochs: int = 100
+    epochs: int = 200
     batch_size: int = 256
     learning_rate: float = 4e-3
+    muon_rate: float = 2.0
     schedule: str = "cosine"
     restart_epochs: int = 500
     weight_decay: float = 0.01
@@ -102,7 +106,7 @@ class TrainingSettings:
     added_noise: float = 1.5
     network: str = "iterative"
     n_latents: int = 6
-    hidden: tuple[int, ...] = (160, 160, 160)
+    hidden: tuple[int, ...] = (84, 84, 84)
     keep: str = "best"
     patience: int = 0
     precision: str = "float32"
@@ -115,42 +119,28 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        self._require_numbers()
-        widths = (self.n_latents, *self.hidden)
-        _require(
-            all(isinstance(width, int) and width >= 1 for width in widths),
-            "n_latents, hidden",
-            widths,
-            "all 1 or more",
-        )
-        _require(len(self.hidden) >= 1, "hidden", self.hidden, "at least one width")
         _known(self.network, ARCHITECTURES, "network")
-        needs_errors = ARCHITECTURES[self.network].needs_errors
-        _require(
-            needs_errors or self.masked_fraction == 0,
-            "masked_fraction",
-            self.masked_fraction,
-            f"0 for {self.network}, which does not know missing elements",
-        )
-        for name, words in (("schedule", SCHEDULES), ("keep", KEPT), ("precision", PRECISIONS)):
-            _require(
-                getattr(self, name) in words,
-                name,
-                getattr(self, name),
-                f"one of {', '.join(words)}",
-            )
-
-    def _require_numbers(self) -> None:
         for name in ("epochs", "batch_size", "restart_epochs", "max_rows", "max_held_out_rows"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"):
+        not_negative = "weight_decay", "max_gradient_norm", "free_nats", "added_noise", "patience"
+        for name in (*not_negative, "muon_rate"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        widths = (self.n_latents, *self.hidden)
+        are_widths = all(isinstance(width, int) and width >= 1 for width in widths)
+        _require(are_widths, "n_latents, hidden", widths, "all 1 or more")
+        is_masked_blindly = self.masked_fraction and not ARCHITECTURES[self.network].needs_errors
+        no_masks = f"0 for {self.network}, which does not know missing elements"
         for name, holds, wanted in (
+            ("hidden", len(self.hidden) >= 1, "at least one width"),
             ("batch_size", self.batch_size >= 2, "at least 2, for batch normalization"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("second_moment_decay", 0 <= self.second_moment_decay < 1, "in [0, 1)"),
             ("masked_fraction", 0 <= self.masked_fraction < 1, "in [0, 1)"),
+            ("masked_fraction", not is_masked_blindly, no_masks),
             ("held_out_fraction", 0 <= self.held_out_fraction < 1, "in [0, 1)"),
+            ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+            ("keep", self.keep in KEPT, f"one of {', '.join(KEPT)}"),
+            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         ):
             _require(holds, name, getattr(self, name), wanted)
 
@@ -278,6 +268,7 @@ LAROCHE2024 = TrainingSettings(
     epochs=5000,
     batch_size=1024,
     learning_rate=1e-4,
+    muon_rate=0.0,
     schedule="restarts",
     restart_epochs=500,
     second_moment_decay=0.999,
@@ -292,9 +283,9 @@ LAROCHE2024 = TrainingSettings(
 
 PRESETS = {
     "default": TrainingSettings(),
-    "light": TrainingSettings(hidden=(84, 84, 84), epochs=200),
+    "wide": TrainingSettings(hidden=(160, 160, 160), epochs=100),
     "laroche2024": LAROCHE2024,
 }
-"""Settings by name; ``light`` is the default network with a third of its multiplications, trained
-for longer (``design/011-better-model.md``), ``laroche2024`` are those of the paper's released
-training script."""
+"""Settings by name; ``wide`` is the default network with three times its multiplications
+(``design/011-better-model.md``), ``laroche2024`` are those of the paper's released training
+script."""
