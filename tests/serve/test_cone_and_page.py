@@ -74,7 +74,7 @@ def test_the_page_says_how_to_ask(service):
 
 def test_every_example_runs(service):
     tap = TAPService(f"{service}/tap")
-    assert len(tap.examples) == 6
+    assert len(tap.examples) == 7
     for example in tap.examples:
         if "TAP_UPLOAD" not in example["QUERY"]:
             assert len(tap.search(example["QUERY"])) > 0, example["QUERY"]

@@ -77,6 +77,10 @@ def test_rows_come_with_units_and_meaning(tap, example):
         ),
         ("SELECT LOG10(POWER(10, 2)) + LOG(1) + MOD(7, 4) + TRUNCATE(2.57, 1)", lambda _: 7.5),
         ("SELECT CAST(7 AS DOUBLE PRECISION) / 2 + 7 / 2", lambda _: 6.5),
+        (
+            "SELECT SUM(GAIA_HEALPIX_INDEX(5, source_id)) FROM latents",
+            lambda rows: (rows.source_id // 2**35 // 4**7).sum(),
+        ),
         ("SELECT COUNT(*) FROM latents WHERE LOWER('AbC') ILIKE 'aBc' AND 1.5 * 2 = 3", len),
         (
             "WITH near AS (SELECT ra AS x FROM latents WHERE dec > 80) SELECT MEDIAN(x) FROM near",
@@ -126,6 +130,11 @@ def test_a_row_is_the_same_in_every_format(service, example):
     np.testing.assert_array_equal([row[3] for row in data], np.stack(expected["reconstruction"]))
 
 
+def test_columns_without_a_name_are_called_by_what_they_are(tap):
+    found = tap.search("SELECT scatter[3], s.scatter[3], 1 + 1 FROM spectra AS s", maxrec=1)
+    assert found.to_table().colnames == ["scatter_3", "scatter_3_2", "column"]
+
+
 def test_missing_values_stay_missing(service):
     query = (
         "SELECT l.flags, CASE WHEN l.flags = 1 THEN l.flags END AS some,"
@@ -156,6 +165,8 @@ def test_missing_values_stay_missing(service):
         ("SELECT ra FROM latents; SELECT dec FROM latents", "2 statements"),
         ("DROP TABLE latents", "DROP is not allowed"),
         ("SELECT 'a FROM latents", "quote"),
+        ("SELECT 1/0 FROM latents", "ivision by zero[^.]*. Correct it, or leave out"),
+        ("SELECT CAST(source_id AS SMALLINT) FROM latents", "[Cc]ast[^.]*. Correct it, or leave"),
         ("SELECT * FROM latents WHERE 1=CONTAINS(POINT(ra,dec), CIRCLE(10, 95, 1))", "off the sky"),
         ("SELECT * FROM latents WHERE 1=CONTAINS(POINT(ra,dec), CIRCLE(10, 9, -1))", "radius"),
         ("SELECT * FROM latents WHERE 1=CONTAINS(POINT('GALACTIC',ra,dec), CIRCLE(1,2,3))", "ICRS"),

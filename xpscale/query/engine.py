@@ -49,6 +49,10 @@ ARRAYS = ("reconstruction", "scatter")
 """Columns that only the product ``spectra`` can have."""
 
 
+UNCOMPUTED = ("Out of Range Error", "Conversion Error", "Invalid Input Error")
+"""How DuckDB's words start where the values of some row are the cause."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LockedConnection:
     """A connection that can open some parts and nothing else.
@@ -218,6 +222,11 @@ def _explained(
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return PermanentError(f"{what}: {message}", "Ask for fewer rows or columns")
+    if message.startswith(UNCOMPUTED):
+        return InvalidInputError(
+            f"{what}: {message.split(' Use TRY')[0].rstrip('.')}",
+            "Correct it, or leave out with a condition the rows of which it cannot be computed",
+        )
     return InvalidInputError(f"{what}: {message}", remedy or f"The columns are {_listed(known)}")
 
 

@@ -37,7 +37,9 @@ CROSSMATCH = Example(
 )
 
 
-def examples(ra: float, dec: float, *, has_spectra: bool) -> tuple[Example, ...]:
+def examples(
+    ra: float, dec: float, *, has_spectra: bool, has_labels: bool = False
+) -> tuple[Example, ...]:
     """Queries that find something in a catalogue.
 
     Parameters
@@ -46,6 +48,8 @@ def examples(ra: float, dec: float, *, has_spectra: bool) -> tuple[Example, ...]
         A place with sources, degrees.
     has_spectra
         Whether there is a table of spectra.
+    has_labels
+        Whether there is one of labels.
     """
     cone = f"1 = CONTAINS(POINT('ICRS', l.ra, l.dec), CIRCLE('ICRS', {ra:.4f}, {dec:.4f}, 0.5))"
     found = (
@@ -73,13 +77,26 @@ def examples(ra: float, dec: float, *, has_spectra: bool) -> tuple[Example, ...]
             "GROUP BY flags",
         ),
     )
-    spectra = Example(
+    more = (*[_spectra(cone)] * has_spectra, *[_labels(cone)] * has_labels)
+    return (*found, *more, CROSSMATCH)
+
+
+def _spectra(cone: str) -> Example:
+    return Example(
         "spectra",
         "Reconstructed spectra of sources within half a degree",
         "SELECT l.source_id, l.flags, s.reconstruction, s.scatter\n"
         f"FROM latents AS l JOIN spectra AS s USING (source_id)\nWHERE {cone}",
     )
-    return (*found, *([spectra] if has_spectra else []), CROSSMATCH)
+
+
+def _labels(cone: str) -> Example:
+    return Example(
+        "labels",
+        "Labels of sources within half a degree",
+        "SELECT t.*, l.flags\n"
+        f"FROM latents AS l JOIN labels AS t ON l.source_id = t.source_id\nWHERE {cone}",
+    )
 
 
 def examples_page(known: tuple[Example, ...]) -> str:

@@ -49,6 +49,10 @@ EXTRA_FUNCTIONS = {
     "variance": ("variance(x DOUBLE) -> DOUBLE", "The sample variance of a column."),
     "corr": ("corr(x DOUBLE, y DOUBLE) -> DOUBLE", "The correlation of two columns."),
     "isnan": ("isnan(x DOUBLE) -> INTEGER", "1 for NaN, else 0."),
+    "gaia_healpix_index": (
+        "gaia_healpix_index(level INTEGER, source_id BIGINT) -> BIGINT",
+        "The HEALPix pixel, NESTED, of level 0 to 12 that a source_id carries.",
+    ),
     "bit_and": ("bit_and(a INTEGER, b INTEGER) -> INTEGER", "The bits set in both: for flags."),
 }
 """Functions beyond ADQL: their signature and what they do, as capabilities declare them."""
@@ -100,6 +104,7 @@ FUNCTIONS = _Functions(
         "COALESCE": Function(1, 20, "coalesce(:a, :b)"),
         "ISNAN": Function(1, 1, "CAST(isnan(CAST(:a AS DOUBLE)) AS INTEGER)"),
         "BIT_AND": Function(2, 2, "(:a & :b)"),
+        "GAIA_HEALPIX_INDEX": Function(2, 2, "(:b >> CAST(59 - 2 * :a AS INTEGER))"),
         **GEOMETRY,
     }
 )

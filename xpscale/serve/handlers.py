@@ -60,7 +60,11 @@ class Handlers:
         self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._place = _place(database)
         self._arrays = [name for name in ARRAYS if name in database.version.known_columns]
-        self.examples = examples(*self._place, has_spectra=bool(self._arrays))
+        self.examples = examples(
+            *self._place,
+            has_spectra=bool(self._arrays),
+            has_labels=bool(database.version.labels),
+        )
         self._threads = ThreadPoolExecutor(self.limits.queries + QUEUE, "query")
 
     def close(self) -> None:

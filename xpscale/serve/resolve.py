@@ -143,7 +143,8 @@ def origins(tree: exp.Query, names: list[str], tables: Tables) -> list[Column]:
     for i, select in enumerate(tree.selects):
         origin = _origin(select.unalias(), scope, tables)
         given = names[i] if len(names) == len(tree.selects) else ""
-        ours = select.alias if not select.alias.startswith("_col_") else _function_name(select)
+        is_named = not (select.alias.startswith("_col_") or select.alias.isdigit())
+        ours = select.alias if is_named else _own_name(select)
         name = given or (origin.name if origin and origin.name.lower() == ours else ours)
         used[name.lower()] += 1
         if used[name.lower()] > 1:
@@ -175,6 +176,8 @@ def _origin(node: exp.Expr, scope: Scope | None, tables: Tables) -> Column | Non
     return None
 
 
-def _function_name(select: exp.Expr) -> str:
+def _own_name(select: exp.Expr) -> str:
     node = select.unalias()
+    if isinstance(node, exp.Bracket):  # sqlglot counts from 0 and calls it by that number
+        return f"{node.this.name}_{int(node.expressions[0].name) + 1}"
     return str(node.this).lower() if isinstance(node, exp.Anonymous) else "column"
