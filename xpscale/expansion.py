@@ -5,6 +5,7 @@ that it has, before anything is allocated.
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import zipfile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bounded",
+    "require_ecsv",
     "require_expansion",
     "require_fits",
     "require_parquet",
@@ -41,7 +43,7 @@ BATCH_ROWS, LIST_ROWS = 1 << 16, 64
 """Rows of a Parquet file whose texts are added up together; of lists of texts."""
 
 HEAD_BYTES = 1 << 20
-"""Of a VOTable, which hold the descriptions of its columns."""
+"""Of a VOTable or ECSV file, which hold the descriptions of its columns."""
 
 
 def require_expansion(where: str, n_bytes: int, n_stored: int) -> None:
@@ -218,6 +220,44 @@ def require_fits(hdu: Any, where: str, n_stored: int) -> None:
             most = int(lengths.max(initial=0))
             n_bytes = n_rows * most * POINTER_BYTES  # rows become as long as the longest
             require_expansion(f"{where}: {column.name}", n_bytes, n_stored)
+
+
+def require_ecsv(data: bytes, where: str) -> None:
+    """Refuse an ECSV file whose head, which is YAML, is too large or grows where it is written out:
+    its nodes may stand for others, and these for others again.
+
+    Parameters
+    ----------
+    data
+        The file.
+    where
+        What to call it in errors.
+
+    Raises
+    ------
+    InvalidInputError
+        The head has too many bytes, nodes, or no end.
+    """
+    import yaml
+
+    lines = itertools.takewhile(lambda line: line.startswith(b"#"), io.BytesIO(data))
+    head = b"".join(line[2:] for line in lines)
+    if len(head) > HEAD_BYTES:
+        raise InvalidInputError(
+            f"{where}: its head has {format_bytes(len(head))}", "Remove 'meta' from it"
+        )
+    n_nodes: dict[int, float] = {}
+
+    def count(node: Any) -> float:
+        if id(node) not in n_nodes:
+            n_nodes[id(node)] = math.inf  # until it is known: a node may hold itself
+            inside = node.value if isinstance(node, yaml.CollectionNode) else ()
+            pairs = (one if isinstance(one, tuple) else (one,) for one in inside)
+            n_nodes[id(node)] = 1 + sum(map(count, itertools.chain.from_iterable(pairs)))
+        return n_nodes[id(node)]
+
+    if count(yaml.compose(head.decode(), yaml.SafeLoader)) > HEAD_BYTES:
+        raise InvalidInputError(f"{where}: its head has no end", "Remove 'meta' from it")
 
 
 def require_votable(stream: BinaryIO, where: str, n_stored: int) -> None:

@@ -10,6 +10,7 @@ from xpscale.query.identifiers import parse_ids
 from xpscale.query.pixel_region import moc_cells
 from xpscale.query.user_table import read_table
 from xpscale.release import DR3
+from xpscale.storage.single_file import require_free
 from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
@@ -73,6 +74,16 @@ def test_an_output_where_none_can_be_is_refused_and_nothing_is_left(odd, words, 
     assert result.code in (*REFUSED, ConflictError.exit_code), result
     assert sorted(os.listdir()) == before
     assert (odd / "file").read_text() == (odd / "file.toml").read_text() == "text"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/null", "pipe"])
+def test_no_device_is_replaced_by_a_file(odd, device, overwrite):
+    os.mkfifo("pipe")
+    before = os.stat(device)
+    with pytest.raises(InvalidInputError, match="device or a pipe"):
+        require_free(device, overwrite=overwrite)
+    assert os.stat(device) == before
 
 
 @pytest.fixture(scope="module")

@@ -150,6 +150,31 @@ def test_nor_does_a_table_of_the_user(tmp_path, name):
         read_table(tmp_path / name)
 
 
+def laughing(n):
+    """Each line holds the line before nine times."""
+    lines = ["- a0: &a0 [x]"]
+    lines += [f"- a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, n)]
+    return "\n".join(f"# {line}" for line in ["meta: !!omap", *lines])
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        laughing(12),
+        "# meta: &a {b: *a}",
+        f"# meta: {{a: {'x' * (1 << 21)}}}",
+        "# meta: " + "[" * 5000,
+    ],
+)
+def test_the_head_of_an_ecsv_file_ends(tmp_path, meta):
+    columns = "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: source_id, datatype: int64}\n"
+    (tmp_path / "x.ecsv").write_text(f"{columns}{meta}\nsource_id\n1\n")
+    with pytest.raises(InvalidInputError):
+        read_table(tmp_path / "x.ecsv")
+    (tmp_path / "y.ecsv").write_text(f"{columns}{laughing(3)}\nsource_id\n1\n")
+    assert read_table(tmp_path / "y.ecsv")["source_id"].to_pylist() == [1]
+
+
 def test_nor_does_a_member_of_a_zip_whatever_its_head_says(tmp_path):
     name = "XP_CONTINUOUS_RAW-1.csv"
     honest = zipped(name)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from xpscale.errors import InvalidInputError
-from xpscale.expansion import bounded, require_fits, require_parquet, require_votable
+from xpscale.expansion import bounded, require_ecsv, require_fits, require_parquet, require_votable
 from xpscale.formatting import first_line
 from xpscale.local_files import read_local
 from xpscale.nested import flattened
@@ -204,6 +204,8 @@ def table_in(data: bytes, path: str | Path) -> pa.Table | None:
                 for hdu in hdus:
                     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
                         require_fits(hdu, str(path), len(data))
+        if found == "ascii.ecsv":
+            require_ecsv(data, str(path))
         if found == "votable":
             require_votable(io.BytesIO(data), str(path), len(data))
         options = {"use_names_over_ids": True} if found == "votable" else {}

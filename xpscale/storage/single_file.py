@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from xpscale.errors import ConflictError
+from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.storage.failures import explained
 from xpscale.storage.finish import give_name
 from xpscale.storage.value import Storage
@@ -29,6 +29,8 @@ def require_free(destination: str | Path, *, overwrite: bool) -> None:
     ------
     ConflictError
         Something is there.
+    InvalidInputError
+        It is no file and no folder, such as ``/dev/null``, which must not be replaced by one.
     """
     folder, name = _folder_and_name(destination)
     path = folder.folder and folder.folder / name
@@ -52,6 +54,8 @@ def put_file(destination: str | Path, data: bytes | memoryview, *, overwrite: bo
     ------
     ConflictError
         Another file is there, and ``overwrite`` is false.
+    InvalidInputError
+        As of `require_free`.
     """
     folder, name = _folder_and_name(destination)
     if overwrite:
@@ -98,5 +102,9 @@ def _taken(destination: str | Path) -> ConflictError:
 
 
 def _folder_and_name(destination: str | Path) -> tuple[Storage, str]:
+    """The folder of a file to be.  A device, such as ``/dev/null``, must not become a file."""
     folder, _, name = Storage(str(destination)).url.rpartition("/")
+    path = None if "://" in folder else Path(folder, name)
+    if path and path.exists() and not (path.is_file() or path.is_dir()):
+        raise InvalidInputError(f"{destination} is a device or a pipe", "Give the name of a file")
     return Storage(folder or "/"), name
