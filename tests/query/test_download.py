@@ -26,6 +26,7 @@ from xpscale.errors import (
 from xpscale.query.catalog import open_catalog
 from xpscale.query.download import download as copy
 from xpscale.query.reconstruct import reconstruct
+from xpscale.schema import IDENTITY_COLUMNS
 from xpscale.storage import Storage
 from xpscale.testing.faults import Fault, faulty, make_room, small_disk
 from xpscale.testing.services import seaweedfs
@@ -99,6 +100,21 @@ def test_a_share_is_a_catalogue_of_exactly_the_rows_and_columns(cat, tmp_path, n
     expected = wanted.columns(*names).to_table().sort_by("_healpix_29")
     assert 0 < expected.num_rows == there.n_rows
     assert there.select().columns(*names).to_table().sort_by("_healpix_29").equals(expected)
+
+
+def test_a_copy_of_a_share_is_that_share(cat, tmp_path):
+    few = cat.cone(0, 0, 5).columns("kl", "flags")
+    copy(few, str(tmp_path / "1"), products=["latents"])
+    one = open_catalog(str(tmp_path / "1"))
+    copy(one.select(), str(tmp_path / "2"))
+    two = open_catalog(str(tmp_path / "2"))
+    assert (two.identity, two.manifest.parts) == (one.identity, one.manifest.parts)
+    copy(two.where("flags = 0").columns("dec"), str(tmp_path / "3"))
+    three = open_catalog(str(tmp_path / "3"))
+    assert three.column_names == IDENTITY_COLUMNS
+    assert {*three["source_id"]} == {*few.where("flags = 0")["source_id"]} != set()
+    for name in "123":
+        assert check(Storage(str(tmp_path / name))).problems == ()
 
 
 def test_a_share_of_identifiers_finds_movers(cat, example, tmp_path):

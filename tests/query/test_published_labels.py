@@ -170,6 +170,10 @@ def test_a_copy_follows_labels_that_are_replaced(catalog, labels, tmp_path):
         copied()
     assert published(tmp_path / "copy") is None
     assert check(Storage(str(tmp_path / "copy"))).problems == ()
+    with pytest.raises(InvalidInputError, match="without latents"):
+        download(open_catalog(str(catalog)), "x", products=["labels"])
+    with pytest.raises(InvalidInputError, match="latents, spectra, labels"):
+        download(open_catalog(str(catalog)), "x", products=["latent"])
     with pytest.raises(InvalidInputError, match="no labels are published"):
         download(open_catalog(str(tmp_path / "copy")), "x", products=["latents", "labels"])
 

@@ -193,7 +193,7 @@ def _publish(
 
 def _manifest(plan: DownloadPlan, parts: tuple[Part, ...]) -> Manifest:
     """What the copy consists of; of a share, only what is kept is counted."""
-    source, is_whole = plan.selection.catalog.manifest, not plan.identity.kept_rows
+    source, is_whole = plan.selection.catalog.manifest, not plan.is_share
     n_rows = sum(part.n_rows for part in parts) // len(plan.identity.products)
     return Manifest(
         plan.identity,

@@ -63,7 +63,12 @@ class DownloadPlan:
     @property
     def is_exact(self) -> bool:
         """Whether parts are copied byte for byte."""
-        return not (_narrows_rows(self.selection) or self.identity.kept_columns)
+        return not (_narrows_rows(self.selection) or self.selection.names)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether some of the catalogue's rows are left out."""
+        return self.identity.kept_rows != self.selection.catalog.identity.kept_rows
 
     @property
     def n_bytes(self) -> int:
@@ -166,11 +171,15 @@ def plan_download(
     asked = tuple(products)
     kept, labels = _kept_products(selection, asked), _kept_labels(selection, asked)
     _require_known_columns(selection)
+    of_source = catalog.identity  # which may be a share itself
+    chosen = tuple(name for name in selection.names if name not in IDENTITY_COLUMNS)
+    # none at all would mean every column
+    words = (of_source.kept_rows, _rows_text(selection, since))
     identity = replace(
-        catalog.identity,
-        kept_products=() if kept == catalog.identity.products else kept,
-        kept_columns=tuple(n for n in selection.names if n not in IDENTITY_COLUMNS),
-        kept_rows=_rows_text(selection, since),
+        of_source,
+        kept_products=of_source.kept_products if kept == of_source.products else kept,
+        kept_columns=(chosen or ("ra",)) if selection.names else of_source.kept_columns,
+        kept_rows="; ".join(filter(None, words)),
     )
     needed = [*kept, *["spectra"] * _reads_arrays(selection), *[LABELS] * selection.needs_labels]
     older = _parts_of_snapshot(catalog, since) if since is not None else frozenset()
@@ -217,11 +226,11 @@ def _kept_labels(selection: Selection, products: tuple[str, ...]) -> DerivedTabl
 
 def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str, ...]:
     known = selection.catalog.identity.products
-    products = tuple(product for product in products if product != LABELS)
-    if unknown := [product for product in products if product not in known]:
+    if unknown := [product for product in products if product not in (*known, LABELS)]:
+        more = [LABELS] if selection.catalog.labels else []
         raise InvalidInputError(
             f"{selection.catalog.storage} has no product {unknown[0]!r}",
-            f"Its products are {', '.join(known)}",
+            f"It has {', '.join((*known, *more))}",
         )
     chosen = {*selection.names}
     if not products:

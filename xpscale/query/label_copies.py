@@ -105,7 +105,7 @@ def copy_labels(
         place,
         f"{manifest.digest} {labels.source}",
         tuple(chosen or source.label_columns),
-        bool(plan.identity.kept_rows),
+        plan.is_share,
         source.release,
     )
     pixels = {part.pixel for part in manifest.of("latents")}
