@@ -263,6 +263,21 @@ def test_lines_have_the_rate_the_split_and_the_time_left():
     ]
 
 
+@pytest.mark.parametrize("n_rows", [0, 100])
+def test_every_line_ends_also_after_tasks_without_rows(n_rows):
+    """The next stage of a run begins a line of its own."""
+    stream = io.StringIO()
+    progress = TerminalProgress(stream)
+    for event in (
+        RunStarted("margin", 1, n_rows, 0, 0, 2, started=T0, client="host:7"),
+        TaskEnded(replace(REPORTS[0], n_in=n_rows, n_out=n_rows, n_rejected={})),
+        RunEnded("margin", 0, 0, 10.0),
+    ):
+        progress(event)
+    assert "bound by" in stream.getvalue()
+    assert stream.getvalue().endswith("\n")
+
+
 def scrape(port, path="/metrics"):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:

@@ -102,13 +102,8 @@ class TerminalProgress:
             self._live.stop()  # the last table stays
             self._live = None
         else:
-            print(
-                *describe_workers(self._history.record.split),
-                sep="\n",
-                end="\n" * bool(self._n_rows),
-                file=self._stream,
-                flush=True,
-            )
+            for line in describe_workers(self._history.record.split):
+                print(line, file=self._stream, flush=True)
         failed = f", {event.n_failed:,} failed" * bool(event.n_failed)
         left = f", {event.n_left:,} left" * bool(event.n_left)
         if self._n_rows or failed or left:
