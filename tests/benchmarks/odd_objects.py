@@ -93,5 +93,7 @@ def _counted(model: TrainedModel, training: SpectraBatch) -> TrainedModel:
 
 
 def _read(url: str) -> SpectraBatch:
+    """The spectra with both bands: odd objects are made from them."""
     reader = open_spectra(url)
-    return SpectraBatch.concatenate(reader.read(partition) for partition in reader.partitions)
+    batch = SpectraBatch.concatenate(reader.read(partition) for partition in reader.partitions)
+    return batch.take(np.isfinite(batch.coefficients).all(1))
