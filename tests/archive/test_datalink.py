@@ -4,13 +4,16 @@ import gzip
 import json
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from tests.conftest import data_path
 from xpscale.archive.datalink import read_spectra
 from xpscale.archive.members import member_names
 from xpscale.archive.source_table import SourceTable, read_source_table
+from xpscale.archive.tables import explained, open_tables
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
@@ -169,3 +172,21 @@ def test_what_is_not_as_it_should_be_is_refused(tmp_path):
         archive.writestr("XP_SAMPLED-Gaia DR3 1.csv", json.dumps(1))
     with pytest.raises(InvalidInputError, match="only XP_SAMPLED"):
         member_names(Storage(str(tmp_path)), "other.zip")
+
+
+@pytest.mark.parametrize("form", ["hdf5", "fits"])
+def test_complex_numbers_are_no_coefficients(form, tmp_path):
+    values = np.ones((2, 55), np.complex64)
+    columns = {"source_id": np.arange(1, 3), "bp_coefficients": values, "rp_coefficients": values}
+    if form == "fits":
+        Table(columns).write(tmp_path / "x.fits")
+    else:
+        with h5py.File(tmp_path / "x.hdf5", "w") as file:
+            file.update(columns)
+    with (tmp_path / f"x.{form}").open("rb") as stream:
+        tables = open_tables(stream, "x")  # which closes the file when it goes
+        table = next(tables)
+        with pytest.raises(InvalidInputError, match="complex"), explained("x"):
+            table.vectors("bp_coefficients")
+        with pytest.raises(InvalidInputError, match="complex"):
+            table.floats("bp_coefficients")

@@ -137,9 +137,24 @@ def test_hdf5_holds_its_data_itself(tmp_path, reach, group):
         table["source_id"] = np.arange(4)
         reach(table, tmp_path / "secret")
     place = Storage(str(tmp_path / "in"))
-    for read in (member_names, read_spectra):
+    members, _ = member_names(place, "x.h5")
+    for member in ("", *members):
         with pytest.raises(InvalidInputError, match="is not read"):
-            read(place, "x.h5")
+            read_spectra(place, "x.h5", member)
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/elsewhere"), h5py.ExternalLink("secret", "/")])
+def test_no_group_of_hdf5_is_a_link(tmp_path, link):
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["source_id"] = np.arange(4)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["elsewhere"] = h5py.ExternalLink(str(tmp_path / "secret"), "/")
+        file["part"] = link
+    place = Storage(str(tmp_path))
+    with pytest.raises(InvalidInputError, match="is not read"):
+        member_names(place, "x.h5")
+    with pytest.raises(InvalidInputError, match="is not read"):
+        read_spectra(place, "x.h5", "part")
 
 
 def test_a_link_in_a_zip_is_not_followed(tmp_path):

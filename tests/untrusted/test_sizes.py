@@ -16,6 +16,7 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpscale.archive import hdf5
 from xpscale.archive.datalink import read_spectra
 from xpscale.archive.ecsv import EcsvReader
 from xpscale.archive.tables import open_tables
@@ -148,6 +149,17 @@ def test_nor_does_a_table_of_the_user(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name]())
     with pytest.raises(InvalidInputError, match=TOO_MUCH):
         read_table(tmp_path / name)
+
+
+def test_a_group_of_hdf5_has_a_bounded_number_of_arrays_and_no_other_is_looked_at(monkeypatch):
+    monkeypatch.setattr(hdf5, "MOST_ARRAYS", 5)
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for number in range(4):
+            file[f"part/c{number}"] = file[f"other/c{number}"] = np.ones(3)
+    with pytest.raises(InvalidInputError, match="more than 5 arrays"):
+        next(open_tables(out, "x.h5"))
+    assert len(next(open_tables(out, "x.h5", "part")).names) == 4
 
 
 def laughing(n):

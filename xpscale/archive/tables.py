@@ -152,7 +152,7 @@ class _ArrayTable:
     def floats(self, name: str) -> NDArray[np.float64]:
         values = self.get(name)
         try:
-            return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan))
+            return _real(values)
         except (TypeError, ValueError) as error:
             raise InvalidInputError(
                 f"{self.where}: {name} holds {values.dtype}, not numbers ({error})",
@@ -167,9 +167,7 @@ class _ArrayTable:
         values = self.get(name)
         if getattr(values, "dtype", None) != np.dtype(object) and getattr(values, "ndim", 1) == 2:
             with np.errstate(over="ignore"):
-                return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan)).astype(
-                    np.float32
-                )
+                return _real(values).astype(np.float32)
         return stack(
             [_filled(value, f"{self.where}: {name}: row {i}") for i, value in enumerate(values, 1)],
             f"{self.where}: {name}",
@@ -181,7 +179,14 @@ def _filled(value: Any, where: str) -> NDArray[np.float64]:
         return np.empty(0)
     if isinstance(value, str | bytes):
         return printed_numbers(value.decode() if isinstance(value, bytes) else value, where)
-    return np.asarray(np.ma.filled(np.ma.asarray(value, np.float64), np.nan)).ravel()
+    return _real(value).ravel()
+
+
+def _real(values: Any) -> NDArray[np.float64]:
+    """Numbers, NaN where masked."""
+    if np.iscomplexobj(values):
+        raise TypeError("complex numbers")
+    return np.asarray(np.ma.filled(np.ma.asarray(values, np.float64), np.nan))
 
 
 def _fits_tables(stream: BinaryIO, name: str, n_stored: int, max_rows: int) -> Iterator[Table]:
@@ -239,7 +244,7 @@ def _parquet_table(stream: BinaryIO, name: str, n_stored: int) -> Table:
 
 def _hdf5_table(stream: BinaryIO, name: str, n_stored: int, group: str) -> Iterator[Table]:
     """A dataset a column; or, as astropy and PyTables write tables, a dataset of records."""
-    with open_hdf5(stream, name, n_stored) as file:
+    with open_hdf5(stream, name, n_stored, group) as file:
         columns: dict[str, tuple[Any, str]] = {}
 
         def found(path: str, item: Any) -> None:
@@ -249,7 +254,7 @@ def _hdf5_table(stream: BinaryIO, name: str, n_stored: int, group: str) -> Itera
                 its = ".".join(filter(None, (*path.removesuffix("/data").split("/"), field)))
                 columns[its] = item, field
 
-        (file[group] if group else file).visititems(found)
+        file.visititems(found)
         yield _ArrayTable([*columns], lambda its: _hdf5_column(*columns[its]), name)
 
 

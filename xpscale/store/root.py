@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from xpscale.companions import COMPANIONS
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.json_files import from_fields, parse_json, read_value
 from xpscale.sky import Pixel
@@ -58,8 +59,15 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
             f" xpscale reads version {FORMAT_VERSION}",
             "Ingest the archive again, or use the xpscale that made it",
         )
-    for name, kind in (("n_bp", int), ("n_coefficients", int), ("digest", str)):
-        if not isinstance(attributes.get(name), kind):
+    names = attributes.get("companions", [])
+    known = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    checks = {
+        **{name: isinstance(attributes.get(name), int) for name in ("n_bp", "n_coefficients")},
+        "digest": isinstance(attributes.get("digest"), str),
+        "companions": known and set(names) <= {*COMPANIONS},
+    }
+    for name, is_right in checks.items():
+        if not is_right:
             raise InvalidInputError(
                 f"{storage.url}/zarr.json has the {name} {attributes.get(name)!r:.40}",
                 "The store is damaged",

@@ -94,7 +94,8 @@ class Shard:
             raise self._damaged(f"is no {self.spec.dtype} array of shards compressed by blosc")
         chunk_rows = sharding["configuration"]["chunk_shape"][0]
         row_bytes = math.prod(row_shape) * np.dtype(self.spec.dtype).itemsize
-        if len(row_shape) != self.spec.is_vector or not 0 < chunk_rows <= MAX_CHUNK_ROWS:
+        is_size = all(type(n) is int and n > 0 for n in (*row_shape, chunk_rows))
+        if len(row_shape) != self.spec.is_vector or not is_size or chunk_rows > MAX_CHUNK_ROWS:
             raise self._damaged(f"has rows of shape {row_shape} in chunks of {chunk_rows}")
         if (n_bytes := max(n_rows, chunk_rows) * row_bytes) > FREE_BYTES:
             stored = self.storage.size(self._key) or 0
