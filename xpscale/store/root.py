@@ -59,6 +59,12 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
             f" xpscale reads version {FORMAT_VERSION}",
             "Ingest the archive again, or use the xpscale that made it",
         )
+    _require_values(attributes, f"{storage.url}/zarr.json")
+    return attributes
+
+
+def _require_values(attributes: dict[str, Any], where: str) -> None:
+    """Refuse attributes of other types than ours."""
     names = attributes.get("companions", [])
     known = isinstance(names, list) and all(isinstance(one, str) for one in names)
     checks = {
@@ -69,10 +75,9 @@ def root_attributes(storage: Storage) -> dict[str, Any]:
     for name, is_right in checks.items():
         if not is_right:
             raise InvalidInputError(
-                f"{storage.url}/zarr.json has the {name} {attributes.get(name)!r:.40}",
+                f"{where} has the {name} {attributes.get(name)!r:.40}",
                 "The store is damaged",
             )
-    return attributes
 
 
 def listed_partitions(storage: Storage) -> tuple[Partition, ...]:
