@@ -108,8 +108,9 @@ def test_labels_of_any_file_have_their_usual_names(ending, tmp_path):
         (pq.write_table if ending == "parquet" else pa.csv.write_csv)(table, path)
     found = read_labels(str(path), {"mg_fe": "MY_MG"})
     assert found.source_id.tolist() == [3 << 35, 7 << 35]
-    assert found.labels["teff"].tolist() == [4500, 5000]  # of two rows the first
-    np.testing.assert_equal(found.labels["logg"], [np.nan, 2.0])
+    # of two rows the first that has the label
+    assert found.labels["teff"].tolist() == [4500, 5000]
+    assert found.labels["logg"].tolist() == [1.0, 2.0]
     of = found.of(np.array([7 << 35, 1]))
     np.testing.assert_equal(of["mg_fe"], [0.1, np.nan])
 

@@ -99,7 +99,7 @@ def test_parse_ids(tmp_path):
         ("-4", "entry 1"),
         (str(2**63), "entry 1"),
         (" , ", "holds no source_id"),
-        ("1 2", "entry 1: '1 2' is no Gaia source_id"),
+        ("1 2x", "entry 1: '1 2x' is no Gaia source_id"),
         ("Gaia DR3 x", "entry 1"),
     ],
 )
