@@ -60,23 +60,23 @@ def write_votable(path, tables):
 
 
 @pytest.mark.parametrize("form", ["fits", "vot", "zip"])
-@pytest.mark.parametrize("beside", ["other", "sources", "both"])
-def test_spectra_in_a_later_table_are_found(expected, form, beside, tmp_path):
+@pytest.mark.parametrize("before_it", ["other", "sources", "both"])
+def test_spectra_in_a_later_table_are_found(expected, form, before_it, tmp_path):
     before = {"other": [OTHER], "sources": [sources_table()], "both": [OTHER, sources_table()]}
     path = tmp_path / f"x.{form}"
     if form == "vot":
         spectra = Table.read(io.BytesIO(spectra_bytes(ROWS, "vot")), format="votable")
-        write_votable(path, [*before[beside], spectra])
+        write_votable(path, [*before[before_it], spectra])
     else:
         data = io.BytesIO()
-        tables = map(fits.BinTableHDU, before[beside])
+        tables = map(fits.BinTableHDU, before[before_it])
         hdus(*tables, spectra_hdu(), fits.BinTableHDU(OTHER)).writeto(data)
         path.write_bytes(data.getvalue())
         if form == "zip":
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("x.fits", data.getvalue())
     sources = ""
-    if beside == "other":
+    if before_it == "other":
         sources = tmp_path / "s.fits"
         hdus(fits.BinTableHDU(OTHER), fits.BinTableHDU(sources_table())).writeto(sources)
     assert ingested(path, tmp_path / "store", sources)[1] == expected

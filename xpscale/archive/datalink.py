@@ -99,7 +99,7 @@ def read_spectra(
     name = table_name(storage, key, member)
     found, kept, stated = [], [], StatedBands(bands, release=release)
     choice, others = columns or ColumnChoice(), []
-    sources = sources or partial(_sources_beside, storage, key, member, choice)
+    sources = sources or partial(_sources_in_same_file, storage, key, member, choice)
     with opened_tables(storage, key, member, correlations=correlations) as tables:
         for table in tables:
             if not has_spectra(table.names, release or DR3, choice):
@@ -161,7 +161,7 @@ def _matched(
     return MatchedSources(np.ones(n_rows, bool), sources.values(table.floats, source_id), n_rows)
 
 
-def _sources_beside(
+def _sources_in_same_file(
     storage: Storage, key: str, member: str, choice: ColumnChoice, source_id: NDArray[np.int64]
 ) -> MatchedSources:
     """What another table of the same file tells of sources."""

@@ -270,7 +270,7 @@ class CatalogRows(Rows):
             yield connection.sql(query)
 
     def _extensions(self, wanted: Iterable[str]) -> Iterator[tuple[str, Iterable[str]]]:
-        """Tables besides the latents that are needed, and the columns that each adds."""
+        """The other tables than the latents that are needed, and the columns that each adds."""
         known = self.catalog.known_columns
         arrays = [name for name in ARRAYS if name in known]
         if any(name in text for name in arrays for text in wanted):

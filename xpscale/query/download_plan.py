@@ -51,7 +51,7 @@ class DownloadPlan:
     tasks
         The pixels to read, the largest first.
     labels
-        The labels to copy besides, or ``None``.
+        The labels to copy, too, or ``None``.
     """
 
     selection: Selection
@@ -143,7 +143,7 @@ def plan_download(
     ----------
     selection
         Rows and columns, such as ``catalog.cone(...)``; ``catalog.select()`` for all.  Columns
-        that are chosen come besides the identity columns.
+        that are chosen come in addition to the identity columns.
     destination
         A folder or ``s3://`` prefix: empty, or holding an earlier copy of the same selection.
     products
@@ -227,10 +227,9 @@ def _kept_labels(selection: Selection, products: tuple[str, ...]) -> DerivedTabl
 def _kept_products(selection: Selection, products: tuple[str, ...]) -> tuple[str, ...]:
     known = selection.catalog.identity.products
     if unknown := [product for product in products if product not in (*known, LABELS)]:
-        more = [LABELS] if selection.catalog.labels else []
         raise InvalidInputError(
             f"{selection.catalog.storage} has no product {unknown[0]!r}",
-            f"It has {', '.join((*known, *more))}",
+            f"It has {', '.join(selection.catalog.tables)}",
         )
     chosen = {*selection.names}
     if not products:

@@ -42,7 +42,7 @@ class CopyLabels:
     made_of
         sha256 of the copy's manifest and of the labels.
     columns
-        What is kept besides the identity columns.
+        What is kept in addition to the identity columns.
     is_share
         Whether the copy has only some of the part's sources.
     release

@@ -91,6 +91,11 @@ class CatalogVersion:
         self.files.include(parts)
         return tuple(sorted(parts, key=lambda part: part.pixel.index_range))
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of its tables: its products, and its labels if somebody has published any."""
+        return (*self.identity.products, *([LABELS] if self.labels else []))
+
     def parts_of(self, table: str) -> tuple[Part, ...]:
         """The parts of one of its products, or of its labels, sorted by position."""
         return self.label_parts if table == LABELS else self.manifest.of(table)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from xpscale.catalog.layout import LABELS
 from xpscale.catalog.votable import DATATYPES, describe
 from xpscale.schema import Column
 
@@ -93,10 +92,9 @@ def served(version: CatalogVersion) -> tuple[ServedTable, ...]:
     version
         The catalogue.
     """
-    names = (*version.identity.products, *([LABELS] if version.label_parts else []))
     ours = (
         ServedTable(CATALOG, name, describe(name, version.release), version.product_columns(name))
-        for name in names
+        for name in version.tables
     )
     return (*ours, *(_tap_schema(*row) for row in _TAP_SCHEMA))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from xpscale.catalog.layout import LABELS
 from xpscale.serve.examples import CROSSMATCH, Example
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ def start_page(version: CatalogVersion, url: str, examples: tuple[Example, ...],
         Path of the site with maps, empty for none.
     """
     address = escape(url, {'"': "&quot;"})
-    names = (*version.identity.products, *([LABELS] if version.labels else []))
     link = f'<p><a href="{site.lstrip("/")}/">Maps, latents, spectra of single stars</a></p>'
     return f"""<!doctype html>
 <html lang="en">
@@ -46,7 +44,7 @@ def start_page(version: CatalogVersion, url: str, examples: tuple[Example, ...],
 <h1>Latents of {escape(str(version.release))} XP spectra</h1>
 <p>{version.n_rows:,} sources under a scatter variational autoencoder (model
 {escape(version.model_id[:12])}, snapshot {version.snapshot.number}). Tables:
-<a href="tap/tables">{", ".join(names)}</a>. This is a service of the Virtual Observatory:
+<a href="tap/tables">{", ".join(version.tables)}</a>. This is a service of the Virtual Observatory:
 programs ask it for rows. Credit: Gaia data: ESA/Gaia/DPAC.</p>
 {link if site else ""}
 <h2>Ask here</h2>

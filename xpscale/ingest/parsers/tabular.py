@@ -207,8 +207,8 @@ def _require_columns(given: Input, part: TablePart, tables: Sequence[Sequence[st
         return
     names = main_table(tables, given.layout, given.columns)
     of_sources = given.columns.of_sources
-    beside = any(has_sources(table, given.layout, of_sources) for table in tables)
-    if not beside and find_source_columns(names, where, given.layout, given.columns) is None:
+    has_own = any(has_sources(table, given.layout, of_sources) for table in tables)
+    if not has_own and find_source_columns(names, where, given.layout, given.columns) is None:
         raise InvalidInputError(
             lacking_source_columns(names, where, given.layout, given.columns),
             "Give a table that has them: --sources FILE; the Gaia archive's answer to 'SELECT"
