@@ -12,12 +12,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import xpscale as xps
 from xpscale.demo.synthetic import synthetic_stars
 from xpscale.errors import ConflictError
-from xpscale.testing.parquet_files import write_parquet_files
+from xpscale.spectra import SpectraBatch
 from xpscale.training.settings import TrainingSettings
 
 
@@ -35,13 +36,24 @@ def make_example(folder: Path, n_stars: int = 6_000, epochs: int = 8) -> None:
     """
     spectra, labels = synthetic_stars(n_stars)
     if not (folder / "spectra").exists():
-        write_parquet_files(spectra, str(folder / "spectra"))
+        (folder / "spectra").mkdir(parents=True)
+        pq.write_table(_table(spectra), folder / "spectra" / "part-000.parquet")
         pq.write_table(labels, folder / "labels.parquet")
     store, model, catalog = (str(folder / name) for name in ("store", "model", "catalog"))
     xps.run_ingest(xps.plan_ingest(str(folder / "spectra"), store))
     reader = xps.open_spectra(store)
     xps.train(reader, model, replace(TrainingSettings(), epochs=epochs))
     xps.infer(reader, model, catalog)
+
+
+def _table(spectra: SpectraBatch) -> pa.Table:
+    columns = {name: getattr(spectra, name) for name in ("source_id", "ra", "dec")}
+    columns["phot_g_mean_flux"] = spectra.phot_g_mean_flux
+    for name in ("coefficients", "coefficient_errors"):
+        for band in ("bp", "rp"):
+            values = getattr(spectra, name)[:, getattr(spectra.bands, band)]
+            columns[f"{band}_{name}"] = list(values)
+    return pa.table(columns)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import done, xpscale
+from tests.support.datalink_files import source_table_bytes
+from tests.support.parquet_files import spectra_table
 from xpscale.errors import InvalidInputError
 from xpscale.printed_arrays import printed_numbers
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes
-from xpscale.testing.parquet_files import spectra_table
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(4, seed=2).spectra()

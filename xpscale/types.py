@@ -218,7 +218,7 @@ class Task(Protocol):
 class Executor(Protocol):
     """Runs a function over tasks and yields their reports as they come, in any order.
 
-    `xpscale.testing.executor_contract` holds what every implementation must do.
+    ``tests/support/executor_contract.py`` holds what every implementation must do.
     """
 
     @property

@@ -10,6 +10,7 @@ import pytest
 from astropy.table import Table
 
 from tests.conftest import data_path
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.archive.datalink import read_spectra
 from xpscale.archive.members import member_names
 from xpscale.archive.source_table import SourceTable, read_source_table
@@ -17,7 +18,6 @@ from xpscale.archive.tables import explained, open_tables
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.storage import Storage
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.testing.universe import Universe
 
 FORMATS = ("csv", "ecsv", "fits", "vot", "zip", "hdf5", "parquet")
@@ -112,7 +112,7 @@ def test_sources_of_every_format(tmp_path, form):
 def test_a_gzipped_file_and_a_table_with_positions_of_its_own(tmp_path):
     import pyarrow.csv
 
-    from xpscale.testing.parquet_files import spectra_table
+    from tests.support.parquet_files import spectra_table
 
     pyarrow.csv.write_csv(spectra_table(ROWS, "scalars"), tmp_path / "t.csv")
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))

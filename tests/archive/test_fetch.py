@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
+from tests.support.archive_files import write_archive
+from tests.support.services import seaweedfs
 from xpscale.archive import transfer
 from xpscale.archive.fetch import plan_fetch, run_fetch
 from xpscale.archive.verify import verify_archive
@@ -25,8 +27,6 @@ from xpscale.errors import (
     TryAgainError,
 )
 from xpscale.storage import Storage
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 XP, SOURCE = "xp_continuous_mean_spectrum", "gaia_source"

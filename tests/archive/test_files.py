@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.archive_files import write_archive
 from xpscale.archive import files, reading
 from xpscale.archive.files import FilePair, open_archive
 from xpscale.archive.parse import parse_spectra
@@ -21,7 +22,6 @@ from xpscale.archive.reading import open_file, verified_stream
 from xpscale.archive.sources import match_sources
 from xpscale.archive.verify import verify_archive
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 

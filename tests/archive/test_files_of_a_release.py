@@ -7,6 +7,7 @@ import pytest
 
 from tests.archive.faulty_web import faulty_web
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
 from xpscale.archive.files import open_archive
 from xpscale.archive.parse import parse_spectra
 from xpscale.archive.reading import open_file
@@ -14,7 +15,6 @@ from xpscale.archive.sources import match_sources
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.release import DR3, find_release
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 SETTINGS = """

@@ -224,12 +224,12 @@ class StandIn:
 
 def run(place: Path, share: float) -> str:
     """Run sleeping tasks on many workers, as `xpscale infer --scheduler` does."""
+    from tests.support.dask_cluster import dask_processes
     from xpscale.runtime.executors.dask import DaskExecutor, connect
     from xpscale.runtime.history import History
     from xpscale.runtime.ledger import Ledger
     from xpscale.runtime.progress import TerminalProgress
     from xpscale.runtime.run import run_stage
-    from xpscale.testing.dask_cluster import dask_processes
 
     planned, storage = plan_of(place), Storage(str(place / "run"))
     storage.remove()

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from isal import igzip
 
+from tests.support.archive_bulk import write_bulk_archive
 from xpscale.archive.files import ArchiveFile, FilePair, open_archive
 from xpscale.archive.verify import verify_archive
 from xpscale.ingest.parsers import Fragment
@@ -34,7 +35,6 @@ from xpscale.ingest.parsers.archive import ArchiveParser
 from xpscale.ingest.stage import StageFragment
 from xpscale.release import DR3
 from xpscale.storage import Storage
-from xpscale.testing.archive_bulk import write_bulk_archive
 
 N_SOURCES = 20_000
 N_SLICE = 1_000

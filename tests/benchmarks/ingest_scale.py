@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support.archive_bulk import write_bulk_archive
 from xpscale.formatting import format_bytes
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.runtime.events import RunStarted, TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.store.check import check_store
-from xpscale.testing.archive_bulk import write_bulk_archive
 
 N_WORKERS = 2
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import duckdb
 
 import xpscale as xps
+from tests.support.services import seaweedfs
+from tests.support.web import CountedWeb, counted_web
 from xpscale.query.catalog import Catalog
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
-from xpscale.testing.web import CountedWeb, counted_web
 
 CATALOG = os.environ.get("XPSCALE_BENCH_CATALOG", "million")
 CONE = (266.0, -29.0, 1.0)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from tests.support.dask_cluster import DaskProcesses, dask_processes
 from xpscale.formatting import format_bytes
 from xpscale.runtime.events import TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, connect
@@ -32,7 +33,6 @@ from xpscale.runtime.progress import TerminalProgress
 from xpscale.runtime.run import run_stage
 from xpscale.storage import Storage
 from xpscale.store.partitions import adaptive_partitions
-from xpscale.testing.dask_cluster import DaskProcesses, dask_processes
 from xpscale.testing.sky_density import source_counts
 from xpscale.types import Partition, TaskReport, TaskStatus
 

@@ -8,6 +8,7 @@ import pytest
 from random_catalog import LAYOUT, PIXELS, ROWS, fill, identity, random_table
 
 from tests.commands import xpscale
+from tests.support.web import counted_web
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.encoding import encode
@@ -16,7 +17,6 @@ from xpscale.catalog.layout import COLLECTION, RUN, part_key
 from xpscale.catalog.votable import conform, product_schema
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.storage import Storage
-from xpscale.testing.web import counted_web
 from xpscale.types import Part
 
 KEY = part_key("spectra", PIXELS[1])

@@ -15,6 +15,7 @@ from hats.io.summary_file import generate_summary
 from hats.io.validation import is_valid_catalog, is_valid_collection
 from random_catalog import LAYOUT, PIXELS, ROWS, C, L, fill, identity, random_table
 
+from tests.support.services import seaweedfs
 from xpscale.catalog import hats
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
@@ -25,7 +26,6 @@ from xpscale.release import DR3
 from xpscale.schema import TableLayout
 from xpscale.sky import separation_deg
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
 from xpscale.types import TaskReport, TaskStatus
 
 

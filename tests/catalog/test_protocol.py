@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from random_catalog import PIXELS, identity, random_table
 
+from tests.support.kill_points import Killed
 from xpscale.catalog import hats
 from xpscale.catalog.check import check
 from xpscale.catalog.clean import MINIMUM_AGE_S, clean
@@ -30,7 +31,6 @@ from xpscale.errors import ConflictError, IncompleteError
 from xpscale.runtime.attempt import Attempt
 from xpscale.runtime.ledger import Ledger
 from xpscale.storage import Storage
-from xpscale.testing.kill_points import Killed
 from xpscale.types import TaskReport, TaskStatus
 
 TASKS = PIXELS[:2]

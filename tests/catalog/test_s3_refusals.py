@@ -5,6 +5,7 @@ import os
 import pytest
 from random_catalog import PIXELS, ROWS, fill, identity, random_table
 
+from tests.support.services import seaweedfs
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.sink import ParquetSink
@@ -13,7 +14,6 @@ from xpscale.runtime.attempt import Attempt, tasks_error
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.storage.failures import PASSING, Refused, explained
-from xpscale.testing.services import seaweedfs
 from xpscale.types import TaskStatus
 
 PLACE = "s3://xpscale/refusals"

@@ -4,7 +4,7 @@ import json
 
 from tests.archive.faulty_web import Fault, faulty_web
 from tests.commands import done, xpscale
-from xpscale.testing.archive_files import write_archive
+from tests.support.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done, xpscale
+from tests.support.archive_files import Defects, write_archive
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.model.card import Architecture, ModelCard
@@ -15,7 +16,6 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import DR3
-from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
 

@@ -5,13 +5,13 @@ import os
 import pytest
 
 from tests.commands import xpscale
+from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.query.identifiers import parse_ids
 from xpscale.query.pixel_region import moc_cells
 from xpscale.query.user_table import read_table
 from xpscale.release import DR3
 from xpscale.storage.single_file import require_free
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
 LONG = "x" * 300

@@ -5,12 +5,12 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
+from tests.support.memory_reader import MemoryReader
 from xpscale.bands import Bands
 from xpscale.release import find_release
 from xpscale.sampling.latent_cells import ModelLatents
 from xpscale.sampling.sample import load_sample
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.memory_reader import MemoryReader
 from xpscale.testing.universe import Universe
 
 

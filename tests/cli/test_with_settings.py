@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
 from xpscale.cli.settings_file import COMMANDS, found
 from xpscale.settings.file import Settings, load_settings
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 FILE = """

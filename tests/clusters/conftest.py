@@ -12,7 +12,7 @@ import pytest
 
 from tests.clusters.disturbed import slurm_says
 from tests.debian import debian_command
-from xpscale.testing.processes import free_ports
+from tests.support.processes import free_ports
 
 CONFIGURATION = """
 ClusterName=xpscale

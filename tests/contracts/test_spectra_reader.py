@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.support.contracts import SpectraReaderContract
+from tests.support.parquet_files import write_hats_spectra, write_parquet_files
+from tests.support.services import seaweedfs
 from xpscale.ingest.build import build_store
 from xpscale.spectra import SpectraReader
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.parquet import ParquetSpectra
 from xpscale.store.reader import SpectraStore
-from xpscale.testing.contracts import SpectraReaderContract
-from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
-from xpscale.testing.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 SHAPES = ("list", "fixed", "joined", "scalars", "scalars_from_1")

@@ -7,11 +7,11 @@ import pickle
 import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
+from tests.support.contracts import StorageContract
+from tests.support.services import seaweedfs
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError
 from xpscale.storage import Storage
 from xpscale.storage.failures import Busy
-from xpscale.testing.contracts import StorageContract
-from xpscale.testing.services import seaweedfs
 
 NUMBERS = itertools.count()
 

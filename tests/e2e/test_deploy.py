@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
+from tests.support.dask_cluster import dask_processes
+from tests.support.processes import free_ports, is_free
 from xpscale.ingest.build import build_store
 from xpscale.runtime.executors.dask import connect, worker_environment
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.dask_cluster import dask_processes
-from xpscale.testing.processes import free_ports, is_free
 from xpscale.testing.universe import Universe
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings

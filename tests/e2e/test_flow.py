@@ -9,8 +9,8 @@ import pytest
 
 import xpscale as xps
 from tests.commands import done
-from xpscale.testing.archive_files import Defects, write_archive
-from xpscale.testing.services import seaweedfs
+from tests.support.archive_files import Defects, write_archive
+from tests.support.services import seaweedfs
 from xpscale.testing.universe import Universe
 
 N_SOURCES = 1_500

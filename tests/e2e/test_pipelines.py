@@ -28,11 +28,11 @@ from pipelines import (
     train,
 )
 from tests.commands import done
+from tests.support.archive_files import write_archive
 from xpscale.errors import NotFoundError
 from xpscale.model.scaling import normalized
 from xpscale.settings.file import load_settings
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 ROOT = Path(__file__).resolve().parents[2]

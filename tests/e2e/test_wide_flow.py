@@ -13,9 +13,9 @@ import pyarrow.csv
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.parquet_files import spectra_table, write_parquet_files
 from xpscale.bands import Bands
 from xpscale.storage import Storage
-from xpscale.testing.parquet_files import spectra_table, write_parquet_files
 from xpscale.testing.universe import Universe
 
 N_SOURCES = 800

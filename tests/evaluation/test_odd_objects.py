@@ -1,5 +1,7 @@
 """Ordinary stars are not flagged at any magnitude, and odd objects are told from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
@@ -8,8 +10,8 @@ from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.ingest.build import build_store
 from xpscale.schema import OUTPUTS
-from xpscale.testing.odd_objects import hot_continua, hot_stars, with_emission_lines
-from xpscale.testing.starlight import G_ZERO_POINT
+from xpscale.testing.odd_objects import hot_continua, with_emission_lines
+from xpscale.testing.starlight import G_ZERO_POINT, noiseless_coefficients
 from xpscale.testing.universe import Universe
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings
@@ -40,6 +42,15 @@ def ordinary():
 def by_magnitude(batch, values):
     bins = np.digitize(magnitude(batch), EDGES)
     return [values[bins == number] for number in range(1, len(EDGES))]
+
+
+def hot_stars(batch, labels):
+    """The stars as they would be at a temperature that none of them has."""
+    hot = replace(labels, teff=np.full(len(batch), 3e4, np.float32))
+    noise = np.random.default_rng(0).standard_normal(batch.coefficients.shape, np.float32)
+    made = noiseless_coefficients(hot) * batch.phot_g_mean_flux[:, None]
+    coefficients = made.astype(np.float32) + batch.coefficient_errors * noise
+    return replace(batch, coefficients=coefficients)
 
 
 def column(model, batch, name):

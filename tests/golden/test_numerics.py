@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.support.exact import column_arrays, exact_columns, hostile_rows, rounded_products
+from tests.support.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviations
 from xpscale.bands import Bands
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.architectures import ARCHITECTURES, build
 from xpscale.model.card import Architecture, ModelCard
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.density import TrainingDensity
-from xpscale.model.numerics import MAX_DEVIATION, MAX_DEVIATION_HOSTILE, deviations
 from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling, trainable_rows
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.exact import column_arrays, exact_columns, hostile_rows, rounded_products
 from xpscale.testing.universe import Universe
 
 DATA = Path(os.environ.get("XPSCALE_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))

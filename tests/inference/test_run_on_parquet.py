@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.parquet_files import write_hats_spectra, write_parquet_files
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.store.open import open_parquet, open_spectra
-from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
 
 
 def parts_of(report):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.commands import done, xpscale
+from tests.support.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.errors import InvalidInputError
 from xpscale.flags import Flag
 from xpscale.inference.infer import infer
@@ -27,7 +28,6 @@ from xpscale.model.scaling import Scaling
 from xpscale.schema import OUTPUTS
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet, open_spectra
-from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(240, seed=5, mover_fraction=0.05).spectra()

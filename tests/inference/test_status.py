@@ -7,13 +7,13 @@ import json
 import pytest
 
 from tests.commands import done
+from tests.support.services import seaweedfs
 from xpscale.inference.plan import plan_inference
 from xpscale.inference.run import run_inference
 from xpscale.inference.status import run_status
 from xpscale.runtime.events import RunStarted, TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
 from xpscale.runtime.split import STAGES
-from xpscale.testing.services import seaweedfs
 
 
 class Onlooker:

@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
+from tests.support.datalink_files import source_table_bytes, table_bytes
+from tests.support.parquet_files import spectra_table
 from xpscale.companions import COMPANIONS, OF_SPECTRA
 from xpscale.flags import Flag
 from xpscale.model.architectures import build
@@ -18,9 +21,6 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.spectra import SpectraBatch
 from xpscale.store.reader import open_store
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.datalink_files import source_table_bytes, table_bytes
-from xpscale.testing.parquet_files import spectra_table
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(40, seed=8).spectra()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import xpscale
+from tests.support.dask_cluster import dask_processes
 from xpscale.errors import PlanError
 from xpscale.inference.infer import infer
 from xpscale.inference.plan import plan_inference
@@ -20,7 +21,6 @@ from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.runtime.preflight import misfits, software
 from xpscale.storage import Storage
-from xpscale.testing.dask_cluster import dask_processes
 
 
 @pytest.fixture(scope="module")

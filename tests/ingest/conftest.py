@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.support.archive_files import Defects, write_archive
 from xpscale.runtime.executors.dask import DaskExecutor, local_cluster
-from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
 DEFECTS = Defects(

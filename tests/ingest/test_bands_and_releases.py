@@ -13,6 +13,8 @@ import pytest
 
 from tests.commands import done, xpscale
 from tests.conftest import data_path
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
+from tests.support.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.ingest.build import build_store
@@ -22,8 +24,6 @@ from xpscale.release import DR3, UNSTATED, find_release
 from xpscale.store.info import store_info
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
-from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.testing.universe import Universe
 
 DR4 = find_release("dr4")
@@ -191,7 +191,7 @@ def test_spectra_that_do_not_fit_the_release_are_refused(tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "fits", "vot", "hdf5"])
 def test_designations_say_the_release(form, tmp_path):
-    from xpscale.testing.datalink_files import table_bytes
+    from tests.support.datalink_files import table_bytes
 
     (tmp_path / "sources.csv").write_bytes(source_table_bytes(WIDE, "csv"))
     designations = [f"Gaia DR4 {source_id}" for source_id in WIDE.source_id.tolist()]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.commands import xpscale
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(60, seed=8).spectra()

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.archive_files import write_archive
+from tests.support.datalink_files import source_table_bytes, table_bytes
+from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.store.check import check_store
 from xpscale.store.reader import open_store
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.datalink_files import source_table_bytes, table_bytes
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
 BANDS = ("bp", "rp")

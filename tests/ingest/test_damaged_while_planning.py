@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.commands import xpscale
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
+from tests.support.parquet_files import write_parquet_files
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(120, seed=12).spectra()

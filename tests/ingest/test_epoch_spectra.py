@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.commands import xpscale
+from tests.support.archive_files import write_archive
+from tests.support.datalink_files import source_table_bytes, table_bytes
+from tests.support.parquet_files import spectra_table
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.datalink_files import source_table_bytes, table_bytes
-from xpscale.testing.parquet_files import spectra_table
 from xpscale.testing.universe import Universe
 
 UNIVERSE = Universe(6, seed=3)

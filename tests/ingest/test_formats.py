@@ -9,6 +9,8 @@ import pytest
 
 from tests.commands import done, xpscale
 from tests.conftest import data_path
+from tests.support.datalink_files import source_table_bytes, spectra_bytes, write_hdf5_copies
+from tests.support.parquet_files import write_hats_spectra, write_parquet_files
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
 from xpscale.ingest.plan import plan_ingest
@@ -16,8 +18,6 @@ from xpscale.ingest.run import run_ingest
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.store.open import open_spectra
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes, write_hdf5_copies
-from xpscale.testing.parquet_files import write_hats_spectra, write_parquet_files
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(240, seed=12).spectra()
@@ -234,7 +234,7 @@ def test_what_cannot_be_ingested_says_why(tmp_path, expected, sources):
 
 @pytest.mark.s3
 def test_formats_on_s3(expected, tmp_path):
-    from xpscale.testing.services import seaweedfs
+    from tests.support.services import seaweedfs
 
     with seaweedfs(tmp_path / "weed") as service, service.apply():
         storage = Storage("s3://xpscale/in")

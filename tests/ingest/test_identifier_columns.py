@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import MaskedColumn, Table
 
+from tests.support.parquet_files import spectra_table
 from xpscale.archive.datalink import read_spectra
 from xpscale.column_names import ColumnChoice
 from xpscale.errors import InvalidInputError
@@ -18,7 +19,6 @@ from xpscale.release import DR3
 from xpscale.row_rules import judge
 from xpscale.storage import Storage
 from xpscale.store.open import open_parquet
-from xpscale.testing.parquet_files import spectra_table
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(12, seed=9).spectra()

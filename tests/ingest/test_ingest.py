@@ -146,7 +146,7 @@ def test_straight_from_the_web_and_no_csv_is_kept(spoilt, reference, tmp_path):
 
 @pytest.mark.s3
 def test_from_s3_to_s3(spoilt, reference, tmp_path):
-    from xpscale.testing.services import seaweedfs
+    from tests.support.services import seaweedfs
 
     with seaweedfs(tmp_path / "weed") as service, service.apply():
         bucket = Storage("s3://xpscale/archive")
@@ -309,7 +309,7 @@ def test_places_that_hold_something_else_are_left_alone(spoilt, reference, tmp_p
 
 
 def test_an_archive_without_a_usable_spectrum_says_why(universe, tmp_path):
-    from xpscale.testing.archive_files import Defects, write_archive
+    from tests.support.archive_files import Defects, write_archive
     from xpscale.testing.universe import Universe
 
     write_archive(

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.ingest.test_ingest import contents
+from tests.support.archive_files import Defects, write_archive
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
-from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
 pytestmark = pytest.mark.skipif(

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import xpscale
+from tests.support.datalink_files import table_bytes
+from tests.support.parquet_files import spectra_table, write_hats_spectra
 from xpscale.column_names import known_columns
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.build import build_store
@@ -19,8 +21,6 @@ from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.release import DR3
 from xpscale.store.open import open_spectra
-from xpscale.testing.datalink_files import table_bytes
-from xpscale.testing.parquet_files import spectra_table, write_hats_spectra
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(60, seed=31).spectra()

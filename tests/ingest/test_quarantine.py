@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.commands import xpscale
+from tests.support.archive_files import Defects, write_archive
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
 from xpscale.ingest import run as module
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.store.check import check_store
 from xpscale.store.reader import open_store
-from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
 FILES = Defects(

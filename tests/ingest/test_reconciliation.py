@@ -7,13 +7,13 @@ import json
 import pytest
 
 from tests.commands import xpscale
+from tests.support.archive_defects import Defects
+from tests.support.archive_files import write_archive
 from xpscale.archive.files import open_archive
 from xpscale.archive.verify import verify_archive
 from xpscale.errors import IncompleteError
 from xpscale.row_rules import RULES
 from xpscale.store.reader import open_store
-from xpscale.testing.archive_defects import Defects
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 DEFECTS = Defects(

@@ -12,10 +12,10 @@ from astropy.io.votable import from_table, tree
 from astropy.table import Table
 
 from tests.commands import xpscale
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(40, seed=12).spectra()

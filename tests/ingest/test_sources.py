@@ -14,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import xpscale
+from tests.support.archive_files import write_archive
+from tests.support.datalink_files import source_table_bytes
+from tests.support.source_tables import gaia_source_table, write_hats_sources
 from xpscale.column_names import ColumnChoice
 from xpscale.companions import COMPANIONS, OF_SPECTRA
 from xpscale.errors import InvalidInputError, NotFoundError
@@ -28,9 +31,6 @@ from xpscale.sky import MAX_ORDER, healpix_29, source_id_pixel, source_id_positi
 from xpscale.storage import Storage
 from xpscale.store.hats_listing import hats_pixel
 from xpscale.store.open import open_spectra
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.datalink_files import source_table_bytes
-from xpscale.testing.source_tables import gaia_source_table, write_hats_sources
 from xpscale.testing.universe import Universe
 
 UNIVERSE = Universe(300, seed=17, mover_fraction=0.05)
@@ -267,7 +267,7 @@ def test_the_archive_without_gaia_source_from_hats_on_s3(real_archive, tmp_path,
     """Of a catalogue of sources with 152 columns only the needed columns of the needed row groups
     are read.
     """
-    from xpscale.testing.services import seaweedfs
+    from tests.support.services import seaweedfs
 
     shutil.copytree(
         real_archive / "xp_continuous_mean_spectrum", tmp_path / "in/xp_continuous_mean_spectrum"

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
+from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import InvalidInputError
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_parquet
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 from xpscale.units import check_units
 

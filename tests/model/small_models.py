@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from tests.support.memory_reader import SIX_EACH
 from xpscale.bands import Bands
 from xpscale.model.architectures import build
 from xpscale.model.card import Architecture, ModelCard
@@ -11,7 +12,6 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.memory_reader import SIX_EACH
 
 SMALL = Architecture(SIX_EACH, n_latents=3, hidden=(9, 7, 5))
 

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.memory_reader import SIX_EACH
 from xpscale.model.architectures import ARCHITECTURES, build
 from xpscale.model.axes import common_axes, turn_axes
 from xpscale.model.distributions import LatentPosterior
 from xpscale.model.scatter_vae import Architecture
-from xpscale.testing.memory_reader import SIX_EACH
 
 L = 4
 

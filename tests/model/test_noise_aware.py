@@ -3,6 +3,7 @@ import pytest
 import torch
 from small_models import batch_of
 
+from tests.support.memory_reader import SIX_EACH
 from xpscale.errors import InvalidInputError
 from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
@@ -14,7 +15,6 @@ from xpscale.model.distributions import Reconstruction
 from xpscale.model.iterative import IterativeVAE
 from xpscale.model.noise_aware import MEAN_BOUND, SCATTER_FLOOR
 from xpscale.model.scaling import Scaling
-from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.training.batches import Rows, standardized
 from xpscale.training.loop import Trainer
 from xpscale.training.loss import Objective

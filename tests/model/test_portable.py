@@ -10,6 +10,7 @@ import torch
 from small_models import SMALL, batch_of, random_network
 
 from tests.commands import done, xpscale
+from tests.support.memory_reader import SIX_EACH
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.model import export
 from xpscale.model.architectures import ARCHITECTURES, build
@@ -19,7 +20,6 @@ from xpscale.model.density import TrainingDensity
 from xpscale.model.folder import CARD, WEIGHTS
 from xpscale.model.portable import open_portable
 from xpscale.model.scaling import Scaling
-from xpscale.testing.memory_reader import SIX_EACH
 
 ALONE = """
 import importlib.abc, json, sys

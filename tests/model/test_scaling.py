@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import batch_of
 
+from tests.support.memory_reader import SIX_EACH
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.model.scaling import Scaling, trainable_rows
-from xpscale.testing.memory_reader import SIX_EACH
 
 
 @given(

@@ -8,11 +8,11 @@ import torch
 
 import xpscale as xps
 from tests.commands import done
+from tests.support.memory_reader import SIX_EACH
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
 from xpscale.model.card import Architecture
-from xpscale.testing.memory_reader import SIX_EACH
 from xpscale.testing.universe import Universe
 
 SMALL = Architecture(SIX_EACH, 3, (16, 16), "transformer")

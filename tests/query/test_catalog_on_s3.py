@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.services import seaweedfs
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
 
 
 @pytest.fixture(scope="module")

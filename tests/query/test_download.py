@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from tests.commands import xpscale
+from tests.support.faults import Fault, faulty, make_room, small_disk
+from tests.support.services import seaweedfs
+from tests.support.web import counted_web
 from xpscale.catalog.check import check
 from xpscale.catalog.layout import RUN, snapshot_key
 from xpscale.catalog.manifest import Manifest
@@ -28,9 +31,6 @@ from xpscale.query.download import download as copy
 from xpscale.query.reconstruct import reconstruct
 from xpscale.schema import IDENTITY_COLUMNS
 from xpscale.storage import Storage
-from xpscale.testing.faults import Fault, faulty, make_room, small_disk
-from xpscale.testing.services import seaweedfs
-from xpscale.testing.web import counted_web
 
 
 def parts_of(url):

@@ -8,12 +8,12 @@ import pytest
 
 import xpscale as xps
 from tests.query.conftest import publish
+from tests.support.services import seaweedfs
+from tests.support.web import counted_web
 from xpscale.errors import XpscaleError
 from xpscale.sky import Pixel, source_id_index
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
 from xpscale.testing.sky_density import pixel_centers_deg
-from xpscale.testing.web import counted_web
 
 TIMES = 4
 MOST_OPEN = 3  # what is newest, the version, its manifest

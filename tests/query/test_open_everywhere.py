@@ -15,11 +15,11 @@ import pytest
 
 from tests.debian import debian_command
 from tests.query.conftest import publish
+from tests.support.services import seaweedfs
+from tests.support.web import counted_web
 from xpscale.query.catalog import open_catalog
 from xpscale.query.write import write
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
-from xpscale.testing.web import counted_web
 
 PLACES = ["disk", "http", "listed http", "https", "s3"]
 

@@ -9,6 +9,7 @@ import pytest
 
 import xpscale as xps
 from tests.commands import xpscale
+from tests.support.kill_points import Killed, KillPoints, install
 from xpscale.catalog.check import check
 from xpscale.catalog.clean import find_strays
 from xpscale.catalog.commit import commit
@@ -22,7 +23,6 @@ from xpscale.query.aggregate import sky_map
 from xpscale.query.catalog import open_catalog
 from xpscale.query.download import download
 from xpscale.storage import Storage
-from xpscale.testing.kill_points import Killed, KillPoints, install
 
 
 @pytest.fixture

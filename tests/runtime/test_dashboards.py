@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from tests.debian import debian_command
+from tests.support.processes import Process, free_ports
 from xpscale.runtime.events import RunStarted, TaskEnded, WorkerChanged
 from xpscale.runtime.prometheus import MetricsServer
-from xpscale.testing.processes import Process, free_ports
 from xpscale.types import Part, Pixel, TaskReport, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "deploy/dashboards"

@@ -2,10 +2,10 @@
 
 import pytest
 
+from tests.support.executor_contract import ExecutorContract
 from xpscale.runtime.executors.dask import WINDOW_PER_WORKER, DaskExecutor
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.executors.threads import ThreadsExecutor
-from xpscale.testing.executor_contract import ExecutorContract
 
 
 class TestSerialExecutor(ExecutorContract):

@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 from distributed import Client, LocalCluster
 
+from tests.support.dask_cluster import dask_processes
 from xpscale.errors import PlanError
 from xpscale.runtime.events import WorkerChanged
 from xpscale.runtime.executors.dask import DaskExecutor
@@ -18,7 +19,6 @@ from xpscale.runtime.executors.window import Window
 from xpscale.runtime.history import History
 from xpscale.runtime.run import run_stage
 from xpscale.runtime.stall import FACTOR, Turnaround
-from xpscale.testing.dask_cluster import dask_processes
 from xpscale.types import TaskReport, TaskStatus
 
 pytestmark = [pytest.mark.xdist_group("dask"), pytest.mark.timeout(120)]

@@ -1,7 +1,7 @@
 import pytest
 
+from tests.support.memory_reader import MemoryReader, planted
 from xpscale.ingest.build import build_store
-from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
 
 

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import data_path
+from tests.support.memory_reader import MemoryReader, planted
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells, colour_and_magnitude
@@ -14,7 +15,6 @@ from xpscale.sampling.held_out import HeldOutSplit
 from xpscale.sampling.sample import METADATA, load_sample, save_sample
 from xpscale.sampling.sketch_pass import sketch_store
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
 
 CELLS = {"colour_magnitude": ColourMagnitudeCells(), "position": SkyCells(2)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.memory_reader import MemoryReader, planted
 from xpscale.errors import IncompleteError, TryAgainError
 from xpscale.runtime import attempt
 from xpscale.runtime.events import RunEnded, RunStarted, TaskEnded
@@ -17,7 +18,6 @@ from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
 from xpscale.sampling.draw import draw_sample
 from xpscale.sampling.sketch_pass import TASKS_PER_WORKER
 from xpscale.store.reader import open_store
-from xpscale.testing.memory_reader import MemoryReader, planted
 
 SPECTRA = ("coefficients", "coefficient_errors")
 N = 1_000

@@ -8,6 +8,8 @@ import pytest
 from astropy.table import Table
 
 from tests.query.conftest import example, label_models, labelled, model  # noqa: F401
+from tests.support.services import seaweedfs
+from tests.support.web import counted_web
 from xpscale.query.catalog import open_catalog
 from xpscale.serve.cone import cone_request
 from xpscale.serve.database import Database, Stop
@@ -16,8 +18,6 @@ from xpscale.serve.requests import Parameters, tap_request
 from xpscale.serve.service import answer
 from xpscale.serve.uploads import read_uploads
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
-from xpscale.testing.web import counted_web
 
 LIMITS = Limits()
 QUERY = (

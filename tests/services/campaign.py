@@ -20,9 +20,9 @@ from pathlib import Path
 from tests.services.faults import DISK_BYTES, FAULTS, ON_DISK
 from tests.services.scenario import Verdict, verdict
 from tests.services.services import Services, start_services
+from tests.support.faults import small_disk
 from xpscale.errors import XpscaleError
 from xpscale.storage import Storage
-from xpscale.testing.faults import small_disk
 
 MOST_REPETITIONS = 5
 EXIT_CODES = {0, 20, 75, 130, -2, -9, -15}

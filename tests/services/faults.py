@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.services.services import Services, is_alive, send, wait_for
+from tests.support.faults import Fault, make_room
+from tests.support.processes import Process
 from xpscale.storage import Storage
-from xpscale.testing.faults import Fault, make_room
-from xpscale.testing.processes import Process
 
 N_WRITES = 37  # of a run
 RUN_S = 2.5  # about how long a run takes

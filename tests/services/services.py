@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.services.scenario import Scenario
+from tests.support.dask_cluster import DaskProcesses, dask_processes
+from tests.support.faults import FaultyProxy, faulty
+from tests.support.kill_points import KillPoints
+from tests.support.processes import Process
+from tests.support.services import S3Service, seaweedfs
 from xpscale.storage import Storage
-from xpscale.testing.dask_cluster import DaskProcesses, dask_processes
-from xpscale.testing.faults import FaultyProxy, faulty
-from xpscale.testing.kill_points import KillPoints
-from xpscale.testing.processes import Process
-from xpscale.testing.services import S3Service, seaweedfs
 
 N_WORKERS = 2
 PATIENCE_S = 1.0  # until a task is reissued; longer than the pause between its attempts
@@ -57,7 +57,7 @@ class Services:
         command = [
             sys.executable,
             "-m",
-            "xpscale.testing.kill_points",
+            "tests.support.kill_points",
             *arguments,
             "--patience",
             str(PATIENCE_S),

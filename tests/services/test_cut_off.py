@@ -9,12 +9,12 @@ import pytest
 from distributed import Client
 
 from tests.services.scenario import verdict
+from tests.support.processes import Process, free_ports
 from xpscale.inference.complete import complete
 from xpscale.inference.infer import infer
 from xpscale.runtime.events import TaskEnded
 from xpscale.runtime.executors.dask import DaskExecutor
 from xpscale.storage import Storage
-from xpscale.testing.processes import Process, free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

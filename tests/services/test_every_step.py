@@ -15,10 +15,10 @@ from tests.commands import xpscale
 from tests.services.scenario import Scenario, infer, objects, verdict
 from tests.services.services import wait_for
 from tests.small_maps import small_maps
+from tests.support.kill_points import Killed, KillPoints, install
 from xpscale.catalog.check import check
 from xpscale.catalog.snapshots import snapshots as published
 from xpscale.storage import Storage
-from xpscale.testing.kill_points import Killed, KillPoints, install
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from tests.support.services import seaweedfs
 from xpscale.site import make_site
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
 
 
 @pytest.mark.s3

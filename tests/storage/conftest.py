@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
+from tests.support.services import seaweedfs
 from xpscale.storage import Storage
-from xpscale.testing.services import seaweedfs
 
 NUMBERS = itertools.count()
 

@@ -11,14 +11,14 @@ import pytest
 
 from tests.commands import done
 from tests.registries import azurite_program
+from tests.support.cloud_services import azurite, fake_gcs
+from tests.support.contracts import StorageContract
+from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import begin_store, run_ingest
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage, environment
-from xpscale.testing.cloud_services import azurite, fake_gcs
-from xpscale.testing.contracts import StorageContract
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 
 NUMBERS = itertools.count()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.archive.faulty_web import Fault, faulty_web
 from tests.catalog.random_catalog import fill
+from tests.support.web import counted_web
 from xpscale.catalog.check import check
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.layout import snapshot_key
@@ -14,7 +15,6 @@ from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage
-from xpscale.testing.web import counted_web
 
 
 @pytest.fixture(params=["cat", "run #1 [a]"])

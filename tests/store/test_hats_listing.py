@@ -6,13 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.commands import xpscale
+from tests.support.parquet_files import spectra_table
+from tests.support.source_tables import write_hats_sources
 from xpscale.column_names import ColumnChoice
 from xpscale.errors import InvalidInputError
 from xpscale.ingest.given_sources import open_sources
 from xpscale.store.open import open_parquet
 from xpscale.store.reader import open_store
-from xpscale.testing.parquet_files import spectra_table
-from xpscale.testing.source_tables import write_hats_sources
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(90, seed=31).spectra()

@@ -6,12 +6,12 @@ import numpy as np
 import xarray
 import zarr
 
+from tests.support.archive_files import write_archive
 from xpscale.ingest.plan import plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.store import layout
 from xpscale.store.layout import ARRAYS, CORRELATIONS
 from xpscale.store.reader import open_store
-from xpscale.testing.archive_files import write_archive
 from xpscale.testing.universe import Universe
 
 

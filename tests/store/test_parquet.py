@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 from xpscale.bands import Bands
 from xpscale.columns import find_source_columns, find_xp_columns, flux_of_magnitude
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
@@ -18,7 +19,6 @@ from xpscale.store.footprints import Footprint, count_pixels, row_groups_by_pixe
 from xpscale.store.open import open_parquet, open_spectra
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.table_bands import bands_of
-from xpscale.testing.parquet_files import spectra_table, write_hats_spectra, write_parquet_files
 
 GROUPS = {
     "bands": [

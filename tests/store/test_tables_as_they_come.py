@@ -11,13 +11,13 @@ import pytest
 from astropy.table import Table
 
 from tests.commands import done, xpscale
+from tests.support.parquet_files import spectra_table
 from xpscale.archive.datalink import read_spectra
 from xpscale.errors import InvalidInputError
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
 from xpscale.store.open import open_parquet
 from xpscale.store.parquet_files import is_parquet
-from xpscale.testing.parquet_files import spectra_table
 from xpscale.testing.universe import Universe
 
 ROWS = Universe(24, seed=9).spectra()

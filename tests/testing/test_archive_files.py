@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.archive_defects import REJECTED_AS
+from tests.support.archive_files import Defects, write_archive
 from xpscale.errors import InvalidInputError
 from xpscale.row_rules import RULES
-from xpscale.testing.archive_defects import REJECTED_AS
-from xpscale.testing.archive_files import Defects, write_archive
 from xpscale.testing.universe import Universe
 
 csv.field_size_limit(1 << 24)

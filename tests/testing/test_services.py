@@ -7,12 +7,12 @@ import time
 
 import pytest
 
+from tests.support import services
+from tests.support.dask_cluster import dask_processes
+from tests.support.processes import HOST, free_ports, is_free
+from tests.support.services import seaweedfs
 from xpscale.errors import NotFoundError
 from xpscale.storage import Storage
-from xpscale.testing import services
-from xpscale.testing.dask_cluster import dask_processes
-from xpscale.testing.processes import HOST, free_ports, is_free
-from xpscale.testing.services import seaweedfs
 
 
 def is_alive(pid):

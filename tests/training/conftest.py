@@ -1,6 +1,6 @@
 import pytest
 
-from xpscale.testing.memory_reader import MemoryReader, planted
+from tests.support.memory_reader import MemoryReader, planted
 
 
 @pytest.fixture(scope="session")

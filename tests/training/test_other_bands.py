@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.memory_reader import MemoryReader, planted
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.model.card import Architecture
@@ -17,7 +18,6 @@ from xpscale.model.published import import_published
 from xpscale.model.scaling import Scaling
 from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.release import find_release
-from xpscale.testing.memory_reader import MemoryReader, planted
 from xpscale.testing.universe import Universe
 from xpscale.training.loader import load_training_data
 from xpscale.training.run import train

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from tests.commands import done
+from tests.support.memory_reader import SIX_EACH, planted
 from xpscale.errors import ConflictError, PermanentError, PlanError, TryAgainError
 from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
 from xpscale.model.checkpoint import load_model
 from xpscale.runtime.executors.dask import local_cluster
 from xpscale.runtime.executors.worker_group import WorkerGroup
-from xpscale.testing.memory_reader import SIX_EACH, planted
 from xpscale.training.flat import FlatParameters
 from xpscale.training.job import TrainingJob
 from xpscale.training.loop import Progress

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from tests.commands import done, xpscale
+from tests.support.memory_reader import planted
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
 from xpscale.model.architectures import build
 from xpscale.model.checkpoint import load_model
 from xpscale.model.cost import multiplications
-from xpscale.testing.memory_reader import planted
 from xpscale.training.settings import PRESETS, TrainingSettings
 
 

@@ -14,6 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.memory_reader import MemoryReader, planted
+from tests.support.parquet_files import write_parquet_files
+from tests.support.services import seaweedfs
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.ingest.build import build_store
@@ -22,9 +25,6 @@ from xpscale.sampling.draw import draw_sample
 from xpscale.storage import Storage
 from xpscale.store.layout import CHUNK_ROWS
 from xpscale.store.open import open_parquet
-from xpscale.testing.memory_reader import MemoryReader, planted
-from xpscale.testing.parquet_files import write_parquet_files
-from xpscale.testing.services import seaweedfs
 from xpscale.training.batches import Order
 from xpscale.training.loader import is_streamed, load_training_data
 from xpscale.training.run import train

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
 from xpscale.sampling.draw import draw_sample
-from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.training.gradient import SHARE_ROWS
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
@@ -172,7 +172,7 @@ def test_estimate_scales_with_the_work():
 KILLED_AT_STEP = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from xpscale.testing.memory_reader import SIX_EACH, MemoryReader, planted
+from tests.support.memory_reader import SIX_EACH, MemoryReader, planted
 from test_train import SETTINGS, STREAMED
 from xpscale.training.gradient import SHARE_ROWS
 from xpscale.training.loop import Trainer

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xpscale.testing.memory_reader import SIX_EACH
+from tests.support.memory_reader import SIX_EACH
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.run import train

@@ -18,10 +18,10 @@ from shutil import copytree, rmtree
 import numpy as np
 
 import xpscale as xps
+from tests.support.archive_files import write_archive
+from tests.support.datalink_files import source_table_bytes, spectra_bytes, write_hdf5_copies
+from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import XpscaleError
-from xpscale.testing.archive_files import write_archive
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes, write_hdf5_copies
-from xpscale.testing.parquet_files import write_parquet_files
 from xpscale.testing.universe import Universe
 from xpscale.training.settings import TrainingSettings
 

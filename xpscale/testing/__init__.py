@@ -1,1 +1,1 @@
-"""For tests, here and elsewhere: a synthetic sky with known truth, contracts, real services."""
+"""A synthetic sky with known truth, for the demo, the science report, and tests."""

@@ -27,7 +27,7 @@ from xpscale.testing import starlight
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["hot_continua", "hot_stars", "with_emission_lines"]
+__all__ = ["hot_continua", "with_emission_lines"]
 
 N_LEADING = 8
 WIDEN, TAU = 10.0, 0.01
@@ -80,28 +80,6 @@ def hot_continua(
     flux = (grid / 500) ** -5 / np.expm1(PLANCK_NM_K / (grid * teff[:, None]))
     made = _of_unit_flux(ordinary, _coefficients(flux / flux.max(1, keepdims=True)))
     return _noisy(made, rng)
-
-
-def hot_stars(
-    ordinary: SpectraBatch, labels: starlight.Labels, seed: int = 0, kelvin: float = 3e4
-) -> SpectraBatch:
-    """Stars of a synthetic universe as they would be at a temperature that none of them has.
-
-    Parameters
-    ----------
-    ordinary, labels
-        Stars, and what they are.
-    seed
-        Of the noise.
-    kelvin
-        Their temperature.
-    """
-    hot = replace(labels, teff=np.full(len(ordinary), kelvin, np.float32))
-    flux = ordinary.phot_g_mean_flux[:, None]
-    made = starlight.noiseless_coefficients(hot) * flux
-    return _noisy(
-        replace(ordinary, coefficients=made.astype(np.float32)), np.random.default_rng(seed)
-    )
 
 
 def _log_uniform(

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tests.support.archive_defects import REJECTED_AS, Defects, FileRows, Planter
+from tests.support.archive_text import SourceRows, source_text, spectrum_text
 from xpscale.archive.files import tables_of
 from xpscale.errors import InvalidInputError
 from xpscale.release import DR3, Release
 from xpscale.sky import ARCHIVE_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
-from xpscale.testing.archive_defects import REJECTED_AS, Defects, FileRows, Planter
-from xpscale.testing.archive_text import SourceRows, source_text, spectrum_text
 from xpscale.testing.sky_density import DENSITY_ORDER
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xpscale.testing.processes import HOST, Process, free_ports, is_free
+from tests.support.processes import HOST, Process, free_ports, is_free
 
 __all__ = ["DaskProcesses", "dask_processes"]
 

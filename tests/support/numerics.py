@@ -1,7 +1,7 @@
 """The numerics contract: how far a number of the catalogue may be from the equations in float64
 (design/007).
 
-Every backend and every device is held to it; `xpscale.testing.exact` has the float64 numbers,
+Every backend and every device is held to it; `tests.support.exact` has the float64 numbers,
 tests/golden the test.
 """
 
@@ -62,7 +62,7 @@ def deviations(
     found
         Some of the columns of ``exact``.
     exact
-        From `xpscale.testing.exact.exact_columns`, or any float64 evaluation: ``latent_mean``,
+        From `tests.support.exact.exact_columns`, or any float64 evaluation: ``latent_mean``,
         ``latent_log_var`` with shape (N, L), ``reconstruction``, ``scatter`` (N, C) in the
         archive's units, ``nll``, ``kl``, ``reduced_chi2`` (N,).
     coefficient_errors

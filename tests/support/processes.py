@@ -25,6 +25,7 @@ from xpscale.errors import NotFoundError, TryAgainError
 
 __all__ = ["HOST", "PORT_OFFSET", "Process", "free_ports", "is_free"]
 
+ROOT = str(Path(__file__).resolve().parents[2])
 HOST = "127.0.0.1"
 PRELOADED = [
     "xpscale.cli.infer",
@@ -70,6 +71,9 @@ class Process:
         """Stop the process if it runs, and start it; its output is appended to the log."""
         self.stop()
         environment = {**os.environ, **self.environment}
+        # so that the modules of the tests can be imported there
+        path = filter(None, (ROOT, environment.get("PYTHONPATH")))
+        environment["PYTHONPATH"] = os.pathsep.join(path)
         self.log.touch()
         if self.is_warm:
             self.popen = _Forked(self.command, self.log, environment)

@@ -6,11 +6,11 @@ process that does the write with the armed number is killed, paused or interrupt
 
     points = KillPoints(tmp_path)
     points.arm(7, "die")
-    command = [sys.executable, "-m", "xpscale.testing.kill_points", "infer", ...]
+    command = [sys.executable, "-m", "tests.support.kill_points", "infer", ...]
     subprocess.run(command, env={**os.environ, **points.environment})
 
 The arguments are those of ``xpscale``. Dask workers count their writes, too: the environment asks
-them to preload this module.
+them to preload this module, for which ``PYTHONPATH`` must hold the folder of ``tests``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KillPoints:
     @property
     def environment(self) -> Mapping[str, str]:
         """Variables for every process that is to count its writes here."""
-        preload = json.dumps([__name__])
+        preload = json.dumps(["tests.support.kill_points"])
         return {VARIABLE: str(self.folder), "DASK_DISTRIBUTED__WORKER__PRELOAD": preload}
 
     def arm(self, at: int, do: str, *, after: bool = False, of: str = "") -> None:

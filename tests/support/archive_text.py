@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tests.support.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.release import DR3, Release
-from xpscale.testing.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.testing.sky_density import galactic_deg
 from xpscale.testing.starlight import G_ZERO_POINT
 

@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tests.support.processes import HOST, Process, free_ports, is_free
 from xpscale.errors import NotFoundError, TryAgainError
-from xpscale.testing.processes import HOST, Process, free_ports, is_free
 
 __all__ = ["AZURITE_ACCOUNT", "Emulator", "azurite", "fake_gcs"]
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tests.support.archive_files import file_ranges
+from tests.support.archive_text import SOLUTION_ID, arrays_text, spectrum_text
+from tests.support.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.archive.files import tables_of
 from xpscale.release import DR3
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.storage import Storage
-from xpscale.testing.archive_files import file_ranges
-from xpscale.testing.archive_text import SOLUTION_ID, arrays_text, spectrum_text
-from xpscale.testing.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
 from xpscale.testing.sky_density import DENSITY_ORDER, pixel_centers_deg, source_counts
 from xpscale.testing.universe import Universe
 

@@ -4,7 +4,7 @@
         proxy.arm(Fault("lost", at=3))
         Storage("s3://xpscale/folder").create("key", b"value")
 
-`xpscale.testing.kill_points` makes processes die or pause at a write.
+`tests.support.kill_points` makes processes die or pause at a write.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.processes import HOST
+from tests.support.services import S3Service
 from xpscale.errors import InvalidInputError, NotFoundError
-from xpscale.testing.processes import HOST
-from xpscale.testing.services import S3Service
 
 __all__ = ["KINDS", "Fault", "FaultyProxy", "faulty", "make_room", "small_disk"]
 

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.processes import HOST, PORT_OFFSET, Process, free_ports
 from xpscale.errors import NotFoundError, PermanentError
-from xpscale.testing.processes import HOST, PORT_OFFSET, Process, free_ports
 
 __all__ = ["S3Service", "seaweedfs"]
 

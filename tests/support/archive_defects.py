@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tests.support.archive_text import SourceRows
 from xpscale.errors import InvalidInputError
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.archive_text import SourceRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from xpscale.testing.processes import HOST
+from tests.support.processes import HOST
 
 __all__ = ["CountedWeb", "counted_web"]
 
