@@ -1,15 +1,17 @@
-"""The bits of the column ``flags``, and what they say: the only place that defines them."""
+"""The bits of the column ``flags`` and of the flags of labels, and what they say: the only place that
+defines them.
+"""
 
 from __future__ import annotations
 
 import enum
 from typing import Self
 
-__all__ = ["Flag"]
+__all__ = ["Flag", "LabelFlag", "WordedFlag"]
 
 
-class Flag(enum.IntFlag):
-    """Bits of the column ``flags``; 0 means nothing to remark."""
+class WordedFlag(enum.IntFlag):
+    """Bits that people can read; 0 means nothing to remark."""
 
     meaning: str
     """What a bit says, in a sentence for people."""
@@ -19,6 +21,19 @@ class Flag(enum.IntFlag):
         flag = int.__new__(cls, value)
         flag._value_, flag.meaning = value, meaning
         return flag
+
+    @property
+    def words(self) -> str:
+        """The names of the bits that are set, for people.
+
+        >>> (Flag.POOR_FIT | Flag.PARTLY_SEEN).words
+        'poor fit; partly seen'
+        """
+        return "; ".join((flag.name or "").lower().replace("_", " ") for flag in self)
+
+
+class Flag(WordedFlag):
+    """Bits of the column ``flags``."""
 
     ERRORS_UNUSABLE = (
         1,
@@ -48,11 +63,10 @@ class Flag(enum.IntFlag):
     )
     """A band is missing, high orders are cut off, or they have no usable error."""
 
-    @property
-    def words(self) -> str:
-        """The names of the bits that are set, for people.
 
-        >>> (Flag.POOR_FIT | Flag.PARTLY_SEEN).words
-        'poor fit; partly seen'
-        """
-        return "; ".join((flag.name or "").lower().replace("_", " ") for flag in self)
+class LabelFlag(WordedFlag):
+    """Bits of the flags of a label, such as ``teff_flags``."""
+
+    FEW_LABELLED_STARS_NEAR = 1, "labelled stars tell little here"
+    """More than half of the prior's variance is left."""
+    OUTSIDE_THE_KNOWN_RANGE = 2, "outside the range of their labels"

@@ -1,5 +1,6 @@
 """A small catalogue, its site, and a real browser to look at it."""
 
+import contextlib
 import threading
 
 import pytest
@@ -26,12 +27,23 @@ def site(catalog):
 
 
 @pytest.fixture(scope="session")
-def address(site):
-    server, address = site_server(site.folder)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield address
-    server.shutdown()
-    server.server_close()
+def serving():
+    """Serves sites, as long as there are tests."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(site):
+            server, address = site_server(site.folder)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return address
+
+        yield serve
+
+
+@pytest.fixture(scope="session")
+def address(site, serving):
+    return serving(site)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ def site(
     columns: Annotated[
         str,
         typer.Option(
-            metavar="A,B", help="Columns to colour maps by; all but correlations if not given."
+            metavar="A,B",
+            help="Columns to colour maps by, published labels too; all but correlations if not given.",
         ),
     ] = "",
     memory: Annotated[

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.flags import LabelFlag
 from xpscale.labels.regression import Regression, fit_regression
 from xpscale.labels.star_latents import StarLatents
 from xpscale.sampling.hashing import uniform_hash
@@ -45,9 +46,7 @@ STARS_IN_BIN = 200
 FEW = 500
 """With fewer stars, those left out would be seen in the kernel if it were not found anew."""
 
-FAR, OUT_OF_RANGE = 1, 2
-"""Flags of a label: the labelled stars tell little here (more than half of the prior's variance is
-left); and the label lies outside the range of the known ones."""
+FAR, OUT_OF_RANGE = LabelFlag.FEW_LABELLED_STARS_NEAR.value, LabelFlag.OUTSIDE_THE_KNOWN_RANGE.value
 
 FAR_ABOVE = 0.5
 

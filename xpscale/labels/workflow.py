@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError, NotFoundError
+from xpscale.flags import LabelFlag
 from xpscale.labels.label_model import LabelModel, fit_model
 from xpscale.labels.label_table import label_columns, values_and_errors
 from xpscale.labels.star_latents import StarLatents
@@ -32,7 +33,7 @@ __all__ = [
     "require_same_model",
 ]
 
-FLAGS = "1: labelled stars tell little here; 2: outside the range of their labels"
+FLAGS = "; ".join(f"{flag.value}: {flag.meaning}" for flag in LabelFlag)
 
 UCDS = {
     **dict.fromkeys(("teff", "t_eff"), "phys.temperature.effective"),

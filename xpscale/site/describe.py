@@ -9,6 +9,8 @@ import numpy as np
 
 from xpscale.errors import XpscaleError
 from xpscale.flags import Flag
+from xpscale.site.label_rows import describe_labels, label_columns
+from xpscale.site.row_batches import is_flags
 from xpscale.site.tiles import pack
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def describe(
     calibrated
         Whether spectra can be drawn against wavelength.
     """
-    columns = catalog.identity.columns("latents")
+    columns = (*catalog.identity.columns("latents"), *label_columns(catalog))
     return {
         "title": f"{catalog.release.name} XP spectra",
         "name": catalog.storage.name,
@@ -55,11 +57,14 @@ def describe(
         "bands": catalog.bands.to_dict(),
         "n_latents": catalog.identity.n_latents,
         "products": list(catalog.identity.products),
+        "tables": list(catalog.tables),
+        "labels": describe_labels(catalog),
         "outputs": list(catalog.identity.outputs),
         "columns": [
             {"name": c.name, "unit": c.unit, "description": c.description} for c in columns
         ],
         "drawn": list(names),
+        "shares": [name for name in names if is_flags(catalog, name)],
         "axes": [{"name": axis.name, "low": axis.low, "high": axis.high} for axis in axes],
         "maps": dict(maps),
         "flags": {flag.value: flag.words for flag in Flag},

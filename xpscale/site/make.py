@@ -29,7 +29,7 @@ import numpy as np
 from xpscale.errors import ConflictError, InvalidInputError, NotFoundError
 from xpscale.json_files import parse_json
 from xpscale.query.catalog import Catalog, open_catalog
-from xpscale.query.engine import unknown_column
+from xpscale.query.named_columns import columns_called
 from xpscale.site.data_url import data_url
 from xpscale.site.describe import describe, export_calibration
 from xpscale.site.first_look import first_look
@@ -43,7 +43,7 @@ from xpscale.storage.identity import claim
 __all__ = ["make_site"]
 
 CLAIM, SITE, DATA = "claim.json", "site.json", "data"
-FORMAT = 2
+FORMAT = 3
 """Of the files below ``data/``; a new one makes them anew."""
 
 N_AXES = 6
@@ -72,8 +72,9 @@ def make_site(
         Where a browser finds the catalogue, as an address or relative to the page; by default see
         `xpscale.site.data_url.data_url`.
     columns
-        Columns of ``latents`` that maps can be coloured by; by default all but identifiers,
-        positions and correlations.
+        Columns of ``latents``, and of labels that are published, that maps can be coloured by, or
+        patterns such as ``latent_mean_*``; by default all but identifiers, positions and
+        correlations.
     allowed_bytes
         Memory for the bins of the maps that are filled at one time.
     say
@@ -145,11 +146,18 @@ def _require_writable(place: Storage) -> None:
 
 def _chosen(catalog: Catalog, columns: tuple[str, ...]) -> tuple[str, ...]:
     known = [column.name for column in drawn_columns(catalog)]
+    if not columns:
+        return tuple(name for name in known if not name.startswith("latent_correlation_"))
+    chosen: dict[str, None] = {}
     for name in columns:
-        if name not in known:
-            raise unknown_column(name, known)
-    default = [name for name in known if not name.startswith("latent_correlation_")]
-    return tuple(dict.fromkeys(columns or default))
+        called = columns_called(catalog, name)
+        if not (found := [each for each in called if each in known]):
+            raise InvalidInputError(
+                f"maps cannot be coloured by {called[0]!r}, which is a place or an array",
+                f"Choose some of {', '.join(known)}",
+            )
+        chosen |= dict.fromkeys(found)
+    return tuple(chosen)
 
 
 def _axes(catalog: Catalog) -> tuple[str, ...]:
@@ -158,7 +166,8 @@ def _axes(catalog: Catalog) -> tuple[str, ...]:
 
 def _version(catalog: Catalog, names: tuple[str, ...]) -> str:
     """What determines the files below ``data/``, as a name."""
-    content = json.dumps([FORMAT, catalog.manifest.digest, names])
+    labels = [catalog.labels.source] if catalog.labels else []
+    content = json.dumps([FORMAT, catalog.manifest.digest, names, *labels])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -169,12 +178,10 @@ def _sample_words(source_id: Any, values: Any) -> Any:
 
 
 def _parts(catalog: Catalog) -> bytes:
-    """A row a pixel: order, number, rows; for each product bytes, also of footer and packed
-    footer.
-    """
+    """A row a pixel: order, number, rows; for each table bytes, also of footer and packed footer."""
     rows: dict[Pixel, list[int]] = {}
-    for product in catalog.identity.products:
-        for part in catalog.manifest.of(product):
+    for table in catalog.tables:
+        for part in catalog.parts_of(table):
             row = rows.setdefault(part.pixel, [part.pixel.order, part.pixel.number, part.n_rows])
             row += [part.n_bytes, part.footer_bytes, part.packed_footer_bytes]
     return json.dumps(list(rows.values()), separators=(",", ":")).encode()

@@ -12,14 +12,16 @@ import pyarrow.parquet as pq
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
+from xpscale.site.label_rows import FLAGS, LabelRows, label_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.query.catalog import Catalog
     from xpscale.schema import Column
+    from xpscale.types import Part
 
-__all__ = ["BATCH_ROWS", "Batch", "drawn_columns", "read_batches"]
+__all__ = ["BATCH_ROWS", "Batch", "drawn_columns", "is_flags", "read_batches"]
 
 BATCH_ROWS = 1 << 19
 PLACES = ("_healpix_29", "source_id", "ra", "dec")
@@ -37,8 +39,7 @@ class Batch:
     part
         Which part of the manifest a row is in, with shape (N,).
     values
-        The columns that can be drawn, each with shape (N,); ``flags`` as 0 or 1: whether any is
-        set.
+        The columns that can be drawn, each with shape (N,); flags as 0 or 1: whether any is set.
     """
 
     healpix_29: NDArray[np.int64]
@@ -51,13 +52,26 @@ class Batch:
 
 
 def drawn_columns(catalog: Catalog) -> tuple[Column, ...]:
-    """The columns of ``latents`` that a map can be coloured by."""
-    columns = catalog.identity.columns("latents")
+    """The columns of ``latents``, and of labels that are published, that a map can be coloured by."""
+    columns = (*catalog.identity.columns("latents"), *label_columns(catalog))
     return tuple(
         column
         for column in columns
         if column.name not in PLACES and not pa.types.is_nested(column.type)
     )
+
+
+def is_flags(catalog: Catalog, name: str) -> bool:
+    """Whether a column holds flags, of which maps show how many sources have any.
+
+    Parameters
+    ----------
+    catalog
+        The catalogue.
+    name
+        From `drawn_columns`.
+    """
+    return name == "flags" or (name in catalog.label_columns and name.endswith(FLAGS))
 
 
 def read_batches(
@@ -81,36 +95,48 @@ def read_batches(
     InvalidInputError
         A part cannot be read.
     """
-    waiting: list[tuple[int, pa.RecordBatch]] = []
+    flags = tuple(name for name in names if is_flags(catalog, name))
+    labels = LabelRows(catalog, [name for name in names if name in catalog.label_columns])
+    waiting: list[tuple[int, pa.Table]] = []
     for number, part in enumerate(catalog.manifest.of("latents")):
-        try:
-            with catalog.storage.open(part.key) as handle:
-                file = pq.ParquetFile(handle, **catalog.storage.parquet_options)
-                columns = ["_healpix_29", "source_id", *names]
-                for rows in file.iter_batches(BATCH_ROWS, columns=columns):
-                    waiting.append((number, rows))
-                    on_rows(rows.num_rows)
-                    if sum(some.num_rows for _, some in waiting) >= BATCH_ROWS:
-                        yield _batch(waiting)
-                        waiting = []
-        except pa.ArrowException as error:
-            raise InvalidInputError(
-                f"{catalog.storage.url_of(part.key)} cannot be read ({first_line(error)})",
-                "Run 'xpscale catalog check'",
-            ) from error
+        for rows in _rows_of(catalog, part, names, labels):
+            waiting.append((number, rows))
+            on_rows(len(rows))
+            if sum(len(some) for _, some in waiting) >= BATCH_ROWS:
+                yield _batch(waiting, flags)
+                waiting = []
     if waiting:
-        yield _batch(waiting)
+        yield _batch(waiting, flags)
 
 
-def _batch(waiting: list[tuple[int, pa.RecordBatch]]) -> Batch:
-    numbers, batches = zip(*waiting, strict=True)
-    part = np.repeat(numbers, [rows.num_rows for rows in batches])
-    table = pa.Table.from_batches(batches)
-    index, source_id, *names = table.column_names
-    values = {name: _numbers(table[name]) for name in names}
-    if "flags" in values:
-        values["flags"] = (values["flags"] != 0).astype(np.float32)
-    return Batch(table[index].to_numpy(), table[source_id].to_numpy(), part, values)
+def _rows_of(
+    catalog: Catalog, part: Part, names: tuple[str, ...], labels: LabelRows
+) -> Iterator[pa.Table]:
+    columns = ["_healpix_29", "source_id", *(n for n in names if n not in catalog.label_columns)]
+    first = 0
+    try:
+        labels.open(part)
+        with catalog.storage.open(part.key) as handle:
+            file = pq.ParquetFile(handle, **catalog.storage.parquet_options)
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+                rows = pa.Table.from_batches([batch])
+                yield labels.behind(rows, first, part)
+                first += len(rows)
+    except pa.ArrowException as error:
+        raise InvalidInputError(
+            f"{catalog.storage.url_of(part.key)} cannot be read ({first_line(error)})",
+            "Run 'xpscale catalog check'",
+        ) from error
+
+
+def _batch(waiting: list[tuple[int, pa.Table]], flags: tuple[str, ...]) -> Batch:
+    numbers, tables = zip(*waiting, strict=True)
+    part = np.repeat(numbers, [len(rows) for rows in tables])
+    table = pa.concat_tables(tables)
+    values = {name: _numbers(table[name]) for name in table.column_names[2:]}
+    for name in flags:
+        values[name] = (values[name] != 0).astype(np.float32)
+    return Batch(table["_healpix_29"].to_numpy(), table["source_id"].to_numpy(), part, values)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[np.floating]:

@@ -2,7 +2,7 @@
 
 import { parquetMetadata, parquetMetadataAsync, parquetReadObjects, parquetScan, rowIndex } from 'hyparquet'
 import { decompress } from 'fzstd'
-import { remoteFile } from './ranges.js'
+import { CannotRead, remoteFile } from './ranges.js'
 import { centreOf, coneCover, separation, vector } from './healpix.js'
 import { unpack } from './tiles.js'
 
@@ -11,7 +11,7 @@ const FOOTER_BYTES = 1 << 16 // read of a file whose footer's size is not known
 const CHECKSUM_BYTES = 8 // after a packed footer
 const ORDER = 12 // of the pixels that a source_id carries, and of cones
 const EARLY_MINUTES = 5 // how far a source may have moved from the place in its source_id
-const PRODUCTS = ['latents', 'spectra']
+const LABELS = 'labels'
 const AT_ONCE = 8
 
 export class Catalog {
@@ -19,6 +19,7 @@ export class Catalog {
     this.site = site
     this.url = site.catalog
     this.files = new Map()
+    this.labelColumns = new Set(site.labels?.of.flatMap(Object.values))
   }
 
   get reachable() { return Boolean(this.url) }
@@ -27,7 +28,7 @@ export class Catalog {
     this.loading ??= unpack(`${this.site.data}/parts.bin`).then((bytes) =>
       JSON.parse(new TextDecoder().decode(bytes)).map(([order, pixel, rows, ...sizes]) => ({
         order, pixel, rows,
-        sizes: PRODUCTS.map((_, i) => sizes.slice(3 * i, 3 * i + 3)), // see _parts in make.py
+        sizes: this.site.tables.map((_, i) => sizes.slice(3 * i, 3 * i + 3)), // see _parts in make.py
         first: pixel * 4 ** (ORDER - order), // pixels of order 12
         stop: (pixel + 1) * 4 ** (ORDER - order),
       })))
@@ -40,13 +41,41 @@ export class Catalog {
     const key = `${product}/dataset/Norder=${part.order}/Dir=${directory}/Npix=${part.pixel}.parquet`
     if (!this.files.has(key)) {
       if (this.files.size > 64) this.files.delete(this.files.keys().next().value)
-      const sizes = part.sizes[PRODUCTS.indexOf(product)]
+      const sizes = part.sizes[this.site.tables.indexOf(product)]
       const file = remoteFile(this.url + key, sizes[0])
-      const opened = readFooter(file, ...sizes).then((metadata) => ({ file, metadata, compressors }))
+      const footer = product === LABELS ? this.labelFooter(file, ...sizes) : readFooter(file, ...sizes)
+      const opened = footer.then((metadata) => ({ file, metadata, compressors }))
       opened.catch(() => this.files.delete(key))
       this.files.set(key, opened)
     }
     return this.files.get(key)
+  }
+
+  // Labels can be published anew under the names of the files that were there.
+  async labelFooter(file, ...sizes) {
+    const metadata = await readFooter(file, ...sizes).catch((error) => {
+      if (error instanceof CannotRead && error.status !== 416) throw error
+    })
+    const stated = metadata?.key_value_metadata?.find(({ key }) => key === 'xpscale.manifest')
+    if (stated?.value === this.site.labels.made_of) return metadata
+    throw new CannotRead('The labels of the catalogue have been replaced since this page was made; '
+      + 'it must be made again (xpscale site).')
+  }
+
+  // Put labels into rows of a part; `indexes` are their numbers in it, in rising order.
+  async addLabels(part, rows, indexes, columns) {
+    const wanted = columns.filter((name) => this.labelColumns.has(name))
+    if (!rows.length || !wanted.length) return
+    const first = indexes[0]
+    const found = await parquetReadObjects({
+      ...await this.open(part, LABELS), columns: ['source_id', ...wanted],
+      rowStart: first, rowEnd: indexes.at(-1) + 1, useOffsetIndex: true,
+    })
+    rows.forEach((row, i) => {
+      const { source_id: id, ...values } = found[indexes[i] - first]
+      if (id !== row.source_id) throw new CannotRead('The labels of the catalogue are not those of its sources.')
+      Object.assign(row, values)
+    })
   }
 
   // Rows of a part that pass a filter, each with its number in the part.
@@ -85,6 +114,11 @@ export class Catalog {
     return (await this.rows(part, 'spectra', { source_id: { $eq: source_id } }, columns))[0]
   }
 
+  // Those of some columns that the latents have, each once.
+  ownColumns(names) {
+    return [...new Set(names)].filter((name) => !this.labelColumns.has(name))
+  }
+
   // Sources within a radius in degrees, nearest first.
   async cone(longitude, latitude, radius, columns, most = 2000) {
     const centre = vector(longitude, latitude)
@@ -99,11 +133,12 @@ export class Catalog {
           { _healpix_29: { $gte: BigInt(first) << 34n } },
           { _healpix_29: { $lt: BigInt(stop) << 34n } },
         ] }
-        const wanted = [...new Set(['_healpix_29', 'source_id', 'ra', 'dec', ...columns])]
-        for (const row of await this.rows(part, 'latents', filter, wanted)) {
-          row.separation = separation(vector(row.ra, row.dec), centre)
-          if (row.separation <= radius) found.push(row)
-        }
+        const wanted = this.ownColumns(['_healpix_29', 'source_id', 'ra', 'dec', ...columns])
+        const rows = await this.rows(part, 'latents', filter, wanted)
+        for (const row of rows) row.separation = separation(vector(row.ra, row.dec), centre)
+        const inside = rows.filter((row) => row.separation <= radius)
+        await this.addLabels(part, inside, inside.map((row) => row[rowIndex]), columns)
+        found.push(...inside)
         if (found.length > most) return { rows: sorted(found), all: false }
       }
     }
@@ -114,7 +149,7 @@ export class Catalog {
   // says of a part's number whether it can have such rows; there are `about` so many in all.
   async *scan(x, y, box, inside, columns, mayHold, about) {
     const parts = (await this.parts()).filter((_, number) => mayHold(number))
-    const wanted = [...new Set([x, y, 'source_id', 'ra', 'dec', ...columns])]
+    const wanted = this.ownColumns([x, y, 'source_id', 'ra', 'dec', ...columns])
     const share = about / this.site.n_rows
     const between = { $and: [
       { [x]: { $gte: box[0] } }, { [x]: { $lte: box[1] } },
@@ -128,7 +163,11 @@ export class Catalog {
       ahead.push(prepare(parts[i + AT_ONCE]))
       for (let at = 0; at < scan.ranges.length; at += AT_ONCE) {
         const some = scan.ranges.slice(at, at + AT_ONCE)
-        const found = await Promise.all(some.map((range) => matching(scan, range, inside, wanted, share)))
+        const found = await Promise.all(some.map(async (range) => {
+          const { rows, indexes } = await matching(scan, range, inside, wanted, share)
+          await this.addLabels(parts[i], rows, indexes, columns)
+          return rows
+        }))
         const part = (at + some.length) / scan.ranges.length
         yield { rows: found.flat(), done: i + part, of: parts.length }
       }
@@ -145,7 +184,10 @@ async function matching(scan, range, inside, wanted, share) {
   const hits = []
   for (let i = 0; i < values[0].length; i++) if (inside(values[0][i], values[1][i])) hits.push(i)
   if (hits.length && !expected) values.push(...await read(wanted.slice(2)))
-  return hits.map((i) => Object.fromEntries(wanted.map((column, c) => [column, values[c][i]])))
+  return {
+    rows: hits.map((i) => Object.fromEntries(wanted.map((column, c) => [column, values[c][i]]))),
+    indexes: hits.map((i) => range.rowStart + i),
+  }
 }
 
 // The footer, or the packed copy before it, which is a tenth as large (xpscale/catalog/footer.py).

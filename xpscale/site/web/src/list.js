@@ -33,15 +33,15 @@ export class List {
     return false
   }
 
-  async cone(longitude, latitude, radius) {
+  async cone(longitude, latitude, radius, extra = []) {
     const place = `${longitude.toFixed(5)}, ${latitude.toFixed(5)}`
     const command = `xpscale query CATALOG --cone ${place.replace(' ', '')},${radius.toPrecision(3)}`
     const title = `Sources within ${degreesText(radius)} of ${place.replace('-', '−')}`
-    if (!this.begin(title, ['separation'], command)) return
+    if (!this.begin(title, ['separation', ...extra], command)) return
     this.say('Reading …')
     const { number: mine } = this
     try {
-      const { rows, all } = await this.catalog.cone(longitude, latitude, radius, [], MOST_ROWS)
+      const { rows, all } = await this.catalog.cone(longitude, latitude, radius, extra, MOST_ROWS)
       if (mine !== this.number) return
       for (const row of rows) row.separation *= 3600
       this.rows = rows

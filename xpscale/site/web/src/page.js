@@ -36,7 +36,7 @@ export const explain = (error) => error.message || String(error)
 export function columnLabel(site, name) {
   if (name === 'count') return 'number of sources'
   const known = site.columns.find((column) => column.name === name)
-  if (name === 'flags') return 'share with a flag'
+  if (site.shares.includes(name)) return name === 'flags' ? 'share with a flag' : `share with ${name}`
   const unit = known?.unit ? ` / ${known.unit.replace('.s**-1', ' s⁻¹')}` : ''
   return name + unit
 }

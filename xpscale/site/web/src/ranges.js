@@ -62,8 +62,9 @@ async function ask(url, start, end, signal) {
     throw new CannotRead(`The catalogue’s files cannot be reached at ${new URL(url, location).href}.`)
   }
   if (!answer.ok) {
-    throw new CannotRead(`${new URL(url, location).href}: ${answer.status} ${answer.statusText}. `
+    const error = new CannotRead(`${new URL(url, location).href}: ${answer.status} ${answer.statusText}. `
       + 'Is the catalogue where the page looks for it? (xpscale site … --data-url)')
+    throw Object.assign(error, { status: answer.status })
   }
   return answer
 }

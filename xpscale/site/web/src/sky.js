@@ -39,6 +39,8 @@ export class Sky {
     this.recolour()
   }
 
+  // Columns of a list in addition to places.
+  get extra() { return this.column === 'count' ? [] : [this.column] }
   get folder() { return `${this.site.data}/sky` }
   get size() { return this.canvas.getBoundingClientRect() }
   // The whole sky is an ellipse, four by two roots of two wide and high.
@@ -343,12 +345,12 @@ export class Sky {
     const place = this.toSky(x, y)
     if (!place) return
     const radius = Math.min(2, (12 / this.pixelsPerRadian) * 180 / Math.PI)
-    this.list.cone(...place, radius)
+    this.list.cone(...place, radius, this.extra)
   }
 
   listView() {
     const place = this.toSky(...this.middle)
-    this.list.cone(...place, Math.min(10, this.widthDegrees / 2))
+    this.list.cone(...place, Math.min(10, this.widthDegrees / 2), this.extra)
   }
 }
 

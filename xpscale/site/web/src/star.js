@@ -51,8 +51,11 @@ export class Star {
       element('h2', { id: 'spectrum-title' }, 'Spectrum'))
     const neighbours = element('section', { 'aria-labelledby': 'neighbours-title' },
       element('h2', { id: 'neighbours-title' }, 'Nearest in latent space'))
-    this.place.replaceChildren(this.summary(row), spectrum,
+    const labels = this.site.labels ? element('section', { 'aria-labelledby': 'labels-title' },
+      element('h2', { id: 'labels-title' }, 'Labels')) : ''
+    this.place.replaceChildren(this.summary(row), spectrum, labels,
       element('div', { class: 'columns' }, this.latents(row), neighbours), this.others(row))
+    if (labels) this.fillLabels(labels, row).catch((error) => fail(labels, error))
     this.fillSpectrum(spectrum, row).catch((error) => fail(spectrum, error))
     this.fillNeighbours(neighbours, row).catch((error) => fail(neighbours, error))
   }
@@ -69,9 +72,26 @@ export class Star {
   }
 
   flagWords(flags) {
-    const set = Object.entries(this.site.flags).filter(([bit]) => flags & Number(bit))
+    const set = setBits(this.site.flags, flags)
     if (!set.length) return ['No flags: nothing to remark.']
-    return ['Flags: ', ...set.map(([, words]) => element('span', { class: 'flag' }, words))]
+    return ['Flags: ', ...set.map((words) => element('span', { class: 'flag' }, words))]
+  }
+
+  // Each label with its error and its flags in words, where the catalogue has them.
+  async fillLabels(section, { part, index, source_id }) {
+    const { of, flags } = this.site.labels
+    const found = { source_id }
+    await this.catalog.addLabels(part, [found], [index], of.flatMap(Object.values))
+    section.append(
+      element('p', {}, 'Read off the latents, from stars of which they are known.'),
+      table('Labels with their errors', ['label', 'value', 'error', 'remarks'],
+        of.map(({ name, error, flags: bits }) => [columnLabel(this.site, name), number(found[name], 5),
+          error ? number(found[error], 3) : '–', bits ? this.remarks(flags, found[bits]) : '–'])))
+  }
+
+  remarks(words, bits) {
+    const set = setBits(words, bits)
+    return set.length ? element('span', {}, ...set.map((text) => element('span', { class: 'flag' }, text))) : 'none'
   }
 
   latents(row) {
@@ -183,6 +203,10 @@ export class Star {
 
 // A band's part of the flux where it has one: a millionth is rounding.
 const contributing = (band, flux) => Array.from(band, (f, i) => (Math.abs(f) > 1e-6 * Math.abs(flux[i]) ? f : NaN))
+
+// The words of the bits that are set.
+const setBits = (words, bits) =>
+  Object.entries(words).filter(([bit]) => bits & Number(bit)).map(([, text]) => text)
 
 function fail(section, error) {
   if (!(error instanceof CannotRead)) console.error(error)
