@@ -1,4 +1,4 @@
-"""The bits of the column ``flags`` and of the flags of labels, and what they say: the only place that
+"""The bits of the column ``flags`` and of those of labels, and what they say: the only place that
 defines them.
 """
 

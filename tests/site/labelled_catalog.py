@@ -15,7 +15,9 @@ from xpscale.labels.workflow import label_columns_of
 from xpscale.query.catalog import open_catalog
 from xpscale.schema import IDENTITY_COLUMNS, Column
 
-MODEL = SimpleNamespace(labels={n: SimpleNamespace(unit=u) for n, u in (("teff", "K"), ("logg", ""))})
+MODEL = SimpleNamespace(
+    labels={n: SimpleNamespace(unit=u) for n, u in (("teff", "K"), ("logg", ""))}
+)
 
 
 def labelled_catalog(storage):
@@ -31,7 +33,9 @@ def put_random_labels(storage, seed):
     manifest, source = catalog.manifest, f"labels-{seed}"
 
     def write():
-        return tuple(_write(storage, part, manifest, source, seed) for part in manifest.of("latents"))
+        return tuple(
+            _write(storage, part, manifest, source, seed) for part in manifest.of("latents")
+        )
 
     put_labels(storage, manifest, source, write)
 

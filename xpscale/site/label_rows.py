@@ -58,7 +58,11 @@ def describe_labels(catalog: Catalog) -> dict[str, Any] | None:
     extra = {name + end for name in names for end in (ERROR, FLAGS)}
     labels = [
         {"name": name}
-        | {key: name + end for key, end in (("error", ERROR), ("flags", FLAGS)) if name + end in names}
+        | {
+            key: name + end
+            for key, end in (("error", ERROR), ("flags", FLAGS))
+            if name + end in names
+        }
         for name in names
         if name not in extra
     ]

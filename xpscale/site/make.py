@@ -178,7 +178,7 @@ def _sample_words(source_id: Any, values: Any) -> Any:
 
 
 def _parts(catalog: Catalog) -> bytes:
-    """A row a pixel: order, number, rows; for each table bytes, also of footer and packed footer."""
+    """A row a pixel: order, number, rows; for each table bytes, and those of both footers."""
     rows: dict[Pixel, list[int]] = {}
     for table in catalog.tables:
         for part in catalog.parts_of(table):

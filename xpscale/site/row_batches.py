@@ -52,7 +52,7 @@ class Batch:
 
 
 def drawn_columns(catalog: Catalog) -> tuple[Column, ...]:
-    """The columns of ``latents``, and of labels that are published, that a map can be coloured by."""
+    """The columns of ``latents`` and of published labels that a map can be coloured by."""
     columns = (*catalog.identity.columns("latents"), *label_columns(catalog))
     return tuple(
         column
