@@ -38,7 +38,7 @@ def site(
         str,
         typer.Option(
             metavar="A,B",
-            help="Columns to colour maps by, published labels too; all but correlations if not given.",
+            help="Columns to colour maps by, of labels too; all but correlations if not given.",
         ),
     ] = "",
     memory: Annotated[
