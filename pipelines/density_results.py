@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xpscale as xps
-from xpscale.evaluation.learning_curve import (
-    density_effect,
-    fit_law,
-    interval,
-    probe_errors,
-    trimmed_mean,
-)
+from xpscale.evaluation.bootstrap import of_rows
+from xpscale.evaluation.learning_curve import density_effect, fit_law, probe_errors, trimmed_mean
 from xpscale.plots.learning import density_figure, learning_curves
 from xpscale.plots.style import save
 from xpscale.sky import INDEX_ORDER, healpix_29
@@ -29,6 +24,8 @@ if TYPE_CHECKING:
 PIXEL_ORDER = 4
 TARGETS = {"DR3": 219_197_643, "DR4": 2_000_000_000}
 MIN_LAW_SIZES = 4
+LEVEL = 0.68
+"""Share of the draws inside an interval."""
 
 
 @dataclass(frozen=True)
@@ -145,18 +142,15 @@ def _curve(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any]:
     points = []
     for run in sorted(runs, key=lambda run: (run["n"], run["seed"])):
         loss: NDArray[np.float32] = run["loss"]
-        low, high = interval(partial(_trimmed_mean_of, loss), results.pixel)
+        found = of_rows(trimmed_mean, results.pixel, loss, level=LEVEL)
+        value, low, high = map(float, found.parts)
         about = {name: run[name] for name in ("n", "width", "seed", "epochs")}
         points.append(
             about
-            | {"loss": trimmed_mean(loss), "low": low, "high": high, "mean": float(loss.mean())}
+            | {"loss": value, "low": low, "high": high, "mean": float(loss.mean())}
             | {"median": float(np.median(loss)), "probes": results.probes(run)}
         )
     return {"points": points, "law": _law(results, runs)}
-
-
-def _trimmed_mean_of(loss: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
-    return trimmed_mean(loss[rows])
 
 
 def _law(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -178,10 +172,10 @@ def _law(results: Results, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
     names = ["floor", "amplitude", "exponent", *TARGETS]
     law = fit_law(n, np.array([trimmed_mean(one) for one in loss]))
     best = [law.floor, law.amplitude, law.exponent, *(float(law.at(t)) for t in TARGETS.values())]
-    low, high = interval(fitted, results.pixel, repeats=100)
+    found = of_rows(fitted, results.pixel, np.arange(loss.shape[1]), level=LEVEL)
     return {
         name: {"value": value, "low": float(a), "high": float(b)}
-        for name, value, a, b in zip(names, best, low, high, strict=True)
+        for name, value, a, b in zip(names, best, found.low, found.high, strict=True)
     }
 
 
@@ -224,8 +218,12 @@ def _effect(
 ) -> dict[str, float]:
     kept = _kept(loss)
     loss, around = loss[:, kept], around[:, kept]
-    low, high = interval(lambda rows: density_effect(loss[:, rows], around[:, rows]), pixel[kept])
-    return {"value": density_effect(loss, around), "low": low, "high": high}
+
+    def effect(loss: NDArray[np.float64], around: NDArray[np.float64]) -> float:
+        return density_effect(loss.T, around.T)
+
+    found = of_rows(effect, pixel[kept], loss.T, around.T, level=LEVEL)
+    return dict(zip(("value", "low", "high"), map(float, found.parts), strict=True))
 
 
 def _binned(

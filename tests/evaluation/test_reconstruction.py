@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from xpscale.errors import InvalidInputError
+from xpscale.evaluation.calibration_section import scatter_ratio
 from xpscale.evaluation.correlated import correlated_nll, correlation_matrices
-from xpscale.evaluation.latents import n_alive, redundancy
-from xpscale.evaluation.reconstruction import Prediction, calibration, scatter_ratio
+from xpscale.evaluation.latent_section import redundancy
+from xpscale.evaluation.reconstruction import Prediction
 from xpscale.model.distributions import Reconstruction
 
 RNG = np.random.default_rng(0)
@@ -20,23 +21,12 @@ def prediction(n=2000, n_coefficients=8):
     return Prediction(*(value.astype(np.float32) for value in values))
 
 
-def test_a_model_that_knows_the_truth_is_calibrated_and_one_that_does_not_is_seen():
-    true = prediction()
-    magnitude = RNG.uniform(8, 18, len(true.x))
-    found = calibration(true.residuals, magnitude, (8, 12, 18, 30))
-    assert found.n.tolist() == [(magnitude < 12).sum(), (magnitude >= 12).sum(), 0]
-    assert np.isnan(found.std[2])
-    assert found.std[:2] == pytest.approx(1, abs=0.03)
-    proud = true.residuals * np.where(magnitude < 12, 2, 1)[:, None]
-    assert calibration(proud, magnitude, (8, 12, 18)).worst == pytest.approx(2, abs=0.05)
-
-
 def test_scatter_is_compared_where_it_exceeds_the_error():
     found = prediction()
     planted = np.full(found.x.shape, 0.2)
-    assert scatter_ratio(found, planted) == pytest.approx(1, abs=1e-6)
+    assert scatter_ratio(found.x_err, found.scatter, planted) == pytest.approx(1, abs=1e-6)
     planted[:, 0], planted[:, 1] = 0.05, 0.4  # below every error; twice what is predicted
-    ratio = scatter_ratio(found, planted)
+    ratio = scatter_ratio(found.x_err, found.scatter, planted)
     assert np.isnan(ratio[0])
     assert ratio[1] == pytest.approx(0.5)
 
@@ -70,8 +60,7 @@ def test_correlated_likelihood_is_that_of_the_multivariate_normal():
         correlated_nll(found, free[0])
 
 
-def test_latents_that_sleep_or_copy_are_seen():
-    assert n_alive([0.49, 0.5, 3.0]) == 2
+def test_latents_that_copy_are_seen():
     latents = RNG.normal(size=(5000, 3))
     assert (redundancy(latents) < 0.01).all()
     latents[:, 2] = 2 * latents[:, 0] + 0.1 * latents[:, 2]

@@ -135,7 +135,11 @@ def of_ratio(numerator: NDArray[Any], denominator: NDArray[Any], seed: int = 0) 
 
 
 def of_rows(
-    statistic: Callable[..., Any], groups: NDArray[np.int64], *arrays: NDArray[Any], seed: int = 0
+    statistic: Callable[..., Any],
+    groups: NDArray[np.int64],
+    *arrays: NDArray[Any],
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> Estimate:
     """Any statistic of rows.
 
@@ -149,6 +153,8 @@ def of_rows(
         Arrays of N rows.
     seed
         Of the draws.
+    level
+        Share of the draws inside the interval.
     """
     value = np.asarray(statistic(*arrays), np.float64)
     _, number = np.unique(groups, return_inverse=True)
@@ -158,12 +164,14 @@ def of_rows(
     for weights in _draws(len(counts), seed):
         rows = np.repeat(order, np.repeat(weights, counts))
         drawn.append(statistic(*(array[rows] for array in arrays)))
-    return _estimate(value, np.asarray(drawn, np.float64), len(counts))
+    return _estimate(value, np.asarray(drawn, np.float64), len(counts), level)
 
 
-def _estimate(value: NDArray[np.float64], drawn: NDArray[np.float64], n_groups: int) -> Estimate:
+def _estimate(
+    value: NDArray[np.float64], drawn: NDArray[np.float64], n_groups: int, level: float = LEVEL
+) -> Estimate:
     """Value and interval; no interval from fewer than two pieces of the sky."""
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     if n_groups < 2:
         nothing = np.full_like(value, np.nan)
         return Estimate(value, nothing, nothing)

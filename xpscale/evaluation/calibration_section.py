@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpscale.evaluation.bootstrap import of_rows
 from xpscale.evaluation.fit_sums import BINS, COEFFICIENT, COVERAGES, PIT_BINS, bin_name
-from xpscale.evaluation.reconstruction import Prediction, predict, scatter_ratio
+from xpscale.evaluation.reconstruction import predict
 from xpscale.evaluation.sections import Drawing, Section, Table
 from xpscale.evaluation.simulation import simulate
 from xpscale.plots.estimates import binned, curves, matrix
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     Parts = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
-__all__ = ["calibration_section"]
+__all__ = ["calibration_section", "scatter_ratio"]
+
+MIN_ROWS = 30
 
 
 def calibration_section(
@@ -113,14 +115,7 @@ def _planted(sums: Mapping[str, FitSums], judged: Stars, labels: LabelTable, see
         model: TrainedModel = found.model
         unit = model.scaling.std * stars.batch.phot_g_mean_flux[:, None]
         made = predict(model, stars.batch)
-
-        def ratios(x_err: object, scatter: object, true: object) -> object:
-            nothing = np.zeros(0, np.float32)
-            found = scatter_ratio(Prediction(nothing, x_err, nothing, nothing, scatter), true)  # type: ignore[arg-type]
-            known = found[np.isfinite(found)]
-            return [np.median(known), np.mean(np.abs(known - 1) < 0.1), len(known)]
-
-        got = of_rows(ratios, stars.group, made.x_err, made.scatter, planted / unit, seed=seed)
+        got = of_rows(_ratios, stars.group, made.x_err, made.scatter, planted / unit, seed=seed)
         rows[name] = {
             "predicted / planted, median": got[0],
             "coefficients within 10 %": got[1],
@@ -133,6 +128,39 @@ def _planted(sums: Mapping[str, FitSums], judged: Stars, labels: LabelTable, see
         rows,
         "model",
     )
+
+
+def _ratios(
+    x_err: NDArray[np.floating], scatter: NDArray[np.floating], planted: NDArray[np.floating]
+) -> list[Any]:
+    """The median of `scatter_ratio`, the share within 10 %, and how many are known."""
+    found = scatter_ratio(x_err, scatter, planted)
+    known = found[np.isfinite(found)]
+    return [np.median(known), np.mean(np.abs(known - 1) < 0.1), len(known)]
+
+
+def scatter_ratio(
+    x_err: NDArray[np.floating], scatter: NDArray[np.floating], planted: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Predicted over planted scatter of each coefficient, where the planted one exceeds the error,
+    with shape (C,); NaN where it does in fewer than 30 spectra.
+
+    Root mean squares over the spectra are compared, since variances add up.
+
+    Parameters
+    ----------
+    x_err, scatter
+        Errors of spectra of a synthetic universe and the predicted scatter, with shape (N, C).
+    planted
+        Their planted scatter, in the same units, with shape (N, C).
+    """
+    exceeds = planted > x_err
+    above, below = (
+        np.where(exceeds, np.asarray(values, np.float64) ** 2, 0).sum(0)
+        for values in (scatter, planted)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(exceeds.sum(0) >= MIN_ROWS, np.sqrt(above / below), np.nan)
 
 
 def _drawings(sums: Mapping[str, FitSums], first: FitSums, seed: int) -> dict[str, Drawing]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "alpha_mcc",
     "classes_by_forest",
     "is_alpha_giant",
     "is_high_alpha",
@@ -66,36 +65,6 @@ def mcc(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
     fp, fn = float((predicted & ~true).sum()), float((~predicted & true).sum())
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return (tp * tn - fp * fn) / float(np.sqrt(product)) if product else 0.0
-
-
-def alpha_mcc(
-    features: NDArray[np.floating],
-    labels: Labels,
-    held_out_features: NDArray[np.floating],
-    held_out_labels: Labels,
-    seed: int = 0,
-) -> float:
-    """MCC on held-out giants of a random forest trained on the others: 200 trees, with at least 3
-    stars in a leaf.
-
-    Parameters
-    ----------
-    features, held_out_features
-        Features of the stars, with shapes (N, F) and (M, F).
-    labels, held_out_labels
-        As `is_alpha_giant` takes them.
-    seed
-        Seed of the forest.
-
-    Raises
-    ------
-    PermanentError
-        If scikit-learn is not installed.
-    """
-    ours, theirs = is_alpha_giant(labels), is_alpha_giant(held_out_labels)
-    high = is_high_alpha(labels)[ours]
-    votes = classes_by_forest(features[ours], high, held_out_features[theirs], seed)
-    return mcc(votes > 0.5, is_high_alpha(held_out_labels)[theirs])
 
 
 def classes_by_forest(

@@ -19,7 +19,6 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 
 from xpscale.evaluation.bootstrap import Estimate, of_rows
-from xpscale.evaluation.latents import ALIVE_NATS, redundancy
 from xpscale.evaluation.sections import Drawing, Section, Table
 from xpscale.extras import naming_extras
 from xpscale.plots.estimates import matrix
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
     from xpscale.evaluation.judged_stars import Stars
     from xpscale.model.checkpoint import TrainedModel
 
-__all__ = ["latent_section", "nuisances", "shared_after_turning", "told_by_each"]
+__all__ = ["latent_section", "nuisances", "redundancy", "shared_after_turning", "told_by_each"]
+
+ALIVE_NATS = 0.5
+"""Mean KL divergence from the prior, in nats, from which on a latent counts as alive."""
 
 N_NEAREST = 50
 OBLIQUITY = np.radians(23.4392911)
@@ -81,6 +83,22 @@ def latent_section(
         f" best shares {repeated[int(np.argmax(repeated.value))]} of its variance with them."
     )
     return Section("latents", "Latents", sentence, tables, drawings)
+
+
+def redundancy(latents: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How well the other latents predict each one by a linear relation: R^2, with shape (L,).
+
+    R_k^2 = 1 - 1 / (P_kk var_k) with P the inverse of the covariance of the posterior means; 1 is a
+    copy of others.
+
+    Parameters
+    ----------
+    latents
+        Posterior means, with shape (N, L).
+    """
+    covariance = np.cov(np.asarray(latents, np.float64), rowvar=False)
+    precision = np.linalg.pinv(covariance, hermitian=True)
+    return np.asarray(1 - 1 / np.maximum(np.diag(precision) * np.diag(covariance), 1))
 
 
 def nuisances(stars: Stars) -> dict[str, NDArray[np.float64]]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,8 +34,6 @@ from xpscale.errors import InvalidInputError
 from xpscale.extras import naming_extras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from xpscale.model.checkpoint import TrainedModel
@@ -45,7 +43,6 @@ __all__ = [
     "Law",
     "density_effect",
     "fit_law",
-    "interval",
     "loss_of_stars",
     "probe_errors",
     "trimmed_mean",
@@ -125,39 +122,6 @@ def _doubly_centred(values: NDArray[np.floating]) -> NDArray[np.float64]:
 def trimmed_mean(loss: NDArray[np.floating]) -> float:
     """The mean of losses with shape (N,) without the hundredth that is highest."""
     return float(np.sort(loss)[: math.ceil(len(loss) * (1 - TRIMMED))].mean())
-
-
-def interval(
-    statistic: Callable[[NDArray[np.int64]], Any],
-    groups: NDArray[np.int64],
-    repeats: int = 200,
-    seed: int = 0,
-) -> tuple[Any, Any]:
-    """The 16th and 84th percentile of a statistic, or of several, over bootstrapped groups.
-
-    Stars of one sky pixel share extinction and scanning history: whole pixels are drawn, with
-    replacement (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 8.6).
-
-    Parameters
-    ----------
-    statistic
-        Computes it from the row numbers of the drawn stars: a number, or a list of them.
-    groups
-        The group of each star, with shape (N,).
-    repeats
-        Number of draws.
-    seed
-        Of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    found = []
-    for _ in range(repeats):
-        drawn = rng.integers(0, len(members), len(members))
-        found.append(statistic(np.concatenate([members[i] for i in drawn])))
-    low, high = np.percentile(found, (16, 84), axis=0)
-    return low.tolist(), high.tolist()
 
 
 def probe_errors(
