@@ -13,14 +13,13 @@ from tests.support.memory_reader import SIX_EACH, MemoryReader, planted
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.model.checkpoint import load_model
 from xpscale.sampling.draw import draw_sample
-from xpscale.training.gradient import SHARE_ROWS
+from xpscale.training.gradient import SHARE_ROWS, map_in_threads
 from xpscale.training.loader import load_training_data
 from xpscale.training.loop import Trainer
 from xpscale.training.metrics import held_out_loss
 from xpscale.training.run import estimate, train
 from xpscale.training.session import CHECKPOINT, HISTORY, one_torch_thread
 from xpscale.training.settings import TrainingSettings
-from xpscale.training.share_threads import Threads
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=256, n_latents=3, hidden=(10, 10), seed=7)
 STREAMED = replace(SETTINGS, max_rows=1000)
@@ -332,7 +331,7 @@ def test_the_bits_do_not_depend_on_the_number_of_cores(reader, network):
     data, found = load_training_data(reader, settings), []
     for n in (1, 2, 3):
         trainer = Trainer(settings, SIX_EACH, torch.device("cpu"))
-        trainer.gradient.threads = Threads(n)
+        trainer.gradient.map_shares = map_in_threads(n)
         with one_torch_thread():
             for _ in range(2):
                 trainer.train_epoch(data.training, data.held_out)
@@ -362,8 +361,8 @@ def test_a_network_that_normalizes_batches_is_given_whole_ones():
 
 
 def test_threads_keep_the_order_and_pass_errors_on():
-    threads = Threads(3)
-    assert threads.map(lambda i: i * i, range(7)) == [0, 1, 4, 9, 16, 25, 36]
-    assert threads.map(lambda i: torch.get_num_threads(), range(3))[1:] == [1, 1]
+    run = map_in_threads(3)
+    assert list(run(lambda i: i * i, range(7))) == [0, 1, 4, 9, 16, 25, 36]
+    assert list(run(lambda i: torch.get_num_threads(), range(3))) == [1, 1, 1]
     with pytest.raises(ZeroDivisionError):
-        threads.map(lambda i: 1 / (6 - i), range(7))
+        list(run(lambda i: 1 / (6 - i), range(7)))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from xpscale.runtime.machine import n_cpus
 from xpscale.settings.cluster import Cluster, Kubernetes, Local
 from xpscale.settings.slurm import Slurm
+from xpscale.types import Executor
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from xpscale.types import Executor, TaskReport
+    from xpscale.types import TaskReport
 
 __all__ = ["PATIENCE_S", "StartedOnUse", "dask_client", "executor", "most_workers"]
 
@@ -37,7 +38,7 @@ def most_workers(cluster: Cluster) -> int | None:
 
 
 @dataclass
-class StartedOnUse:
+class StartedOnUse(Executor):
     """An executor whose workers start when it is first asked for something: a command that finds
     its work done queues no jobs.
 
@@ -63,13 +64,7 @@ class StartedOnUse:
         return self.started.n_workers
 
     def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
-        """As in `xpscale.types.Executor`.
-
-        Parameters
-        ----------
-        function
-            As there.
-        """
+        """As of `Executor`, after the start."""
         self.started.require_fit(function)
 
     def run(
@@ -78,13 +73,7 @@ class StartedOnUse:
         tasks: Iterable[Any],
         tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
-        """As in `xpscale.types.Executor`.
-
-        Parameters
-        ----------
-        function, tasks, tell
-            As there.
-        """
+        """As of `Executor`, after the start."""
         yield from self.started.run(function, tasks, tell)
 
 

@@ -27,13 +27,7 @@ class Uncorrelated(IterativeVAE):
     """The latents are independent of each other, given a spectrum."""
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """Means and variances alone, without correlations.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).
-        """
+        """Means and variances alone, without correlations."""
         posterior = super().encode(x, x_err)
         return LatentPosterior(posterior.mean, posterior.log_var)
 
@@ -44,13 +38,7 @@ class SigmoidScatter(IterativeVAE):
     scatter_ceiling = 1.0
 
     def distribution(self, m: Tensor, a: Tensor) -> Reconstruction:
-        """x_hat = m, s = sigmoid(a).
-
-        Parameters
-        ----------
-        m, a
-            Outputs of the decoder, with shape (B, C).
-        """
+        """x_hat = m, s = sigmoid(a)."""
         return Reconstruction(m, a.sigmoid())
 
 

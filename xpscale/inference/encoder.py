@@ -46,7 +46,7 @@ from xpscale.types import Stopwatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.model.scatter_vae import Network
+    from xpscale.model.scatter_vae import NetworkModule
 
 __all__ = ["ScatterVAEEncoder"]
 
@@ -63,7 +63,7 @@ _zero = np.float32(0)
 log = logging.getLogger("xpscale")
 
 
-def _rows_at_once(network: Network, device: torch.device) -> int:
+def _rows_at_once(network: NetworkModule, device: torch.device) -> int:
     """Rows of a micro-batch: a power of two, fewer for a network that needs much memory a row."""
     on_cpu = device.type == "cpu"
     most, room = (CPU_MICRO_BATCH, CPU_BYTES) if on_cpu else (GPU_MICRO_BATCH, GPU_BYTES)

@@ -60,15 +60,7 @@ class FoldedScatterVAE(NetworkModule):
         self.scatter = folded([network.scatter, nn.Sigmoid()])
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x
-            Standardized coefficients, with shape (B, C).
-        x_err
-            Their errors, which are not looked at.
-        """
+        """The posterior of the latents; errors are not looked at."""
         *inner, heads = self.encoder
         mean, log_var = _linear(heads, _through(inner, x.T)).chunk(2)  # (L, B) each
         return LatentPosterior(mean.T, log_var.clamp(*LATENT_LOG_VAR_BOUNDS).T)

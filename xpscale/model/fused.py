@@ -160,13 +160,7 @@ class FusedVAE(NetworkModule):
     def latent_columns(
         self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
     ) -> dict[str, Tensor]:
-        """As of `NetworkModule.latent_columns`.
-
-        Parameters
-        ----------
-        x, x_err, correlates
-            As there.
-        """
+        """As of `NetworkModule.latent_columns`."""
         x_err = required_errors(x_err)
         n_rows, n_latents = len(x), self.architecture.n_latents
         n_pairs = n_latents * (n_latents - 1) // 2

@@ -66,12 +66,8 @@ class IterativeVAE(NoiseAwareVAE):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        n_coefficients, n_latents, hidden = (
-            architecture.n_coefficients,
-            architecture.n_latents,
-            architecture.hidden,
-        )
-        width = hidden[-1]
+        n_latents, hidden = architecture.n_latents, architecture.hidden
+        n_coefficients, width = architecture.n_coefficients, hidden[-1]
         self.second_look = self._stack(
             (n_coefficients + 2 * n_latents + width, *(width for _ in hidden))
         )
@@ -84,13 +80,8 @@ class IterativeVAE(NoiseAwareVAE):
             self.correction.bias.zero_()
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
-            or have no usable error, are not seen.
+        """The posterior of the latents; elements that are not finite, or have no usable error, are
+        not seen.
         """
         seen, x, x_err = measured_elements(x, x_err)
         h = self.last_layer(x, x_err)
@@ -116,13 +107,7 @@ class IterativeVAE(NoiseAwareVAE):
         return super().decode(z if self.axes is None else z @ self.axes)
 
     def turn(self, axes: Tensor) -> None:
-        """Make z' = Q z the latents, for good.
-
-        Parameters
-        ----------
-        axes
-            Q, orthogonal, with shape (L, L).
-        """
+        """Make z' = Q z the latents, for good."""
         axes = axes.to(self.correction.weight).contiguous()  # as safetensors needs it
         self.axes = axes if self.axes is None else axes @ self.axes
 

@@ -133,11 +133,8 @@ class NoiseAwareVAE(NetworkModule):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        n_coefficients, n_latents, hidden = (
-            architecture.n_coefficients,
-            architecture.n_latents,
-            architecture.hidden,
-        )
+        n_latents, hidden = architecture.n_latents, architecture.hidden
+        n_coefficients = architecture.n_coefficients
         self.encoder = self._stack((2 * n_coefficients, *hidden))
         self.posterior = nn.Linear(hidden[-1], 2 * n_latents)
         self.decoder = self._stack((n_latents, *reversed(hidden)))
@@ -151,13 +148,8 @@ class NoiseAwareVAE(NetworkModule):
         return nn.Sequential(*(cls.layer(i, o) for i, o in pairwise(widths)))
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
-            or have no usable error, are not seen.
+        """The posterior of the latents; elements that are not finite, or have no usable error, are
+        not seen.
         """
         _, x, x_err = measured_elements(x, x_err)
         mean, log_var = self.posterior(self.last_layer(x, x_err)).chunk(2, -1)

@@ -35,7 +35,7 @@ https://doi.org/10.3847/1538-4357/ad9607
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,23 +45,36 @@ from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS
 from xpscale.model.distributions import LatentPosterior, Reconstruction
 from xpscale.model.nn import decoder_stack, encoder_stack
 
-__all__ = ["Network", "NetworkModule", "ScatterVAE"]
+__all__ = ["NetworkModule", "ScatterVAE"]
 
 
-class Network(Protocol):
-    """What inference needs of a network, as trained or folded (`xpscale.model.folding`)."""
+class NetworkModule(nn.Module):
+    """A network to be trained, or folded for inference (`xpscale.model.folding`): the base of every
+    architecture.
 
-    architecture: Architecture
+    Parameters
+    ----------
+    architecture
+        Its widths.
+    """
+
     needs_errors: ClassVar[bool]
     """Whether `encode` reads x_err.  Such a network does not see the elements that `seen_elements`
     rules out; it encodes a spectrum by the others."""
+
+    scatter_ceiling: ClassVar[float] = 1.0
+    """What the scatter cannot exceed, in standardized units."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
 
     @property
     def encoding_bytes(self) -> int:
         """Memory that a row takes while it is encoded, where that is more than a few kilobytes; 0
         elsewhere.
         """
-        ...
+        return 0
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
         """The posterior of the latents.
@@ -72,7 +85,7 @@ class Network(Protocol):
             Standardized coefficients and errors, with shape (B, C); the errors may be None if they
             are not needed.
         """
-        ...
+        raise NotImplementedError
 
     def latent_columns(
         self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
@@ -80,58 +93,6 @@ class Network(Protocol):
         """What a run wants of the posterior: ``latents`` with shape (2L + 2, B): means, log
         variances, kl, and 1 where a variance is at its bound; ``correlations`` and their
         ``correlation_widths`` with shape (L (L - 1) / 2, B).
-
-        Parameters
-        ----------
-        x, x_err
-            As of `encode`.
-        correlates
-            Whether correlations are wanted.
-        """
-        ...
-
-    def decode(self, z: Tensor) -> Reconstruction:
-        """The distribution of spectra with latents z, with shape (B, L)."""
-        ...
-
-
-class NetworkModule(nn.Module):
-    """A `Network` as a torch module, to be trained, or folded for inference; every architecture
-    derives from it.
-
-    Parameters
-    ----------
-    architecture
-        Its widths.
-    """
-
-    needs_errors: ClassVar[bool]
-    scatter_ceiling: ClassVar[float] = 1.0
-    """What the scatter cannot exceed, in standardized units."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.architecture = architecture
-
-    @property
-    def encoding_bytes(self) -> int:
-        """As of `Network`."""
-        return 0
-
-    def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).
-        """
-        raise NotImplementedError
-
-    def latent_columns(
-        self, x: Tensor, x_err: Tensor | None = None, *, correlates: bool = True
-    ) -> dict[str, Tensor]:
-        """As of `Network`.
 
         Parameters
         ----------
@@ -192,11 +153,8 @@ class ScatterVAE(NetworkModule):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        n_coefficients, n_latents, hidden = (
-            self.architecture.n_coefficients,
-            self.architecture.n_latents,
-            self.architecture.hidden,
-        )
+        n_latents, hidden = architecture.n_latents, architecture.hidden
+        n_coefficients = architecture.n_coefficients
         up = (n_latents, *reversed(hidden), n_coefficients)
         self.encoder = encoder_stack((n_coefficients, *hidden))
         self.latent_mean = nn.Linear(hidden[-1], n_latents)
@@ -205,15 +163,7 @@ class ScatterVAE(NetworkModule):
         self.scatter = decoder_stack(up)
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x
-            Standardized coefficients, with shape (B, C).
-        x_err
-            Their errors, which are not looked at.
-        """
+        """The posterior of the latents; errors are not looked at."""
         h = self.encoder(x)  # (B, hidden[-1])
         return LatentPosterior(
             self.latent_mean(h), self.latent_log_var(h).clamp(*LATENT_LOG_VAR_BOUNDS)

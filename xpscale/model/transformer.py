@@ -113,20 +113,15 @@ class TransformerVAE(NetworkModule):
 
     @property
     def encoding_bytes(self) -> int:
-        """As of `Network`: of a block about 24 numbers for each of the W of T tokens, and twice the
+        """Of a block about 24 numbers for each of the W of T tokens, and twice the
         attention of every token to every other, head by head.
         """
         n_tokens, width = self.which.shape
         return 4 * (24 * width * n_tokens + 2 * width // HEAD_WIDTH * n_tokens**2)
 
     def encode(self, x: Tensor, x_err: Tensor | None = None) -> LatentPosterior:
-        """The posterior of the latents.
-
-        Parameters
-        ----------
-        x, x_err
-            Standardized coefficients and errors, with shape (B, C).  Elements that are not finite,
-            or have no usable error, are no tokens.
+        """The posterior of the latents; elements that are not finite, or have no usable error, are
+        no tokens.
         """
         seen, x, x_err = measured_elements(x, x_err)
         tokens = (

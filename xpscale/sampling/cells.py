@@ -86,7 +86,7 @@ class Cells(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ColourMagnitudeCells:
+class ColourMagnitudeCells(Cells):
     """Cells in BP - RP and G; the outermost ones take what lies beyond.
 
     Parameters
@@ -97,8 +97,8 @@ class ColourMagnitudeCells:
 
     colour_width: float = 0.1
     magnitude_width: float = 0.25
-    by: ClassVar[str] = "colour_magnitude"
-    columns: ClassVar[tuple[str, ...]] = ("phot_g_mean_flux", "coefficients")
+    by = "colour_magnitude"
+    columns = ("phot_g_mean_flux", "coefficients")
     colours: ClassVar[tuple[float, float]] = (-1.0, 7.0)
     magnitudes: ClassVar[tuple[float, float]] = (2.0, 22.0)
 
@@ -117,13 +117,7 @@ class ColourMagnitudeCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The cell of every object, colour after colour, with shape (N,).
-
-        Parameters
-        ----------
-        partition, columns, bands
-            As of `Cells.numbers`.
-        """
+        """The cell of every object, colour after colour, with shape (N,)."""
         colour, magnitude = colour_and_magnitude(
             columns["coefficients"], columns["phot_g_mean_flux"], bands
         )
@@ -138,7 +132,7 @@ class ColourMagnitudeCells:
 
 
 @dataclass(frozen=True, slots=True)
-class SkyCells:
+class SkyCells(Cells):
     """HEALPix pixels, by position.
 
     Parameters
@@ -148,8 +142,8 @@ class SkyCells:
     """
 
     order: int = 6
-    by: ClassVar[str] = "position"
-    columns: ClassVar[tuple[str, ...]] = ("ra", "dec")
+    by = "position"
+    columns = ("ra", "dec")
 
     def __post_init__(self) -> None:
         # the largest order has 12 million cells: 200 MB of counts and bounds
@@ -166,13 +160,7 @@ class SkyCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The pixel of every object, with shape (N,).
-
-        Parameters
-        ----------
-        partition, columns, bands
-            As of `Cells.numbers`.
-        """
+        """The pixel of every object, with shape (N,)."""
         return healpix_29(columns["ra"], columns["dec"]) >> 2 * (INDEX_ORDER - self.order)
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from xpscale.catalog.layout import part_key
 from xpscale.catalog.snapshots import current
 from xpscale.errors import InvalidInputError
 from xpscale.release import require_same_release
+from xpscale.sampling.cells import Cells
 from xpscale.sampling.hashing import hash_64
 from xpscale.spectra import SpectraBatch
 from xpscale.storage import Storage
@@ -80,7 +81,7 @@ class Latents(Protocol):
 
 
 @dataclass(frozen=True)
-class LatentCells:
+class LatentCells(Cells):
     """Cubes in the space of posterior means.
 
     Parameters
@@ -93,8 +94,8 @@ class LatentCells:
 
     latents: Latents
     width: float = 1.0
-    by: ClassVar[str] = "latents"
-    n_cells: ClassVar[int] = 2**LOG2_BINS
+    by = "latents"
+    n_cells = 2**LOG2_BINS
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -104,13 +105,7 @@ class LatentCells:
     def numbers(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.int64]:
-        """The bin of every object, with shape (N,).
-
-        Parameters
-        ----------
-        partition, columns, bands
-            As of `xpscale.sampling.cells.Cells.numbers`.
-        """
+        """The bin of every object, with shape (N,)."""
         means = np.nan_to_num(self.latents.means(partition, columns, bands))
         cubes = np.floor(means / self.width + 0.5).astype(np.int64)
         key = np.zeros(len(cubes), np.uint64)
@@ -124,7 +119,7 @@ class LatentCells:
 
 
 @dataclass(frozen=True)
-class ModelLatents:
+class ModelLatents(Latents):
     """Latents by encoding the spectra as they are read.
 
     Parameters
@@ -174,13 +169,7 @@ class ModelLatents:
     def means(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.float32]:
-        """Posterior means with shape (N, L); NaN where a spectrum is not usable.
-
-        Parameters
-        ----------
-        partition, columns, bands
-            As of `xpscale.sampling.cells.Cells.numbers`.
-        """
+        """Posterior means with shape (N, L); NaN where a spectrum is not usable."""
         import torch
 
         model, network = _model(self.model)
@@ -198,7 +187,7 @@ class ModelLatents:
 
 
 @dataclass(frozen=True)
-class CatalogLatents:
+class CatalogLatents(Latents):
     """Latents out of the derived catalogue of the same store.
 
     Parameters
@@ -211,7 +200,7 @@ class CatalogLatents:
 
     catalog: Storage
     identity: RunIdentity
-    columns: ClassVar[tuple[str, ...]] = ("source_id",)
+    columns = ("source_id",)
 
     @staticmethod
     def open(url: str, reader: SpectraReader) -> CatalogLatents:
@@ -248,13 +237,7 @@ class CatalogLatents:
     def means(
         self, partition: Partition, columns: Mapping[str, NDArray[Any]], bands: Bands
     ) -> NDArray[np.float32]:
-        """Posterior means with shape (N, L); NaN for sources that the catalogue leaves out.
-
-        Parameters
-        ----------
-        partition, columns, bands
-            As of `xpscale.sampling.cells.Cells.numbers`.
-        """
+        """Posterior means with shape (N, L); NaN for sources that the catalogue leaves out."""
         import pyarrow.parquet as pq
 
         names = [f"latent_mean_{i}" for i in range(self.identity.n_latents)]

@@ -96,7 +96,7 @@ def train_here(
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
     """One torch thread on the CPU: the layers are too small for more, and sums over several would
-    tie the weights' last bits to their number.  `xpscale.training.share_threads` uses all cores.
+    tie the weights' last bits to their number.  `xpscale.training.gradient` uses all cores.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -31,7 +31,7 @@ from xpscale.runtime.executors.worker_watch import WorkerWatch
 from xpscale.runtime.preflight import check_of
 from xpscale.runtime.stall import Turnaround
 from xpscale.runtime.tls import REMEDY, certificates_folder, security
-from xpscale.types import TaskReport, TaskStatus
+from xpscale.types import Executor, TaskReport, TaskStatus
 
 if TYPE_CHECKING:
     from distributed import Client, WorkerPlugin
@@ -59,7 +59,7 @@ worker_environment = {
 
 
 @dataclass(frozen=True)
-class DaskExecutor:
+class DaskExecutor(Executor):
     """Runs tasks on the workers of a ``distributed.Client``.
 
     Parameters
@@ -109,13 +109,7 @@ class DaskExecutor:
         ]
 
     def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
-        """Look at every worker; see `xpscale.runtime.executors.fit_workers`.
-
-        Parameters
-        ----------
-        function
-            As in `xpscale.types.Executor`.
-        """
+        """Look at every worker; see `xpscale.runtime.executors.fit_workers`."""
         with fit_workers(self.client, function) as fit:
             fit.require_memory(getattr(check_of(function), "memory", 0))
 
@@ -130,11 +124,6 @@ class DaskExecutor:
         When a process dies or hangs, all tasks that were queued on it are given up, with the one
         that caused it.  They are run again at the end, one at a time: only a task that kills or
         holds up its worker alone has failed.
-
-        Parameters
-        ----------
-        function, tasks, tell
-            As in `xpscale.types.Executor`.
         """
         from distributed.scheduler import KilledWorker
 

@@ -7,24 +7,18 @@ from typing import Any
 
 from xpscale.runtime.attempt import CatchErrors
 from xpscale.runtime.preflight import require_fit_here
-from xpscale.types import TaskReport
+from xpscale.types import Executor, TaskReport
 
 __all__ = ["SerialExecutor"]
 
 
-class SerialExecutor:
+class SerialExecutor(Executor):
     """A for loop."""
 
     n_workers = 1
 
     def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
-        """Refuse what this process cannot do; see `xpscale.types.Executor`.
-
-        Parameters
-        ----------
-        function
-            Function of a task.
-        """
+        """Refuse what this process cannot do."""
         require_fit_here(function)
 
     def run(
@@ -33,11 +27,5 @@ class SerialExecutor:
         tasks: Iterable[Any],
         tell: Callable[[Any], None] = lambda _: None,
     ) -> Iterator[TaskReport]:
-        """Reports in the order of the tasks.
-
-        Parameters
-        ----------
-        function, tasks, tell
-            As in `xpscale.types.Executor`.
-        """
+        """Reports in the order of the tasks."""
         yield from map(CatchErrors(function), tasks)

@@ -15,14 +15,14 @@ from itertools import islice
 from typing import Any
 
 from xpscale.runtime.attempt import CatchErrors
-from xpscale.runtime.preflight import require_fit_here
+from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.types import TaskReport
 
 __all__ = ["ThreadsExecutor"]
 
 
 @dataclass(frozen=True)
-class ThreadsExecutor:
+class ThreadsExecutor(SerialExecutor):
     """Runs tasks in threads.
 
     Parameters
@@ -33,18 +33,6 @@ class ThreadsExecutor:
 
     n_threads: int = 2
 
-    n_workers = 1
-
-    def require_fit(self, function: Callable[[Any], TaskReport]) -> None:
-        """Refuse what this process cannot do; see `xpscale.types.Executor`.
-
-        Parameters
-        ----------
-        function
-            Function of a task.
-        """
-        require_fit_here(function)
-
     def run(
         self,
         function: Callable[[Any], TaskReport],
@@ -53,11 +41,6 @@ class ThreadsExecutor:
     ) -> Iterator[TaskReport]:
         """Reports in the order in which tasks end; a consumer that stops early waits for those in
         flight.
-
-        Parameters
-        ----------
-        function, tasks, tell
-            As in `xpscale.types.Executor`.
         """
         waiting, safe = iter(tasks), CatchErrors(function)
         with ThreadPoolExecutor(self.n_threads) as threads:
