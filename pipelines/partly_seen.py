@@ -17,14 +17,16 @@ import numpy as np
 import torch
 
 import xpscale as xps
-from xpscale.sampling.held_out import HeldOutSplit, split_spectra
+from xpscale.columns import G_ZERO_POINT
+from xpscale.model.scaling import trainable_rows
+from xpscale.sampling.held_out import HeldOutSplit
+from xpscale.spectra import SpectraBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xpscale.bands import Bands
 
-G_ZERO_POINT = 25.6874  # of phot_g_mean_flux in electron/s (Riello et al. 2021)
 EDGES = (0, 11, 13, 14, 30)
 
 
@@ -67,7 +69,10 @@ def main(store: str, model_url: str) -> None:
         Addresses of spectra, and of a model that sees errors.
     """
     model = xps.load_model(model_url)
-    _, batch = split_spectra(xps.open_spectra(store), HeldOutSplit())
+    reader, split = xps.open_spectra(store), HeldOutSplit()
+    parts = [reader.read(partition) for partition in reader.partitions]
+    chosen = (part.take(trainable_rows(part) & split.held_out(part)) for part in parts)
+    batch = SpectraBatch.concatenate(chosen)
     x, x_err = (torch.from_numpy(values) for values in model.scaling.standardize(batch))
     magnitude = G_ZERO_POINT - 2.5 * np.log10(batch.phot_g_mean_flux)
     names = [f"{low} to {high}" for low, high in pairwise(EDGES)]

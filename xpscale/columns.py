@@ -65,9 +65,9 @@ _SHORT = re.compile(
 )
 
 
-def flux_of_magnitude(g_mag: NDArray[np.float64]) -> NDArray[np.float64]:
+def flux_of_magnitude(g_mag: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean G flux in electron/s of ``phot_g_mean_mag``: 10^((25.6873668671 - G) / 2.5)."""
-    return np.asarray(10 ** ((G_ZERO_POINT - g_mag) / 2.5))
+    return np.asarray(10 ** ((G_ZERO_POINT - g_mag.astype(np.float64)) / 2.5))
 
 
 @dataclass(frozen=True, slots=True)

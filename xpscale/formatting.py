@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["first_line", "format_bytes", "format_duration"]
+import time
+from collections.abc import Callable
+
+__all__ = ["first_line", "format_bytes", "format_duration", "tell_steps"]
 
 
 def format_bytes(n_bytes: float) -> str:
@@ -36,3 +39,24 @@ def first_line(error: Exception) -> str:
     ('no such row', 'ValueError')
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def tell_steps(say: Callable[[str], None], every_s: float = 10.0) -> Callable[[str, float], None]:
+    """A listener that says what is being done when that changes, and now and then how far it is.
+
+    Parameters
+    ----------
+    say
+        Prints a line.
+    every_s
+        Seconds between two lines about the same.
+    """
+    said, when = "", 0.0
+
+    def tell(what: str, fraction: float) -> None:
+        nonlocal said, when
+        if what != said or time.monotonic() - when > every_s:
+            say(f"{what} ({fraction:.0%})" if what == said else what)
+            said, when = what, time.monotonic()
+
+    return tell

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from xpscale.columns import G_ZERO_POINT
 from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.model.checkpoint import TrainedModel, load_model
@@ -24,7 +25,6 @@ from xpscale.schema import OUTPUTS
 from xpscale.spectra import SpectraBatch
 from xpscale.store.open import open_spectra
 from xpscale.testing.odd_objects import hot_continua, with_emission_lines
-from xpscale.testing.starlight import G_ZERO_POINT
 from xpscale.training.batches import Rows, standardized
 from xpscale.training.typical import typicality_of
 

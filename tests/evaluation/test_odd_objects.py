@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
+from xpscale.columns import G_ZERO_POINT
 from xpscale.flags import Flag
 from xpscale.inference.encoder import ScatterVAEEncoder
 from xpscale.ingest.build import build_store
 from xpscale.schema import OUTPUTS
 from xpscale.testing.odd_objects import hot_continua, with_emission_lines
-from xpscale.testing.starlight import G_ZERO_POINT, noiseless_coefficients
+from xpscale.testing.starlight import noiseless_coefficients
 from xpscale.testing.universe import Universe
 from xpscale.training.run import train
 from xpscale.training.settings import TrainingSettings

@@ -7,8 +7,8 @@ from hypothesis.extra.numpy import arrays
 
 from xpscale.catalog.encoding import encode
 from xpscale.catalog.votable import conform, product_schema
+from xpscale.inference.computed import round_within
 from xpscale.inference.encoder import ScatterVAEEncoder
-from xpscale.inference.rounding import round_within
 from xpscale.release import DR3
 from xpscale.schema import OUTPUTS, TableLayout
 

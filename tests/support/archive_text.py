@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tests.support.gaia_columns import GAIA_SOURCE_COLUMNS, XP_COLUMNS, ecsv_head
+from xpscale.columns import G_ZERO_POINT
 from xpscale.release import DR3, Release
 from xpscale.testing.sky_density import galactic_deg
-from xpscale.testing.starlight import G_ZERO_POINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,11 +3,10 @@
 import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xpscale.bands import Bands
 from xpscale.release import Release, release_of
-from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, healpix_29, source_id_pixel
+from xpscale.sky import INDEX_ORDER, Pixel, healpix_29, source_id_position
 from xpscale.spectra import SpectraBatch, SpectraReader
 from xpscale.types import Partition
 
@@ -58,14 +57,6 @@ class MemoryReader(SpectraReader):
         return self.batches[partition.pixel]
 
 
-def positions(source_id: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right ascension and declination of the centres of the pixels in identifiers, in degrees."""
-    from cdshealpix.nested import healpix_to_lonlat
-
-    ra, dec = healpix_to_lonlat(source_id_pixel(source_id, MAX_ORDER), MAX_ORDER)
-    return ra.deg, dec.deg
-
-
 def planted(
     n: int, bands: Bands = SIX_EACH, seed: int = 0, n_base_pixels: int = 12
 ) -> SpectraBatch:
@@ -85,7 +76,7 @@ def planted(
     n_coefficients = bands.n_coefficients
     rng = np.random.default_rng(seed)
     source_id = np.sort(rng.choice(n_base_pixels * 4**12, n, replace=False)).astype(np.int64) << 35
-    ra, dec = positions(source_id)
+    ra, dec = source_id_position(source_id)
     latents = rng.normal(size=(n, 2))
     pattern = rng.normal(size=(2, n_coefficients))
     normalized = 0.05 + 0.01 * (

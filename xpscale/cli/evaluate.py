@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xpscale.cli.common import Output, Overwrite, say
 from xpscale.cli.model import Model
 from xpscale.cli.store import BandWidths, ColumnNames, ReleaseName, Spectra, TrustUnits, open_input
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from xpscale.formatting import tell_steps
 
 __all__ = ["register"]
-
-EVERY_S = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -92,20 +87,7 @@ def evaluate(
         max_rows=rows,
         seed=seed,
         overwrite=overwrite,
-        progress=_progress(),
+        progress=tell_steps(say),
     )
     print(report)
     say(f"look at it: {output.rstrip('/')}/index.html")
-
-
-def _progress() -> Callable[[str, float], None]:
-    """Say what is being done, and every ten seconds how far it is."""
-    said, when = "", 0.0
-
-    def tell(what: str, fraction: float) -> None:
-        nonlocal said, when
-        if what != said or time.monotonic() - when > EVERY_S:
-            say(f"{what} ({fraction:.0%})" if what == said else what)
-            said, when = what, time.monotonic()
-
-    return tell

@@ -25,7 +25,7 @@ from xpscale.demo.figures import draw_figures
 from xpscale.demo.neighbours import score_neighbours
 from xpscale.demo.story import Story
 from xpscale.errors import NotFoundError, PermanentError
-from xpscale.formatting import format_bytes
+from xpscale.formatting import format_bytes, tell_steps
 from xpscale.inference.infer import InferenceResult, infer
 from xpscale.inference.plan import InferencePlan
 from xpscale.ingest.build import build_store
@@ -123,7 +123,7 @@ def _store(folder: Path, story: Story) -> SpectraStore:
 def _stars(story: Story) -> tuple[SpectraBatch, pa.Table, dict[str, str]]:
     """Real stars, or the synthetic universe, with a clear warning, if they are not available."""
     try:
-        stars = real.demo_stars(progress=story.progress())
+        stars = real.demo_stars(progress=tell_steps(story.say))
     except NotFoundError as error:
         story.say("*" * 78)
         story.say(f"REAL STARS ARE NOT AVAILABLE: {error}")

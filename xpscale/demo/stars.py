@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from xpscale.columns import flux_of_magnitude
 from xpscale.demo.recovery import Prior, learn_prior, recover
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.query import wavelength
 from xpscale.release import DR3
-from xpscale.sky import MAX_ORDER, source_id_pixel
+from xpscale.sky import source_id_position
 from xpscale.spectra import SpectraBatch
-from xpscale.testing.sky_density import pixel_centers_deg
-from xpscale.testing.starlight import error_shape, flux_of_magnitude
+from xpscale.testing.starlight import error_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,14 +95,6 @@ class DemoStars:
     labels: pa.Table
     n_read: int
     n_rejected: Mapping[str, int]
-
-    def labels_of(self, source_id: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """The labels of some of the stars by name, float64, each with the shape and order of
-        ``source_id``.
-        """
-        rows = np.searchsorted(self.batch.source_id, source_id)
-        names = self.labels.column_names[1:]
-        return {name: self.labels[name].to_numpy()[rows].astype(np.float64) for name in names}
 
 
 def demo_stars(
@@ -226,7 +218,7 @@ def _recovered(
     error = np.sqrt(_measurement_error(flux_error, scaled, wavelengths) ** 2 + found.variance)
     g_flux = flux_of_magnitude(rows[LABELS["g_mag"]])
     source_id = rows["gaiaedr3_source_id"].astype(np.int64)
-    ra, dec = pixel_centers_deg(source_id_pixel(source_id, MAX_ORDER), MAX_ORDER)
+    ra, dec = source_id_position(source_id)
     batch = SpectraBatch(
         source_id,
         ra,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["Story"]
 
@@ -32,18 +32,6 @@ class Story:
         """Print one or more lines on standard error."""
         for line in text.splitlines():
             print(f"    {line}", file=sys.stderr, flush=True)
-
-    def progress(self) -> Callable[[str, float], None]:
-        """A listener that prints what is being done when that changes, and every ten seconds."""
-        said, when = "", 0.0
-
-        def tell(what: str, fraction: float) -> None:
-            nonlocal said, when
-            if what != said or time.perf_counter() - when > 10:
-                self.say(f"{what} ({fraction:.0%})" if what == said else what)
-                said, when = what, time.perf_counter()
-
-        return tell
 
     @contextmanager
     def stage(self, title: str, about_s: float) -> Iterator[None]:

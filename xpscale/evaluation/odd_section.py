@@ -37,6 +37,9 @@ N_NEIGHBOURS = 10
 THRESHOLD = 0.01
 ORDINARY = "ordinary stars"
 
+Judged = dict[str, tuple["NDArray[np.float64]", "NDArray[np.float64]"]]
+"""Scores, with shape (N,), and latents, (N, L), by kind of objects."""
+
 
 def odd_section(models: Mapping[str, TrainedModel], judged: Stars, seed: int = 0) -> Section | None:
     """How well odd objects are found; ``None`` where none can be made of such spectra.
@@ -93,10 +96,7 @@ def _kinds(ordinary: SpectraBatch, seed: int) -> dict[str, SpectraBatch] | None:
     }
 
 
-def _judged(
-    model: TrainedModel, kinds: Mapping[str, SpectraBatch]
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Scores (N,) and latents (N, L) of each kind."""
+def _judged(model: TrainedModel, kinds: Mapping[str, SpectraBatch]) -> Judged:
     found = {}
     for kind, batch in kinds.items():
         made = predict(model, batch)
@@ -125,7 +125,7 @@ def area_under_curve(odd: NDArray[np.float64], ordinary: NDArray[np.float64]) ->
 
 
 def _apart(
-    found: Mapping[str, Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]],
+    found: Mapping[str, Judged],
     stars: Stars,
     seed: int,
 ) -> Table:
@@ -169,7 +169,7 @@ def same_kind_near(
 
 
 def _near(
-    found: Mapping[str, Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]],
+    found: Mapping[str, Judged],
     stars: Stars,
     seed: int,
 ) -> Table:
@@ -203,9 +203,7 @@ def _near(
     )
 
 
-def _drawing(
-    kinds: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], stars: Stars, seed: int
-) -> Drawing:
+def _drawing(kinds: Judged, stars: Stars, seed: int) -> Drawing:
     levels = np.logspace(-3, 0, 61)
 
     def below(score: NDArray[np.float64]) -> NDArray[np.float64]:

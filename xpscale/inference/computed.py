@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from xpscale.inference.rounding import round_within
 from xpscale.schema import correlation_columns, spectra_outputs
 
 if TYPE_CHECKING:
@@ -17,7 +16,19 @@ if TYPE_CHECKING:
 
     from xpscale.model.checkpoint import TrainedModel
 
-__all__ = ["CORRELATION_PRECISION", "arrow", "empty_columns", "rounded_correlations", "seen_counts"]
+__all__ = [
+    "CORRELATION_PRECISION",
+    "arrow",
+    "empty_columns",
+    "round_within",
+    "rounded_correlations",
+    "seen_counts",
+]
+
+EXPONENT = np.int32(0x7F800000)
+"""The exponent's bits of a float32: with only these a positive number becomes the power of two
+below it.
+"""
 
 CORRELATION_PRECISION = 0.01
 """Largest rounding error of a correlation, in units of 1 / sqrt(P_ii P_jj + P_ij^2), with P the
@@ -81,6 +92,36 @@ def seen_counts(
     if needs_errors and x_err is not None:
         seen &= np.isfinite(x_err) & (x_err > 0)
     return np.asarray(seen.sum(1, dtype=np.int16))
+
+
+def round_within(
+    values: NDArray[np.float32], width: NDArray[np.float32], fraction: float
+) -> NDArray[np.float32]:
+    """The values, rounded to the nearest multiple of a power of two q <= 2 f w, w their widths::
+
+        |rounded - value| <= q / 2 <= f w
+
+    The low bits of the mantissa become zeros, which the byte streams of Parquet squeeze out; the
+    exponent is kept, so that nothing underflows as it would in float16.
+
+    Parameters
+    ----------
+    values
+        float32, of any shape.
+    width
+        Standard deviations, finite, of the same shape.  Where they are zero or tiny the value is
+        left as it is.
+    fraction
+        f, above 0 and at most 0.5.
+    """
+    largest = width * np.float32(
+        2 * fraction * (1 - 1e-6)
+    )  # the margin covers the rounding of the width itself
+    quantum = (largest.view(np.int32) & EXPONENT).view(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rounded = np.rint(values / quantum) * quantum
+    # beyond 2^24 quanta float32 is coarser than that, and the division may overflow
+    return np.where(np.abs(values) < quantum * np.float32(2**24), rounded, values)
 
 
 def rounded_correlations(results: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -29,9 +29,14 @@ import torch
 
 from xpscale.errors import TryAgainError
 from xpscale.flags import Flag
-from xpscale.inference.computed import arrow, empty_columns, rounded_correlations, seen_counts
+from xpscale.inference.computed import (
+    arrow,
+    empty_columns,
+    round_within,
+    rounded_correlations,
+    seen_counts,
+)
 from xpscale.inference.device import InFlight, Lane, Lanes, OnDevice
-from xpscale.inference.rounding import round_within
 from xpscale.magnitudes import magnitudes
 from xpscale.model.checkpoint import TrainedModel
 from xpscale.model.devices import pick_device

@@ -9,7 +9,6 @@ import json
 import math
 import platform
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -93,17 +92,6 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them."""
         return {**asdict(self), "hidden": list(self.hidden)}
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Architecture:
-        """The architecture that `to_dict` wrote.
-
-        Raises
-        ------
-        TypeError
-            If a field is missing, unknown or of another type.
-        """
-        return from_fields(Architecture, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,33 +166,16 @@ class Reconstruction:
     mean: Tensor
     scatter: Tensor
 
-    def nll(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
+    def nll(self, x: Tensor, x_err: Tensor) -> Tensor:
         """Negative log likelihood in nats, with shape (B,), *without* the constant C/2 ln(2 pi).
 
         Parameters
         ----------
         x, x_err
             Coefficients and their errors in the units of the reconstruction, with shape (B, C).
-        seen
-            The elements to judge by, with shape (B, C), as `seen_elements` tells; all if not given.
         """
         w = x_err.square() + self.scatter.square()
-        terms = (x - self.mean).square() / w + w.log()
-        return (terms if seen is None else torch.where(seen, terms, 0)).sum(-1) / 2
-
-    def reduced_chi2(self, x: Tensor, x_err: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Mean over coefficients of (x - x_hat)^2 / (sigma^2 + s^2), with shape (B,).
-
-        Parameters
-        ----------
-        x, x_err, seen
-            As of `nll`.
-        """
-        w = x_err.square() + self.scatter.square()
-        terms = (x - self.mean).square() / w
-        return (
-            terms.mean(-1) if seen is None else torch.where(seen, terms, 0).sum(-1) / seen.sum(-1)
-        )
+        return ((x - self.mean).square() / w + w.log()).sum(-1) / 2
 
 
 def seen_elements(x: Tensor, x_err: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
-from xpscale.model.scaling import trainable_rows
 from xpscale.sampling.hashing import uniform_hash
 from xpscale.sky import INDEX_ORDER, healpix_29
 from xpscale.spectra import SpectraBatch
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from xpscale.spectra import SpectraReader
 
-__all__ = ["HeldOutSplit", "split_spectra"]
+__all__ = ["HeldOutSplit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +67,3 @@ class HeldOutSplit:
         """
         pixels = healpix_29(ra, dec) >> 2 * (INDEX_ORDER - self.order)
         return uniform_hash(pixels, self.seed) < self.fraction
-
-
-def split_spectra(reader: SpectraReader, split: HeldOutSplit) -> tuple[SpectraBatch, SpectraBatch]:
-    """Usable spectra of a store outside the held-out pixels, and inside; all in memory.
-
-    Parameters
-    ----------
-    reader
-        The store.
-    split
-        Which pixels are held out.
-    """
-    training, held_out = [], []
-    for partition in reader.partitions:
-        batch = reader.read(partition)
-        batch = batch.take(trainable_rows(batch))
-        out = split.held_out(batch)
-        training.append(batch.take(~out))
-        held_out.append(batch.take(out))
-    return SpectraBatch.concatenate(training), SpectraBatch.concatenate(held_out)

@@ -254,8 +254,8 @@ def load_sample(source: str) -> Sample:
     InvalidInputError
         If it is something else, of another format version, or was changed.
     """
-    folder, name = _folder_and_name(source)
-    content = folder.read(name)
+    place = Storage(source)
+    content = place.parent.read(place.name)
     try:
         table = pq.read_table(pa.BufferReader(content))
         head = json.loads(table.schema.metadata[METADATA])
@@ -283,9 +283,3 @@ def load_sample(source: str) -> Sample:
     if sample.digest != head["digest"]:
         raise InvalidInputError(f"{source} was changed after it was drawn", "Draw it again")
     return sample
-
-
-def _folder_and_name(url: str) -> tuple[Storage, str]:
-    location = Storage(url)
-    folder, _, name = location.url.rpartition("/")
-    return Storage(folder or "/"), name

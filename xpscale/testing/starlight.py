@@ -30,7 +30,6 @@ __all__ = [
     "coefficient_errors",
     "draw_labels",
     "error_shape",
-    "flux_of_magnitude",
     "intrinsic_scatter",
     "noiseless_coefficients",
     "typical_coefficients",
@@ -39,11 +38,6 @@ __all__ = [
 BANDS = DR3.known_bands
 BAND_SIZE = BANDS.n_bp
 N_COEFFICIENTS = BANDS.n_coefficients
-
-G_ZERO_POINT = 25.6873668671
-"""Zero point of Gaia DR3's G band, Vega system, for fluxes in electron/s (Gaia DR3 documentation,
-section 5.4.1).
-"""
 
 # Cumulative distribution of G: 15.7 % of XP sources have G <= 15 (those with sampled spectra), none
 # is fainter than 17.65 but for a few; the shares of single bins are those of the 2,000 sources at
@@ -118,11 +112,6 @@ class Labels:
             ],
             axis=1,
         ).astype(np.float32)
-
-
-def flux_of_magnitude(magnitude: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Mean G flux in electron/s of G magnitudes, with shape (N,)."""
-    return np.asarray(10 ** ((G_ZERO_POINT - magnitude.astype(np.float64)) / 2.5))
 
 
 def draw_labels(rng: np.random.Generator, latitude: NDArray[np.float64]) -> Labels:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpscale.bands import Bands
+from xpscale.columns import flux_of_magnitude
 from xpscale.errors import InvalidInputError
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.spectra import SpectraBatch
@@ -169,7 +170,7 @@ class Universe:
         is_mover = rng.random(len(pixel)) < self.mover_fraction
         ra, dec = _moved(rng, *pixel_centers_deg(pixel, INDEX_ORDER), is_mover)
         labels = starlight.draw_labels(rng, galactic_deg(ra, dec)[1])
-        flux = starlight.flux_of_magnitude(labels.phot_g_mean_mag)
+        flux = flux_of_magnitude(labels.phot_g_mean_mag)
         scale = flux.astype(np.float32)[:, None]
         truth = Truth(
             source_id,
@@ -198,7 +199,7 @@ class Universe:
         rng = np.random.default_rng([self.seed, 4, cell])
         pixel, source_id = self._identifiers(rng, cell, stream=2)
         ra, dec = pixel_centers_deg(pixel, INDEX_ORDER)
-        return source_id, ra, dec, starlight.flux_of_magnitude(rng.uniform(17.65, 21, len(pixel)))
+        return source_id, ra, dec, flux_of_magnitude(rng.uniform(17.65, 21, len(pixel)))
 
     def chunks(self) -> Iterator[Chunk]:
         """The whole universe, cell by cell, sorted by ``source_id``."""
