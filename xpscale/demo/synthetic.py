@@ -20,6 +20,5 @@ def synthetic_stars(n_sources: int) -> tuple[SpectraBatch, pa.Table]:
     """Spectra and their true labels: source_id, teff (K), logg and fe_h (dex)."""
     universe = Universe(n_sources)
     truth = universe.truth()
-    names = {"teff": "teff", "logg": "logg", "fe_h": "fe_h"}
-    columns = {name: getattr(truth.labels, field) for name, field in names.items()}
+    columns = {name: getattr(truth.labels, name) for name in ("teff", "logg", "fe_h")}
     return universe.spectra(), pa.table({"source_id": truth.source_id, **columns})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from xpscale.errors import PermanentError, TryAgainError, XpscaleError
@@ -118,16 +118,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """All of it as one JSON object."""
-        findings = [
-            {
-                "subject": finding.subject,
-                "level": finding.level,
-                "text": finding.text,
-                "remedy": finding.remedy,
-                "exit_code": finding.exit_code,
-            }
-            for finding in self.findings
-        ]
+        findings = [asdict(finding) for finding in self.findings]
         return json.dumps({"exit_code": self.exit_code, "findings": findings}, indent=1)
 
     def __str__(self) -> str:

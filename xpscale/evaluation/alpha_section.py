@@ -20,8 +20,7 @@ from xpscale.plots.estimates import whiskers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.evaluation.features import Features
-    from xpscale.evaluation.giants import Sets
+    from xpscale.evaluation.features import Features, Sets
 
 __all__ = ["NEEDED", "alpha_section"]
 

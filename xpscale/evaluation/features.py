@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from xpscale.evaluation.judged_stars import Stars
 
-__all__ = ["Features", "features_of"]
+__all__ = ["Features", "Sets", "features_of"]
+
+Sets = Mapping[str, tuple["NDArray[np.floating]", "NDArray[np.floating]"]]
+"""Features of training and of judged stars, with shapes (N, F) and (M, F), by name."""
 
 N_COMPONENTS = 6
 FARTHEST = 10.0  # standard deviations; a few bad spectra would throw linear probes and networks
@@ -24,18 +27,17 @@ FARTHEST = 10.0  # standard deviations; a few bad spectra would throw linear pro
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Of labelled stars, by name of the features, each with shape (N, F).
+    """Of labelled stars outside and inside of the held-out sky.
 
     Parameters
     ----------
-    training, judged
-        Features of stars outside and inside of the held-out sky.
+    sets
+        The features of both, by name.
     stars, others
         These stars.
     """
 
-    training: Mapping[str, NDArray[np.floating]]
-    judged: Mapping[str, NDArray[np.floating]]
+    sets: Sets
     stars: Stars
     others: Stars
 
@@ -63,14 +65,9 @@ def features_of(
         normalized(stars.batch), normalized(held_out.batch), N_COMPONENTS
     )
     raw, raw_others = (values.clip(-FARTHEST, FARTHEST) for values in (raw, raw_others))
-    pairs: dict[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
+    sets: dict[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
         **{f"latents, {name}": (z[rows], w[others]) for name, (z, w) in latents.items()},
         f"PCA-{N_COMPONENTS}": components,
         f"{raw.shape[1]} coefficients": (raw, raw_others),
     }
-    return Features(
-        {name: ours for name, (ours, _) in pairs.items()},
-        {name: theirs for name, (_, theirs) in pairs.items()},
-        stars,
-        held_out,
-    )
+    return Features(sets, stars, held_out)

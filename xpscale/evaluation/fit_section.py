@@ -46,10 +46,15 @@ def fit_section(
         Of all that is random.
     """
     name, first = next(iter(sums.items()))
-    root = {model: _roots(found, seed) for model, found in sums.items()}
     tables = {"overall": _overall(sums, seed), "bins": _bins(first, seed)}
     panels = {
-        quantity: (edges, {model: by["chi", quantity].parts for model, by in root.items()})
+        quantity: (
+            edges,
+            {
+                model: found.mean("chi", quantity, seed).map(np.sqrt).parts
+                for model, found in sums.items()
+            },
+        )
         for quantity, edges in BINS.items()
     }
     drawings = {
@@ -59,7 +64,7 @@ def fit_section(
             "At 1 (line) residuals are as large as measurement errors and scatter say; a little"
             " less is expected, because the posterior mean was chosen by looking at the spectrum.",
         ),
-        "chi_by_coefficient": _by_coefficient(root[name], first.model),
+        "chi_by_coefficient": _by_coefficient(first, seed),
     }
     models = {label: found.model for label, found in sums.items()}
     fits = compared_fits(models, training, judged, seed)
@@ -78,15 +83,6 @@ def fit_section(
         f" alone.{note}"
     )
     return Section("reconstruction", "Reconstruction", sentence, tables, drawings)
-
-
-def _roots(sums: FitSums, seed: int) -> dict[tuple[str, str], Estimate]:
-    """Chi and chi_0 by every kind of bins."""
-    return {
-        (kind, by): sums.mean(kind, by, seed).map(np.sqrt)
-        for kind in ("chi", "chi0")
-        for by in (*BINS, COEFFICIENT)
-    }
 
 
 def _overall(sums: Mapping[str, FitSums], seed: int) -> Table:
@@ -135,12 +131,12 @@ def _bins(sums: FitSums, seed: int) -> Table:
     )
 
 
-def _by_coefficient(root: dict[tuple[str, str], Estimate], model: TrainedModel) -> Drawing:
+def _by_coefficient(sums: FitSums, seed: int) -> Drawing:
     found = {
-        "with scatter": root["chi", COEFFICIENT].parts,
-        "errors alone": root["chi0", COEFFICIENT].parts,
+        label: sums.mean(kind, COEFFICIENT, seed).map(np.sqrt).parts
+        for label, kind in (("with scatter", "chi"), ("errors alone", "chi0"))
     }
-    x = np.arange(model.n_coefficients)
+    model, x = sums.model, np.arange(sums.model.n_coefficients)
     return Drawing(
         curves(x, found, ("coefficient: BP, then RP", "chi"), reference=1.0, log=True),
         "Misfit of every coefficient",

@@ -14,15 +14,12 @@ from xpscale.evaluation.labels import classes_by_forest, is_alpha_giant, is_high
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpscale.evaluation.features import Features
+    from xpscale.evaluation.features import Features, Sets
     from xpscale.evaluation.judged_stars import Stars
 
-__all__ = ["LABELS", "MAJORITY", "Giants", "Sets", "giants_of"]
+__all__ = ["LABELS", "MAJORITY", "Giants", "giants_of"]
 
 LABELS, MAJORITY = ", ".join(FIXED), "majority"
-
-Sets = Mapping[str, tuple["NDArray[np.floating]", "NDArray[np.floating]"]]
-"""Features of training and of judged stars, with shapes (N, F) and (M, F), by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +68,10 @@ def giants_of(features: Features, sampled: Sets, seed: int, fewest: int) -> Gian
     if min(int((one == side).sum()) for one in (high, truth) for side in (True, False)) < fewest:
         return None
     both = {
-        **{name: (ours, features.judged[name]) for name, ours in features.training.items()},
+        **features.sets,
         **{f"{name}, one draw": pair for name, pair in sampled.items()},
     }
-    latents = next(iter(features.training))
+    latents = next(iter(features.sets))
     sets: dict[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = {
         "[Fe/H]": (_labels(stars, "fe_h"), _labels(judged, "fe_h")),
         LABELS: (_labels(stars, *FIXED), _labels(judged, *FIXED)),

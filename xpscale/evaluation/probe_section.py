@@ -83,7 +83,7 @@ def probe_section(
     residuals = _residuals(features, seed, tell)
     group, labels = features.others.group, features.others.labels
     found = {key: of_rows(errors_of, group, values, seed=seed) for key, values in residuals.items()}
-    names = list(features.judged)
+    names = list(features.sets)
     tables = {name: _table(name, names, found) for name in labels}
     tables["against_coefficients"] = _ratios(features, residuals, seed)
     tables["published"] = Table(
@@ -111,17 +111,12 @@ def _residuals(
 ) -> Residuals:
     """Predicted minus true labels of the held-out stars, by label, features and method."""
     found: Residuals = {}
-    steps = [(name, method) for name in features.training for method in METHODS]
+    steps = [(name, method) for name in features.sets for method in METHODS]
     for number, (name, method) in enumerate(steps):
         if tell:
             tell("labels by probes", number / len(steps))
-        predicted = probe(
-            method,
-            features.training[name],
-            features.stars.labels,
-            features.judged[name],
-            seed,
-        )
+        ours, theirs = features.sets[name]
+        predicted = probe(method, ours, features.stars.labels, theirs, seed)
         for label, values in predicted.items():
             found[label, name, method] = values - features.others.labels[label]
     return found
@@ -156,7 +151,7 @@ def _best(
 
 def _ratios(features: Features, residuals: Residuals, seed: int) -> Table:
     """Robust sigma of each kind of features over that of all coefficients, star by star."""
-    names = list(features.judged)
+    names = list(features.sets)
     reference = names[-1]
 
     def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
@@ -210,7 +205,7 @@ def _by_magnitude(features: Features, residuals: Residuals, seed: int) -> dict[s
     drawings = {}
     for label in stars.labels:
         lines = {}
-        for name in features.judged:
+        for name in features.sets:
             each = [
                 of_rows(
                     lambda d: errors_of(d)[ROBUST],

@@ -64,7 +64,6 @@ CPU_BYTES, GPU_BYTES = 256 << 20, 8 << 30  # of a micro-batch while it is encode
 POOR_FIT = 10.0  # reduced chi squared above which Flag.POOR_FIT is set
 SCATTER_BOUND = 0.99  # of the network's ceiling, if it has one
 
-_zero = np.float32(0)
 log = logging.getLogger("xpscale")
 
 
@@ -163,6 +162,8 @@ class ScatterVAEEncoder:
                             self.model.density, self.model.typicality, (x, x_err), means, decoded
                         )
         with watch("encode_s"):
+            if "magnitudes" in self.outputs:
+                columns |= magnitudes(batch.phot_g_mean_flux, batch.coefficients)
             return pa.table(
                 {
                     "_healpix_29": healpix_29(batch.ra, batch.dec),
@@ -171,15 +172,9 @@ class ScatterVAEEncoder:
                     "dec": batch.dec,
                     "phot_g_mean_flux": batch.phot_g_mean_flux,
                     **{name: arrow(values) for name, values in columns.items()},
-                    **self._magnitudes(batch),
                     **batch.companions,
                 }
             )
-
-    def _magnitudes(self, batch: SpectraBatch) -> dict[str, NDArray[np.float32]]:
-        """The columns of magnitudes, if they are wanted."""
-        wanted = "magnitudes" in self.outputs
-        return magnitudes(batch.phot_g_mean_flux, batch.coefficients) if wanted else {}
 
     def _micro_batches(
         self, batch: SpectraBatch, lane: Lane, watch: Stopwatch
@@ -287,7 +282,7 @@ class ScatterVAEEncoder:
             if known is None:
                 known = np.zeros_like(x)
             usable = np.isfinite(errors) & (errors > 0)
-            self._round(arrays, np.where(usable, known, _zero), rows, columns)
+            self._round(arrays, np.where(usable, known, np.float32(0)), rows, columns)
 
     def _round(
         self,

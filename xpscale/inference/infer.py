@@ -15,7 +15,7 @@ from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import read_manifest, snapshots
-from xpscale.errors import IncompleteError, InvalidInputError, XpscaleError
+from xpscale.errors import IncompleteError, InvalidInputError
 from xpscale.formatting import format_bytes
 from xpscale.inference.complete import complete, is_complete
 from xpscale.inference.plan import InferencePlan, plan_inference
@@ -198,7 +198,12 @@ def infer(
 def _require_done(report: RunReport, *, skip_damaged: bool) -> None:
     is_damaged = all(failure.status is TaskStatus.QUARANTINED for failure in report.failed)
     if report.failed and not (skip_damaged and is_damaged):
-        raise _failure(report)
+        raise tasks_error(
+            report.failed,
+            len(report.plan.tasks),
+            f": see 'xpscale status {report.plan.catalog}'",
+            if_damaged=", or publish without: --skip-damaged",
+        )
 
 
 def _manifest(plan: InferencePlan, report: RunReport, *, skip_damaged: bool) -> Manifest:
@@ -239,12 +244,3 @@ def _started(
     if executor is None:
         return nullcontext(SerialExecutor())
     return executor(plan) if callable(executor) else nullcontext(executor)
-
-
-def _failure(report: RunReport) -> XpscaleError:
-    return tasks_error(
-        report.failed,
-        len(report.plan.tasks),
-        f": see 'xpscale status {report.plan.catalog}'",
-        if_damaged=", or publish without: --skip-damaged",
-    )

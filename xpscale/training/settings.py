@@ -229,23 +229,18 @@ class TrainingSettings:
         where
             What to call the table in errors.
         """
-        return _from_table(dict(table), where)
-
-
-def _from_table(table: dict[str, Any], where: str) -> TrainingSettings:
-    preset = table.pop("preset", "default")
-    _known(preset, PRESETS, f"{where}: preset")
-    types = {f.name: type(getattr(PRESETS[preset], f.name)) for f in fields(TrainingSettings)}
-    for name, value in table.items():
-        _known(name, types, f"{where}: setting")
-        accepted: tuple[type, ...] = {float: (float, int), tuple: (list,)}.get(
-            types[name], (types[name],)
-        )
-        if not isinstance(value, accepted) or isinstance(value, bool) is not (types[name] is bool):
-            raise InvalidInputError(f"{where}: {name} is {value!r}", f"Give {WANTED[types[name]]}")
-        if types[name] is float:
-            table[name] = float(table[name])
-    return replace(PRESETS[preset], **table)
+        values = dict(table)
+        preset = values.pop("preset", "default")
+        _known(preset, PRESETS, f"{where}: preset")
+        types = {f.name: type(getattr(PRESETS[preset], f.name)) for f in fields(TrainingSettings)}
+        for name, value in values.items():
+            _known(name, types, f"{where}: setting")
+            kind = types[name]
+            accepted: Any = {float: (float, int), tuple: list}.get(kind, kind)
+            if not isinstance(value, accepted) or isinstance(value, bool) is not (kind is bool):
+                raise InvalidInputError(f"{where}: {name} is {value!r}", f"Give {WANTED[kind]}")
+            values[name] = float(value) if kind is float else value
+        return replace(PRESETS[preset], **values)
 
 
 def _known(name: object, names: dict[str, Any], what: str) -> None:
