@@ -129,7 +129,7 @@ def evaluate(
             reader,
             split,
             table,
-            sums.values(),
+            [one.add for one in sums.values()],
             max_rows=max_rows,
             seed=seed,
             progress=lambda fraction: tell("reading and encoding spectra", fraction),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xpscale.sampling.held_out import HeldOutSplit
     from xpscale.spectra import SpectraReader
 
-__all__ = ["Listener", "Stars", "read_stars"]
+__all__ = ["Stars", "read_stars"]
 
 BLOCK_ROWS = 16_384
 
@@ -105,22 +105,6 @@ class Stars:
         return self.take(self.is_labelled)
 
 
-class Listener(Protocol):
-    """What is told every held-out star."""
-
-    def add(self, stars: Stars, seed: int) -> None:
-        """Take some stars in.
-
-        Parameters
-        ----------
-        stars
-            They.
-        seed
-            For what is drawn at random; another one each time.
-        """
-        ...
-
-
 class _Kept:
     """The stars of the smallest keys."""
 
@@ -151,7 +135,7 @@ def read_stars(
     reader: SpectraReader,
     split: HeldOutSplit,
     labels: LabelTable | None,
-    listeners: Iterable[Listener] = (),
+    listeners: Iterable[Callable[[Stars, int], None]] = (),
     *,
     max_rows: int = 20_000,
     seed: int = 0,
@@ -168,7 +152,7 @@ def read_stars(
     labels
         Labels of some of the stars.
     listeners
-        Told every usable held-out star.
+        Called with the usable held-out stars of each block, and a seed for what is drawn at random.
     max_rows
         Rows to keep of each of the two sets.
     seed
@@ -198,7 +182,7 @@ def read_stars(
             inside.add(judged := stars.take(held_out))
             if len(judged):
                 for listener in listeners:
-                    listener.add(judged, 1_000_003 * seed + number)
+                    listener(judged, 1_000_003 * seed + number)
             if progress:
                 progress(n_read / reader.n_rows)
     found = outside.best(), inside.best()

@@ -11,19 +11,27 @@ Compiled code is kept in ``__pycache__``.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from xpscale.model.compiled import jit
+import numba as nb
+import numpy as np
 
 __all__ = [
     "fit_rows",
     "information_rows",
+    "jit",
     "leaves_range",
     "log_fractions",
     "misfit_rows",
     "standardize_rows",
     "unscale_rows",
 ]
+
+jit: Any = nb.njit(
+    cache=True, nogil=True, boundscheck=False, error_model="numpy", fastmath={"contract", "reassoc"}
+)
+"""Decorates a function of arrays: fused multiply-adds and sums in any order; NaN and infinity keep
+their meaning."""
 
 _GROUP = 32  # factors of a product whose logarithm is taken at once
 _SMALLEST, _LARGEST = 1e-300, 1e300

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpscale.model.compiled import jit
 from xpscale.model.constants import (
     ERROR_BOUNDS,
     LARGEST_RESIDUAL,
@@ -23,6 +22,7 @@ from xpscale.model.constants import (
     SCATTER_FLOOR,
 )
 from xpscale.model.gelu import END, P, Q
+from xpscale.model.kernels import jit
 
 __all__ = [
     "column_widths",

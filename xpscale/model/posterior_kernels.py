@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpscale.model.compiled import jit
 from xpscale.model.constants import LATENT_LOG_VAR_BOUNDS, SMALLEST_DIAGONAL
+from xpscale.model.kernels import jit
 from xpscale.model.network_kernels import exp_of, log_of
 
 __all__ = ["posterior_columns"]
