@@ -56,14 +56,6 @@ class Processes:
                 dist.all_reduce(values)
         return values
 
-    def sum_of_rows(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum over the rows of the whole batch, of which ``values`` are this process's, and
-        their number; it can be differentiated.
-        """
-        local = torch.cat([values.sum(0).reshape(-1), values.new_tensor([len(values)])])
-        total: Tensor = _Total.apply(local, self)  # type: ignore[no-untyped-call]
-        return total[:-1].view(values.shape[1:]), total[-1]
-
     def synchronize(self, network: nn.Module) -> None:
         """Make batch normalization that of the whole batch, in place."""
         if self.n > 1:
@@ -124,8 +116,11 @@ class _BatchNorm(nn.BatchNorm1d):
         """Normalized x, with shape (B, features)."""
         if not self.training:
             return super().forward(x)
-        total, n_rows = self.processes.sum_of_rows(torch.cat([x, x.square()], 1))
-        mean, mean_square = (total / n_rows).chunk(2)
+        sums = torch.cat([x, x.square()], 1).sum(0)
+        local = torch.cat([sums, x.new_tensor([len(x)])])
+        total: Tensor = _Total.apply(local, self.processes)  # type: ignore[no-untyped-call]
+        n_rows = total[-1]  # of the whole batch
+        mean, mean_square = (total[:-1] / n_rows).chunk(2)
         variance = (mean_square - mean.square()).clamp(min=0)
         if (
             self.running_mean is not None
