@@ -31,6 +31,7 @@ import numpy as np
 import torch
 
 from xpscale.errors import InvalidInputError
+from xpscale.evaluation.reconstruction import standardized
 from xpscale.extras import naming_extras
 
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ def loss_of_stars(
     InvalidInputError
         If the spectra have no errors.
     """
-    x, x_err = model.scaling.standardize(batch)
-    if x_err is None:
-        raise InvalidInputError("the spectra have no errors", "Read them with their errors")
+    x, x_err = standardized(model, batch)
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for first in range(0, len(batch), ROWS_AT_ONCE):
