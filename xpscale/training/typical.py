@@ -18,7 +18,7 @@ from xpscale.training.loss import noisier
 if TYPE_CHECKING:
     from xpscale.model.density import TrainingDensity
     from xpscale.model.scatter_vae import NetworkModule
-    from xpscale.training.batches import TrainingRows, some_rows
+    from xpscale.training.batches import TrainingRows
 
 __all__ = ["typicality_of"]
 
