@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.commands import done, xpscale
 from tests.conftest import data_path
-from xpscale.errors import InvalidInputError
+from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.forecast.ingest import NODES, pixel_counts, project_ingest
 from xpscale.store.partitions import COUNT_ORDER, adaptive_partitions
 from xpscale.testing.sky_density import DENSITY_ORDER, source_counts
@@ -100,3 +100,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(spoilt, tmp_path):
     assert list(tmp_path.iterdir()) == []
     made = xpscale("ingest", spoilt.url, tmp_path / "store", "--workers", 0, "--json")
     assert json.loads(made.out)["n_read"] == spoilt.n_rows
+
+
+def test_a_dry_run_looks_where_the_store_shall_be(spoilt, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "mine.txt").write_text("mine")
+    refused = xpscale("ingest", spoilt.url, store, "--dry-run")
+    assert refused.code == ConflictError.exit_code
+    assert "mine.txt" in refused.err
+    (store / "mine.txt").unlink()
+    done("ingest", spoilt.url, store, "--workers", 0)
+    assert done("ingest", spoilt.url, store, "--dry-run").out
+    refused = xpscale("ingest", spoilt.url, store, "--dry-run", "--max-rows", 100)
+    assert refused.code == ConflictError.exit_code
+    assert "max_rows" in refused.err

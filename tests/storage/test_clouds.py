@@ -15,8 +15,9 @@ from tests.support.cloud_services import azurite, fake_gcs
 from tests.support.contracts import StorageContract
 from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
+from xpscale.ingest.place import begin_store
 from xpscale.ingest.plan import plan_ingest
-from xpscale.ingest.run import begin_store, run_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.query.catalog import open_catalog
 from xpscale.storage import Storage, environment
 from xpscale.testing.universe import Universe

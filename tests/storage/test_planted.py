@@ -5,8 +5,9 @@ import pytest
 from tests.support.memory_reader import MemoryReader, planted
 from tests.support.parquet_files import write_parquet_files
 from xpscale.errors import ConflictError, XpscaleError
+from xpscale.ingest.place import begin_store
 from xpscale.ingest.plan import plan_ingest
-from xpscale.ingest.run import begin_store, run_ingest
+from xpscale.ingest.run import run_ingest
 from xpscale.storage import Storage
 from xpscale.store.check import check_store
 from xpscale.testing.universe import Universe

@@ -71,6 +71,7 @@ def read_spectra(
     bands: Bands | None = None,
     columns: ColumnChoice | None = None,
     correlations: bool = False,
+    content: str = "",
 ) -> TableSpectra:
     """All spectra of a file.
 
@@ -87,6 +88,8 @@ def read_spectra(
         What the user says of the file, if anything.
     correlations
         Whether to read the correlations of coefficients, too.
+    content
+        As of `xpscale.archive.members.opened_tables`.
 
     Raises
     ------
@@ -100,7 +103,7 @@ def read_spectra(
     found, kept, stated = [], [], StatedBands(bands, release=release)
     choice, others = columns or ColumnChoice(), []
     sources = sources or partial(_sources_in_same_file, storage, key, member, choice)
-    with opened_tables(storage, key, member, correlations=correlations) as tables:
+    with opened_tables(storage, key, member, content, correlations=correlations) as tables:
         for table in tables:
             if not has_spectra(table.names, release or DR3, choice):
                 others.append(table.names)

@@ -6,14 +6,15 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import BinaryIO, cast
 
 from xpscale.archive.hdf5 import hdf5_groups
 from xpscale.archive.tables import Table, explained, open_tables
 from xpscale.errors import InvalidInputError
 from xpscale.expansion import zip_member
-from xpscale.storage import Storage
+from xpscale.storage import BLOCK_BYTES, Storage
 from xpscale.storage.names import is_hidden
 
 __all__ = ["is_other_product", "member_names", "opened_tables", "table_name", "tables_in"]
@@ -66,12 +67,14 @@ def member_names(storage: Storage, key: str) -> tuple[list[str], list[str]]:
     return chosen, others
 
 
-def tables_in(storage: Storage, key: str, member: str = "") -> list[tuple[str, ...]]:
+def tables_in(
+    storage: Storage, key: str, member: str = "", content: str = ""
+) -> list[tuple[str, ...]]:
     """The columns of each table of a file.
 
     Parameters
     ----------
-    storage, key, member
+    storage, key, member, content
         As of `opened_tables`.
 
     Raises
@@ -79,7 +82,7 @@ def tables_in(storage: Storage, key: str, member: str = "") -> list[tuple[str, .
     InvalidInputError
         The file is damaged, or has no table.
     """
-    with opened_tables(storage, key, member) as tables:
+    with opened_tables(storage, key, member, content) as tables:
         if found := [tuple(table.names) for table in tables]:
             return found
     raise InvalidInputError(
@@ -100,7 +103,7 @@ def table_name(storage: Storage, key: str, member: str) -> str:
 
 @contextmanager
 def opened_tables(
-    storage: Storage, key: str, member: str, *, correlations: bool = False
+    storage: Storage, key: str, member: str, content: str = "", *, correlations: bool = False
 ) -> Iterator[Iterator[Table]]:
     """The tables of a file.
 
@@ -110,6 +113,9 @@ def opened_tables(
         The file.
     member
         Member of a zip file, or group of an HDF5 file.
+    content
+        What tells the file's content from another.  If it is given, a zip file stays open in this
+        process for its next member, so that its list of members is read once.
     correlations
         As of `xpscale.archive.tables.open_tables`.
 
@@ -119,10 +125,42 @@ def opened_tables(
         The file is damaged.
     """
     name = table_name(storage, key, member)
-    with storage.open(key) as stream:
-        if not key.lower().endswith(".zip"):
-            yield open_tables(stream, name, member, correlations=correlations)
-            return
-        with explained(f"{storage.url}/{key}"), zipfile.ZipFile(stream) as archive:
-            data = zip_member(archive, member, name)
+    if key.lower().endswith(".zip"):
+        archive = _last_zip.get(storage, key, content) if content else _zip_file(storage, key)
+        with explained(f"{storage.url}/{key}"), archive as members:
+            data = zip_member(members, member, name)
         yield open_tables(cast(BinaryIO, io.BytesIO(data)), name, correlations=correlations)
+        return
+    with storage.open(key) as stream:
+        yield open_tables(stream, name, member, correlations=correlations)
+
+
+class _LastZip:
+    """The zip file that this process read last, open for its next member."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._name = ("", "", "")
+        self._opened = ExitStack()
+        self._archive: zipfile.ZipFile
+
+    @contextmanager
+    def get(self, storage: Storage, key: str, content: str) -> Iterator[zipfile.ZipFile]:
+        """A zip file, for one thread at a time."""
+        name = (storage.url, key, content)
+        with self._lock:
+            if name != self._name:
+                self._opened.close()
+                self._name = ("", "", "")
+                self._archive = self._opened.enter_context(_zip_file(storage, key))
+                self._name = name
+            yield self._archive
+
+
+_last_zip = _LastZip()
+
+
+@contextmanager
+def _zip_file(storage: Storage, key: str) -> Iterator[zipfile.ZipFile]:
+    with storage.open(key, buffer_bytes=BLOCK_BYTES) as stream, zipfile.ZipFile(stream) as archive:
+        yield archive

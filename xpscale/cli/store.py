@@ -211,6 +211,7 @@ def ingest(
     """Make a spectra store from archive files, or from what others have made of them; run again to
     resume.
     """
+    from xpscale.ingest.place import finished_store
     from xpscale.ingest.plan import plan_ingest
     from xpscale.ingest.run import run_ingest
 
@@ -225,6 +226,7 @@ def ingest(
     )
     chosen = chosen_cluster(cluster, scheduler, workers, resources)
     if dry_run:
+        finished_store(plan, only_look=True)
         projection = plan.project()
         numbers = {"store": plan.store.url, "max_rows": plan.max_rows, **projection.to_dict()}
         print_json(numbers) if json else print(plan, projection, sep="\n")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xpscale.ingest.parsers import FragmentRows
-from xpscale.ingest.run import begin_store, finish_store
+from xpscale.ingest.place import begin_store
+from xpscale.ingest.run import finish_store
 from xpscale.ingest.stage import stage_rows
 from xpscale.release import release_of
 from xpscale.runtime.events import Callback

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ __all__ = ["IngestPlan", "plan_ingest"]
 
 CORRELATIONS_MAX_ROWS = 32_768
 """Rows of a partition with correlations, 14 times as long: 0.4 GB."""
+
+MAX_GROUP, MAX_GROUP_ROWS, MIN_TASKS = 64, 8_192, 64
+"""Fragments of a group at most, and their rows, about; and tasks that an input with enough
+fragments is left with.  A task costs 30 ms, as much as reading a DataLink file of one source.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,21 +65,38 @@ class IngestPlan:
     trust_units: bool = False
     columns: ColumnChoice = field(default_factory=ColumnChoice)
 
-    @property
+    @cached_property
     def fragments(self) -> tuple[Fragment, ...]:
-        """What the tasks of the first stage read."""
-        return self.contents.fragments
+        """What the tasks of the first stage read: fragments of the input, many small ones in
+        groups.
+        """
+        fragments = self.contents.fragments
+        most = min(MAX_GROUP, len(fragments) // MIN_TASKS)
+        groups: list[list[Fragment]] = []
+        n_rows = 0
+        for fragment in fragments:
+            if not groups or len(groups[-1]) >= most or n_rows + fragment.n_rows > MAX_GROUP_ROWS:
+                groups.append([])
+                n_rows = 0
+            groups[-1].append(fragment)
+            n_rows += fragment.n_rows
+        return tuple(map(Fragment.group, groups))
 
     @property
     def function(self) -> StageFragment:
         """What a task of the first stage does with its fragment."""
         return StageFragment(
-            self.store, self.contents.parser, self.release, self.bands, self.trust_units
+            self.store,
+            self.contents.parser,
+            self.release,
+            self.bands,
+            self.trust_units,
+            self.skip_damaged,
         )
 
     @property
     def n_tasks(self) -> int:
-        """Fragments to read."""
+        """Tasks of the first stage."""
         return len(self.fragments)
 
     @property
@@ -101,9 +124,10 @@ class IngestPlan:
 
     def __str__(self) -> str:
         release = f" of {self.release}" if self.release else ""
+        n_fragments = len(self.contents.fragments)
         return (
-            f"ingest {self.contents.description}\n  in {self.n_tasks:,} fragment"
-            f"{'s' * (self.n_tasks != 1)}, about {self.n_rows_estimated:,} spectra{release}\n"
+            f"ingest {self.contents.description}\n  in {n_fragments:,} fragment"
+            f"{'s' * (n_fragments != 1)}, about {self.n_rows_estimated:,} spectra{release}\n"
             f"  to {self.store.url}, partitions of at most {self.max_rows:,} rows"
         )
 

@@ -11,6 +11,9 @@ from xpscale.types import TaskReport
 
 __all__ = ["reconcile"]
 
+OF_GROUPS = ("rejected_in",)
+"""What is told of the files of a group, which one task read."""
+
 
 def reconcile(
     files: Mapping[str, TaskReport],
@@ -43,6 +46,7 @@ def reconcile(
                 "n_written": report.n_out - repeated[key],
                 "n_rejected": dict(rejected),
                 "n_movers": report.details["n_movers"],
+                **{name: report.details[name] for name in OF_GROUPS if name in report.details},
             }
         )
     total: Counter[str] = sum((Counter(row["n_rejected"]) for row in rows), Counter())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from xpscale.companions import checked_companions
-from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, NotFoundError
+from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, XpscaleError
 from xpscale.ingest.partition import WritePartition, partition_tasks
+from xpscale.ingest.place import STAGED, clean_up, finished_store
 from xpscale.ingest.plan import IngestPlan
 from xpscale.ingest.report import reconcile
-from xpscale.ingest.staged import STAGING, StagedFile, staged_files
-from xpscale.release import Release, release_of, require_same_release
+from xpscale.ingest.staged import StagedFile, staged_files
+from xpscale.release import Release, release_of
 from xpscale.row_rules import rejections
 from xpscale.runtime.attempt import run_error
 from xpscale.runtime.events import Callback
@@ -21,21 +21,11 @@ from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
 from xpscale.stated_release import agreed_release
 from xpscale.storage import Storage
-from xpscale.storage.identity import claim
-from xpscale.store.layout import FORMAT_VERSION, INGEST
 from xpscale.store.reader import SpectraStore, open_store
 from xpscale.store.writer import seal_store
 from xpscale.types import Executor, TaskReport, TaskStatus
 
-__all__ = ["begin_store", "finish_store", "run_ingest"]
-
-STAGED = f"{STAGING}/archive_digest"
-"""Which files the staged rows come from; there once all are staged, so that partitions are never of
-two inputs.
-"""
-STAGED_ENDINGS = (".rows", ".correlations", ".identifiers", ".index.npz", ".json", ".sources")
-OWN = ("_xpscale/", "Norder=", "zarr.json#")
-"""What an ingest names its objects, of which an unfinished one leaves some behind."""
+__all__ = ["finish_store", "run_ingest"]
 
 
 def run_ingest(
@@ -70,9 +60,7 @@ def run_ingest(
     listeners = list(callbacks)
     if not store.exists("zarr.json"):
         executor.require_fit(plan.function)  # before anything is written
-    done = begin_store(store, plan.identity, plan.max_rows)
-    if done is not None:
-        _require_same_input(done, plan)
+    if (done := finished_store(plan)) is not None:
         return done, False
     if contents.sources:
         contents.sources.prepare(store)
@@ -91,51 +79,6 @@ def run_ingest(
         pixel_positions=plan.columns.pixel_positions,
     )
     return made, True
-
-
-def begin_store(store: Storage, identity: Mapping[str, Any], max_rows: int) -> SpectraStore | None:
-    """Claim the place of a store; the finished store if this ingest was finished before.
-
-    Parameters
-    ----------
-    store
-        Where the store will be.
-    identity
-        What says that two ingests are the same one, be it begun or finished; JSON values.
-    max_rows
-        Rows of a partition at most.
-
-    Raises
-    ------
-    ConflictError
-        Something else is there.
-    """
-    identity = {**identity, "max_rows": max_rows, "format_version": FORMAT_VERSION}
-    try:
-        finished = open_store(store)
-    except (NotFoundError, InvalidInputError):
-        if claim(store, INGEST, identity, "ingest") or not store.exists("zarr.json"):
-            return None
-        raise
-    claim(store, INGEST, identity, "ingest")
-    _clean_up(store)
-    return finished
-
-
-def _require_same_input(done: SpectraStore, plan: IngestPlan) -> None:
-    contents = plan.contents
-    if done.attributes.get(contents.digest_name) != contents.digest:
-        raise ConflictError(
-            f"{done.url} was made of these files, but their sizes or MD5 sums have changed since",
-            "A finished store takes no more rows: ingest into a new store",
-        )
-    if plan.release is not None:
-        require_same_release(done.url, done.release, "the input", plan.release)
-    if plan.bands not in (None, done.bands):
-        raise ConflictError(
-            f"{done.url} was made with {done.bands} coefficients, not {plan.bands}",
-            "Ingest into a new store",
-        )
 
 
 def _stage(
@@ -158,22 +101,23 @@ def _stage(
         if plan.skip_damaged and report.status is TaskStatus.QUARANTINED
     }
     done = {key: report for key, report in reports.items() if key not in unread}
-    _raise_failures(
-        done,
+    of_groups = [part for report in done.values() for part in report.details.get("unread", ())]
+    remedy = (
         "Repair or fetch the file again, then run the same ingest: the others are kept. Or leave"
-        " out what cannot be read: --skip-damaged",
+        " out what cannot be read: --skip-damaged"
     )
-    if not store.create(STAGED, "\n".join([plan.contents.digest, *sorted(unread)]).encode()):
+    _raise_failures(done, remedy)
+    if of_groups and not plan.skip_damaged:
+        raise InvalidInputError(of_groups[0]["reason"], remedy)
+    alone = (fragment for fragment in plan.fragments if fragment.key in unread)
+    quarantined = [{"name": one.name, "reason": reports[one.key].error} for one in alone]
+    names = sorted({*unread, *(part["name"] for part in of_groups)})
+    if not store.create(STAGED, "\n".join([plan.contents.digest, *names]).encode()):
         raise ConflictError(
             f"the files have changed since their rows went into {store.url}",
             "Ingest into a new store",
         )
-    quarantined = [
-        {"name": fragment.name, "reason": reports[fragment.key].error}
-        for fragment in plan.fragments
-        if fragment.key in unread
-    ]
-    return done, quarantined
+    return done, quarantined + of_groups
 
 
 def finish_store(
@@ -243,7 +187,7 @@ def finish_store(
         bands=staged[0].bands,
         release=release,
     )
-    _clean_up(store)
+    clean_up(store)
     return open_store(store)
 
 
@@ -281,18 +225,7 @@ def _raise_failures(reports: Mapping[str, TaskReport], remedy: str) -> None:
     if not failed:
         return
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    by_input = all(
-        report.details.get("exit_code") == InvalidInputError.exit_code for report in failed
-    )
-    kind = InvalidInputError if by_input else IncompleteError
+    codes = {report.details.get("exit_code") for report in failed}
+    of_input = (kind for kind in (InvalidInputError, ConflictError) if codes == {kind.exit_code})
+    kind: type[XpscaleError] = next(of_input, IncompleteError)
     raise run_error(kind(f"{failed[0].error.rstrip('.')}{more}", remedy), failed)
-
-
-def _clean_up(store: Storage) -> None:
-    """Remove what only an unfinished ingest needs."""
-    folders = (STAGING, "_xpscale/ledger", "_xpscale/failed")
-    keys = [key for folder in folders for key in store.list(folder)]
-    leftovers = [key for key in keys if key == STAGED or key.endswith(STAGED_ENDINGS)]
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(store.delete, leftovers))
-    store.delete(*(key for key in store.unfinished() if key.startswith(OWN)))

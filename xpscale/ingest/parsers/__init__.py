@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.ingest.parsers import archive, row_groups, tabular
-from xpscale.ingest.parsers.beside import set_apart
 from xpscale.ingest.parsers.contents import Contents, Fragment, FragmentRows, Parser
 from xpscale.ingest.parsers.input import Input
+from xpscale.ingest.parsers.other_tables import set_apart
 from xpscale.packed_files import packed_kind
 
 __all__ = ["Contents", "Fragment", "FragmentRows", "Input", "Parser", "recognise"]

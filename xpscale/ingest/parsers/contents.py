@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from xpscale.ingest.table_formats import content_hash
+from xpscale.spectra import SpectraBatch
 from xpscale.store.partitions import COUNT_ORDER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from xpscale.ingest.given_sources import SourceInput
-    from xpscale.spectra import SpectraBatch
 
 __all__ = ["Contents", "Fragment", "FragmentRows", "Parser"]
 
@@ -39,6 +41,8 @@ class Fragment:
         First and last pixel of order 8 that it has rows in, as far as is known before reading.
     release
         Name of the data release that it says it is of; empty if it does not say.
+    parts
+        The fragments that it consists of, if it is a group of them; such a one has no source.
     """
 
     name: str
@@ -47,6 +51,22 @@ class Fragment:
     source: Any
     pixels: tuple[int, int] = WHOLE_SKY
     release: str = ""
+    parts: tuple[Fragment, ...] = ()
+
+    @staticmethod
+    def group(parts: Sequence[Fragment]) -> Fragment:
+        """Several fragments that one task reads, in their order."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return Fragment(
+            name=f"{first.name} and {len(parts) - 1} more",
+            key=f"{first.key}.{content_hash(part.key for part in parts)[:8]}",
+            n_rows=sum(part.n_rows for part in parts),
+            source=None,
+            pixels=(min(part.pixels[0] for part in parts), max(part.pixels[1] for part in parts)),
+            parts=tuple(parts),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +91,33 @@ class FragmentRows:
     faults: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     correlations: tuple[NDArray[Any], NDArray[Any]] | None = None
     release: str = ""
+
+    @staticmethod
+    def concatenate(parts: Sequence[FragmentRows], release: str) -> FragmentRows:
+        """The rows of several fragments in their order.
+
+        Parameters
+        ----------
+        parts
+            At least one, all of the same bands.
+        release
+            That of all.
+        """
+        names = dict.fromkeys(name for part in parts for name in part.faults)
+        faults = {
+            name: np.concatenate(
+                [part.faults.get(name, np.zeros(len(part.batch), bool)) for part in parts]
+            )
+            for name in names
+        }
+        kept = [part.correlations for part in parts if part.correlations is not None]
+        bp_rp = [np.concatenate(band) for band in zip(*kept, strict=True)]
+        return FragmentRows(
+            SpectraBatch.concatenate(part.batch for part in parts),
+            faults,
+            (bp_rp[0], bp_rp[1]) if bp_rp else None,
+            release,
+        )
 
 
 class Parser(Protocol):

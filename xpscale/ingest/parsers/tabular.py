@@ -65,7 +65,8 @@ class TablePart:
         What tells its content from another: SHA-256, or the size of a file too large to be read
         twice.
     sources
-        URL of the table beside it that has its positions and G flux; empty if there is none.
+        URL of the table in the same folder that has its positions and G flux; empty if there is
+        none.
     sources_content
         What tells the content of that table from another.
     """
@@ -262,13 +263,14 @@ class TableParser:
             bands=self.bands,
             columns=self.columns,
             correlations=self.correlations,
+            content=part.content,
         )
         faults = {"no_gaia_source": ~found.found}
         return FragmentRows(found.batch, faults, found.correlations, found.release)
 
 
 def _source_table(url: str, content: str, choice: ColumnChoice) -> SourceTable:
-    """The table of sources beside a file, read once in a worker process."""
+    """The table of sources of a file, read once in a worker process."""
     key = (url, content)
     if key not in _tables:
         _tables.clear()

@@ -1,10 +1,11 @@
-"""What lies beside spectra: other tables of a DataLink reply, and the table of their sources."""
+"""Tables without spectra among those with: of a DataLink reply, and the table of the sources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from uuid import uuid4
 
 from xpscale.archive.chosen_tables import has_sources, has_spectra, main_table
 from xpscale.archive.members import member_names, tables_in
@@ -50,7 +51,8 @@ def set_apart(given: Input) -> Input:
         return given
     looked_at = [part for part in parts if not _is_known(part)]
     with ThreadPoolExecutor(THREADS) as threads:
-        names = threads.map(lambda part: _columns(given, part), looked_at)
+        now = uuid4().hex  # a zip file's list of members is read once for all of them
+        names = threads.map(lambda part: _columns(given, part, now), looked_at)
         columns = dict(zip(looked_at, names, strict=True))
     apart = [
         part
@@ -107,9 +109,9 @@ def _is_known(part: _Part) -> bool:
     return (part[1] or part[0]).rsplit("/", 1)[-1].upper().startswith(SPECTRA_BY_NAME)
 
 
-def _columns(given: Input, part: _Part) -> Sequence[str]:
+def _columns(given: Input, part: _Part, content: str = "") -> Sequence[str]:
     """Its columns; none if it cannot be read, which whoever reads it says."""
     try:
-        return main_table(tables_in(given.storage, *part), given.layout, given.columns)
+        return main_table(tables_in(given.storage, *part, content), given.layout, given.columns)
     except InvalidInputError:
         return ()
