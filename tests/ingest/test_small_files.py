@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.commands import xpscale
+from tests.support.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.archive import members
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError
 from xpscale.ingest.plan import MAX_GROUP, MIN_TASKS, plan_ingest
 from xpscale.ingest.run import run_ingest
 from xpscale.store.reader import open_store
-from xpscale.testing.datalink_files import source_table_bytes, spectra_bytes
 from xpscale.testing.universe import Universe
 
 N = 200

@@ -47,16 +47,10 @@ def fit_section(
     """
     name, first = next(iter(sums.items()))
     tables = {"overall": _overall(sums, seed), "bins": _bins(first, seed)}
-    panels = {
-        quantity: (
-            edges,
-            {
-                model: found.mean("chi", quantity, seed).map(np.sqrt).parts
-                for model, found in sums.items()
-            },
-        )
-        for quantity, edges in BINS.items()
-    }
+    panels = {}
+    for quantity, edges in BINS.items():
+        chi = {one: found.mean("chi", quantity, seed).map(np.sqrt) for one, found in sums.items()}
+        panels[quantity] = edges, {one: found.parts for one, found in chi.items()}
     drawings = {
         "chi_by_bins": Drawing(
             binned(panels, "rms of (x − x̂) / √(σ² + s²)", 1.0),
