@@ -76,6 +76,19 @@ class SpectraBatch:
                 f" {self.coefficients.shape}"
             )
 
+    @staticmethod
+    def of(arrays: Mapping[str, NDArray[Any]], bands: Bands) -> SpectraBatch:
+        """The batch of arrays by name, companions among them; errors may lack.
+
+        Parameters
+        ----------
+        arrays, bands
+            As of the batch.
+        """
+        own: dict[str, Any] = {n: arrays.get(n) for n in (*ALWAYS, "coefficient_errors")}
+        companions = {n: values for n, values in arrays.items() if n not in own}
+        return SpectraBatch(**own, bands=bands, companions=companions)
+
     def __len__(self) -> int:
         return len(self.source_id)
 

@@ -1,15 +1,13 @@
-"""Positions as tables have them: which are on the sphere, and in which range."""
+"""Positions as tables have them: which are on the sphere, in which range, and as vectors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["is_placed", "positive_ra"]
+__all__ = ["is_placed", "positive_ra", "unit_vectors"]
 
 
 def is_placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -32,3 +30,15 @@ def positive_ra(ra: NDArray[np.float64]) -> NDArray[np.float64]:
         Degrees, with shape (N,).
     """
     return np.where((ra >= -180) & (ra < 0), ra + 360, ra)
+
+
+def unit_vectors(ra: NDArray[Any], dec: NDArray[Any]) -> NDArray[np.float64]:
+    """Unit vectors of positions, along a last axis of 3.
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees, of one shape.
+    """
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)

@@ -1,6 +1,6 @@
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,7 +144,7 @@ def test_hats_metadata_and_identity_that_do_not_belong(published: Storage):
     text = published.read(COLLECTION).decode()
     digest = next(line for line in text.splitlines() if line.startswith("xpscale_manifest="))
     published.replace(COLLECTION, text.replace(digest, "xpscale_manifest=0").encode())
-    published.replace(RUN, identity(model_id="model-2").to_json().encode())
+    published.replace(RUN, json.dumps(asdict(identity(model_id="model-2"))).encode())
     report = check(published, deep=False)
     assert any(f"{COLLECTION} is not what a commit" in problem for problem in report.problems)
     assert any("run.json says model_id is model-2" in problem for problem in report.problems)

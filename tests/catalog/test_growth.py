@@ -7,6 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from xpscale.catalog import hats_tables, source_ids
 from xpscale.catalog.cell_counts import CELL_ORDER, read_cell_counts
 from xpscale.catalog.commit import build_manifest, commit
 from xpscale.catalog.manifest import Manifest
-from xpscale.catalog.margin import MarginOfPixel, margin_tasks
+from xpscale.catalog.margin import margin_of_pixel, margin_tasks
 from xpscale.catalog.snapshots import current, read_manifest
-from xpscale.catalog.source_ids import IndexSources, index_ranges
+from xpscale.catalog.source_ids import index_file, index_ranges
 from xpscale.catalog.votable import product_schema
 from xpscale.inference.complete import complete, is_complete
 from xpscale.sky import Pixel
@@ -143,7 +144,8 @@ def test_a_task_of_the_margin_carries_its_neighbours_and_not_all_parts(skies):
     for one in skies:
         schema = product_schema("latents", one.manifest.identity.layout)
         assert max(len(task.near) for task in margin_tasks(one.manifest)) <= 8
-        sizes.append(len(pickle.dumps(MarginOfPixel(one.storage, one.manifest.digest, schema))))
+        function = partial(margin_of_pixel, one.storage, one.manifest.digest, schema)
+        sizes.append(len(pickle.dumps(function)))
     assert sizes[0] == sizes[1]
 
 
@@ -154,7 +156,7 @@ def test_the_index_has_no_more_row_groups_than_one_list_of_them_may_have(skies, 
     for most in (1000, 12):
         monkeypatch.setattr(source_ids, "MOST_ROW_GROUPS", most)
         digest = f"{most:064d}"  # of another version, so the file is written anew
-        IndexSources(storage, digest, manifest.identity.gaia_release, manifest.n_out)(task)
+        index_file(storage, digest, manifest.identity.gaia_release, manifest.n_out, task)
         groups[most] = pq.read_metadata(f"{storage}/{task.key}").num_row_groups
     assert groups[12] <= 12 < groups[1000]
     assert groups[1000] * 10 >= manifest.n_out

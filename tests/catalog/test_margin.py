@@ -1,5 +1,6 @@
 """The margin against distances from whole outlines, at the poles, at RA 0 and beside gaps."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from cdshealpix.nested import vertices
 from placed_catalog import PARTITIONS, around, latents_at, publish
 from scipy.spatial import cKDTree
 
-from xpscale.catalog.margin import MARGIN_ARCSEC, MarginOfPixel, margin_tasks
+from xpscale.catalog.margin import MARGIN_ARCSEC, margin_of_pixel, margin_tasks
 from xpscale.catalog.votable import product_schema
 from xpscale.sky import Pixel
 from xpscale.storage import Storage
@@ -54,7 +55,7 @@ def test_the_margin_of_every_pixel_is_what_brute_force_finds(storage: Storage, t
     points = vectors(kept["ra"].to_numpy(), kept["dec"].to_numpy())
     index, source_id = kept["_healpix_29"].to_numpy(), kept["source_id"].to_numpy()
     schema = product_schema("latents", manifest.identity.layout)
-    function = MarginOfPixel(storage, manifest.digest, schema)
+    function = partial(margin_of_pixel, storage, manifest.digest, schema)
     n_rows, n_gaps = 0, 0
     for task in margin_tasks(manifest):
         report, (start, stop) = function(task), task.pixel.index_range
@@ -90,8 +91,8 @@ def test_a_margin_of_another_version_is_replaced_and_anything_else_stays(
     manifest = publish(storage, table)
     schema = product_schema("latents", manifest.identity.layout)
     task, second, *_ = margin_tasks(manifest)
-    old = MarginOfPixel(storage, "0" * 64, schema)(task)
-    new = MarginOfPixel(storage, manifest.digest, schema)
+    old = partial(margin_of_pixel, storage, "0" * 64, schema)(task)
+    new = partial(margin_of_pixel, storage, manifest.digest, schema)
     assert new(task).details["file"]["sha256"] != old.details["file"]["sha256"]
     assert new(task) == new(task)
     storage.replace(second.key, b"theirs")

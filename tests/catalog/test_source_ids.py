@@ -1,5 +1,7 @@
 """The index of identifiers has every source once, in the order of identifiers, movers as well."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,10 +9,10 @@ import pytest
 from placed_catalog import PARTITIONS, latents_at, publish
 
 from xpscale.catalog import source_ids
-from xpscale.catalog.derived_tables import DerivedTable, TableFile, read_table
+from xpscale.catalog.derived_tables import DerivedTable, read_table, written_files
 from xpscale.catalog.layout import INDEX
-from xpscale.catalog.source_ids import IndexSources, index_ranges
-from xpscale.catalog.survey import SurveyPart, SurveyTask
+from xpscale.catalog.source_ids import index_file, index_ranges
+from xpscale.catalog.survey import survey_part
 from xpscale.errors import PermanentError
 from xpscale.sky import healpix_29
 from xpscale.storage import Storage
@@ -30,15 +32,15 @@ def test_every_source_is_found_in_its_partition(storage: Storage, monkeypatch, s
     monkeypatch.setattr(source_ids, "ROWS_PER_FILE", 900)
     manifest = publish(storage, sources(6000, share_of_movers))
     parts = manifest.of("latents")
-    surveys = [SurveyPart(storage)(SurveyTask(part)).details["survey"] for part in parts]
+    surveys = [survey_part(storage, part).details["survey"] for part in parts]
     assert sum(len(survey.movers) for survey in surveys) >= share_of_movers * 4000
     ranges = index_ranges(parts, {survey.pixel: survey.movers for survey in surveys})
     assert len(ranges) > 3
     release = manifest.identity.gaia_release
-    function = IndexSources(storage, manifest.digest, release, manifest.n_out)
+    function = partial(index_file, storage, manifest.digest, release, manifest.n_out)
     reports = [function(task) for task in ranges[::-1]]
     assert reports == [function(task) for task in ranges[::-1]]  # as one that was killed resumes
-    files = tuple(TableFile(**each.details["file"]) for each in reports if each.details)
+    files = written_files(reports)
     table = DerivedTable(INDEX, manifest.digest, files)
     table.write(storage)
     assert read_table(storage, INDEX, manifest.digest) == table

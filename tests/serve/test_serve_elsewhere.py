@@ -15,7 +15,6 @@ from xpscale.serve.cone import cone_request
 from xpscale.serve.database import Database, Stop
 from xpscale.serve.limits import Limits
 from xpscale.serve.requests import Parameters, tap_request
-from xpscale.serve.service import answer
 from xpscale.serve.uploads import read_uploads
 from xpscale.storage import Storage
 
@@ -44,7 +43,7 @@ def answers(url, mine):
     for request in requests:
         uploads = read_uploads(request.uploads, {"here": mine}, lambda _: None, LIMITS)
         file = io.BytesIO()
-        n_rows = answer(database, request, uploads, file, Stop(), 60, 1)
+        n_rows = database.answer(request, uploads, file, Stop(), 60, 1)
         assert n_rows > 10
         found.append(sorted(file.getvalue().splitlines()))
     database.close()

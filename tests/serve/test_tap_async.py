@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyvo.dal import DALQueryError, TAPService
 
-from xpscale.serve.match import pixels_around
+from xpscale.query.region import pixels_around
 from xpscale.serve.votable_rows import write_votable
 from xpscale.sky import healpix_29
 
@@ -200,8 +200,7 @@ def test_crossmatch_equals_that_of_astropy(tap, example, radius, kind):
 def test_the_pixels_around_a_place_hold_its_cone(ra, dec, radius, angle, part):
     centre = SkyCoord(ra, dec, unit="deg")
     there = centre.directional_offset_by(angle * u.deg, part * radius * u.deg)
-    order = min(int(np.log2(35 / radius)), 29)
-    cells = pixels_around(np.array([ra]), np.array([dec]), order)["cell"].to_numpy()
+    order, cells, _ = pixels_around(np.array([ra]), np.array([dec]), radius)
     inside = healpix_29(np.array([there.ra.deg]), np.array([there.dec.deg])) >> 2 * (29 - order)
     assert inside[0] in cells
     assert len(set(cells)) == len(cells)

@@ -24,7 +24,7 @@ def test_a_site_in_a_bucket(catalog, browser, tmp_path):
         assert sizes == local.list()
         assert json.loads(place.read("site.json"))["catalog"] == "../catalog/"
         types = {
-            name: place.filesystem.info(f"xpscale/site/{name}")["ContentType"]
+            name: place.upath.fs.info(f"xpscale/site/{name}")["ContentType"]
             for name in ("index.html", "page.js", "page.css", "site.json")
         }
         service.add_identity("anonymous", "Read:xpscale")

@@ -51,7 +51,7 @@ def test_two_s3_servers_do_not_mix(tmp_path):
                 storage.create("key", service.endpoint.encode())
                 # fsspec keeps file systems by name: an old one would read from the other server
                 assert (
-                    storage.filesystem.cat_file(f"{storage.upath.path}/key")
+                    storage.upath.fs.cat_file(f"{storage.upath.path}/key")
                     == service.endpoint.encode()
                 )
 

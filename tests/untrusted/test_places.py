@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from xpscale.archive.datalink import read_spectra
 from xpscale.archive.members import member_names
-from xpscale.catalog.hats_names import require_own_tables
 from xpscale.catalog.manifest import Snapshot
+from xpscale.catalog.snapshots import require_own_tables
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.expansion import zip_member
 from xpscale.site.web_server import shown_folders

@@ -8,20 +8,16 @@ kilobytes of each part, whatever its rows.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xpscale.catalog.footer import COUNTS_MARK, block_in
 from xpscale.errors import PermanentError
 from xpscale.sky import INDEX_ORDER
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.storage import Storage
-    from xpscale.types import Part
+from xpscale.storage import Storage
+from xpscale.types import Part
 
 __all__ = ["CELL_ORDER", "CellCounts", "read_cell_counts"]
 

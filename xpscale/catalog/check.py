@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +18,14 @@ from xpscale.catalog.clean import find_strays
 from xpscale.catalog.derived_tables import all_tables, derived_sizes
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import COLLECTION, LABELS, product_of
-from xpscale.catalog.manifest import Quarantined
+from xpscale.catalog.manifest import Manifest, Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
 from xpscale.catalog.votable import CONTENT_KEY, product_schema
 from xpscale.formatting import first_line
 from xpscale.schema import IDENTITY_COLUMNS, SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from xpscale.catalog.manifest import Manifest
-    from xpscale.sky import Pixel
-    from xpscale.storage import Storage
-    from xpscale.types import Part
+from xpscale.sky import Pixel
+from xpscale.storage import Storage
+from xpscale.types import Part
 
 __all__ = ["CheckReport", "check"]
 
@@ -139,10 +134,7 @@ def _sizes(storage: Storage, manifest: Manifest) -> dict[str, int]:
     if storage.can_list:
         products = manifest.identity.products
         return {key: n for product in products for key, n in storage.list(product).items()}
-    keys = [part.key for part in manifest.parts]
-    with ThreadPoolExecutor(16) as threads:
-        found = zip(keys, threads.map(storage.size, keys), strict=True)
-        return {key: n_bytes for key, n_bytes in found if n_bytes is not None}
+    return storage.sizes(part.key for part in manifest.parts)
 
 
 def _identity_problems(storage: Storage, manifest: Manifest) -> Iterator[str]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from xpscale.catalog.derived_tables import all_tables
 from xpscale.catalog.identity import read_identity
@@ -30,12 +30,8 @@ from xpscale.catalog.layout import (
 from xpscale.catalog.snapshots import read_manifest, snapshots
 from xpscale.errors import NotFoundError
 from xpscale.sky import Pixel
+from xpscale.storage import Storage
 from xpscale.types import TaskReport
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from xpscale.storage import Storage
 
 __all__ = ["MINIMUM_AGE_S", "CleanReport", "Stray", "clean", "find_strays"]
 

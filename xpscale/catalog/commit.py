@@ -5,21 +5,16 @@ may fail where.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
-from xpscale.catalog.layout import is_our_name, manifest_key, part_key, product_of, snapshot_key
+from xpscale.catalog.layout import kind_of, manifest_key, part_key, product_of, snapshot_key
 from xpscale.catalog.manifest import Manifest, Quarantined, RunIdentity, Snapshot
 from xpscale.catalog.snapshots import current, numbers, read_manifest, read_snapshot
 from xpscale.errors import ConflictError, IncompleteError, InvalidInputError, TryAgainError
-from xpscale.types import TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from xpscale.storage import Storage
-    from xpscale.types import TaskReport
+from xpscale.storage import Storage
+from xpscale.types import TaskReport, TaskStatus
 
 __all__ = ["build_manifest", "commit"]
 
@@ -116,7 +111,7 @@ def commit(
     _require_same_run(storage, manifest)
     _require_parts(storage, manifest)
     for product in manifest.identity.products:
-        storage.delete(*filter(is_our_name, storage.unfinished(f"{product}/dataset")))
+        storage.delete(*filter(kind_of, storage.unfinished(f"{product}/dataset")))
     if not storage.create(key, text):
         raise ConflictError(
             f"{storage}/{key} is there and is not what its name says", "Delete it and commit again"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,23 +20,21 @@ import pyarrow.parquet as pq
 from xpscale.catalog.layout import DERIVED, LABELS, kind_of, pixel_of, table_key
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.json_files import from_fields, parse_json
+from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport, TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Set
-
-    from xpscale.storage import Storage
 
 __all__ = [
     "MADE_OF",
     "DerivedTable",
     "TableFile",
     "all_tables",
+    "are_whole",
     "derived_sizes",
     "read_table",
     "read_tables",
     "remove_other_files",
     "table_task",
+    "written_files",
 ]
 
 MADE_OF = b"xpscale.manifest"
@@ -157,10 +155,8 @@ def read_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable] | No
 
     Parameters
     ----------
-    storage
-        The catalogue.
-    manifest
-        sha256 of the version's manifest.
+    storage, manifest
+        As of `read_table`.
     """
     found = {name: read_table(storage, name, manifest) for name in DERIVED}
     known = {name: table for name, table in found.items() if table}
@@ -172,10 +168,8 @@ def all_tables(storage: Storage, manifest: str) -> dict[str, DerivedTable]:
 
     Parameters
     ----------
-    storage
-        The catalogue.
-    manifest
-        sha256 of the version's manifest.
+    storage, manifest
+        As of `read_table`.
     """
     labels = read_table(storage, LABELS, manifest)
     return (read_tables(storage, manifest) or {}) | ({LABELS: labels} if labels else {})
@@ -193,13 +187,27 @@ def derived_sizes(storage: Storage, tables: Mapping[str, DerivedTable]) -> dict[
     """
     keys = [file.key for table in tables.values() for file in table.files]
     if not storage.can_list:
-        with ThreadPoolExecutor(16) as threads:
-            found = zip(keys, threads.map(storage.size, keys), strict=True)
-            return {key: n_bytes for key, n_bytes in found if n_bytes is not None}
+        return storage.sizes(keys)
     folders = {key.partition("/dataset/")[0] + "/dataset" for key in keys if "/dataset/" in key}
     sizes = {key: n for folder in folders for key, n in storage.list(folder).items()}
-    alone = {key: storage.size(key) for key in keys if "/dataset/" not in key}
-    return sizes | {key: n_bytes for key, n_bytes in alone.items() if n_bytes is not None}
+    return sizes | storage.sizes(key for key in keys if "/dataset/" not in key)
+
+
+def are_whole(storage: Storage, tables: Mapping[str, DerivedTable]) -> bool:
+    """Whether all files of tables are there, by their size.
+
+    Parameters
+    ----------
+    storage, tables
+        As of `derived_sizes`.
+    """
+    sizes = derived_sizes(storage, tables)
+    return all(sizes.get(f.key) == f.n_bytes for table in tables.values() for f in table.files)
+
+
+def written_files(reports: Iterable[TaskReport]) -> tuple[TableFile, ...]:
+    """The files that `table_task` has written, or found to be there, by its reports."""
+    return tuple(TableFile(**each.details["file"]) for each in reports if each.details)
 
 
 def remove_other_files(storage: Storage, folder: str, needed: Set[str]) -> None:

@@ -25,26 +25,17 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 from hats.io.validation import is_valid_catalog, is_valid_collection
 
 from xpscale.catalog.derived_tables import all_tables
-from xpscale.catalog.hats_names import require_own_tables
-from xpscale.catalog.hats_properties import (
-    MANIFEST_FIELD,
-    collection_properties,
-)
-from xpscale.catalog.hats_tables import (
-    sky_counts,
-    write_index,
-    write_labels,
-    write_margin,
-    write_product,
-)
+from xpscale.catalog.hats_properties import MANIFEST_FIELD, collection_properties
+from xpscale.catalog.hats_tables import HatsFiles, sky_counts
 from xpscale.catalog.landing import write_pages
 from xpscale.catalog.layout import (
     COLLECTION,
@@ -59,16 +50,13 @@ from xpscale.catalog.layout import (
     STATISTICS_FILE,
     hats_key,
 )
+from xpscale.catalog.manifest import Manifest, Snapshot
+from xpscale.catalog.snapshots import require_own_tables
 from xpscale.catalog.survey import ranges
 from xpscale.errors import NotFoundError, PermanentError
 from xpscale.formatting import first_line
 from xpscale.json_files import parse_json
 from xpscale.storage import Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from xpscale.catalog.manifest import Manifest, Snapshot
 
 __all__ = ["announcement", "changed_files", "hats_differences", "hats_problems", "write_hats"]
 
@@ -77,7 +65,7 @@ FILES_FIELD = "xpscale_files_sha256"
 alike."""
 
 FOR_PEOPLE = (README, PAGE, PICTURE)
-"""Where somebody has put her own there, hers stays."""
+"""A file of somebody else's in their place stays."""
 
 
 def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None:
@@ -99,15 +87,15 @@ def write_hats(storage: Storage, manifest: Manifest, snapshot: Snapshot) -> None
     """
     name, products = storage.name, manifest.identity.products
     tables, before = all_tables(storage, manifest.digest), _announced_before(storage, manifest)
-    writers = {MARGIN: write_margin, INDEX: write_index, LABELS: write_labels}
     with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
         root = Path(folder)
         counts = sky_counts(storage, manifest)
+        writer = HatsFiles(root, storage, manifest, snapshot)
         for product in products:
-            write_product(root, storage, manifest, snapshot, product, counts)
-        for table, write in writers.items():
+            writer.write_product(product, counts)
+        for table in (MARGIN, INDEX, LABELS):
             if table in tables:
-                write(root, storage, manifest, snapshot, tables[table])
+                writer.write_table(tables[table])
         is_complete = MARGIN in tables
         ranges = _ranges(storage) if is_complete else None
         write_pages(root, name, manifest, snapshot, counts, ranges, tables.get(LABELS))

@@ -6,35 +6,29 @@ and the version.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hats.catalog.dataset.collection_properties import CollectionProperties
 from hats.catalog.dataset.extension_properties import ExtensionProperties
 from hats.catalog.dataset.table_properties import TableProperties
 
-from xpscale.catalog.layout import INDEX, MARGIN
+from xpscale.catalog.derived_tables import DerivedTable
+from xpscale.catalog.layout import INDEX, LABELS, MARGIN
+from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
 from xpscale.catalog.margin import MARGIN_ARCSEC
 from xpscale.catalog.votable import describe
-from xpscale.release import PAPER
+from xpscale.release import PAPER, Release
 from xpscale.sky import INDEX_ORDER, Pixel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from xpscale.catalog.derived_tables import DerivedTable
-    from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
-    from xpscale.release import Release
 
 __all__ = [
     "LOW_ORDERS",
     "MANIFEST_FIELD",
     "SKYMAP_ORDER",
     "collection_properties",
+    "derived_properties",
     "extension_properties",
-    "index_properties",
-    "labels_properties",
-    "margin_properties",
     "table_properties",
 ]
 
@@ -42,7 +36,7 @@ SKYMAP_ORDER = 8
 """Order of skymap.fits: 786,432 cells of 0.05 square degrees."""
 
 LOW_ORDERS = (2, 4, 6)
-"""Orders of the smaller maps beside it, ``skymap.2.fits`` ..."""
+"""Orders of the smaller maps, ``skymap.2.fits`` ..."""
 
 SKY_SQ_DEG = 12 * Pixel(0, 0).area_sq_deg
 
@@ -122,81 +116,48 @@ def table_properties(
     return TableProperties.model_validate(fields)
 
 
-def margin_properties(
-    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
+def derived_properties(
+    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable, columns: Sequence[str]
 ) -> TableProperties:
-    """``hats.properties`` of the margin.
+    """``hats.properties`` of the margin, the index or the labels.
 
     Parameters
     ----------
     name, manifest, snapshot
         As of `table_properties`.
     table
-        Its record.
-    """
-    more = {
-        "catalog_type": "margin",
-        "primary_catalog": "latents",
-        "margin_threshold": MARGIN_ARCSEC,
-        **_columns("latents", manifest.identity),
-    }
-    return _derived_properties(name, manifest, snapshot, table, more)
-
-
-def index_properties(
-    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
-) -> TableProperties:
-    """``hats.properties`` of the index.
-
-    Parameters
-    ----------
-    name, manifest, snapshot, table
-        As of `margin_properties`.
-    """
-    more = {
-        "catalog_type": "index",
-        "primary_catalog": "latents",
-        "indexing_column": "source_id",
-        "extra_columns": [],
-    }
-    return _derived_properties(name, manifest, snapshot, table, more)
-
-
-def labels_properties(
-    name: str, manifest: Manifest, snapshot: Snapshot, table: DerivedTable, columns: Sequence[str]
-) -> TableProperties:
-    """``hats.properties`` of the labels.
-
-    Parameters
-    ----------
-    name, manifest, snapshot, table
-        As of `margin_properties`.
+        The table's record.
     columns
         All of its columns.
     """
-    more = {
-        "catalog_type": "object",
-        **_columns("latents", manifest.identity),
-        "default_columns": [column for column in columns if column != "_healpix_29"],
-        "xpscale_labels": table.source,
+    positions = _columns("latents", manifest.identity)
+    own: dict[str, dict[str, Any]] = {
+        MARGIN: {
+            "catalog_type": "margin",
+            "primary_catalog": "latents",
+            "margin_threshold": MARGIN_ARCSEC,
+            **positions,
+        },
+        INDEX: {
+            "catalog_type": "index",
+            "primary_catalog": "latents",
+            "indexing_column": "source_id",
+            "extra_columns": [],
+        },
+        LABELS: {
+            "catalog_type": "object",
+            **positions,
+            "default_columns": [column for column in columns if column != "_healpix_29"],
+            "xpscale_labels": table.source,
+        },
     }
-    return _derived_properties(name, manifest, snapshot, table, more)
-
-
-def _derived_properties(
-    name: str,
-    manifest: Manifest,
-    snapshot: Snapshot,
-    table: DerivedTable,
-    more: Mapping[str, Any],
-) -> TableProperties:
     fields = {
         "catalog_name": f"{name}_{table.name}",
         "total_rows": table.n_rows,
         "hats_max_rows": max((file.n_rows for file in table.files), default=0),
         "hats_estsize": table.n_bytes // 1024,
         "obs_description": describe(table.name, manifest.identity.gaia_release),
-        **more,
+        **own[table.name],
         **_provenance(manifest, snapshot),
     }
     return TableProperties.model_validate(fields)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,42 +21,28 @@ from hats.io import paths
 from hats.io.file_io.file_io import write_parquet_metadata
 from hats.io.skymap import write_skymap
 from hats.pixel_math.healpix_pixel import HealpixPixel
+from numpy.typing import NDArray
 
 from xpscale.catalog.cell_counts import CELL_ORDER, read_cell_counts
+from xpscale.catalog.derived_tables import DerivedTable, TableFile
 from xpscale.catalog.encoding import row_group_rows
 from xpscale.catalog.hats_properties import (
     LOW_ORDERS,
     SKYMAP_ORDER,
+    derived_properties,
     extension_properties,
-    index_properties,
-    labels_properties,
-    margin_properties,
     table_properties,
 )
-from xpscale.catalog.layout import INDEX, LABELS, MARGIN, pixel_of
+from xpscale.catalog.layout import INDEX, LABELS, MARGIN
+from xpscale.catalog.manifest import Manifest, Snapshot
 from xpscale.catalog.source_ids import index_schema
 from xpscale.catalog.votable import stored_schema
 from xpscale.errors import PermanentError
+from xpscale.sky import Pixel
+from xpscale.storage import Storage
+from xpscale.types import Part
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from xpscale.catalog.derived_tables import DerivedTable, TableFile
-    from xpscale.catalog.manifest import Manifest, Snapshot
-    from xpscale.sky import Pixel
-    from xpscale.storage import Storage
-    from xpscale.types import Part
-
-__all__ = [
-    "MOC_ORDER",
-    "sky_counts",
-    "write_index",
-    "write_labels",
-    "write_margin",
-    "write_product",
-]
+__all__ = ["MOC_ORDER", "HatsFiles", "sky_counts"]
 
 THREADS = 16
 
@@ -88,116 +75,96 @@ def sky_counts(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
     return counts
 
 
-def write_product(
-    root: Path,
-    storage: Storage,
-    manifest: Manifest,
-    snapshot: Snapshot,
-    product: str,
-    counts: NDArray[np.int64],
-) -> None:
-    """Write the files of the main catalogue or its extension.
+@dataclass(frozen=True, slots=True)
+class HatsFiles:
+    """Writes the HATS files of a version, but for its parts, to a local folder.
 
     Parameters
     ----------
     root
-        Where to: a local folder.
+        The folder.
     storage, manifest, snapshot
         The catalogue and its version.
-    product
-        ``"latents"`` or ``"spectra"``.
-    counts
-        From `sky_counts`.
-
-    Raises
-    ------
-    PermanentError
-        If a part's footer does not have the rows the manifest says.
     """
-    from mocpy import MOC
 
-    folder, parts = root / product, manifest.of(product)
-    schema = stored_schema(storage, manifest, product)
-    _write_lists(folder, schema, [part.pixel for part in parts])
-    group_rows = row_group_rows(product, schema)
-    if sum(-(-part.n_rows // group_rows) for part in parts) <= MOST_ROW_GROUPS:
+    root: Path
+    storage: Storage
+    manifest: Manifest
+    snapshot: Snapshot
+
+    def write_product(self, product: str, counts: NDArray[np.int64]) -> None:
+        """Write the files of the main catalogue or its extension.
+
+        Parameters
+        ----------
+        product
+            ``"latents"`` or ``"spectra"``.
+        counts
+            From `sky_counts`.
+
+        Raises
+        ------
+        PermanentError
+            If a part's footer does not have the rows the manifest says.
+        """
+        from mocpy import MOC
+
+        storage, manifest = self.storage, self.manifest
+        folder, parts = self.root / product, manifest.of(product)
+        schema = stored_schema(storage, manifest, product)
+        _write_lists(folder, schema, [part.pixel for part in parts])
+        group_rows = row_group_rows(product, schema)
+        if sum(-(-part.n_rows // group_rows) for part in parts) <= MOST_ROW_GROUPS:
+            self._write_footers(folder, schema, parts)
+        _write_thumbnail(folder, storage, schema, parts)
+        write_skymap(
+            counts.reshape(12 * 4**SKYMAP_ORDER, -1).sum(axis=1), folder, orders=list(LOW_ORDERS)
+        )
+        cells = np.flatnonzero(counts).astype(np.uint64)
+        moc = MOC.from_healpix_cells(cells, np.full(len(cells), MOC_ORDER, np.uint8), MOC_ORDER)
+        moc.save(folder / "moc.fits", format="fits")
+        said = table_properties(storage.name, product, manifest, self.snapshot)
+        said.to_properties_file(folder)
+        if product != manifest.identity.products[0]:
+            self._write_extension(product, schema.names)
+
+    def write_table(self, table: DerivedTable) -> None:
+        """Write the files of the margin, the index or the labels."""
+        folder, schema = self.root / table.name, self._schema(table)
+        if table.name == INDEX:  # which hats reads through ``dataset/_metadata``
+            (folder / "dataset").mkdir(parents=True)
+            self._write_footers(folder, schema, table.files)
+            write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
+        else:
+            _write_lists(folder, schema, [part.pixel for part in table.parts])
+        name = self.storage.name
+        said = derived_properties(name, self.manifest, self.snapshot, table, schema.names)
+        said.to_properties_file(folder)
+        if table.name == LABELS:
+            self._write_extension(LABELS, schema.names)
+
+    def _schema(self, table: DerivedTable) -> pa.Schema:
+        if table.name == INDEX:
+            return index_schema(self.manifest.identity.gaia_release)
+        if table.name == MARGIN:
+            return stored_schema(self.storage, self.manifest, "latents")
+        with _open(self.storage, table.files[0].key) as file:
+            return file.schema_arrow
+
+    def _write_extension(self, name: str, columns: Iterable[str]) -> None:
+        identity = self.manifest.identity
+        said = extension_properties(self.storage.name, name, columns, identity)
+        said.to_properties_file(self.root)
+
+    def _write_footers(
+        self, folder: Path, schema: pa.Schema, files: Sequence[Part | TableFile]
+    ) -> None:
         with ThreadPoolExecutor(THREADS) as threads:
-            _write_footers(folder, schema, threads.map(partial(_footer, storage), parts))
-    _write_thumbnail(folder, storage, schema, parts)
-    write_skymap(
-        counts.reshape(12 * 4**SKYMAP_ORDER, -1).sum(axis=1), folder, orders=list(LOW_ORDERS)
-    )
-    cells = np.flatnonzero(counts).astype(np.uint64)
-    moc = MOC.from_healpix_cells(cells, np.full(len(cells), MOC_ORDER, np.uint8), MOC_ORDER)
-    moc.save(folder / "moc.fits", format="fits")
-    table_properties(storage.name, product, manifest, snapshot).to_properties_file(folder)
-    if product != manifest.identity.products[0]:
-        _write_extension(root, storage, manifest, product, schema.names)
-
-
-def write_margin(
-    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
-) -> None:
-    """Write the files of the margin.
-
-    Parameters
-    ----------
-    root, storage, manifest, snapshot
-        As of `write_product`.
-    table
-        Its record.
-    """
-    folder, pixels = root / MARGIN, [pixel_of(file.key) for file in table.files]
-    _write_lists(folder, stored_schema(storage, manifest, "latents"), pixels)
-    margin_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
-
-
-def write_index(
-    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
-) -> None:
-    """Write the files of the index; hats reads it through ``dataset/_metadata``.
-
-    Parameters
-    ----------
-    root, storage, manifest, snapshot
-        As of `write_product`.
-    table
-        Its record.
-    """
-    folder, schema = root / INDEX, index_schema(manifest.identity.gaia_release)
-    (folder / "dataset").mkdir(parents=True)
-    with ThreadPoolExecutor(THREADS) as threads:
-        _write_footers(folder, schema, threads.map(partial(_footer, storage), table.files))
-    write_parquet_metadata(schema, paths.get_common_metadata_pointer(folder))
-    index_properties(storage.name, manifest, snapshot, table).to_properties_file(folder)
-
-
-def write_labels(
-    root: Path, storage: Storage, manifest: Manifest, snapshot: Snapshot, table: DerivedTable
-) -> None:
-    """Write the files of the labels, an extension.
-
-    Parameters
-    ----------
-    root, storage, manifest, snapshot
-        As of `write_product`.
-    table
-        Its record.
-    """
-    folder = root / LABELS
-    with _open(storage, table.files[0].key) as file:
-        schema = file.schema_arrow
-    _write_lists(folder, schema, [part.pixel for part in table.parts])
-    labels_properties(storage.name, manifest, snapshot, table, schema.names).to_properties_file(
-        folder
-    )
-    _write_extension(root, storage, manifest, LABELS, schema.names)
-
-
-def _write_extension(
-    root: Path, storage: Storage, manifest: Manifest, name: str, columns: Iterable[str]
-) -> None:
-    extension_properties(storage.name, name, columns, manifest.identity).to_properties_file(root)
+            found = list(threads.map(partial(_footer, self.storage), files))
+        if found:
+            write_parquet_metadata(
+                schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=found
+            )
 
 
 def _write_lists(folder: Path, schema: pa.Schema, pixels: Iterable[Pixel]) -> None:
@@ -206,13 +173,6 @@ def _write_lists(folder: Path, schema: pa.Schema, pixels: Iterable[Pixel]) -> No
     PartitionInfo([HealpixPixel(pixel.order, pixel.number) for pixel in pixels]).write_to_file(
         catalog_path=folder
     )
-
-
-def _write_footers(folder: Path, schema: pa.Schema, footers: Iterable[pq.FileMetaData]) -> None:
-    if found := list(footers):
-        write_parquet_metadata(
-            schema, paths.get_parquet_metadata_pointer(folder), metadata_collector=found
-        )
 
 
 def _write_thumbnail(

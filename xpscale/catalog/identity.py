@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from xpscale.catalog.layout import RUN
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.json_files import read_value
+from xpscale.storage import Storage
 from xpscale.storage.identity import claim as claim_place
-
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
 
 __all__ = ["claim", "read_identity"]
 

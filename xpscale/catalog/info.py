@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 from xpscale.catalog.derived_tables import read_table
 from xpscale.catalog.layout import LABELS
+from xpscale.catalog.manifest import Quarantined
 from xpscale.catalog.snapshots import current, read_manifest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from xpscale.catalog.manifest import Quarantined
-    from xpscale.storage import Storage
+from xpscale.storage import Storage
 
 __all__ = ["CatalogInfo", "catalog_info"]
 

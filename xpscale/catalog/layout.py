@@ -59,7 +59,6 @@ __all__ = [
     "TABLES",
     "hats_key",
     "index_part_key",
-    "is_our_name",
     "kind_of",
     "manifest_key",
     "part_key",
@@ -182,12 +181,7 @@ def snapshot_key(number: int) -> str:
 
 def kind_of(key: str) -> str:
     """What an object of ours with this key is, or what a killed process left of one: a key of
-    ``_KINDS``; empty if it is not ours.
+    ``_KINDS``; empty if it is not ours: such are never removed from a catalogue.
     """
     found = _OURS.fullmatch(re.sub(r"#\d+$", "", key))
     return found.lastgroup or "" if found else ""
-
-
-def is_our_name(key: str) -> bool:
-    """Whether an object of ours has this key: no other is ever removed from a catalogue."""
-    return bool(kind_of(key))

@@ -13,7 +13,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
 
 from xpscale.bands import Bands
 from xpscale.catalog.layout import kind_of, part_key, product_of
@@ -131,19 +130,10 @@ class RunIdentity:
         """The columns of a product of this run."""
         return self.layout.columns(product)
 
-    def to_json(self) -> str:
-        """The identity as JSON, keys sorted."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
-
     @staticmethod
     def from_json(text: str | bytes) -> RunIdentity:
-        """The identity that `to_json` wrote."""
-        return RunIdentity.from_dict(parse_json(text))
-
-    @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> RunIdentity:
-        """The identity with these fields, as JSON holds them."""
-        return from_fields(RunIdentity, fields)
+        """The identity with these fields."""
+        return from_fields(RunIdentity, parse_json(text))
 
     def differences(self, other: RunIdentity) -> dict[str, tuple[object, object]]:
         """Fields in which two identities differ, with both values, this one's first."""

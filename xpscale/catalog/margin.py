@@ -14,24 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xpscale.catalog.derived_tables import table_task
 from xpscale.catalog.layout import MARGIN, part_key
+from xpscale.catalog.manifest import Manifest
+from xpscale.positions import unit_vectors
 from xpscale.sky import INDEX_ORDER, Pixel
+from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.catalog.manifest import Manifest
-    from xpscale.storage import Storage
-
-__all__ = ["MARGIN_ARCSEC", "MarginOfPixel", "MarginTask", "margin_tasks"]
+__all__ = ["MARGIN_ARCSEC", "MarginTask", "margin_of_pixel", "margin_tasks"]
 
 MARGIN_ARCSEC = 10.0
 
@@ -82,7 +80,7 @@ def margin_tasks(manifest: Manifest) -> tuple[MarginTask, ...]:
     starts, stops = np.array([pixel.range_at(INDEX_ORDER) for pixel in pixels]).reshape(-1, 2).T
 
     def near(pixel: Pixel) -> tuple[Part, ...]:
-        first = outer_cells(pixel) << CELL_SHIFT
+        first = _outer_cells(pixel) << CELL_SHIFT
         last = first + (1 << CELL_SHIFT) - 1
         # of each cell, the parts that end after its start and begin before its end
         low, high = np.searchsorted(stops, first, "right"), np.searchsorted(starts, last, "right")
@@ -108,53 +106,47 @@ def _gaps(pixels: Iterable[Pixel]) -> Iterator[Pixel]:
         position = stop
 
 
-@dataclass(frozen=True)
-class MarginOfPixel:
-    """Writes the margin of a pixel: the function of a `MarginTask`, idempotent.
+def margin_of_pixel(
+    storage: Storage, manifest: str, schema: pa.Schema, task: MarginTask
+) -> TaskReport:
+    """Write the margin of a pixel, the rows within `MARGIN_ARCSEC` of it and outside; idempotent.
 
     Parameters
     ----------
-    storage
-        The catalogue.
-    manifest
-        sha256 of the version's manifest.
+    storage, manifest
+        The catalogue, and the sha256 of the version's manifest.
     schema
         Of the latents.
+    task
+        From `margin_tasks`.
     """
+    return table_task(
+        storage, task.key, manifest, lambda: _margin_rows(storage, schema, task), **OPTIONS
+    )
 
-    storage: Storage
-    manifest: str
-    schema: pa.Schema
 
-    def __call__(self, task: MarginTask) -> TaskReport:
-        """Find and write the rows within `MARGIN_ARCSEC` of a pixel, outside of it."""
-        return table_task(
-            self.storage, task.key, self.manifest, lambda: self._rows(task), **OPTIONS
-        )
+def _margin_rows(storage: Storage, schema: pa.Schema, task: MarginTask) -> pa.Table:
+    pixel, cells = task.pixel, _outer_cells(task.pixel)
+    found = [_rows_in(storage, part, cells).cast(schema) for part in task.near]
+    rows = pa.concat_tables([schema.empty_table(), *found]).combine_chunks()
+    ra, dec, index = (rows[name].to_numpy() for name in ("ra", "dec", "_healpix_29"))
+    near = np.flatnonzero(_is_near(pixel, index, ra, dec))
+    rows = rows.take(near[np.argsort(index[near], kind="stable")])
+    return rows.replace_schema_metadata(None)  # larger than most margins
 
-    def _rows(self, task: MarginTask) -> pa.Table:
-        pixel, cells = task.pixel, outer_cells(task.pixel)
-        found = [self._rows_in(part, cells) for part in task.near]
-        rows = pa.concat_tables(
-            [self.schema.empty_table(), *(table.cast(self.schema) for table in found)]
-        ).combine_chunks()
-        ra, dec, index = (rows[name].to_numpy() for name in ("ra", "dec", "_healpix_29"))
-        near = np.flatnonzero(is_near(pixel, index, ra, dec))
-        found = rows.take(near[np.argsort(index[near], kind="stable")])
-        return found.replace_schema_metadata(None)  # larger than most margins
 
-    def _rows_in(self, part: Part, cells: NDArray[np.int64]) -> pa.Table:
-        """The rows of a part that lie in these cells."""
-        with self.storage.open(part.key) as data, pq.ParquetFile(data) as file:
-            chosen = [
-                number
-                for number in range(file.num_row_groups)
-                if _overlap(cells, _index_range(file.metadata, number))
-            ]
-            rows = file.read_row_groups(chosen) if chosen else file.schema_arrow.empty_table()
-        own = rows["_healpix_29"].to_numpy() >> CELL_SHIFT
-        place = np.searchsorted(cells, own)  # np.isin would sort the cells each time
-        return rows.filter(pa.array(cells[np.minimum(place, len(cells) - 1)] == own))
+def _rows_in(storage: Storage, part: Part, cells: NDArray[np.int64]) -> pa.Table:
+    """The rows of a part that lie in these cells."""
+    with storage.open(part.key) as data, pq.ParquetFile(data) as file:
+        chosen = [
+            number
+            for number in range(file.num_row_groups)
+            if _overlap(cells, _index_range(file.metadata, number))
+        ]
+        rows = file.read_row_groups(chosen) if chosen else file.schema_arrow.empty_table()
+    own = rows["_healpix_29"].to_numpy() >> CELL_SHIFT
+    place = np.searchsorted(cells, own)  # np.isin would sort the cells each time
+    return rows.filter(pa.array(cells[np.minimum(place, len(cells) - 1)] == own))
 
 
 def _index_range(metadata: Any, row_group: int) -> tuple[int, int]:
@@ -169,7 +161,7 @@ def _overlap(cells: NDArray[np.int64], indices: tuple[int, int]) -> bool:
     return bool(np.searchsorted(cells, first) < np.searchsorted(cells, last, "right"))
 
 
-def outer_cells(pixel: Pixel) -> NDArray[np.int64]:
+def _outer_cells(pixel: Pixel) -> NDArray[np.int64]:
     """The cells that touch a pixel from outside, sorted, at its corners as well."""
     from cdshealpix.nested import external_neighbours, neighbours
 
@@ -184,19 +176,11 @@ def outer_cells(pixel: Pixel) -> NDArray[np.int64]:
     return np.unique(around[around >= 0])
 
 
-def is_near(
+def _is_near(
     pixel: Pixel, index: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Which rows in the outer cells of a pixel lie within `MARGIN_ARCSEC` of it, with shape (N,).
-
-    Parameters
-    ----------
-    pixel
-        The pixel.
-    index
-        ``_healpix_29`` of the rows, with shape (N,).
-    ra, dec
-        Their positions in degrees, with shape (N,).
+    """Which rows in the outer cells of a pixel, given their ``_healpix_29`` and positions in
+    degrees, lie within `MARGIN_ARCSEC` of it, with shape (N,).
     """
     from cdshealpix.nested import neighbours
 
@@ -206,7 +190,7 @@ def is_near(
     around = np.asarray(neighbours((index >> CELL_SHIFT).astype(np.uint64), CELL_ORDER), np.int64)
     start, stop = pixel.range_at(CELL_ORDER)
     row, side = np.nonzero((around >= start) & (around < stop))
-    at = _unit_vectors(ra, dec)
+    at = unit_vectors(ra, dec)
     for begin in range(0, len(row), PAIRS):
         rows, cells = row[begin : begin + PAIRS], around[row, side][begin : begin + PAIRS]
         distance = _distance_arcsec(at[rows], _outlines(cells))
@@ -220,13 +204,7 @@ def _outlines(cells: NDArray[np.int64]) -> NDArray[np.float64]:
 
     known, places = np.unique(cells, return_inverse=True)
     lon, lat = vertices(known.astype(np.uint64), CELL_ORDER, step=EDGE_SEGMENTS)
-    return _unit_vectors(np.asarray(lon.deg), np.asarray(lat.deg))[places]
-
-
-def _unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors of positions in degrees; a last axis of 3 is added."""
-    a, d = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
+    return unit_vectors(np.asarray(lon.deg), np.asarray(lat.deg))[places]
 
 
 def _distance_arcsec(
@@ -235,14 +213,8 @@ def _distance_arcsec(
     """Distance of each point from its outline, with shape (M,).
 
     Of points p and a segment from u to v, all within an arcminute, the arc is as long as the chord
-    to 1e-9 of it: |p - u - t (v - u)| with t = (p - u).(v - u) / |v - u|^2, cut to 0 ... 1.
-
-    Parameters
-    ----------
-    points
-        Unit vectors, with shape (M, 3).
-    outlines
-        Unit vectors of the corners in order, with shape (M, P, 3).
+    to 1e-9 of it: |p - u - t (v - u)| with t = (p - u).(v - u) / |v - u|^2, cut to 0 ... 1.  Points
+    are unit vectors with shape (M, 3), outlines those of corners in order with shape (M, P, 3).
     """
     edge = np.roll(outlines, -1, axis=1) - outlines
     offset = points[:, None, :] - outlines

@@ -4,7 +4,7 @@ reader finds some of each.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pyarrow.parquet as pq
 
@@ -12,17 +12,13 @@ from xpscale.catalog.commit import commit
 from xpscale.catalog.derived_tables import (
     DerivedTable,
     TableFile,
-    derived_sizes,
+    are_whole,
     read_table,
     remove_other_files,
 )
 from xpscale.catalog.layout import LABELS, TABLES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from xpscale.catalog.manifest import Manifest
-    from xpscale.storage import Storage
+from xpscale.catalog.manifest import Manifest
+from xpscale.storage import Storage
 
 __all__ = ["LABEL_ROWS", "OPTIONS", "put_labels"]
 
@@ -60,7 +56,7 @@ def put_labels(
         As of `xpscale.catalog.commit.commit`.
     """
     before = read_table(storage, LABELS, manifest.digest)
-    is_there = before is not None and before.source == source and _is_whole(storage, before)
+    is_there = bool(before and before.source == source and are_whole(storage, {LABELS: before}))
     table = before
     if table is None or not is_there:
         storage.delete(*storage.list(f"{TABLES}/{LABELS}"))
@@ -71,8 +67,3 @@ def put_labels(
         remove_other_files(storage, LABELS, {file.key for file in table.files})
     commit(storage, manifest, with_hats=with_hats)  # the collection names them now
     return table, is_there
-
-
-def _is_whole(storage: Storage, table: DerivedTable) -> bool:
-    sizes = derived_sizes(storage, {LABELS: table})
-    return all(sizes.get(file.key) == file.n_bytes for file in table.files)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +21,8 @@ from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.formatting import first_line
 from xpscale.schema import TableLayout
 from xpscale.sky import source_id_index
+from xpscale.storage import Storage
 from xpscale.types import Part, Pixel
-
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
 
 __all__ = ["BLOCK_ROWS", "ParquetSink", "PixelParts"]
 

@@ -6,20 +6,31 @@ import hashlib
 import itertools
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from xpscale.catalog.identity import read_identity
 from xpscale.catalog.layout import COLLECTION, SNAPSHOTS, snapshot_key
 from xpscale.catalog.manifest import Manifest, Snapshot
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError
 from xpscale.json_files import read_value
+from xpscale.storage import Storage
+from xpscale.storage.address import inside
 
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
-
-__all__ = ["current", "numbers", "read_manifest", "read_snapshot", "snapshots", "version"]
+__all__ = [
+    "current",
+    "numbers",
+    "read_manifest",
+    "read_snapshot",
+    "require_own_tables",
+    "snapshots",
+    "version",
+]
 
 NUMBER = re.compile(r"(\d{6,})\.json")
+NAMING = {
+    *("hats_primary_table_url", "hats_assn_join_table_url", "all_extensions"),
+    *("all_margins", "default_margin", "all_indexes", "default_index"),
+}
+"""Properties whose words are names of folders."""
 
 
 def snapshots(storage: Storage) -> tuple[Snapshot, ...]:
@@ -178,3 +189,24 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
     return read_value(
         Snapshot.from_json, storage.read(key), f"{storage}/{key}", "version of a catalogue"
     )
+
+
+def require_own_tables(storage: Storage) -> None:
+    """Refuse a HATS collection that names a table outside itself: hats and lsdb open whatever path
+    stands there.
+
+    Parameters
+    ----------
+    storage
+        The collection.
+
+    Raises
+    ------
+    InvalidInputError
+        The message has the name.
+    """
+    for line in storage.read(COLLECTION).decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() in NAMING:
+            for word in value.split():
+                inside(word, storage.url)

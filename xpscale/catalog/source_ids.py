@@ -11,26 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xpscale.catalog.derived_tables import table_task
 from xpscale.catalog.layout import INDEX, index_part_key
 from xpscale.catalog.votable import columns_schema
+from xpscale.release import Release
 from xpscale.schema import Column
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.release import Release
-    from xpscale.storage import Storage
-
-__all__ = ["IndexRange", "IndexSources", "index_ranges", "index_schema"]
+__all__ = ["IndexRange", "index_file", "index_ranges", "index_schema"]
 
 ROWS_PER_FILE = 2_000_000
 """Rows of a file of the index, at least, if so many are left."""
@@ -160,43 +157,37 @@ def _source_ids(storage: Storage, part: Part) -> NDArray[np.int64]:
         return np.asarray(file.read(columns=["source_id"]).column(0).to_numpy())
 
 
-@dataclass(frozen=True)
-class IndexSources:
-    """Writes a file of the index: the function of an `IndexRange`, idempotent.
+def index_file(
+    storage: Storage, manifest: str, release: Release, n_rows: int, task: IndexRange
+) -> TaskReport:
+    """Write a file of the index, the identifiers of a range in their order; idempotent.
 
     Parameters
     ----------
-    storage
-        The catalogue.
-    manifest
-        sha256 of the version's manifest.
+    storage, manifest
+        The catalogue, and the sha256 of the version's manifest.
     release
         The data release of its sources.
     n_rows
         Of the whole index.
+    task
+        From `index_ranges`.
     """
+    n_times = max(1, -(-n_rows // (ROW_GROUP_SIZE * MOST_ROW_GROUPS)))
+    options = {**OPTIONS, "row_group_size": n_times * ROW_GROUP_SIZE}
+    return table_task(
+        storage, task.key, manifest, lambda: _index_rows(storage, release, task), **options
+    )
 
-    storage: Storage
-    manifest: str
-    release: Release
-    n_rows: int
 
-    def __call__(self, task: IndexRange) -> TaskReport:
-        """Sort the identifiers of a range."""
-        n_times = max(1, -(-self.n_rows // (ROW_GROUP_SIZE * MOST_ROW_GROUPS)))
-        options = {**OPTIONS, "row_group_size": n_times * ROW_GROUP_SIZE}
-        return table_task(
-            self.storage, task.key, self.manifest, lambda: self._table(task), **options
-        )
-
-    def _table(self, task: IndexRange) -> pa.Table:
-        pieces: list[tuple[Part, NDArray[np.int64]]] = []
-        for part in task.parts:
-            source_id = _source_ids(self.storage, part)
-            pieces.append((part, source_id[(source_id >= task.low) & (source_id < task.high)]))
-        source_id, pixels = _joined(pieces)
-        source_id = np.concatenate([source_id, task.movers])
-        pixels = np.concatenate([pixels, task.mover_pixels])
-        order = np.argsort(source_id, kind="stable")
-        columns = [source_id[order], pixels[order, 0].astype(np.int16), pixels[order, 1]]
-        return pa.table(columns, index_schema(self.release))
+def _index_rows(storage: Storage, release: Release, task: IndexRange) -> pa.Table:
+    pieces: list[tuple[Part, NDArray[np.int64]]] = []
+    for part in task.parts:
+        source_id = _source_ids(storage, part)
+        pieces.append((part, source_id[(source_id >= task.low) & (source_id < task.high)]))
+    source_id, pixels = _joined(pieces)
+    source_id = np.concatenate([source_id, task.movers])
+    pixels = np.concatenate([pixels, task.mover_pixels])
+    order = np.argsort(source_id, kind="stable")
+    columns = [source_id[order], pixels[order, 0].astype(np.int16), pixels[order, 1]]
+    return pa.table(columns, index_schema(release))

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xpscale.sky import MAX_ORDER, SOURCE_ID_SHIFT, Pixel
+from xpscale.storage import Storage
 from xpscale.types import Part, TaskReport, TaskStatus
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.storage import Storage
-
-__all__ = ["PartSurvey", "SurveyPart", "SurveyTask", "ranges", "statistics"]
+__all__ = ["PartSurvey", "ranges", "statistics", "survey_part"]
 
 MEASURES = ("min_value", "max_value", "null_count", "row_count", "disk_bytes", "memory_bytes")
 """Of each column, as hats has them in ``per_partition_statistics.parquet``."""
@@ -47,46 +44,27 @@ class PartSurvey:
     movers: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class SurveyTask:
-    """A part to look at: the task of a stage."""
-
-    part: Part
-
-    @property
-    def key(self) -> str:
-        """The part."""
-        return self.part.key
-
-
-@dataclass(frozen=True)
-class SurveyPart:
-    """Looks at a part, and reports a `PartSurvey` in ``details["survey"]``.
+def survey_part(storage: Storage, part: Part) -> TaskReport:
+    """Read all rows of a part, and report a `PartSurvey` in ``details["survey"]``.
 
     Parameters
     ----------
-    storage
-        The catalogue.
+    storage, part
+        The catalogue, and its part: the task of a stage.
     """
-
-    storage: Storage
-
-    def __call__(self, task: SurveyTask) -> TaskReport:
-        """Read all rows of a part."""
-        part = task.part
-        with self.storage.open(part.key) as data, pq.ParquetFile(data) as file:
-            rows, metadata = file.read(), file.metadata
-        low, high = (each << SOURCE_ID_SHIFT for each in part.pixel.range_at(MAX_ORDER))
-        source_id = rows["source_id"].to_numpy()
-        columns = {
-            name: (*_extremes(rows[name]), rows[name].null_count, rows.num_rows, *sizes)
-            for name, sizes in zip(rows.column_names, _sizes(metadata), strict=True)
-        }
-        movers = source_id[(source_id < low) | (source_id >= high)]
-        found = PartSurvey(part.pixel, columns, movers)
-        details = {"survey": found, "bytes_in": part.n_bytes}
-        n_rows = rows.num_rows
-        return TaskReport(task.key, TaskStatus.WRITTEN, n_in=n_rows, n_out=n_rows, details=details)
+    with storage.open(part.key) as data, pq.ParquetFile(data) as file:
+        rows, metadata = file.read(), file.metadata
+    low, high = (each << SOURCE_ID_SHIFT for each in part.pixel.range_at(MAX_ORDER))
+    source_id = rows["source_id"].to_numpy()
+    columns = {
+        name: (*_extremes(rows[name]), rows[name].null_count, rows.num_rows, *sizes)
+        for name, sizes in zip(rows.column_names, _sizes(metadata), strict=True)
+    }
+    movers = source_id[(source_id < low) | (source_id >= high)]
+    found = PartSurvey(part.pixel, columns, movers)
+    details = {"survey": found, "bytes_in": part.n_bytes}
+    n_rows = rows.num_rows
+    return TaskReport(part.key, TaskStatus.WRITTEN, n_in=n_rows, n_out=n_rows, details=details)
 
 
 def _extremes(column: pa.ChunkedArray) -> tuple[Any, Any]:

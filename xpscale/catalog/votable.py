@@ -9,20 +9,16 @@ second to import in every worker, so the few lines of XML are made here.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pyarrow as pa
 
 from xpscale.catalog.layout import INDEX, LABELS, MARGIN
+from xpscale.catalog.manifest import Manifest
 from xpscale.errors import InvalidInputError
-from xpscale.schema import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from xpscale.catalog.manifest import Manifest
-    from xpscale.release import Release
-    from xpscale.schema import Column, TableLayout
-    from xpscale.storage import Storage
+from xpscale.release import Release
+from xpscale.schema import SCHEMA_VERSION, Column, TableLayout
+from xpscale.storage import Storage
 
 __all__ = [
     "CONTENT_KEY",

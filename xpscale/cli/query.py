@@ -89,8 +89,8 @@ def query(
       xpscale query CATALOG --like 4295806720 -n 100 -o like.parquet
     """
     from xpscale.errors import InvalidInputError
+    from xpscale.query import flag_words
     from xpscale.query.catalog import open_catalog
-    from xpscale.query.flag_words import FlagsInWords
     from xpscale.query.write import require_writable, write
 
     if output:
@@ -105,7 +105,7 @@ def query(
         most = 100 if n is None else n
         found = _like(chosen, like, most) if like else chosen.outliers(most)
     if flags_in_words:
-        found = FlagsInWords(found)
+        found = flag_words.flags_in_words(found)
     if output:
         say(f"{write(found, output, overwrite=overwrite):,} sources: {output}")
     else:

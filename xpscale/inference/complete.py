@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xpscale.catalog.commit import commit
 from xpscale.catalog.derived_tables import (
     DerivedTable,
-    TableFile,
-    derived_sizes,
+    are_whole,
     read_table,
     read_tables,
     remove_other_files,
     table_task,
+    written_files,
 )
 from xpscale.catalog.layout import (
     INDEX,
@@ -30,10 +31,10 @@ from xpscale.catalog.layout import (
     TABLES,
     kind_of,
 )
-from xpscale.catalog.margin import MarginOfPixel, margin_tasks
+from xpscale.catalog.margin import margin_of_pixel, margin_tasks
 from xpscale.catalog.snapshots import current, read_manifest
-from xpscale.catalog.source_ids import IndexSources, index_ranges
-from xpscale.catalog.survey import PartSurvey, SurveyPart, SurveyTask, statistics
+from xpscale.catalog.source_ids import index_file, index_ranges
+from xpscale.catalog.survey import PartSurvey, statistics, survey_part
 from xpscale.catalog.votable import stored_schema
 from xpscale.formatting import format_bytes
 from xpscale.runtime.attempt import require_done
@@ -128,10 +129,7 @@ def is_complete(storage: Storage, manifest: Manifest) -> bool:
         The catalogue and the version.
     """
     tables = read_tables(storage, manifest.digest)
-    if tables is None:
-        return False
-    sizes = derived_sizes(storage, tables)
-    return all(sizes.get(f.key) == f.n_bytes for table in tables.values() for f in table.files)
+    return tables is not None and are_whole(storage, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,31 +169,25 @@ def _make(storage: Storage, manifest: Manifest, stages: _Stages) -> None:
             surveys.append(report.details["survey"])
         return replace(report, details={**report.details, "survey": None})
 
-    tasks = [SurveyTask(part) for part in parts]
-    stages.run("survey", SurveyPart(storage), tasks, lambda task: task.part.n_rows, receive)
+    stages.run("survey", partial(survey_part, storage), parts, lambda part: part.n_rows, receive)
     found = statistics(surveys, schema)
     n_rows = {part.pixel: part.n_rows for part in parts}
     reports = {
         STATISTICS: [table_task(storage, STATISTICS_FILE, digest, lambda: found)],
         MARGIN: stages.run(
             "margin",
-            MarginOfPixel(storage, digest, schema),
+            partial(margin_of_pixel, storage, digest, schema),
             margin_tasks(manifest),
             lambda task: n_rows.get(task.pixel, 0),
         ),
         INDEX: stages.run(
             "index",
-            IndexSources(storage, digest, manifest.identity.gaia_release, manifest.n_out),
+            partial(index_file, storage, digest, manifest.identity.gaia_release, manifest.n_out),
             index_ranges(parts, {survey.pixel: survey.movers for survey in surveys}),
             lambda task: task.n_rows,
         ),
     }
-    tables = [
-        DerivedTable(
-            name, digest, tuple(TableFile(**each.details["file"]) for each in done if each.details)
-        )
-        for name, done in reports.items()
-    ]
+    tables = [DerivedTable(name, digest, written_files(done)) for name, done in reports.items()]
     for table in tables:
         table.write(storage)
     _remove_others(storage, digest, {file.key for table in tables for file in table.files})

@@ -8,36 +8,33 @@ record goes, and the collection stops naming them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xpscale.catalog.derived_tables import DerivedTable, TableFile, table_task
+from xpscale.catalog.derived_tables import DerivedTable, TableFile, table_task, written_files
 from xpscale.catalog.layout import LABELS, part_key
 from xpscale.catalog.published_labels import LABEL_ROWS, OPTIONS, put_labels
 from xpscale.catalog.votable import columns_schema
 from xpscale.errors import InvalidInputError
 from xpscale.labels.label_file import content_hash
+from xpscale.labels.label_model import LabelModel
 from xpscale.labels.star_latents import StarLatents
 from xpscale.labels.workflow import label_columns_of, posterior_of, require_same_model
 from xpscale.query.catalog import open_catalog
+from xpscale.release import Release
 from xpscale.runtime.attempt import require_done
+from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.serial import SerialExecutor
 from xpscale.runtime.run import run_stage
 from xpscale.schema import IDENTITY_COLUMNS, Column
+from xpscale.storage import Storage
 from xpscale.types import Executor, Part, TaskReport
 
-if TYPE_CHECKING:
-    from xpscale.labels.label_model import LabelModel
-    from xpscale.release import Release
-    from xpscale.runtime.events import Callback
-    from xpscale.storage import Storage
-
-__all__ = ["LabelsOfPart", "PublishedLabels", "publish_labels"]
+__all__ = ["PublishedLabels", "labels_of_part", "publish_labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +60,15 @@ class PublishedLabels:
         return f"{what}{', '.join(self.labels)} of {self.table.n_rows:,} sources"
 
 
-@dataclass(frozen=True, slots=True)
-class LabelTask:
-    """A part of the catalogue: the task of a stage.
-
-    Parameters
-    ----------
-    part
-        Of the latents.
-    """
-
-    part: Part
-
-    @property
-    def key(self) -> str:
-        """The file it writes."""
-        return part_key(LABELS, self.part.pixel)
-
-
-@dataclass(frozen=True)
-class LabelsOfPart:
-    """Writes the labels of a part: the function of a `LabelTask`, idempotent.
+def labels_of_part(
+    storage: Storage,
+    made_of: str,
+    model: LabelModel,
+    posterior: Sequence[str],
+    release: Release,
+    task: Part,
+) -> TaskReport:
+    """Write the labels of a part's rows; idempotent.
 
     Parameters
     ----------
@@ -97,38 +82,31 @@ class LabelsOfPart:
         The columns of the latents' posterior.
     release
         The data release of the sources.
+    task
+        A part of the latents, with the key of the file of its labels.
     """
 
-    storage: Storage
-    made_of: str
-    model: LabelModel
-    posterior: tuple[str, ...]
-    release: Release
-
-    def __call__(self, task: LabelTask) -> TaskReport:
-        """Predict the labels of a part's rows."""
-        return table_task(
-            self.storage, task.key, self.made_of, lambda: self._rows(task.part), **OPTIONS
-        )
-
-    def _rows(self, part: Part) -> pa.Table:
-        with self.storage.open(part.key) as data, pq.ParquetFile(data) as file:
+    def make() -> pa.Table:
+        latents = part_key("latents", task.pixel)
+        with storage.open(latents) as data, pq.ParquetFile(data) as file:
             identity = [Column.of_field(file.schema_arrow.field(name)) for name in IDENTITY_COLUMNS]
-            columns = (*identity, *label_columns_of(self.model))
-            schema = columns_schema(LABELS, columns, self.release)
-            wanted = [*IDENTITY_COLUMNS, *self.posterior]
+            columns = (*identity, *label_columns_of(model))
+            schema = columns_schema(LABELS, columns, release)
             pieces = [  # the kernel has a row of 400 numbers for each
-                self._labels_of(pa.Table.from_batches([batch]), schema)
-                for batch in file.iter_batches(LABEL_ROWS, columns=wanted)
+                _labels_of(pa.Table.from_batches([batch]), model, schema)
+                for batch in file.iter_batches(LABEL_ROWS, columns=[*IDENTITY_COLUMNS, *posterior])
             ]
         return pa.concat_tables([schema.empty_table(), *pieces])
 
-    def _labels_of(self, rows: pa.Table, schema: pa.Schema) -> pa.Table:
-        columns = [rows[name] for name in IDENTITY_COLUMNS]
-        for found in self.model.predict(StarLatents.of(rows)).values():
-            columns += map(pa.array, found)
-        named = zip(schema, columns, strict=True)
-        return pa.table([column.cast(field.type) for field, column in named], schema)
+    return table_task(storage, task.key, made_of, make, **OPTIONS)
+
+
+def _labels_of(rows: pa.Table, model: LabelModel, schema: pa.Schema) -> pa.Table:
+    columns = [rows[name] for name in IDENTITY_COLUMNS]
+    for found in model.predict(StarLatents.of(rows)).values():
+        columns += map(pa.array, found)
+    named = zip(schema, columns, strict=True)
+    return pa.table([column.cast(field.type) for field, column in named], schema)
 
 
 def publish_labels(
@@ -169,15 +147,22 @@ def publish_labels(
     require_same_model(rows, model)
     _require_names(model)
     source = content_hash(model)
-    function = LabelsOfPart(
-        storage,
-        f"{manifest.digest} {source}",
-        model,
-        tuple(posterior_of(rows)),
-        manifest.identity.gaia_release,
-    )
-    tasks = [LabelTask(part) for part in manifest.of("latents")]
-    write = partial(_write, function, tasks, executor or SerialExecutor(), callbacks)
+    made_of, release = f"{manifest.digest} {source}", manifest.identity.gaia_release
+    function = partial(labels_of_part, storage, made_of, model, posterior_of(rows), release)
+    tasks = [replace(part, key=part_key(LABELS, part.pixel)) for part in manifest.of("latents")]
+
+    def write() -> tuple[TableFile, ...]:
+        reports = run_stage(
+            LABELS,
+            function,
+            tasks,
+            executor or SerialExecutor(),
+            callbacks=callbacks,
+            rows=lambda task: task.n_rows,
+        )
+        require_done(LABELS, reports.values(), "the same command again")
+        return written_files(reports.values())
+
     return PublishedLabels(tuple(model.labels), *put_labels(storage, manifest, source, write))
 
 
@@ -188,17 +173,3 @@ def _require_names(model: LabelModel) -> None:
                 f"a column of a catalogue cannot be called {name!r}",
                 "Fit it again under a name of letters, digits and _, such as teff",
             )
-
-
-def _write(
-    function: LabelsOfPart,
-    tasks: list[LabelTask],
-    executor: Executor,
-    callbacks: Iterable[Callback],
-) -> tuple[TableFile, ...]:
-    reports = run_stage(
-        LABELS, function, tasks, executor, callbacks=callbacks, rows=lambda task: task.part.n_rows
-    )
-    require_done(LABELS, reports.values(), "the same command again")
-    found = (report.details for report in reports.values())
-    return tuple(TableFile(**details["file"]) for details in found if details)

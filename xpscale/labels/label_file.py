@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.labels.label_model import FittedLabel, LabelModel, LabelScore
 from xpscale.labels.regression import Kernel, Regression
 from xpscale.storage import Storage
 from xpscale.storage.single_file import put_file
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 __all__ = ["content_hash", "load_label_model", "save_label_model"]
 

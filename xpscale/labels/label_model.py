@@ -13,21 +13,17 @@ turn (five times a fifth of them), and predicted from the others.  From these pr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.flags import LabelFlag
 from xpscale.labels.regression import Regression, fit_regression
 from xpscale.labels.star_latents import StarLatents
 from xpscale.sampling.hashing import uniform_hash
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 __all__ = [
     "FAR",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.user_table import known_numbers
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 __all__ = ["error_column", "label_columns", "values_and_errors"]
 
@@ -46,7 +43,7 @@ def label_columns(table: pa.Table, asked: Sequence[str], where: str) -> dict[str
     table
         The user's table.
     asked
-        Columns that she names; if none, those that have a column of errors.
+        Columns that the user names; if none, those that have a column of errors.
     where
         What to call the table in errors.
 
@@ -55,8 +52,6 @@ def label_columns(table: pa.Table, asked: Sequence[str], where: str) -> dict[str
     InvalidInputError
         A column is not there, holds no numbers, or none is named and none has errors.
     """
-    import pyarrow as pa
-
     kinds = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
     numbers = [field.name for field in table.schema if any(kind(field.type) for kind in kinds)]
     for name in asked:

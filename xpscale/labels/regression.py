@@ -27,14 +27,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.extras import naming_extras
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Kernel", "Regression", "fit_regression"]
 
@@ -169,7 +166,6 @@ def fit_regression(
     covariance: NDArray[np.float64],
     label: NDArray[np.float64],
     error: NDArray[np.float64],
-    seed: int = 0,
     kernel: Kernel | None = None,
 ) -> Regression:
     """Fit one label.
@@ -180,8 +176,6 @@ def fit_regression(
         As of `Regression.predict`, of N stars.
     label, error
         Known labels and their errors, with shape (N,); errors may be 0.
-    seed
-        Which stars are the inducing ones.
     kernel
         That of a fit to most of these stars; it is found if not given.
 
@@ -190,7 +184,7 @@ def fit_regression(
     PermanentError
         If scikit-learn is not installed.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     center, spread = float(label.mean()), float(label.std())
     y, known = (label - center) / spread, (error / spread) ** 2
     if kernel is None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from xpscale.query.convert import array
-from xpscale.query.posterior import latent_covariance
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
+from xpscale.query.posterior import latent_covariance, latent_means
 
 __all__ = ["StarLatents"]
 
@@ -45,8 +42,8 @@ class StarLatents:
             If a column is missing.
         """
         covariance = latent_covariance(table)
-        means = (array(table[f"latent_mean_{i}"]) for i in range(covariance.shape[1]))
-        return StarLatents(np.stack([*means], 1).astype(np.float64), covariance)
+        means = latent_means(table, covariance.shape[1])
+        return StarLatents(means.astype(np.float64), covariance)
 
     def take(self, rows: NDArray[Any]) -> StarLatents:
         """Those of some rows."""

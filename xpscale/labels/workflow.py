@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.flags import LabelFlag
 from xpscale.labels.label_model import LabelModel, fit_model
 from xpscale.labels.label_table import label_columns, values_and_errors
 from xpscale.labels.star_latents import StarLatents
+from xpscale.query.catalog_rows import CatalogRows
 from xpscale.query.crossmatch import crossmatch
-from xpscale.query.frames import SHOWN_ROWS, Result, Rows, column_of, require_names
+from xpscale.query.frames import ExtendedRows, Rows
 from xpscale.query.posterior import posterior_columns
+from xpscale.query.selection import Selection
 from xpscale.query.user_table import known_rows, name_of
 from xpscale.schema import Column
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from xpscale.query.catalog_rows import CatalogRows
-    from xpscale.query.selection import Selection
-
 __all__ = [
-    "Labelled",
     "apply_labels",
     "fit_labels",
     "label_columns_of",
@@ -107,8 +104,9 @@ def fit_labels(
     return fit_model(StarLatents.of(found), known, pixel, model_id, units, tell)
 
 
-def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
-    """Rows of a catalogue with labels behind, made piece by piece as they are read.
+def apply_labels(rows: Selection, model: LabelModel) -> Rows:
+    """Rows of a catalogue with three columns more for each label, made piece by piece as they are
+    read: ``teff``, ``teff_error``, ``teff_flags``.
 
     Parameters
     ----------
@@ -124,7 +122,21 @@ def apply_labels(rows: Selection, model: LabelModel) -> Labelled:
     """
     rows = rows.select()
     require_same_model(rows, model)
-    return Labelled(rows, model)
+    fields = [column.field for column in label_columns_of(model)]
+    names = ", ".join(model.labels)
+
+    def compute(batch: pa.RecordBatch) -> list[pa.Array]:
+        stars = StarLatents.of(pa.Table.from_batches([batch]))
+        found = itertools.chain(*model.predict(stars).values())
+        return [pa.array(each).cast(field.type) for each, field in zip(found, fields, strict=True)]
+
+    return ExtendedRows(
+        rows,
+        fields,
+        compute,
+        rows.columns(*dict.fromkeys([*rows.column_names, *posterior_of(rows)])),
+        lambda query: f"labels({query}: {names} of {model.n_stars} known stars)",
+    )
 
 
 def require_same_model(rows: CatalogRows, model: LabelModel) -> None:
@@ -157,8 +169,6 @@ def label_columns_of(model: LabelModel) -> list[Column]:
     model
         The labels.
     """
-    import pyarrow as pa
-
     columns = []
     for name, label in model.labels.items():
         what, ucd = f"{name}, predicted from the latents", UCDS.get(name.lower(), "")
@@ -169,73 +179,6 @@ def label_columns_of(model: LabelModel) -> list[Column]:
             Column(f"{name}_flags", pa.int32(), "", "meta.code.qual", FLAGS),
         ]
     return columns
-
-
-class Labelled(Rows):
-    """Rows of a catalogue with three columns more for each label: ``teff``, ``teff_error``,
-    ``teff_flags``.
-
-    Parameters
-    ----------
-    rows
-        A selection.
-    model
-        The labels.
-    """
-
-    def __init__(self, rows: CatalogRows, model: LabelModel) -> None:
-        self._rows, self._model = rows, model
-        self._read = rows.columns(*dict.fromkeys([*rows.column_names, *posterior_of(rows)]))
-
-    @property
-    def schema(self) -> pa.Schema:
-        """That of the rows, with the labels behind."""
-        schema = self._rows.schema
-        for column in label_columns_of(self._model):
-            schema = schema.append(column.field)
-        return schema
-
-    @property
-    def provenance(self) -> dict[str, str]:
-        """Where the rows come from."""
-        names = ", ".join(self._model.labels)
-        query = f"labels({self._rows.query}: {names} of {self._model.n_stars} known stars)"
-        return {**self._rows.provenance, "query": query}
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, piece by piece."""
-        import pyarrow as pa
-
-        for batch in self._read.batches():
-            table = pa.Table.from_batches([batch])
-            columns = [batch[name] for name in self._rows.column_names]
-            for value, error, flags in self._model.predict(StarLatents.of(table)).values():
-                columns += [
-                    pa.array(value.astype(np.float32)),
-                    pa.array(error.astype(np.float32)),
-                    pa.array(flags, pa.int32()),
-                ]
-            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-    def count(self) -> int:
-        """Number of rows."""
-        return self._rows.count()
-
-    def head(self, n: int = SHOWN_ROWS) -> Labelled:
-        """The first rows.
-
-        Parameters
-        ----------
-        n
-            How many at most.
-        """
-        return Labelled(self._rows.head(n), self._model)
-
-    def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
-        require_names(names)
-        if isinstance(names, str):
-            return column_of(self.to_table(), names)
-        return Result(self.to_table().select([*names]), self.provenance)
 
 
 def posterior_of(rows: CatalogRows) -> list[str]:

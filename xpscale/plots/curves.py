@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.spectra import SpectraBatch
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.bands import Bands
 
 __all__ = ["Coefficients", "Curves", "Sampled", "curves_of"]
 
@@ -24,27 +21,22 @@ class Coefficients(Protocol):
     @property
     def source_id(self) -> NDArray[np.int64]:
         """With shape (N,)."""
-        ...
 
     @property
     def bands(self) -> Bands:
         """The numbers of BP and RP coefficients."""
-        ...
 
     @property
     def mean(self) -> NDArray[Any]:
         """With shape (N, C)."""
-        ...
 
     @property
     def scatter(self) -> NDArray[Any]:
         """With shape (N, C)."""
-        ...
 
     @property
     def posterior_error(self) -> NDArray[Any] | None:
         """With shape (N, C), where it is known."""
-        ...
 
 
 @runtime_checkable
@@ -54,27 +46,22 @@ class Sampled(Protocol):
     @property
     def source_id(self) -> NDArray[np.int64]:
         """With shape (N,)."""
-        ...
 
     @property
     def wavelength_nm(self) -> NDArray[np.float64]:
         """With shape (W,)."""
-        ...
 
     @property
     def flux(self) -> NDArray[np.float64]:
         """With shape (N, W)."""
-        ...
 
     @property
     def scatter(self) -> NDArray[np.float64]:
         """With shape (N, W)."""
-        ...
 
     @property
     def posterior_error(self) -> NDArray[Any] | None:
         """With shape (N, W), where it is known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

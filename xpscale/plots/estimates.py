@@ -28,7 +28,6 @@ def binned(
     panels: Mapping[str, tuple[Sequence[float], Mapping[str, Parts]]],
     ylabel: str,
     reference: float | None = None,
-    log: bool = False,
 ) -> Figure:
     """Estimates in bins of several quantities, a panel each: marks with whiskers in the middle of
     every bin.
@@ -42,8 +41,6 @@ def binned(
         What is estimated.
     reference
         Where a line is drawn.
-    log
-        Logarithmic ordinate.
     """
     with style():
         fig, axes = new_figure(1, len(panels), (8.4, 3.1), sharey=True)
@@ -60,8 +57,6 @@ def binned(
             ax.set_xlim(first - 0.6, last + 0.6)
             ax.tick_params(axis="x", top=False)
             ax.set_xlabel(quantity)
-            if log:
-                ax.set_yscale("log")
         axes = np.ravel(axes)
         axes[0].set_ylabel(ylabel)
         if len(next(iter(panels.values()))[1]) > 1:
@@ -131,7 +126,7 @@ def curves(
     return fig
 
 
-def whiskers(panels: Mapping[str, Mapping[str, Parts]], reference: float | None = None) -> Figure:
+def whiskers(panels: Mapping[str, Mapping[str, Parts]]) -> Figure:
     """One estimate a line, a panel for each quantity.
 
     Parameters
@@ -139,15 +134,11 @@ def whiskers(panels: Mapping[str, Mapping[str, Parts]], reference: float | None 
     panels
         Scalar estimates by the name of their line, by the label of the quantity; all panels have
         the same lines.
-    reference
-        Where a vertical line is drawn.
     """
     names = list(next(iter(panels.values())))
     with style():
         fig, axes = new_figure(1, len(panels), (8.4, 0.7 + 0.24 * len(names)), sharey=True)
         for ax, (quantity, found) in zip(np.ravel(axes), panels.items(), strict=True):
-            if reference is not None:
-                ax.axvline(reference, color=GREY, lw=0.8)
             for i, parts in enumerate(found.values()):
                 value, low, high = (float(part) for part in parts)
                 ax.plot([low, high], [i, i], color=COLOURS[0], lw=1.6)

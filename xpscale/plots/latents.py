@@ -15,7 +15,7 @@ import numpy as np
 
 from xpscale.errors import InvalidInputError
 from xpscale.plots.panel_cells import counts, draw_cells, medians
-from xpscale.plots.style import BLACK, BLUE, GREY, credit, headline, style
+from xpscale.plots.style import BLACK, BLUE, GREY, credit, figure_or_new, headline, style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,11 +146,8 @@ def _twins(active: list[int], columns: dict[int, NDArray[Any]]) -> str:
 def _row(
     figure: Figure | SubFigure | None, n: int
 ) -> tuple[Figure | SubFigure, NDArray[Any], list[Axes]]:
-    """Panels beside each other, and the axes of a colour bar."""
-    if figure is None:
-        from matplotlib.pyplot import figure as new_figure
-
-        figure = new_figure(figsize=(3.1 * n + 0.8, 3.3), layout="constrained")
+    """Panels next to each other, and the axes of a colour bar."""
+    figure = figure_or_new(figure, figsize=(3.1 * n + 0.8, 3.3), layout="constrained")
     axes = figure.subplots(1, n + 1, squeeze=False, width_ratios=[*[1] * n, 0.06])
     return figure, axes[:, :n], [axes[0, n]]
 
@@ -162,11 +159,8 @@ def _square(
     bars, the lower one first.  Their places are given: to find room for each label takes longer
     than to draw the panels.
     """
-    if figure is None:
-        from matplotlib.pyplot import figure as new_figure
-
-        size = PANEL_INCH * n
-        figure = new_figure(figsize=(size + sum(SIDES_INCH), size + sum(ENDS_INCH)))
+    size = PANEL_INCH * n
+    figure = figure_or_new(figure, figsize=(size + sum(SIDES_INCH), size + sum(ENDS_INCH)))
     width, height = (float(side) / figure.dpi for side in figure.bbox.size)
     (left, right), (top, bottom) = SIDES_INCH, ENDS_INCH
     edges = {"left": left / width, "right": 1 - right / width}

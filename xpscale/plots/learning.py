@@ -19,9 +19,7 @@ __all__ = ["density_figure", "learning_curves"]
 COLOURS = {"density": VERMILION, "flattened": GREEN, "cut": ORANGE}
 
 
-def learning_curves(
-    found: Mapping[str, Any], title: str = "", ax: Axes | None = None
-) -> tuple[Figure | SubFigure, Axes]:
+def learning_curves(found: Mapping[str, Any], title: str = "") -> tuple[Figure | SubFigure, Axes]:
     """Loss on judged stars against the number of training objects, a point a run, with the fitted
     laws.
 
@@ -32,11 +30,9 @@ def learning_curves(
         (``floor, amplitude, exponent``, each with ``value``; or none), and ``judged``.
     title
         Title of the axes.
-    ax
-        Where to draw; a new figure if not given.
     """
     with style():
-        fig, ax = new_axes(ax, figsize=(6.2, 3.8), layout="constrained")
+        fig, ax = new_axes(None, figsize=(6.2, 3.8), layout="constrained")
         for kind, colour, shift in (("fixed", BLUE, 1.0), ("matched", VERMILION, 1.06)):
             points, law = found[kind]["points"], found[kind]["law"]
             if not points:
@@ -59,9 +55,7 @@ def learning_curves(
     return fig, ax
 
 
-def density_figure(
-    found: Mapping[str, Any], title: str = "", ax: Axes | None = None
-) -> tuple[Figure | SubFigure, Axes]:
+def density_figure(found: Mapping[str, Any], title: str = "") -> tuple[Figure | SubFigure, Axes]:
     """How the loss of a star changes with the number of training objects around it, at a fixed
     number in all.
 
@@ -71,11 +65,9 @@ def density_figure(
         ``density``: ``binned`` (``rule, more, gain, error``) and ``effect`` (``value, low, high``).
     title
         Title of the axes.
-    ax
-        Where to draw; a new figure if not given.
     """
     with style():
-        fig, ax = new_axes(ax, figsize=(6.2, 3.8), layout="constrained")
+        fig, ax = new_axes(None, figsize=(6.2, 3.8), layout="constrained")
         for rule, colour in COLOURS.items():
             points = [one for one in found["density"]["binned"] if one["rule"] == rule]
             if points:

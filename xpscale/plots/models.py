@@ -38,7 +38,7 @@ SHOWN = 0.6
 
 
 def held_out_curves(
-    histories: Mapping[str, str], title: str = "", ax: Axes | None = None
+    histories: Mapping[str, str], title: str = ""
 ) -> tuple[Figure | SubFigure, Axes]:
     """The held-out loss (thick) and its median over stars (thin) against epoch, a colour for each
     model; the legend gives the lowest losses.
@@ -49,11 +49,9 @@ def held_out_curves(
         ``history.csv`` of each model, as text, path or URL, by its name.
     title
         Title of the axes.
-    ax
-        Where to draw; a new figure if not given.
     """
     with style():
-        fig, ax = new_axes(ax, figsize=(6.2, 3.6), layout="constrained")
+        fig, ax = new_axes(None, figsize=(6.2, 3.6), layout="constrained")
         settled = []
         for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
             columns = read_history(history)
@@ -81,7 +79,7 @@ def held_out_curves(
 
 
 def kl_per_latent(
-    kl: Mapping[str, Sequence[float]], alive: float, title: str = "", ax: Axes | None = None
+    kl: Mapping[str, Sequence[float]], alive: float, title: str = ""
 ) -> tuple[Figure | SubFigure, Axes]:
     """The information in each latent in nats, in descending order, a colour for each model.
 
@@ -93,11 +91,9 @@ def kl_per_latent(
         The line above which a latent counts as alive, nats.
     title
         Title of the axes.
-    ax
-        Where to draw; a new figure if not given.
     """
     with style():
-        fig, ax = new_axes(ax, figsize=(6.2, 3.2), layout="constrained")
+        fig, ax = new_axes(None, figsize=(6.2, 3.2), layout="constrained")
         width = 0.8 / len(kl)
         for i, (colour, (name, values)) in enumerate(zip(COLOURS, kl.items(), strict=False)):
             heights = np.sort(np.array(values))[::-1]
@@ -135,7 +131,6 @@ def calibration_by(
     quantity: str,
     found: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
     title: str = "",
-    ax: Axes | None = None,
 ) -> tuple[Figure | SubFigure, Axes]:
     """Width of the standardized residuals against a quantity; 1 is calibrated, the band is within a
     tenth of it.
@@ -149,11 +144,9 @@ def calibration_by(
         the model's name.
     title
         Title of the axes.
-    ax
-        Where to draw; a new figure if not given.
     """
     with style():
-        fig, ax = new_axes(ax, figsize=(6.2, 3.4), layout="constrained")
+        fig, ax = new_axes(None, figsize=(6.2, 3.4), layout="constrained")
         ax.axhspan(*FREE, color=GREY, alpha=0.18, lw=0)
         ax.axhline(1, color=GREY, lw=0.8)
         largest = 1.0

@@ -15,7 +15,7 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.ticker import NullFormatter
 
 from xpscale.plots.sky import sky
-from xpscale.plots.style import BLUE, GREY, VERMILION, credit, headline, style
+from xpscale.plots.style import BLUE, GREY, VERMILION, credit, figure_or_new, headline, style
 from xpscale.sampling.cells import ColourMagnitudeCells, SkyCells
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def sample_density(
     )
     mosaic, size = LAYOUTS.get(plan.cells["by"], RANKED)
     with style():
-        if figure is None:
-            from matplotlib.pyplot import figure as new_figure
-
-            figure = new_figure(figsize=size, layout="constrained")
+        figure = figure_or_new(figure, figsize=size, layout="constrained")
         widths = [1.8, 1] if plan.cells["by"] == SkyCells.by else None
         axes = figure.subplot_mosaic(mosaic, width_ratios=widths)
         sizes = {name: value for name, value in plan.cells.items() if name != "by"}

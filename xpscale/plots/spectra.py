@@ -81,7 +81,8 @@ def spectra(
             label = "" if labels is None else f"    {labels[i]}"
             above.set_title(f"{release} {model.source_id[i]}{label}", fontsize=8, pad=3)
         if isinstance(model, Sampled):
-            _wavelength_axis(axes[-1, 1], model.wavelength_nm)
+            ends = float(model.wavelength_nm[0]), float(model.wavelength_nm[-1])
+            axes[-1, 1].set(xlabel="wavelength [nm]", xlim=ends)
         else:
             _coefficient_axis(axes, model.bands)
         _legend(figure, axes)
@@ -190,11 +191,6 @@ def _residuals(ax: Axes, curves: Curves, unit: float) -> None:
     finite = np.abs(residual[np.isfinite(residual)])
     reach = max(3.0, 1.15 * float(np.percentile(finite, 99))) if len(finite) else 3.0
     ax.set(ylim=(-reach, reach), ylabel="residual\n[$\\sigma$]")
-
-
-def _wavelength_axis(bottom: Axes, wavelength_nm: NDArray[np.float64]) -> None:
-    bottom.set_xlabel("wavelength [nm]")
-    bottom.set_xlim(float(wavelength_nm[0]), float(wavelength_nm[-1]))
 
 
 def _coefficient_axis(axes: NDArray[Any], bands: Bands) -> None:

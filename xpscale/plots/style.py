@@ -32,6 +32,7 @@ __all__ = [
     "VERMILION",
     "credit",
     "credit_below",
+    "figure_or_new",
     "headline",
     "new_axes",
     "new_figure",
@@ -134,6 +135,23 @@ def new_axes(ax: Axes | None, **options: Any) -> tuple[Figure | SubFigure, Axes]
     return subplots(**options)
 
 
+def figure_or_new(figure: Figure | SubFigure | None, **options: Any) -> Figure | SubFigure:
+    """The figure to draw on.
+
+    Parameters
+    ----------
+    figure
+        The figure; a new one of pyplot's if not given.
+    options
+        Arguments of ``matplotlib.pyplot.figure`` for a new one.
+    """
+    if figure is not None:
+        return figure
+    from matplotlib.pyplot import figure as new
+
+    return new(**options)
+
+
 def new_figure(
     n_rows: int, n_columns: int, size_inch: tuple[float, float], sharey: bool = False
 ) -> tuple[Figure, Any]:
@@ -154,18 +172,18 @@ def new_figure(
     return fig, fig.subplots(n_rows, n_columns, sharey=sharey)
 
 
-def credit(fig: Figure | SubFigure, x: float = 0.995, y: float = 0.005) -> None:
+def credit(fig: Figure | SubFigure, y: float = 0.005) -> None:
     """Write the credit line that Gaia asks for, once in each figure, at the lower right.
 
     Parameters
     ----------
     fig
         The figure.
-    x, y
-        Lower right corner of the text, in fractions of the figure's size.
+    y
+        Where the text begins, as a fraction of the figure's height.
     """
     if not any(text.get_text() == CREDIT for text in fig.texts):
-        fig.text(x, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
+        fig.text(0.995, y, CREDIT, ha="right", va="bottom", fontsize=6.5, color=GREY)
 
 
 def credit_below(fig: Figure | SubFigure) -> None:

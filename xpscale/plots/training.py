@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
+from xpscale.plots.style import new_axes
 from xpscale.storage import Storage
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
     InvalidInputError
         If it is no training history, or has no epoch.
     """
-    import matplotlib.pyplot as plt
-
     columns = read_history(str(history))
-    if ax is None:
-        _, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    fig, ax = new_axes(ax, figsize=(8, 4.5), layout="constrained")
     epoch = columns["epoch"]
     for term, colour in TERMS.items():
         ax.plot(epoch, columns[term], color=colour, lw=0.8, alpha=0.7)
@@ -52,7 +50,7 @@ def training_curve(history: str | Path, ax: Axes | None = None) -> tuple[Figure 
     ax.legend(
         frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1)
     )  # outside: curves may be anywhere inside
-    return ax.figure, ax
+    return fig, ax
 
 
 def _frame(ax: Axes, columns: dict[str, list[float]]) -> None:

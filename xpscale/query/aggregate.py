@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
 from xpscale.query.engine import ARRAYS, unknown_column
+from xpscale.query.selection import Selection
 from xpscale.sky import INDEX_ORDER
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.query.selection import Selection
 
 __all__ = ["SkyMap", "sky_map"]
 

@@ -17,16 +17,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
+from xpscale.positions import unit_vectors
 from xpscale.query.coordinates import angle_deg, position_deg
 from xpscale.query.region import Ranges, require, touched
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Box", "Polygon", "box_of", "parse_box", "parse_polygon", "polygon_of"]
 
@@ -133,7 +132,7 @@ class Polygon:
     @property
     def _vectors(self) -> NDArray[np.float64]:
         """Unit vectors of the corners, with shape (K, 3)."""
-        return _unit_vectors(*np.array(self.corners).T)
+        return unit_vectors(*np.array(self.corners).T)
 
     @property
     def _axes(self) -> NDArray[np.float64]:
@@ -161,7 +160,7 @@ class Polygon:
         ends = np.roll(starts, -1, axis=0)
 
         def may_touch(ra: NDArray[Any], dec: NDArray[Any], radius: float) -> NDArray[np.bool_]:
-            points = _unit_vectors(ra, dec)
+            points = unit_vectors(ra, dec)
             near = self._inside(points)
             for start, end in zip(starts, ends, strict=True):
                 near |= _distance_deg(points, start, end) <= radius
@@ -197,12 +196,6 @@ class Polygon:
         return f"polygon({shown}{', ...' * (len(self.corners) > 4)})"
 
 
-def _unit_vectors(ra: NDArray[Any], dec: NDArray[Any]) -> NDArray[np.float64]:
-    """Unit vectors, with shape (N, 3), of positions in degrees."""
-    lon, lat = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
-
-
 def _distance_deg(
     points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -213,9 +206,9 @@ def _distance_deg(
     if size < 1e-15:
         return np.asarray(np.degrees(to_ends))
     normal /= size
-    beside = (points @ np.cross(normal, start) >= 0) & (points @ np.cross(end, normal) >= 0)
+    between = (points @ np.cross(normal, start) >= 0) & (points @ np.cross(end, normal) >= 0)
     to_circle = np.abs(np.arcsin(np.clip(points @ normal, -1, 1)))
-    return np.asarray(np.degrees(np.where(beside, to_circle, to_ends)))
+    return np.asarray(np.degrees(np.where(between, to_circle, to_ends)))
 
 
 def parse_box(text: str) -> Box:
@@ -241,12 +234,7 @@ def box_of(ra: Any, dec: Any) -> Box:
     Parameters
     ----------
     ra, dec
-        Pairs of numbers in degrees, quantities or texts.
-
-    Raises
-    ------
-    InvalidInputError
-        One is no pair of angles, or out of range.
+        As of `Selection.box`.
     """
     pairs: list[tuple[float, float]] = []
     for name, pair in (("ra", ra), ("dec", dec)):
@@ -262,18 +250,7 @@ def box_of(ra: Any, dec: Any) -> Box:
 
 
 def polygon_of(corners: Any) -> Polygon:
-    """The polygon of some corners.
-
-    Parameters
-    ----------
-    corners
-        A ``SkyCoord`` of several positions, pairs of ra and dec, or text: see `parse_polygon`.
-
-    Raises
-    ------
-    InvalidInputError
-        One is no position, or they make no polygon.
-    """
+    """The polygon of some corners, as of `Selection.polygon`."""
     if isinstance(corners, str):
         return parse_polygon(corners)
     if hasattr(corners, "icrs"):

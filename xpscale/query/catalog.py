@@ -8,15 +8,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+
+from xpscale.catalog.snapshots import read_manifest, version
 from xpscale.query.frames import SHOWN_ROWS
 from xpscale.query.selection import Narrowing, Selection
 from xpscale.query.version import CatalogVersion
 from xpscale.storage import Storage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["Catalog", "open_catalog"]
 
@@ -81,8 +81,6 @@ def open_catalog(url: str | Storage, snapshot: int | None = None) -> Catalog:
     NotFoundError
         If there is no published catalogue, or not that version.
     """
-    from xpscale.catalog.snapshots import read_manifest, version
-
     storage = url if isinstance(url, Storage) else Storage(url)
     found = version(storage, snapshot)
     return Catalog(storage, found, read_manifest(storage, found))

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pyarrow as pa
 
 from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
@@ -28,7 +29,6 @@ from xpscale.query.version import PREFIX
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from xpscale.query.version import CatalogVersion
@@ -84,8 +84,6 @@ class CatalogRows(Rows):
         """Arrow schema of `to_table`: units, UCDs and descriptions in the fields' metadata, release
         and bands in its own.
         """
-        import pyarrow as pa
-
         origin = {f"{PREFIX}{name}": word for name, word in self.catalog.origin.items()}
         known = self.catalog.known_columns
         columns = (known.get(n) or self.catalog.label_columns[n] for n in self.column_names)
@@ -136,13 +134,7 @@ class CatalogRows(Rows):
         return replace(self, most=int(n) if self.most is None else min(int(n), self.most))
 
     def head(self, n: int = SHOWN_ROWS) -> Self:
-        """The first rows; see `limit`.
-
-        Parameters
-        ----------
-        n
-            How many at most.
-        """
+        """The first rows; see `limit`."""
         return self.limit(n)
 
     def columns(self, *names: str) -> Self:

@@ -10,20 +10,16 @@ where the inverse of the parallax is a fair distance (Bailer-Jones 2015, PASP 12
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.columns import G_ZERO_POINT
 from xpscale.errors import InvalidInputError
 from xpscale.magnitudes import G_MAGNITUDE, SYNTHETIC
 from xpscale.query.catalog import Catalog
 from xpscale.query.convert import array
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.query.selection import Selection
+from xpscale.query.selection import Selection
 
 __all__ = ["ColourMagnitude", "colour_magnitude"]
 

@@ -11,21 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
+from xpscale.nested import is_list, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pyarrow as pa
     from astropy.table import Column, Table
     from numpy.typing import NDArray
 
 __all__ = [
     "array",
-    "astropy_column",
-    "is_list",
-    "is_text",
     "iso_text",
     "masked",
     "plain",
@@ -36,8 +34,6 @@ __all__ = [
 
 def array(column: pa.ChunkedArray) -> NDArray[Any]:
     """A column without NULL, with shape (N,), or (N, C) for one of arrays of equal length."""
-    import pyarrow as pa
-
     rows = column.combine_chunks()
     if pa.types.is_fixed_size_list(column.type):
         return _values(rows.flatten()).reshape(len(column), column.type.list_size)
@@ -47,8 +43,6 @@ def array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _values(rows: pa.Array) -> NDArray[Any]:
-    import pyarrow as pa
-
     if rows.null_count or not (pa.types.is_integer(rows.type) or pa.types.is_floating(rows.type)):
         return np.asarray(rows.to_numpy(zero_copy_only=False))
     return np.from_dlpack(rows)  # to_numpy imports pandas, which takes longer than most queries
@@ -80,7 +74,7 @@ def to_astropy(table: pa.Table, provenance: Mapping[str, str]) -> Table:
     columns = []
     for field, rows in zip(table.schema, table.columns, strict=True):
         meta = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        column = astropy_column(plain(rows.combine_chunks(), field.name))
+        column = _astropy_column(plain(rows.combine_chunks(), field.name))
         column.name, column.description = field.name, meta.get("description")
         column.unit = Unit(meta["unit"]) if meta.get("unit") else None
         if "ucd" in meta:
@@ -104,8 +98,6 @@ def plain(rows: pa.Array, name: str) -> pa.Array:
     InvalidInputError
         There is no such type for it.
     """
-    import pyarrow as pa
-
     kind = rows.type
     if pa.types.is_dictionary(kind):
         return plain(rows.dictionary_decode(), name)
@@ -122,28 +114,8 @@ def plain(rows: pa.Array, name: str) -> pa.Array:
     raise refused(name, kind)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is text."""
-    import pyarrow as pa
-
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is lists."""
-    import pyarrow as pa
-
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
 def _number(rows: pa.Array, name: str) -> pa.Array:
     """Decimal numbers as int64, or as float64 if that prints as the same digits."""
-    import pyarrow as pa
-
     kind = pa.int64() if rows.type.scale <= 0 else pa.float64()
     try:
         # by way of text: Arrow's own cast is off by the last bit
@@ -171,7 +143,6 @@ def iso_text(rows: pa.Array, name: str) -> pa.Array:
     InvalidInputError
         One is out of the calendar.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     texts = rows.cast(pa.string())
@@ -184,7 +155,6 @@ def iso_text(rows: pa.Array, name: str) -> pa.Array:
 
 
 def _list_of(rows: pa.Array, values: pa.Array, name: str) -> pa.Array:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if rows.null_count or is_list(values.type):
@@ -215,15 +185,10 @@ def refused(name: str, kind: pa.DataType, what: str = "") -> InvalidInputError:
     )
 
 
-def astropy_column(rows: pa.Array) -> Column:
-    """A column of `plain` types, masked where it is NULL.
-
-    Parameters
-    ----------
-    rows
-        The values; arrays of equal length become two dimensions.
+def _astropy_column(rows: pa.Array) -> Column:
+    """A column of `plain` types, masked where it is NULL; arrays of equal length become two
+    dimensions.
     """
-    import pyarrow as pa
     from astropy.table import Column, MaskedColumn
 
     if pa.types.is_list(rows.type):
@@ -249,8 +214,6 @@ def masked(rows: pa.Array) -> NDArray[Any]:
     rows
         Of a type that `plain` gives.
     """
-    import pyarrow as pa
-
     if pa.types.is_string(rows.type):
         texts = np.array(rows.fill_null("").to_pylist(), dtype=str)
         return np.ma.MaskedArray(texts, _is_null(rows)) if rows.null_count else texts

@@ -15,7 +15,7 @@ from typing import Any
 
 from xpscale.errors import InvalidInputError
 
-__all__ = ["angle_deg", "position_deg", "radius_deg"]
+__all__ = ["angle_deg", "is_number", "position_deg", "radius_deg"]
 
 UNITS = {
     "deg": 1.0,
@@ -124,6 +124,15 @@ def radius_deg(value: Any) -> float:
     raise InvalidInputError(
         f"radius is {text!r}, which is no angle", "Give degrees, or a unit: 0.5, 30arcmin, 10arcsec"
     )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, or text that is one, without a unit."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not hasattr(value, "unit")
 
 
 def _quantity_deg(value: Any, name: str) -> float:

@@ -1,10 +1,10 @@
 """A user's list of stars against the catalogue, by position or by identifier.
 
 By position: rows r of the list and sources s with a great-circle distance of at most the radius.
-Every row is entered under the pixel that it lies in and under the eight about it, of an order k at
-which two opposite edges of a pixel are at least the radius apart; so a source within the radius
-lies in one of the nine.  The database joins on pixel numbers and then computes distances (haversine
-formula, Sinnott 1984, Sky & Telescope 68, 159)::
+Every row is entered under the pixel that it lies in and under the eight about it
+(`xpscale.query.region.pixels_around`); a source within the radius lies in one of the nine.  The
+database joins on pixel numbers and then computes distances (haversine formula, Sinnott 1984, Sky &
+Telescope 68, 159)::
 
     h = sin^2((dec_s - dec_r) / 2) + cos(dec_s) cos(dec_r) sin^2((ra_s - ra_r) / 2)
     separation = 2 arcsin(sqrt(h))
@@ -19,27 +19,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.catalog_rows import CatalogRows
-from xpscale.query.coordinates import radius_deg
+from xpscale.query.coordinates import is_number, radius_deg
 from xpscale.query.frames import Result
 from xpscale.query.joined import Joined
-from xpscale.query.region import Ranges, merged, within
+from xpscale.query.region import Ranges, merged, pixels_around, within
 from xpscale.query.user_positions import identifiers, positions
 from xpscale.query.user_table import name_of, read_table
 from xpscale.query.version import PREFIX
-from xpscale.sky import INDEX_ORDER, healpix_29
-
-if TYPE_CHECKING:
-    import duckdb
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from xpscale.types import Part
+from xpscale.sky import INDEX_ORDER
+from xpscale.types import Part
 
 __all__ = ["FIND", "SEPARATION", "crossmatch"]
 
@@ -48,10 +44,6 @@ SEPARATION = "separation_arcsec"
 MINE = "_mine"
 """What is put behind the name of a user's column if the catalogue has one of that name."""
 
-EDGES_APART_RAD = 0.7
-"""Opposite edges of a pixel of order k are at least this over 2^k apart."""
-
-FINEST_ORDER = 24
 WIDEST_DEG = 30
 GROUP_PARTS = 32
 TABLE_META = f"{PREFIX}table_meta".encode()
@@ -120,7 +112,7 @@ def crossmatch(
         number, found = _by_identifier(rows, mine, where, names.get("source_id", ""))
         how = "by source_id"
     else:
-        limit = float(radius) / 3600 if _is_number(radius) else radius_deg(radius)
+        limit = float(radius) / 3600 if is_number(radius) else radius_deg(radius)
         if not 0 < limit <= WIDEST_DEG:
             raise InvalidInputError(
                 f"the radius is {radius}, which is not above 0 and at most {WIDEST_DEG} degrees",
@@ -128,26 +120,16 @@ def crossmatch(
             )
         number, found = _by_position(rows, positions(mine, where, names), limit, find, track)
         how = f"{limit * 3600:g} arcsec, {find}"
-    result = _beside(rows, mine, number, found, unmatched=unmatched)
+    result = _joined_rows(rows, mine, number, found, unmatched=unmatched)
     words = {**rows.provenance, "query": f"{rows.query}.crossmatch({where}, {how})"}
     meta = (mine.schema.metadata or {}).get(TABLE_META)
     return Result(result, {**words, **({"table_meta": meta.decode()} if meta else {})})
-
-
-def _is_number(radius: Any) -> bool:
-    try:
-        float(radius)
-    except (TypeError, ValueError):
-        return False
-    return not hasattr(radius, "unit")
 
 
 def _by_identifier(
     rows: CatalogRows, mine: pa.Table, where: str, stated: str
 ) -> tuple[NDArray[np.int64], pa.Table]:
     """Numbers of the user's rows that are found, with shape (M,), and the M sources."""
-    import pyarrow as pa
-
     wanted, known = identifiers(mine, where, stated, rows.catalog.release)
     ids = np.unique(wanted[known])
     if rows.source_ids is not None:
@@ -170,11 +152,9 @@ def _by_position(
     track: Callable[[Sequence[Any]], Iterable[Any]] | None,
 ) -> tuple[NDArray[np.int64], pa.Table]:
     """Numbers of the user's rows, with shape (M,), and the M sources, with their separations."""
-    import pyarrow as pa
-
-    order = min(int(math.log2(EDGES_APART_RAD / math.radians(limit_deg))), FINEST_ORDER)
-    near, shift = _near(at, order), 2 * (INDEX_ORDER - order)
-    cells = np.unique(near["_cell"].to_numpy())
+    order, cell, row = pixels_around(*at, limit_deg)
+    shift, cells = 2 * (INDEX_ORDER - order), np.unique(cell)
+    near = pa.table({"_cell": cell, "_row": row, "_ra": at[0][row], "_dec": at[1][row]})
     ranges = merged(zip((cells << shift).tolist(), (cells + 1 << shift).tolist(), strict=True))
     separation = f"degrees(2 * asin(sqrt(least({HAVERSINE}, 1)))) * 3600"
     names = ", ".join(f'"{name}"' for name in rows.column_names)
@@ -187,7 +167,7 @@ def _by_position(
     found = []
     for group in groups if track is None else track(groups):
         joined = Joined(
-            lambda connection: _put(connection, near),
+            lambda connection: connection.register("_near", near),
             f"_near ON _healpix_29 >> {shift} = _cell",
             conditions,
             _clipped(ranges, group),
@@ -202,25 +182,6 @@ def _by_position(
     return keys[-1][number], table.take(pa.array(number)).drop(["_row", "_id"])
 
 
-def _near(at: tuple[NDArray[np.float64], NDArray[np.float64]], order: int) -> pa.Table:
-    """Each position of the user's, once for each pixel in which a match may lie."""
-    import pyarrow as pa
-    from cdshealpix.nested import neighbours
-
-    number = np.flatnonzero(np.isfinite(at[0]))
-    ra, dec = at[0][number], at[1][number]
-    own = (healpix_29(ra, dec) >> 2 * (INDEX_ORDER - order)).astype(np.uint64)
-    around = neighbours(own, order) if len(own) else np.empty((0, 9), np.int64)
-    row, place = np.nonzero(around >= 0)  # at eight places of the sky, pixels have seven neighbours
-    return pa.table(
-        {"_cell": around[row, place], "_row": number[row], "_ra": ra[row], "_dec": dec[row]}
-    )
-
-
-def _put(connection: duckdb.DuckDBPyConnection, near: pa.Table) -> None:
-    connection.register("_near", near)
-
-
 def _clipped(ranges: Ranges, parts: Sequence[Part]) -> Ranges:
     """What some sorted ranges have in common with the span of sorted parts."""
     if not parts:
@@ -231,7 +192,7 @@ def _clipped(ranges: Ranges, parts: Sequence[Part]) -> Ranges:
     return [(max(start, first), min(stop, last)) for start, stop in held]
 
 
-def _beside(
+def _joined_rows(
     rows: CatalogRows,
     mine: pa.Table,
     number: NDArray[np.int64],
@@ -239,9 +200,7 @@ def _beside(
     *,
     unmatched: bool,
 ) -> pa.Table:
-    """Rows of the user's table and, beside them, what was found for them."""
-    import pyarrow as pa
-
+    """Rows of the user's table, each followed by what was found for it."""
     place = pa.array(np.arange(len(number)))
     if unmatched:
         lacking = np.setdiff1d(np.arange(mine.num_rows), number)
@@ -263,8 +222,6 @@ def _beside(
 
 
 def _separation_field() -> pa.Field:
-    import pyarrow as pa
-
     words = {"unit": "arcsec", "ucd": "pos.angDistance", "description": "Distance of the two"}
     return pa.field(SEPARATION, pa.float64(), metadata=words)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-from xpscale.query.convert import is_list, is_text, iso_text, refused
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from xpscale.nested import is_list, is_text
+from xpscale.query.convert import iso_text, refused
 
 __all__ = ["csv_text"]
 
@@ -29,7 +28,6 @@ def csv_text(rows: pa.Array, name: str) -> pa.Array:
     InvalidInputError
         There is no text for it that can be told from other text.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = rows.type
@@ -56,15 +54,11 @@ def csv_text(rows: pa.Array, name: str) -> pa.Array:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _has_text(kind: pa.DataType) -> bool:
     """Whether values have a text that can be read back; of nested ones, every part."""
-    import pyarrow as pa
-
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
         parts = [kind.key_type, kind.item_type] if pa.types.is_map(kind) else None
         fields = parts or [kind.field(i).type for i in range(kind.num_fields)]
@@ -81,6 +75,4 @@ def _has_text(kind: pa.DataType) -> bool:
 
 
 def _is_span(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_duration(kind) or pa.types.is_interval(kind))

@@ -15,21 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.convert import array
+from xpscale.query.version import CatalogVersion
 from xpscale.schema import IDENTITY_COLUMNS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.query.version import CatalogVersion
-    from xpscale.types import Part
+from xpscale.types import Part
 
 __all__ = ["ColumnChange", "Difference"]
 

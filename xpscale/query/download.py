@@ -13,12 +13,12 @@ import contextlib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
 from xpscale.catalog.commit import commit
 from xpscale.catalog.identity import claim
 from xpscale.catalog.layout import LEDGER, MODEL
-from xpscale.catalog.manifest import Manifest
+from xpscale.catalog.manifest import Manifest, Snapshot
 from xpscale.catalog.snapshots import numbers
 from xpscale.errors import InvalidInputError, NotFoundError, PermanentError, XpscaleError
 from xpscale.formatting import format_bytes
@@ -26,20 +26,16 @@ from xpscale.model.folder import CARD, DECODER, WEIGHTS, read_decoder, read_fold
 from xpscale.query.catalog import Catalog
 from xpscale.query.download_plan import DownloadPlan, plan_download
 from xpscale.query.label_copies import copy_labels
-from xpscale.query.part_copies import CopyExactly, CopyRows
+from xpscale.query.part_copies import copy_exactly, copy_rows
+from xpscale.query.selection import Selection
+from xpscale.query.version import CatalogVersion
 from xpscale.runtime.attempt import tasks_error
+from xpscale.runtime.events import Callback
 from xpscale.runtime.executors.threads import ThreadsExecutor
 from xpscale.runtime.ledger import Ledger
 from xpscale.runtime.run import run_stage
-from xpscale.types import TaskStatus
-
-if TYPE_CHECKING:
-    from xpscale.catalog.manifest import Snapshot
-    from xpscale.query.selection import Selection
-    from xpscale.query.version import CatalogVersion
-    from xpscale.runtime.events import Callback
-    from xpscale.storage import Storage
-    from xpscale.types import Part
+from xpscale.storage import Storage
+from xpscale.types import Part, TaskStatus
 
 __all__ = ["DownloadResult", "download", "run_download"]
 
@@ -145,9 +141,9 @@ def run_download(
     claim(place, plan.identity)
     _copy_model(source, place)
     copy = (
-        CopyExactly(source.storage, place)
+        partial(copy_exactly, source.storage, place)
         if plan.is_exact
-        else CopyRows(plan.selection, plan.identity, place)
+        else partial(copy_rows, plan.selection, plan.identity, place)
     )
     reports = run_stage(
         "download",

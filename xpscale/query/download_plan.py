@@ -6,8 +6,8 @@ import hashlib
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from xpscale.catalog.derived_tables import DerivedTable
 from xpscale.catalog.layout import LABELS, LEDGER
 from xpscale.catalog.manifest import RunIdentity
 from xpscale.catalog.snapshots import read_manifest, read_snapshot
@@ -15,20 +15,17 @@ from xpscale.errors import InvalidInputError, PermanentError
 from xpscale.formatting import format_bytes
 from xpscale.query.engine import ARRAYS
 from xpscale.query.part_copies import PixelCopy
+from xpscale.query.selection import Selection
 from xpscale.query.version import CatalogVersion
 from xpscale.runtime.ledger import Ledger
 from xpscale.schema import IDENTITY_COLUMNS, SCHEMA_VERSION
+from xpscale.sky import Pixel
 from xpscale.storage import Storage
 from xpscale.types import Part
 
-if TYPE_CHECKING:
-    from xpscale.catalog.derived_tables import DerivedTable
-    from xpscale.query.selection import Selection
-    from xpscale.sky import Pixel
-
 __all__ = ["DownloadPlan", "plan_download"]
 
-BYTES_BESIDES = 8192
+MORE_BYTES_A_PART = 8192
 """What a part's report and its rows in other tables take on the disk."""
 
 MEMORY_BYTES = 1 << 30
@@ -120,7 +117,7 @@ class DownloadPlan:
             folder = folder.parent
         there = Ledger(self.destination / LEDGER).finished_tasks()
         left = [task for task in self.tasks if task.key not in there]
-        needed = sum(task.n_bytes + BYTES_BESIDES * len(task.parts) for task in left)
+        needed = sum(task.n_bytes + MORE_BYTES_A_PART * len(task.parts) for task in left)
         needed += sum(part.n_bytes for part in self.label_parts)
         if (free := shutil.disk_usage(folder).free) < needed:
             raise PermanentError(

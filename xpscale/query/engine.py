@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from xpscale.errors import (
     InvalidInputError,
     NotFoundError,
@@ -89,7 +91,6 @@ class LockedConnection:
             In place of DuckDB's.
         """
         import duckdb
-        import pyarrow as pa
 
         n_earlier = len(self.failures)
         try:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
 from xpscale.extras import naming_extras
-from xpscale.query.convert import array, is_list
+from xpscale.nested import is_list
+from xpscale.query.convert import array
 from xpscale.query.engine import unknown_column
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-    import pyarrow as pa
     from astropy.table import Table
     from numpy.typing import NDArray
 
-__all__ = ["BATCH_ROWS", "Result", "Rows", "column_of", "require_names"]
+__all__ = ["BATCH_ROWS", "ExtendedRows", "Result", "Rows", "column_of", "require_names"]
 
 BATCH_ROWS = 65_536
 SHOWN_ROWS, SHOWN_COLUMNS = 5, 12
@@ -56,9 +58,13 @@ class Rows(ABC):
             How many at most.
         """
 
-    @abstractmethod
     def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
         """A column as an array with shape (N,), or some columns as rows of their own."""
+        require_names(names)
+        table = self.to_table()
+        if isinstance(names, str):
+            return column_of(table, names)
+        return Result(table.select([*names]), self.provenance)
 
     def __len__(self) -> int:
         return self.count()
@@ -71,8 +77,6 @@ class Rows(ABC):
 
     def to_table(self) -> pa.Table:
         """The rows as an Arrow table."""
-        import pyarrow as pa
-
         return pa.Table.from_batches(self.batches(), self.schema)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -168,26 +172,71 @@ class Result(Rows):
         return int(self._table.num_rows)
 
     def head(self, n: int = SHOWN_ROWS) -> Result:
-        """The first rows.
-
-        Parameters
-        ----------
-        n
-            How many at most.
-        """
+        """The first rows."""
         return Result(self._table.slice(0, n), self.provenance)
-
-    def __getitem__(self, names: str | tuple[str, ...] | list[str]) -> Any:
-        require_names(names)
-        if isinstance(names, str):
-            return column_of(self._table, names)
-        return Result(self._table.select([*names]), self.provenance)
 
     def __repr__(self) -> str:
         return f"{self.provenance.get('query', 'rows')} · {self.count():,} rows"
 
     def _repr_html_(self) -> str:
         return self._html(html.escape(repr(self)))
+
+
+class ExtendedRows(Rows):
+    """Rows with more columns, which are computed batch by batch as the rows are read.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    fields
+        Of the new columns, which come last.
+    compute
+        The new columns of a batch.
+    needed
+        The rows with the columns that ``compute`` needs behind their own; themselves if not given.
+    describe
+        Makes the query in words of that of the rows.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        fields: Sequence[pa.Field],
+        compute: Callable[[pa.RecordBatch], list[pa.Array]],
+        needed: Rows | None = None,
+        describe: Callable[[str], str] = str,
+    ) -> None:
+        self._rows, self._needed = rows, needed or rows
+        self._fields, self._compute, self._describe = fields, compute, describe
+
+    @property
+    def schema(self) -> pa.Schema:
+        """That of the rows, with the new columns behind."""
+        schema = self._rows.schema
+        return pa.schema([*schema, *self._fields], schema.metadata)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the rows come from."""
+        words = self._rows.provenance
+        return {**words, "query": self._describe(words.get("query", "rows"))}
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, piece by piece."""
+        schema, n_own = self.schema, len(self._rows.schema)
+        for batch in self._needed.batches():
+            columns = [*batch.columns[:n_own], *self._compute(batch)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def count(self) -> int:
+        """Number of rows."""
+        return self._rows.count()
+
+    def head(self, n: int = SHOWN_ROWS) -> ExtendedRows:
+        """The first rows."""
+        rows, needed = self._rows.head(n), self._needed.head(n)
+        return ExtendedRows(rows, self._fields, self._compute, needed, self._describe)
 
 
 def column_of(table: pa.Table, name: str) -> NDArray[Any]:

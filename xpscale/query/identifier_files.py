@@ -8,14 +8,12 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpscale.errors import InvalidInputError
 from xpscale.gaia_ids import AROUND, letters
 from xpscale.query.user_table import content, decoded, table_in
-
-if TYPE_CHECKING:
-    from xpscale.release import Release
+from xpscale.release import Release
 
 __all__ = ["chosen_column", "read_file"]
 

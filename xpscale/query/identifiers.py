@@ -11,19 +11,16 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.gaia_ids import AROUND, ids_of_rows, numbered, parse_id, tell_missing
 from xpscale.query.identifier_files import chosen_column, read_file
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from xpscale.release import Release
+from xpscale.release import Release
 
 __all__ = ["parse_ids", "read_ids"]
 
@@ -124,8 +121,6 @@ def _parsed(entries: Sequence[tuple[str, Any]], where: str, release: Release) ->
 
 def _column(values: Any, where: str, release: Release) -> pa.Array | list[Any]:
     """The identifiers among a column or a table of any library, as Arrow array or as a list."""
-    import pyarrow as pa
-
     if hasattr(values, "colnames"):  # astropy
         values = values[chosen_column(values.colnames, where, release)]
     if np.ma.isMaskedArray(values):

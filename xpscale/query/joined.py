@@ -34,7 +34,7 @@ class Joined:
         Ranges of ``_healpix_29`` that hold all rows that can be joined.
     """
 
-    prepare: Callable[[duckdb.DuckDBPyConnection], None]
+    prepare: Callable[[duckdb.DuckDBPyConnection], object]
     join: str
     conditions: tuple[str, ...]
     ranges: Ranges

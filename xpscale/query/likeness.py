@@ -16,24 +16,21 @@ would be the faintest, whose latents may be anything.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.query.catalog_rows import CatalogRows
 from xpscale.query.convert import array
 from xpscale.query.frames import Result
 from xpscale.query.identifiers import read_ids
-from xpscale.query.posterior import latent_covariance, posterior_columns
+from xpscale.query.posterior import latent_covariance, latent_means, posterior_columns
 from xpscale.schema import correlation_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 __all__ = ["bhattacharyya", "like", "outliers"]
 
@@ -54,12 +51,8 @@ def like(
     ----------
     rows
         Where to look; read piece by piece, so memory does not grow with their number.
-    source_id
-        Gaia identifier of the one, anywhere in the catalogue.
-    n
-        How many.
-    progress
-        Called with the number of rows compared, after each piece.
+    source_id, n, progress
+        As of `Selection.like`.
 
     Raises
     ------
@@ -68,8 +61,6 @@ def like(
     InvalidInputError
         It is no identifier, or ``n`` is no number of rows.
     """
-    import pyarrow as pa
-
     catalog = rows.catalog
     _require_number(n)
     ids = read_ids(source_id, catalog.release)
@@ -127,10 +118,8 @@ def bhattacharyya(
 
 def _posterior(table: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means with shape (N, L) and covariances with shape (N, L, L)."""
-    import pyarrow as pa
-
     n_latents = sum(name.startswith("latent_mean_") for name in table.column_names)
-    mean = np.stack([array(table[f"latent_mean_{i}"]) for i in range(n_latents)], 1)
+    mean = latent_means(table, n_latents)
     for name in correlation_columns(n_latents):
         if name not in table.column_names:
             table = table.append_column(name, pa.array(np.zeros(table.num_rows)))

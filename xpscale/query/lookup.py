@@ -8,23 +8,18 @@ hold others: there the statistics of the column ``source_id`` leave few rows to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.query.convert import array
 from xpscale.query.engine import connected, put_ids, scan
+from xpscale.query.version import CatalogVersion
 from xpscale.sky import source_id_index
 from xpscale.storage.object_files import duckdb_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from xpscale.query.version import CatalogVersion
-    from xpscale.types import Part
+from xpscale.types import Part
 
 __all__ = ["Location", "candidates", "locate"]
 

@@ -23,7 +23,7 @@ def columns_called(version: CatalogVersion, name: str) -> tuple[str, ...]:
     version
         The catalogue.
     name
-        What she wrote.
+        What the user wrote.
 
     Raises
     ------

@@ -6,25 +6,23 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
+
+import pyarrow as pa
 
 from xpscale.catalog.layout import LABELS, product_of
 from xpscale.catalog.manifest import Manifest, RunIdentity
 from xpscale.catalog.sink import ParquetSink
 from xpscale.errors import ConflictError, PermanentError, TryAgainError
+from xpscale.query.selection import Selection
 from xpscale.query.version import CatalogVersion
+from xpscale.schema import TableLayout
+from xpscale.sky import Pixel
 from xpscale.storage import Storage
-from xpscale.types import Part, TaskReport, TaskStatus
+from xpscale.types import Part, Stopwatch, TaskReport, TaskStatus
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from xpscale.query.selection import Selection
-    from xpscale.sky import Pixel
-
-__all__ = ["CopyExactly", "CopyRows", "PixelCopy", "read_verified"]
+__all__ = ["PixelCopy", "copy_exactly", "copy_rows", "read_verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +48,40 @@ class PixelCopy:
         return sum(part.n_bytes for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class CopyExactly:
-    """Copies the parts of a pixel byte for byte.
+def copy_exactly(source: Storage, place: Storage, task: PixelCopy) -> TaskReport:
+    """Copy the parts of a pixel byte for byte.
 
     Parameters
     ----------
     source, place
         The catalogue, and where its copy is made.
+    task
+        The parts.
+
+    Raises
+    ------
+    ConflictError
+        Something else has a part's key in the copy.
     """
-
-    source: Storage
-    place: Storage
-
-    def __call__(self, task: PixelCopy) -> TaskReport:
-        """Copy the parts of a pixel.
-
-        Raises
-        ------
-        ConflictError
-            Something else has a part's key in the copy.
-        """
-        read_s = write_s = 0.0
-        for part in task.parts:
-            began = time.perf_counter()
-            data = read_verified(self.source, part)
-            read = time.perf_counter()
-            if not self.place.create(part.key, data):
-                raise ConflictError(
-                    f"{self.place.url_of(part.key)} is there, and is not the catalogue's part",
-                    "Delete it, and run the same command again",
-                )
-            read_s, write_s = read_s + read - began, write_s + time.perf_counter() - read
-        n = task.n_rows
-        return TaskReport(
-            task.key, TaskStatus.WRITTEN, task.parts, n, n, read_s=read_s, write_s=write_s
-        )
+    watch = Stopwatch()
+    for part in task.parts:
+        with watch("read_s"):
+            data = read_verified(source, part)
+        with watch("write_s"):
+            is_ours = place.create(part.key, data)
+        if not is_ours:
+            raise ConflictError(
+                f"{place.url_of(part.key)} is there, and is not the catalogue's part",
+                "Delete it, and run the same command again",
+            )
+    return _report(task, task.parts, task.n_rows, watch)
 
 
-@dataclass(frozen=True, slots=True)
-class CopyRows:
-    """Makes the parts of a pixel anew from some of their rows and columns.
+def copy_rows(
+    selection: Selection, identity: RunIdentity, place: Storage, task: PixelCopy
+) -> TaskReport:
+    """Make the parts of a pixel anew from some of their rows and columns; if none are wanted, there
+    are no parts.
 
     Parameters
     ----------
@@ -100,47 +91,46 @@ class CopyRows:
         Of the copy: which products and columns.
     place
         Where the copy is made.
+    task
+        The parts.
     """
+    watch = Stopwatch()
+    with watch("read_s"):
+        rows = _rows(selection, identity.layout, task)
+    with watch("write_s"):
+        parts = ParquetSink(place, identity.layout).put(task.pixel, rows)
+    return _report(task, parts, rows.num_rows, watch)
 
-    selection: Selection
-    identity: RunIdentity
-    place: Storage
 
-    def __call__(self, task: PixelCopy) -> TaskReport:
-        """Copy what is wanted of a pixel; if nothing is, there are no parts."""
-        began = time.perf_counter()
-        rows = self._rows(task)
-        read = time.perf_counter()
-        parts = ParquetSink(self.place, self.identity.layout).put(task.pixel, rows)
-        n, write_s = rows.num_rows, time.perf_counter() - read
-        return TaskReport(
-            task.key, TaskStatus.WRITTEN, parts, n, n, read_s=read - began, write_s=write_s
+def _report(task: PixelCopy, parts: tuple[Part, ...], n: int, watch: Stopwatch) -> TaskReport:
+    times: dict[str, Any] = watch.seconds
+    return TaskReport(task.key, TaskStatus.WRITTEN, parts, n, n, **times)
+
+
+def _rows(selection: Selection, layout: TableLayout, task: PixelCopy) -> pa.Table:
+    """The rows, sorted by position: the selection is run on a catalogue of this pixel alone, which
+    holds what was read and verified.
+    """
+    catalog = selection.catalog
+    with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
+        here = Storage(folder)
+        for part in task.parts:
+            here.create(part.key, read_verified(catalog.storage, part))
+        labels = [part for part in task.parts if product_of(part.key) == LABELS]
+        parts = tuple(part for part in task.parts if part not in labels)
+        products = tuple(product_of(part.key) for part in parts)
+        identity = replace(catalog.identity, kept_products=products)
+        manifest = Manifest(identity, parts, task.n_rows)
+        if catalog.labels and labels:
+            keys = {part.key for part in labels}
+            files = tuple(file for file in catalog.labels.files if file.key in keys)
+            replace(catalog.labels, manifest=manifest.digest, files=files).write(here)
+        one_pixel = CatalogVersion(here, catalog.snapshot, manifest)
+        names = dict.fromkeys(
+            column.name for product in layout.products for column in layout.columns(product)
         )
-
-    def _rows(self, task: PixelCopy) -> pa.Table:
-        """The rows, sorted by position: the selection is run on a catalogue of this pixel alone,
-        which holds what was read and verified.
-        """
-        catalog, layout = self.selection.catalog, self.identity.layout
-        with tempfile.TemporaryDirectory(prefix="xpscale-") as folder:
-            here = Storage(folder)
-            for part in task.parts:
-                here.create(part.key, read_verified(catalog.storage, part))
-            labels = [part for part in task.parts if product_of(part.key) == LABELS]
-            parts = tuple(part for part in task.parts if part not in labels)
-            products = tuple(product_of(part.key) for part in parts)
-            identity = replace(catalog.identity, kept_products=products)
-            manifest = Manifest(identity, parts, task.n_rows)
-            if catalog.labels and labels:
-                keys = {part.key for part in labels}
-                files = tuple(file for file in catalog.labels.files if file.key in keys)
-                replace(catalog.labels, manifest=manifest.digest, files=files).write(here)
-            one_pixel = CatalogVersion(here, catalog.snapshot, manifest)
-            names = dict.fromkeys(
-                column.name for product in layout.products for column in layout.columns(product)
-            )
-            chosen = replace(self.selection, catalog=one_pixel, names=tuple(names))
-            return chosen.to_table().sort_by("_healpix_29")
+        chosen = replace(selection, catalog=one_pixel, names=tuple(names))
+        return chosen.to_table().sort_by("_healpix_29")
 
 
 def read_verified(storage: Storage, part: Part) -> bytes:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.extras import naming_extras
@@ -18,9 +19,6 @@ from xpscale.formatting import first_line
 from xpscale.local_files import local_path, read_local
 from xpscale.query.region import Ranges, merged
 from xpscale.sky import INDEX_ORDER, Pixel
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Cells", "moc_cells", "parse_pixels", "pixel_cells"]
 
@@ -65,15 +63,8 @@ def pixel_cells(order: int, numbers: int | Iterable[int]) -> Cells:
 
     Parameters
     ----------
-    order
-        HEALPix order, 0 to 29.
-    numbers
-        Pixel number or numbers, NESTED.
-
-    Raises
-    ------
-    InvalidInputError
-        There is no such pixel.
+    order, numbers
+        As of `Selection.pixel`.
     """
     listed = [numbers] if isinstance(numbers, (int, np.integer)) else [*numbers]
     found = [Pixel(int(order), int(number)).number for number in listed]
@@ -99,22 +90,7 @@ def parse_pixels(text: str) -> Cells:
 
 
 def moc_cells(moc: Any) -> Cells:
-    """The pixels of a MOC.
-
-    Parameters
-    ----------
-    moc
-        A ``mocpy.MOC``, or the path of a file: FITS, JSON or ASCII.
-
-    Raises
-    ------
-    PermanentError
-        mocpy is not installed.
-    NotFoundError
-        There is no such file.
-    InvalidInputError
-        It is no MOC of space.
-    """
+    """The pixels of a MOC, as of `Selection.moc`."""
     name = "moc"
     if isinstance(moc, str | Path):
         name, moc = f"moc({moc})", _read(local_path(moc))

@@ -17,13 +17,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
 from xpscale.query.convert import array
 from xpscale.schema import correlation_columns
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from xpscale.model.decoder import Decoder
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PosteriorSpread",
     "latent_covariance",
+    "latent_means",
     "no_posterior",
     "posterior_columns",
     "total_error",
@@ -47,6 +48,19 @@ def posterior_columns(n_latents: int) -> tuple[str, ...]:
         *(f"latent_log_var_{i}" for i in latents),
         *correlation_columns(n_latents),
     )
+
+
+def latent_means(table: pa.Table, n_latents: int) -> NDArray[Any]:
+    """The posterior means of each row, with shape (N, L).
+
+    Parameters
+    ----------
+    table
+        Rows with the columns ``latent_mean_*``.
+    n_latents
+        L.
+    """
+    return np.stack([array(table[f"latent_mean_{i}"]) for i in range(n_latents)], 1)
 
 
 def latent_covariance(table: pa.Table) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow as pa
 
 from xpscale.bands import Bands
 from xpscale.catalog.layout import MODEL
@@ -20,6 +20,7 @@ from xpscale.query.engine import ARRAYS
 from xpscale.query.posterior import (
     PosteriorSpread,
     latent_covariance,
+    latent_means,
     posterior_columns,
 )
 from xpscale.query.reconstructed_spectra import Spectra
@@ -27,8 +28,6 @@ from xpscale.query.version import CatalogVersion, stated_origin, words_of
 from xpscale.release import DR3, Release
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from xpscale.model.checkpoint import TrainedModel
     from xpscale.model.decoder import Decoder
     from xpscale.query.selection import Selection
@@ -49,7 +48,7 @@ def reconstruct(
     the catalogue: its decoder is smaller than the spectra that one request brings.  Both agree to
     the rounding of float32, and to the catalogue's precision if that is lower.  How far the latents
     are known, and the spectra with them, follows from the columns ``latent_mean_*``,
-    ``latent_log_var_*`` and ``latent_correlation_*``: `Spectra.posterior_error`, beside the
+    ``latent_log_var_*`` and ``latent_correlation_*``: `Spectra.posterior_error`, next to the
     intrinsic ``scatter``, and `Spectra.total_error` of both.
 
     Parameters
@@ -70,8 +69,6 @@ def reconstruct(
     InvalidInputError
         If a table lacks columns, or has latents and no model is given.
     """
-    import pyarrow as pa
-
     if not isinstance(rows, pa.Table):
         selection = rows.select() if isinstance(rows, Catalog) else rows
         identity, catalog = selection.catalog.identity, selection.catalog
@@ -108,8 +105,8 @@ def _spread(table: pa.Table, model: Callable[[], Decoder] | None) -> PosteriorSp
     wanted = {"phot_g_mean_flux", *posterior_columns(n_latents)}
     if model is None or n_latents == 0 or not wanted <= {*table.column_names}:
         return None
-    z = np.stack([array(table[f"latent_mean_{i}"]) for i in range(n_latents)], 1)
-    return PosteriorSpread(z, latent_covariance(table), array(table["phot_g_mean_flux"]), model)
+    z, flux = latent_means(table, n_latents), array(table["phot_g_mean_flux"])
+    return PosteriorSpread(z, latent_covariance(table), flux, model)
 
 
 def _decoder_of(source: TrainedModel | Decoder | CatalogVersion) -> Decoder:
@@ -133,23 +130,15 @@ def _decoder_of(source: TrainedModel | Decoder | CatalogVersion) -> Decoder:
 
 
 def _decode(table: pa.Table, model: Decoder) -> Spectra:
-    names = [f"latent_mean_{i}" for i in range(model.n_latents)]
-    lacking = [
-        name for name in ("source_id", "phot_g_mean_flux", *names) if name not in table.column_names
-    ]
-    if lacking:
+    latents = posterior_columns(model.n_latents)[: model.n_latents]
+    names = ("source_id", "phot_g_mean_flux", *latents)
+    if lacking := [name for name in names if name not in table.column_names]:
         raise InvalidInputError(
             f"the table lacks {', '.join(lacking)}", "Keep these columns in the selection"
         )
-    z = np.stack([array(table[name]) for name in names], 1)  # (N, L)
-    mean, scatter = model.decode(z, array(table["phot_g_mean_flux"]))
-    return Spectra(
-        array(table["source_id"]),
-        mean,
-        scatter,
-        *_origin(table, lambda: model),
-        _spread(table, lambda: model),
-    )
+    z, flux = latent_means(table, model.n_latents), array(table["phot_g_mean_flux"])
+    origin, spread = _origin(table, lambda: model), _spread(table, lambda: model)
+    return Spectra(array(table["source_id"]), *model.decode(z, flux), *origin, spread)
 
 
 def _origin(table: pa.Table, model: Callable[[], Decoder] | None) -> tuple[Bands, Release]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
+from xpscale.query.frames import Result
 from xpscale.query.posterior import PosteriorSpread, no_posterior, total_error
 from xpscale.query.spectrum_views import SpectrumViews
+from xpscale.query.wavelength import SampledSpectra
 from xpscale.release import Release
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from xpscale.query.frames import Result
-    from xpscale.query.wavelength import SampledSpectra
 
 __all__ = ["Spectra"]
 

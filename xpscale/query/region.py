@@ -6,18 +6,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.coordinates import position_deg, radius_deg
-from xpscale.sky import MAX_ORDER, Pixel, cone_pixels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.types import Part
+from xpscale.query.coordinates import is_number, position_deg, radius_deg
+from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, cone_pixels, healpix_29
+from xpscale.types import Part
 
 __all__ = [
     "Cone",
@@ -27,6 +24,7 @@ __all__ = [
     "few",
     "merged",
     "parse_cone",
+    "pixels_around",
     "require",
     "touched",
     "within",
@@ -36,6 +34,10 @@ PIXEL_SIZE_DEG = 58.6  # side of an order-0 pixel; halves with every order
 PIXEL_RADIUS_DEG = 61.4
 """From the centre of a pixel of order k to its farthest corner: at most this over 2^k."""
 
+EDGES_APART_RAD = 0.7
+"""Opposite edges of a pixel of order k are at least this over 2^k apart."""
+
+FINEST_ORDER = 24
 MOST_PIXELS = 256
 """Pixels that a region is covered with at most: finer ones read no less."""
 
@@ -48,11 +50,9 @@ class Region(Protocol):
 
     def index_ranges(self) -> Ranges:
         """Ranges that hold the region, and never one too few."""
-        ...
 
     def sql(self) -> str:
         """Condition on the columns ``ra``, ``dec`` and ``_healpix_29``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,39 @@ def within(parts: Sequence[Part], ranges: Ranges) -> tuple[Part, ...]:
     return tuple(part for part in parts if overlaps(part))
 
 
+def pixels_around(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], radius_deg: float
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+    """The pixels that hold circles about positions: of each the one that it lies in and the eight
+    around, of an order at which opposite edges of a pixel are at least the radius apart.
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees, each with shape (N,); what is NaN or off the sky has no pixels.
+    radius_deg
+        Of the circles.
+
+    Returns
+    -------
+    order, pixels, rows
+        The order, numbers of pixels, and the number of the position that each is of, with shape
+        (M,).
+    """
+    from cdshealpix.nested import neighbours
+
+    order = int(math.log2(EDGES_APART_RAD / math.radians(min(radius_deg, 40))))
+    order = min(order, FINEST_ORDER)
+    known = np.flatnonzero((np.abs(dec) <= 90) & np.isfinite(ra))
+    own = healpix_29(ra[known] % 360, dec[known]) >> 2 * (INDEX_ORDER - order)
+    if order == 0:  # wider circles reach farther
+        around = np.tile(np.arange(12), (len(known), 1))
+    else:
+        around = np.asarray(neighbours(own.astype(np.uint64), order), np.int64).reshape(-1, 9)
+    row, place = np.nonzero(around >= 0)  # at eight places of the sky, pixels have seven neighbours
+    return order, around[row, place], known[row]
+
+
 def cone_of(*place: Any, radius: Any = None) -> Cone:
     """The cone about a place.
 
@@ -212,7 +245,7 @@ def cone_of(*place: Any, radius: Any = None) -> Cone:
         It is no place, or off the sky.
     """
     given = [value for value in (*place, radius) if value is not None]
-    lacks_radius = len(given) == 2 and _is_number(given[0])
+    lacks_radius = len(given) == 2 and is_number(given[0])
     if len(given) not in (2, 3) or lacks_radius:
         raise InvalidInputError(
             "a cone is three numbers, or a position and a radius, and here"
@@ -222,14 +255,6 @@ def cone_of(*place: Any, radius: Any = None) -> Cone:
         )
     ra, dec = position_deg(given[0] if len(given) == 2 else given[:2])
     return Cone(ra, dec, radius_deg(given[-1]))
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return not hasattr(value, "unit")
 
 
 def parse_cone(text: str) -> Cone:

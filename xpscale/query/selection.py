@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,8 @@ from xpscale.query.engine import ARRAYS, connected, no_rows
 from xpscale.query.frames import Result
 from xpscale.query.identifiers import read_ids
 from xpscale.query.region import Cone, Region, cone_of
-
-if TYPE_CHECKING:
-    from xpscale.query.version import CatalogVersion
-    from xpscale.schema import Column
+from xpscale.query.version import CatalogVersion
+from xpscale.schema import Column
 
 __all__ = ["Narrowing", "Selection"]
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from xpscale.catalog.layout import LABELS
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
@@ -16,7 +18,6 @@ from xpscale.query.engine import connected, scan
 from xpscale.query.user_table import read_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from duckdb.sqltypes import DuckDBPyType
 
     from xpscale.query.version import CatalogVersion
@@ -60,9 +61,8 @@ def sql(catalog: CatalogVersion, query: str, tables: Mapping[str, Any] | None = 
         If a file of the user's is not there.
     """
     import duckdb
-    import pyarrow as pa
 
-    mine = {name: read_table(table) for name, table in checked_names(tables or {}).items()}
+    mine = {name: read_table(table) for name, table in _checked_names(tables or {}).items()}
     # opening a view reads a footer, so only the tables that are spoken of are made
     ours = [name for name in (*catalog.identity.products, LABELS) if name not in mine]
     named = [name for name in (*ours, *mine) if _is_named(name, query)] or ours  # SHOW TABLES
@@ -101,19 +101,8 @@ def _is_named(table: str, query: str) -> bool:
     return bool(re.search(rf"\b{table}\b", query, re.IGNORECASE))
 
 
-def checked_names(tables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tables of the user's, if a query can call them by these names.
-
-    Parameters
-    ----------
-    tables
-        By name.
-
-    Raises
-    ------
-    InvalidInputError
-        A name is taken, or has other characters than letters, digits and ``_``.
-    """
+def _checked_names(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tables of the user's, if a query can call them by these names."""
     for name in tables:
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name.lower() in PRODUCTS:
             raise InvalidInputError(

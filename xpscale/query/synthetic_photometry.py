@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
+from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
 from xpscale.query.frames import Result
 from xpscale.query.wavelength import calibration
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.bands import Bands
-    from xpscale.release import Release
+from xpscale.release import Release
 
 __all__ = ["photometry"]
 
@@ -44,17 +42,9 @@ def photometry(
     bands, release
         Numbers of BP and RP coefficients, and the release that they are of.
     system
-        Name of a photometric system, such as ``"SDSS_Std"`` or ``"Gaia_DR3_Vega"``.
-
-    Raises
-    ------
-    InvalidInputError
-        GaiaXPy has no such system, or no calibration of such coefficients.
-    PermanentError
-        GaiaXPy is not installed.
+        As of `xpscale.query.reconstructed_spectra.Spectra.photometry`.
     """
     import pandas as pd
-    import pyarrow as pa
 
     calibration().require(bands, release)
     from gaiaxpy import PhotometricSystem, generate

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
 from xpscale.query.convert import plain, to_astropy
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from astropy.table import Table
 
 __all__ = ["TABLE_FORMATS", "TableFormat", "write_table"]
@@ -68,8 +68,6 @@ def write_table(table: pa.Table, path: Path, words: Mapping[str, str], form: Tab
     InvalidInputError
         The format cannot hold them exactly.
     """
-    import pyarrow as pa
-
     columns = []
     for field, rows in zip(table.schema, table.columns, strict=True):
         values = plain(rows.combine_chunks(), field.name)
@@ -89,8 +87,6 @@ def write_table(table: pa.Table, path: Path, words: Mapping[str, str], form: Tab
 
 def _widened(rows: pa.Array, name: str) -> pa.Array:
     """Integers of types that FITS and VOTable lack, as the next wider type that they have."""
-    import pyarrow as pa
-
     if pa.types.is_fixed_size_list(rows.type):
         return pa.FixedSizeListArray.from_arrays(
             _widened(rows.flatten(), name), rows.type.list_size
@@ -135,7 +131,6 @@ def _problem(table: pa.Table, path: Path, words: Mapping[str, str], form: TableF
 
 def _difference(wanted: pa.Array, column: Any) -> str:
     """What a column that was read back has else than what was written; empty if nothing."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     found = _arrow(column, wanted.type)
@@ -159,7 +154,6 @@ def _difference(wanted: pa.Array, column: Any) -> str:
 
 def _is_blank(rows: pa.Array) -> pa.Array:
     """Where a column is NULL, NaN or empty text."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_string(rows.type):
@@ -169,8 +163,6 @@ def _is_blank(rows: pa.Array) -> pa.Array:
 
 def _arrow(column: Any, kind: pa.DataType) -> pa.Array:
     """An astropy column as an Arrow array, of type ``kind`` if that changes no value."""
-    import pyarrow as pa
-
     if column.dtype == object:
         return pa.array([item.tolist() for item in column], kind)
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(column).reshape(-1)

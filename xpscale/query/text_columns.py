@@ -6,13 +6,11 @@ import io
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from xpscale.errors import InvalidInputError
 from xpscale.formatting import first_line
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["require_distinct", "text_table", "unreadable"]
 
@@ -34,7 +32,6 @@ def text_table(text: str, path: str | Path) -> pa.Table:
     InvalidInputError
         No line names the columns, or a row has more or fewer.
     """
-    import pyarrow as pa
     import pyarrow.csv
 
     lines = text.splitlines()

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.gaia_ids import ids_of_rows, letters
-from xpscale.query.convert import is_text
+from xpscale.nested import is_text
 from xpscale.query.coordinates import angle_deg
 from xpscale.query.engine import unknown_column
 from xpscale.query.identifier_files import chosen_column
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from xpscale.release import Release
+from xpscale.release import Release
 
 __all__ = ["identifiers", "positions"]
 
@@ -98,8 +94,6 @@ def _listed(names: Sequence[str]) -> str:
 
 def _angles(table: pa.Table, name: str, where: str, axis: str) -> NDArray[np.float64]:
     """A column as degrees: numbers in its unit, or text as `xpscale.query.coordinates` reads it."""
-    import pyarrow as pa
-
     rows, kind = table[name], table[name].type
     if is_text(kind):
         values = np.array(

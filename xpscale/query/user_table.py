@@ -12,24 +12,21 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.expansion import bounded, require_ecsv, require_fits, require_parquet, require_votable
 from xpscale.formatting import first_line
 from xpscale.local_files import read_local
-from xpscale.nested import flattened
-from xpscale.query.convert import is_text
+from xpscale.nested import flattened, is_text
 from xpscale.query.frames import Rows
 from xpscale.query.text_columns import require_distinct, text_table, unreadable
 from xpscale.query.version import PREFIX
 from xpscale.storage import Storage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from numpy.typing import NDArray
 
 __all__ = ["content", "decoded", "known_numbers", "known_rows", "name_of", "read_table", "table_in"]
 
@@ -59,8 +56,6 @@ def read_table(source: Any) -> pa.Table:
     InvalidInputError
         It holds no table.
     """
-    import pyarrow as pa
-
     where = name_of(source)
     if isinstance(source, str | Path):
         found = _of_file(source)
@@ -87,8 +82,6 @@ def read_table(source: Any) -> pa.Table:
 
 def _of_arrow(source: Any) -> pa.Table:
     """A frame or a mapping of columns, without the index that pandas numbers."""
-    import pyarrow as pa
-
     try:
         if isinstance(source, Mapping):
             source = {name: np.atleast_1d(np.asarray(values)) for name, values in source.items()}
@@ -116,8 +109,6 @@ def known_numbers(table: pa.Table, column: str) -> NDArray[np.float64]:
     pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError
         The column holds no numbers.
     """
-    import pyarrow as pa
-
     values = table[column].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(values) & (values > UNKNOWN), values, np.nan)
 
@@ -247,8 +238,6 @@ def _of_file(path: str | Path) -> pa.Table:
 
 def _of_astropy(table: Any) -> pa.Table:
     """A table of astropy with units, UCDs and descriptions in the fields' metadata."""
-    import pyarrow as pa
-
     fields, columns = [], []
     for name in table.colnames:
         column = table[name]
@@ -272,8 +261,6 @@ def _of_astropy(table: Any) -> pa.Table:
 
 def _array(column: Any, name: str) -> pa.Array:
     """A column of astropy, masked or not; of more than one dimension as lists."""
-    import pyarrow as pa
-
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(np.ma.asarray(column))
     values = np.asarray(getattr(values, "value", values))
     if values.dtype.kind == "S":

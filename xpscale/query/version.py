@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from xpscale.bands import Bands
-from xpscale.catalog.hats_names import require_own_tables
+from xpscale.catalog.derived_tables import DerivedTable
 from xpscale.catalog.layout import LABELS
 from xpscale.catalog.manifest import Manifest, RunIdentity, Snapshot
+from xpscale.catalog.snapshots import require_own_tables
 from xpscale.errors import PermanentError
 from xpscale.extras import naming_extras
 from xpscale.formatting import first_line
@@ -19,14 +23,7 @@ from xpscale.schema import SCHEMA_VERSION, Column
 from xpscale.storage import Storage
 from xpscale.storage.failures import explained
 from xpscale.storage.ranges import RangeFile
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pyarrow as pa
-
-    from xpscale.catalog.derived_tables import DerivedTable
-    from xpscale.types import Part
+from xpscale.types import Part
 
 __all__ = ["PREFIX", "CatalogVersion", "stated_origin", "words_of"]
 
@@ -135,7 +132,6 @@ class CatalogVersion:
 
     @cached_property
     def _label_schema(self) -> pa.Schema:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         part = self.label_parts[0]

@@ -14,9 +14,10 @@ import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from xpscale.bands import Bands
 from xpscale.errors import InvalidInputError
@@ -24,11 +25,7 @@ from xpscale.extras import naming_extras
 from xpscale.query.posterior import total_error
 from xpscale.query.spectrum_views import SpectrumViews
 from xpscale.release import UNSTATED, Release, release_of
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from xpscale.spectra import SpectraBatch
+from xpscale.spectra import SpectraBatch
 
 __all__ = [
     "Calibration",
@@ -197,19 +194,8 @@ def calibration() -> Calibration:
 
 
 def calibration_at(wavelength_nm: ArrayLike | None) -> Calibration:
-    """The calibration that the installed GaiaXPy has, at any wavelengths.
-
-    Parameters
-    ----------
-    wavelength_nm
-        Increasing wavelengths from 330 to 1050 nm, with shape (W,); its default grid if not given.
-
-    Raises
-    ------
-    InvalidInputError
-        The wavelengths are others.
-    PermanentError
-        GaiaXPy is not installed.
+    """The calibration that the installed GaiaXPy has, at wavelengths such as those of
+    `xpscale.query.reconstructed_spectra.Spectra.at_wavelengths`.
     """
     known = calibration()
     if wavelength_nm is None:
@@ -258,13 +244,6 @@ def sample(
         The data release that they are of.
     known
         The calibration, from `calibration_at`; by default on GaiaXPy's default grid.
-
-    Raises
-    ------
-    InvalidInputError
-        If GaiaXPy has no calibration of such coefficients.
-    PermanentError
-        If GaiaXPy is not installed.
     """
     known = known or calibration()
     known.require(bands, release)

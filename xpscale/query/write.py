@@ -11,7 +11,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import pyarrow as pa
 
 from xpscale.catalog.votable import CONTENT_KEY, VERSION_KEY, votable
 from xpscale.errors import InvalidInputError, NotFoundError
@@ -23,9 +25,6 @@ from xpscale.query.table_files import TABLE_FORMATS, write_table
 from xpscale.query.version import PREFIX, stated_origin, words_of
 from xpscale.schema import Column
 from xpscale.storage.single_file import new_file, require_free
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["FORMATS", "require_writable", "write", "write_csv"]
 
@@ -168,8 +167,6 @@ def _column(field: pa.Field) -> Column | None:
 
 @contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -207,7 +204,6 @@ def write_csv(
     InvalidInputError
         CSV cannot hold a column; see `xpscale.query.csv_text.csv_text`.
     """
-    import pyarrow as pa
     import pyarrow.csv
 
     n_rows, options = 0, pyarrow.csv.WriteOptions(include_header=False, delimiter=delimiter)
@@ -236,8 +232,6 @@ def _writer(
 def _table(
     path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], words: Mapping[str, str]
 ) -> int:
-    import pyarrow as pa
-
     table = pa.Table.from_batches(batches, schema)
     write_table(table, path, words, TABLE_FORMATS[path.suffix.lower()])
     return int(table.num_rows)

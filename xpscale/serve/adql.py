@@ -15,7 +15,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import TokenType
 
 from xpscale.errors import InvalidInputError
-from xpscale.serve.functions import FUNCTIONS
+from xpscale.serve.functions import require_function
 
 __all__ = ["ADQL", "parse"]
 
@@ -175,7 +175,7 @@ def _check(tree: exp.Expr) -> None:
                 f"there is no type {_shown(node)}", f"Types are {', '.join(sorted(TYPES))}"
             )
         if isinstance(node, exp.Anonymous):
-            FUNCTIONS.require(node)
+            require_function(node)
 
 
 def _shown(node: exp.Expr) -> str:

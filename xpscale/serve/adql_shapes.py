@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from xpscale.errors import InvalidInputError
+from xpscale.positions import unit_vectors
 from xpscale.query.region import Cone
 from xpscale.serve.functions import formula
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-__all__ = ["SHAPES", "Shape", "constant", "shape_of", "unit_vectors"]
+__all__ = ["SHAPES", "Shape", "constant", "shape_of"]
 
 SHAPES = ("POINT", "CIRCLE", "BOX", "POLYGON")
 FRAMES = ("", "ICRS", "UNKNOWNFRAME")
@@ -45,6 +41,11 @@ class Shape:
         found = [value for value in values if value is not None]
         return found if len(found) == len(values) else None
 
+    def corners(self) -> NDArray[np.float64] | None:
+        """Unit vectors of corners, with shape (K, 3), or ``None`` if one depends on a row."""
+        numbers = self.constants()
+        return None if numbers is None else unit_vectors(*np.reshape(numbers, (-1, 2)).T)
+
     def bounding_cone(self) -> Cone | None:
         """A cone that holds all of a constant circle or polygon, ``None`` of others.
 
@@ -58,7 +59,7 @@ class Shape:
             return None
         if self.kind == "CIRCLE":
             return Cone(numbers[0], numbers[1], max(numbers[2], 1e-9))
-        corners = unit_vectors(numbers)
+        corners = unit_vectors(*np.reshape(numbers, (-1, 2)).T)
         centre = corners.sum(axis=0)
         if not np.linalg.norm(centre) > 1e-6:
             return None
@@ -167,15 +168,3 @@ def _require_on_sky(shape: Shape) -> None:
             raise InvalidInputError(
                 f"the radius of a CIRCLE is {radius:g}", "Give degrees, from 0 to 180"
             )
-
-
-def unit_vectors(numbers: Sequence[float]) -> NDArray[np.float64]:
-    """Unit vectors with shape (N, 3).
-
-    Parameters
-    ----------
-    numbers
-        ra, dec, ra, dec ... in degrees.
-    """
-    ra, dec = np.radians(np.reshape(numbers, (-1, 2))).T
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,13 +13,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from xpscale.serve.database import Database
 from xpscale.serve.handlers import Handlers
 from xpscale.serve.job_handlers import JobHandlers
 from xpscale.serve.jobs import Jobs
 from xpscale.serve.replies import Handler, saying_errors
-
-if TYPE_CHECKING:
-    from xpscale.serve.database import Database
 
 __all__ = ["application"]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
 from xpscale.serve.formats import format_of
+from xpscale.serve.limits import Limits
 from xpscale.serve.requests import Parameters, TapRequest, whole_number
 from xpscale.serve.served_tables import PRINCIPAL
-
-if TYPE_CHECKING:
-    from xpscale.serve.limits import Limits
 
 __all__ = ["cone_request"]
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import IO
 
 import duckdb
 import pyarrow as pa
@@ -15,13 +16,14 @@ import pyarrow as pa
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.formatting import first_line
 from xpscale.query.engine import locked
+from xpscale.query.version import CatalogVersion
+from xpscale.schema import Column
+from xpscale.serve.formats import write_result
+from xpscale.serve.limits import Limits
+from xpscale.serve.plan import Plan, plan
+from xpscale.serve.requests import TapRequest
 from xpscale.serve.served_tables import fill_tap_schema, served
-
-if TYPE_CHECKING:
-    from xpscale.query.version import CatalogVersion
-    from xpscale.schema import Column
-    from xpscale.serve.limits import Limits
-    from xpscale.serve.plan import Plan
+from xpscale.serve.uploads import Upload
 
 __all__ = ["Database", "Stop", "Stopped"]
 
@@ -159,6 +161,49 @@ class Database:
         finally:
             self._running.discard(stop)
             self._turns.release()
+
+    def answer(
+        self,
+        request: TapRequest,
+        uploads: Mapping[str, Upload],
+        file: IO[bytes],
+        stop: Stop,
+        seconds: float,
+        queue_s: float,
+    ) -> int:
+        """Write the result of a query to a file, and return its number of rows.
+
+        Parameters
+        ----------
+        request
+            What is asked.
+        uploads
+            The user's tables, by name.
+        file
+            Where the result goes.
+        stop
+            Stops it.
+        seconds, queue_s
+            Its time, and that in which its turn must come.
+
+        Raises
+        ------
+        XpscaleError
+            In one line.
+        """
+        query, most = request.query, request.max_rows
+        words = self.version.provenance(query)
+        del words["catalog"]  # the server's own address of it
+        with self.turn(stop, queue_s):
+            made = plan(query, self.version, self.tables, uploads, most)
+            columns = tuple(
+                replace(column, ucd=request.ucds.get(column.name, column.ucd))
+                for column in made.columns
+            )
+            with self.rows(replace(made, columns=columns), stop, seconds) as (schema, batches):
+                return write_result(
+                    request.form, file, schema, batches, words, most, self.limits.result_bytes
+                )
 
     @contextlib.contextmanager
     def rows(

@@ -13,7 +13,7 @@ from sqlglot import exp, parse_one
 
 from xpscale.errors import InvalidInputError
 
-__all__ = ["EXTRA_FUNCTIONS", "FUNCTIONS", "GEOMETRY", "Function", "formula"]
+__all__ = ["EXTRA_FUNCTIONS", "GEOMETRY", "Function", "formula", "require_function"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,10 @@ class Function:
     sql: str = ""
 
 
-def _same(names: str, n_min: int, n_max: int | None = None) -> dict[str, Function]:
-    """Functions of DuckDB with the same name and meaning."""
-    n_max = n_max or n_min
-    arguments = [":a", ":b", ":c", ":d", ":e", ":f"][:n_max]
-    return {
-        name: Function(n_min, n_max, f"{name.lower()}({', '.join(arguments)})")
-        for name in names.split()
-    }
+def _same(names: str, n: int) -> dict[str, Function]:
+    """Functions of DuckDB with the same name and meaning, of one or two arguments."""
+    arguments = ", ".join([":a", ":b"][:n])
+    return {name: Function(n, n, f"{name.lower()}({arguments})") for name in names.split()}
 
 
 EXTRA_FUNCTIONS = {
@@ -65,53 +61,50 @@ GEOMETRY = {
 }
 
 
-class _Functions(dict[str, Function]):
-    def require(self, node: exp.Anonymous) -> None:
-        """Refuse a function that is not known or has another number of arguments.
-
-        Raises
-        ------
-        InvalidInputError
-            With the nearest name that is known, or the number wanted.
-        """
-        name, n = str(node.this).upper(), len(node.expressions)
-        if name not in self:
-            near = difflib.get_close_matches(name, self, 1, cutoff=0.6)
-            guess = f"Did you mean {near[0]}? " if near else ""
-            raise InvalidInputError(
-                f"there is no function {node.this}", f"{guess}Functions are {', '.join(self)}"
-            )
-        least, most = self[name].n_min, self[name].n_max
-        if not least <= n <= most:
-            wanted = f"{least}" if least == most else f"{least} to {most}"
-            raise InvalidInputError(f"{name} takes {wanted} arguments, not {n}")
-
-
-FUNCTIONS = _Functions(
-    {
-        **_same("ABS CEILING DEGREES EXP FLOOR RADIANS SQRT SIGN", 1),
-        **_same("ACOS ASIN ATAN COS COT SIN TAN LOG10 LOWER UPPER", 1),
-        **_same("ATAN2 POWER", 2),
-        **_same("AVG COUNT MAX MIN MEDIAN STDDEV VARIANCE", 1),
-        **_same("CORR", 2),
-        "SUM": Function(1, 1, "sum(:a)"),
-        "LOG": Function(1, 1, "ln(:a)"),
-        "MOD": Function(2, 2, "(:a % :b)"),
-        "PI": Function(0, 0, "pi()"),
-        "RAND": Function(0, 1, "random()"),
-        "ROUND": Function(1, 2, "round(:a, :b)"),
-        "TRUNCATE": Function(1, 2, "(trunc(:a * power(1e1, :b)) / power(1e1, :b))"),
-        "COALESCE": Function(1, 20, "coalesce(:a, :b)"),
-        "ISNAN": Function(1, 1, "CAST(isnan(CAST(:a AS DOUBLE)) AS INTEGER)"),
-        "BIT_AND": Function(2, 2, "(:a & :b)"),
-        "GAIA_HEALPIX_INDEX": Function(2, 2, "(:b >> CAST(59 - 2 * :a AS INTEGER))"),
-        **GEOMETRY,
-    }
-)
+FUNCTIONS = {
+    **_same("ABS CEILING DEGREES EXP FLOOR RADIANS SQRT SIGN", 1),
+    **_same("ACOS ASIN ATAN COS COT SIN TAN LOG10 LOWER UPPER", 1),
+    **_same("ATAN2 POWER", 2),
+    **_same("AVG COUNT MAX MIN MEDIAN STDDEV VARIANCE", 1),
+    **_same("CORR", 2),
+    "SUM": Function(1, 1, "sum(:a)"),
+    "LOG": Function(1, 1, "ln(:a)"),
+    "MOD": Function(2, 2, "(:a % :b)"),
+    "PI": Function(0, 0, "pi()"),
+    "RAND": Function(0, 1, "random()"),
+    "ROUND": Function(1, 2, "round(:a, :b)"),
+    "TRUNCATE": Function(1, 2, "(trunc(:a * power(1e1, :b)) / power(1e1, :b))"),
+    "COALESCE": Function(1, 20, "coalesce(:a, :b)"),
+    "ISNAN": Function(1, 1, "CAST(isnan(CAST(:a AS DOUBLE)) AS INTEGER)"),
+    "BIT_AND": Function(2, 2, "(:a & :b)"),
+    "GAIA_HEALPIX_INDEX": Function(2, 2, "(:b >> CAST(59 - 2 * :a AS INTEGER))"),
+    **GEOMETRY,
+}
 """By name, in capitals."""
 
 DEFAULTS = {"ROUND": exp.Literal.number(0), "TRUNCATE": exp.Literal.number(0)}
 """Arguments that may be left out at the end."""
+
+
+def require_function(node: exp.Anonymous) -> None:
+    """Refuse a call of a function that is not known or takes another number of arguments.
+
+    Raises
+    ------
+    InvalidInputError
+        With the nearest name that is known, or the number wanted.
+    """
+    name, n = str(node.this).upper(), len(node.expressions)
+    if name not in FUNCTIONS:
+        near = difflib.get_close_matches(name, FUNCTIONS, 1, cutoff=0.6)
+        guess = f"Did you mean {near[0]}? " if near else ""
+        raise InvalidInputError(
+            f"there is no function {node.this}", f"{guess}Functions are {', '.join(FUNCTIONS)}"
+        )
+    least, most = FUNCTIONS[name].n_min, FUNCTIONS[name].n_max
+    if not least <= n <= most:
+        wanted = f"{least}" if least == most else f"{least} to {most}"
+        raise InvalidInputError(f"{name} takes {wanted} arguments, not {n}")
 
 
 @cache
@@ -146,7 +139,7 @@ def in_duckdb(node: exp.Anonymous) -> exp.Expr:
     Parameters
     ----------
     node
-        A call that `FUNCTIONS` has approved; its arguments are in DuckDB's words already.
+        A call that `require_function` has approved; its arguments are in DuckDB's words already.
     """
     name, arguments = str(node.this).upper(), list(node.expressions)
     if name == "COALESCE" or isinstance(

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from xpscale.errors import InvalidInputError
-from xpscale.serve.adql_shapes import SHAPES, Shape, constant, shape_of, unit_vectors
+from xpscale.serve.adql_shapes import SHAPES, Shape, constant, shape_of
 from xpscale.serve.functions import formula
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["in_duckdb", "relation"]
 
@@ -41,7 +38,7 @@ def in_duckdb(node: exp.Anonymous) -> exp.Expr:
     Parameters
     ----------
     node
-        A call that `xpscale.serve.functions.FUNCTIONS` has approved.
+        A call that `xpscale.serve.functions.require_function` has approved.
 
     Raises
     ------
@@ -122,12 +119,11 @@ def _in_circle(point: Shape, circle: Shape) -> exp.Expr:
 
 
 def _in_polygon(point: Shape, polygon: Shape) -> exp.Expr:
-    numbers = polygon.constants()
-    if numbers is None:
+    corners = polygon.corners()
+    if corners is None:
         raise InvalidInputError(
             "the corners of a BOX or POLYGON depend on a row", "Give numbers, or use a CIRCLE"
         )
-    corners = unit_vectors(numbers)
     if _solid_angle(corners) < 0:
         corners = corners[::-1]
     angles = []
@@ -155,9 +151,9 @@ def _area(shape: Shape) -> exp.Expr:
     if shape.kind == "CIRCLE":
         cap = "2 * pi() * (1 - cos(radians(:r))) * power(180 / pi(), 2)"
         return formula(cap, r=shape.numbers[2])
-    if (numbers := shape.constants()) is None:
+    if (corners := shape.corners()) is None:
         raise InvalidInputError("AREA of a BOX or POLYGON takes numbers only")
-    return exp.Literal.number(repr(abs(_solid_angle(unit_vectors(numbers))) * (180 / math.pi) ** 2))
+    return exp.Literal.number(repr(abs(_solid_angle(corners)) * (180 / math.pi) ** 2))
 
 
 def _point(node: exp.Expr) -> tuple[exp.Expr, ...]:

@@ -24,7 +24,6 @@ from xpscale.serve.jobs import Jobs
 from xpscale.serve.plan import plan
 from xpscale.serve.replies import TooLargeError, file_reply, xml_reply
 from xpscale.serve.requests import Parameters, TapRequest, tap_request
-from xpscale.serve.service import answer
 from xpscale.serve.start_page import start_page
 from xpscale.serve.uploads import read_uploads
 
@@ -135,7 +134,7 @@ class Handlers:
 
             def work() -> None:
                 uploads = read_uploads(asked.uploads, files, self._jobs.result_at, limits)
-                answer(self.database, asked, uploads, file, stop, limits.sync_s, limits.queue_s)
+                self.database.answer(asked, uploads, file, stop, limits.sync_s, limits.queue_s)
 
             await self.waiting(request, work, stop)
             stack.pop_all()  # the reply closes it

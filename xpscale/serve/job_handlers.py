@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,13 +10,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.serve import uws
+from xpscale.serve.handlers import Handlers
 from xpscale.serve.jobs import ENDED, Job, Jobs
 from xpscale.serve.replies import VOTABLE, file_reply, xml_reply
 from xpscale.serve.requests import Parameters, whole_number
 from xpscale.serve.votable_rows import error_votable
-
-if TYPE_CHECKING:
-    from xpscale.serve.handlers import Handlers
 
 __all__ = ["JobHandlers"]
 

@@ -22,7 +22,6 @@ from typing import IO
 from xpscale.errors import InvalidInputError, NotFoundError, TryAgainError, XpscaleError
 from xpscale.serve.database import Database, Stop
 from xpscale.serve.requests import Parameters, tap_request
-from xpscale.serve.service import answer
 from xpscale.serve.uploads import read_uploads
 
 __all__ = ["ENDED", "Job", "Jobs"]
@@ -72,7 +71,7 @@ class Job:
         return self.folder / f"part-{name.encode().hex()[:100]}"
 
     def turn(self, phase: str) -> bool:
-        """Go over to a phase, unless it has ended; whether it did.
+        """Change to a phase, unless the job has ended; whether it did.
 
         Parameters
         ----------
@@ -267,5 +266,5 @@ class Jobs:
             uploads = read_uploads(request.uploads, files, self.result_at, self._limits)
             file = stack.enter_context(job.result.open("w+b"))
             seconds = job.duration_s
-            answer(self._database, request, uploads, file, job.stop, seconds, queue_s=seconds)
+            self._database.answer(request, uploads, file, job.stop, seconds, queue_s=seconds)
         job.media_type = request.form.media_type

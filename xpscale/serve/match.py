@@ -1,38 +1,30 @@
 """Matching an uploaded table with the catalogue by position, without comparing each with each.
 
-A cone of radius r lies in the HEALPix pixel of its centre and the eight around it, if pixels are
-wide enough: those of order k are at least 35 / 2^k degrees from edge to opposite edge (the least,
-near the poles, is 40.7 / 2^k).  So each uploaded row is joined with the numbers of nine pixels,
-these with the pixel of each source, and only such pairs are compared.  Parts without such a pixel
-stay closed.
+Each uploaded row is joined with the numbers of the nine pixels that hold its circle
+(`xpscale.query.region.pixels_around`), these with the pixel of each source, and only such pairs are
+compared.  Parts without such a pixel stay closed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlglot import exp
 
 from xpscale.query.convert import array
+from xpscale.query.region import pixels_around
 from xpscale.serve.adql_shapes import constant, shape_of
 from xpscale.serve.prune import compared, conjuncts, flat, is_position
 from xpscale.serve.served_tables import CATALOG, UPLOAD
-from xpscale.sky import INDEX_ORDER, healpix_29
+from xpscale.serve.uploads import Upload
+from xpscale.sky import INDEX_ORDER
+from xpscale.types import Part
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.serve.uploads import Upload
-    from xpscale.types import Part
-
-__all__ = ["Match", "matches", "pixels_around"]
-
-WIDTH_DEG = 35.0
+__all__ = ["Match", "matches"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,33 +94,12 @@ def matches(select: exp.Select, uploads: Mapping[str, Upload]) -> dict[str, Matc
         is_ours = source in tables and tables[source].db == CATALOG
         if rows is None or not is_ours or tables[upload].db != UPLOAD.lower() or not radius_deg:
             continue
-        order = min(int(math.log2(WIDTH_DEG / radius_deg)), INDEX_ORDER) if radius_deg < 35 else 0
         by_name = {name.lower(): rows[name] for name in rows.column_names}
-        pixels = pixels_around(_degrees(by_name[ra.name]), _degrees(by_name[dec.name]), order)
+        at = _degrees(by_name[ra.name]), _degrees(by_name[dec.name])
+        order, cells, number = pixels_around(*at, radius_deg)
+        pixels = pa.table({"cell": cells, "row": number})
         found[source] = Match(source, upload, condition, order, pixels)
     return found
-
-
-def pixels_around(ra: NDArray[np.float64], dec: NDArray[np.float64], order: int) -> pa.Table:
-    """The pixels of some places and those around them: columns ``cell`` and ``row``.
-
-    Parameters
-    ----------
-    ra, dec
-        Degrees, with shape (N,); those off the sky have no pixels.
-    order
-        HEALPix order.
-    """
-    from cdshealpix.nested import neighbours
-
-    (row,) = np.nonzero((abs(dec) <= 90) & np.isfinite(ra))
-    own = healpix_29(ra[row] % 360, dec[row]) >> 2 * (INDEX_ORDER - order)
-    around = np.asarray(neighbours(own.astype(np.uint64), order)).astype(np.int64)  # (N, 9)
-    if order == 0:  # all twelve
-        around = np.tile(np.arange(12), (len(row), 1))
-    there = around >= 0  # some pixels have seven around them
-    rows = np.broadcast_to(row[:, None], around.shape)
-    return pa.table({"cell": around[there], "row": rows[there]})
 
 
 def _joining(select: exp.Select) -> Iterator[exp.Expr]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from sqlglot import exp
 
 from xpscale.query.engine import scan
+from xpscale.query.version import CatalogVersion
+from xpscale.schema import Column
 from xpscale.serve import functions, geometry
 from xpscale.serve.adql import parse
 from xpscale.serve.adql_shapes import constant, shape_of
@@ -17,13 +18,8 @@ from xpscale.serve.functions import GEOMETRY
 from xpscale.serve.match import matches
 from xpscale.serve.prune import Wanted, compared, wanted_by_table
 from xpscale.serve.resolve import origins, resolve
-from xpscale.serve.served_tables import CATALOG, UPLOAD
-
-if TYPE_CHECKING:
-    from xpscale.query.version import CatalogVersion
-    from xpscale.schema import Column
-    from xpscale.serve.served_tables import ServedTable
-    from xpscale.serve.uploads import Upload
+from xpscale.serve.served_tables import CATALOG, UPLOAD, ServedTable
+from xpscale.serve.uploads import Upload
 
 __all__ = ["Plan", "plan", "upload_name"]
 
@@ -136,7 +132,7 @@ def _scans(
 
 
 def _translate(tree: exp.Query) -> None:
-    """Put DuckDB's words in the place of ADQL's functions and numbers."""
+    """Replace ADQL's functions and numbers by DuckDB's."""
     for number in list(tree.find_all(exp.Literal)):
         if not number.is_string and "." in number.this and "e" not in number.this.lower():
             number.set("this", f"{number.this}e0")  # a double, not a decimal number

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlglot import exp
 
 from xpscale.query.lookup import locate
-from xpscale.query.region import within
+from xpscale.query.region import Cone, within
+from xpscale.query.version import CatalogVersion
 from xpscale.serve.adql_shapes import constant, shape_of
 from xpscale.serve.served_tables import CATALOG
-
-if TYPE_CHECKING:
-    from xpscale.query.region import Cone
-    from xpscale.query.version import CatalogVersion
-    from xpscale.types import Part
+from xpscale.types import Part
 
 __all__ = ["Wanted", "compared", "conjuncts", "flat", "is_position", "wanted_by_table"]
 

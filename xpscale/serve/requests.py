@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError
 from xpscale.serve.formats import Format, format_of
-
-if TYPE_CHECKING:
-    from xpscale.serve.limits import Limits
+from xpscale.serve.limits import Limits
 
 __all__ = ["Parameters", "TapRequest", "tap_request", "whole_number"]
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -24,10 +24,7 @@ from xpscale.schema import Column
 from xpscale.serve.adql import ADQL
 from xpscale.serve.served_tables import CATALOG, ServedTable
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["origins", "resolve", "table_of"]
+__all__ = ["origins", "resolve"]
 
 Tables = dict[tuple[str, str], ServedTable]
 """By schema and name, both in small letters."""
@@ -111,19 +108,6 @@ def _key(table: exp.Table) -> tuple[str, str]:
     return (table.db.lower() or CATALOG, table.name.lower())
 
 
-def table_of(table: exp.Table, tables: Mapping[tuple[str, str], ServedTable]) -> ServedTable | None:
-    """The served table that a table of a resolved query is; ``None`` for one the query made.
-
-    Parameters
-    ----------
-    table
-        A table in the tree.
-    tables
-        From `resolve`.
-    """
-    return tables.get((table.db, table.name)) if table.db else None
-
-
 def origins(tree: exp.Query, names: list[str], tables: Tables) -> list[Column]:
     """The columns of a query's result, with unit, UCD and description of those that are a table's;
     the type of others is null.
@@ -161,7 +145,7 @@ def _origin(node: exp.Expr, scope: Scope | None, tables: Tables) -> Column | Non
             continue
         source = scope.sources.get(node.table)
         if isinstance(source, exp.Table):
-            known = table_of(source, tables)
+            known = tables.get((source.db, source.name)) if source.db else None
             return known.columns.get(node.name) if known else None
         if not isinstance(source, Scope):
             return None

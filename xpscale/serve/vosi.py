@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from xpscale.errors import NotFoundError
+from xpscale.schema import Column
 from xpscale.serve.formats import FORMATS
 from xpscale.serve.functions import EXTRA_FUNCTIONS, GEOMETRY
+from xpscale.serve.limits import Limits
 from xpscale.serve.served_tables import (
     CATALOG,
     INDEXED,
@@ -17,10 +18,6 @@ from xpscale.serve.served_tables import (
     declared_name,
     votype,
 )
-
-if TYPE_CHECKING:
-    from xpscale.schema import Column
-    from xpscale.serve.limits import Limits
 
 __all__ = ["availability", "capabilities", "cone_capabilities", "tables"]
 

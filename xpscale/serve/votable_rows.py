@@ -9,17 +9,15 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from xpscale.serve.served_tables import votype
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["error_votable", "write_votable"]
 

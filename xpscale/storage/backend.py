@@ -47,8 +47,6 @@ class Backend(ABC):
     """Pauses before a `create` whose answer did not come is repeated."""
     folder: Path | None = None
     """On a local disk."""
-    is_web: bool = False
-    """Whether it is read only, and cannot be listed."""
 
     @property
     @abstractmethod

@@ -32,15 +32,12 @@ class Cloud(Protocol):
         container, prefix
             Words of an address.
         """
-        ...
 
     def credentials(self) -> Credentials:
         """Who we are, as the environment says."""
-        ...
 
     def endpoint(self, container: str) -> str:
         """Address of the server of a bucket."""
-        ...
 
 
 CLOUDS: dict[str, Cloud] = {

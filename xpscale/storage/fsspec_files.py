@@ -23,7 +23,6 @@ class Objects(Protocol):
 
     def size(self, key: str) -> int | None:
         """Size of an object in bytes, ``None`` if it is not there."""
-        ...
 
     def read_range(self, key: str, start: int, n_bytes: int) -> bytes:
         """Part of an object.
@@ -33,7 +32,6 @@ class Objects(Protocol):
         key, start, n_bytes
             The object, an offset, and a number of bytes.
         """
-        ...
 
 
 class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]

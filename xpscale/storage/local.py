@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -15,21 +16,30 @@ from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError, TryAgainError
 from xpscale.storage.backend import Backend, require_size
-from xpscale.storage.finish import give_name
 from xpscale.storage.names import is_litter
 
 if TYPE_CHECKING:
     from obstore.store import LocalStore
     from upath import UPath
 
-__all__ = ["LocalBackend"]
+__all__ = ["LocalBackend", "give_name"]
+
+NO_HARD_LINKS = {
+    errno.EPERM,
+    errno.EACCES,
+    errno.EXDEV,
+    errno.EMLINK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+}
+"""What file systems answer to `os.link` that have no hard links, or forbid them."""
 
 
 class LocalBackend(Backend):
     """Objects are files.
 
-    A file is written beside its place as ``NAME#1`` and linked to its name when it is whole; what a
-    killed process leaves of it keeps that name.
+    A file is written as ``NAME#1`` and linked to its name when it is whole; what a killed process
+    leaves of it keeps that name.
 
     Parameters
     ----------
@@ -53,13 +63,7 @@ class LocalBackend(Backend):
         return UPath(str(self.folder))
 
     def read(self, key: str, at_most: int | None = None) -> bytes:
-        """A whole object.
-
-        Parameters
-        ----------
-        key, at_most
-            As of `Backend`.
-        """
+        """A whole object."""
         path = self.folder / key
         require_size(str(path), path.stat().st_size, at_most)
         return path.read_bytes()
@@ -148,6 +152,35 @@ class LocalBackend(Backend):
         from obstore.store import LocalStore
 
         return LocalStore(self.folder, mkdir=True, automatic_cleanup=False)
+
+
+def give_name(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name.  Unlike a rename this refuses what appeared there in the
+    meantime; where there are no hard links, the name is reserved by an empty file first.
+
+    Parameters
+    ----------
+    temporary
+        The finished file, in the folder of ``path``; it may or may not be there afterwards.
+    path
+        Its name.
+
+    Returns
+    -------
+    bool
+        False if the name is taken.
+    """
+    try:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            temporary.replace(path)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _require_folder(folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ DOCUMENT = re.compile(r"(?:\.json|properties|partition_info\.csv|_MD5SUM\.txt)$"
 """How documents of ours, of HATS and of the archive are called, which are read whole."""
 MAX_DOCUMENT = 64_000_000
 """Bytes of such."""
+
+SIZES_AT_ONCE = 16
 
 BLOCK_BYTES = 1 << 24
 """Bytes of one range request where a remote object is read from start to end."""
@@ -181,6 +184,13 @@ class ReadableStorage:
         with self._explained(key):
             return self._backend.size(key)
 
+    def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Sizes in bytes of those objects that are there, one request each, some at a time."""
+        wanted = list(keys)
+        with ThreadPoolExecutor(SIZES_AT_ONCE) as threads:
+            found = zip(wanted, threads.map(self.size, wanted), strict=True)
+            return {key: n_bytes for key, n_bytes in found if n_bytes is not None}
+
     def _size_of(self, key: str) -> int:
         if (size := self.size(key)) is None:
             raise NotFoundError(f"{self.url}/{key} does not exist", "Check the address")
@@ -219,7 +229,7 @@ class ReadableStorage:
         return dict(sorted(found.items()))
 
     def unfinished(self, prefix: str = "") -> dict[str, tuple[int, float]]:
-        """As `objects`, of what killed processes left unfinished: on a local disk ``NAME#1`` beside
+        """As `objects`, of what killed processes left unfinished: on a local disk ``NAME#1`` for
         ``NAME``, which `list` does not show; a bucket keeps none.
         """
         if self.folder is None:
@@ -227,9 +237,9 @@ class ReadableStorage:
         is_unfinished = self._backend.is_unfinished
         return {key: found for key, found in self.objects(prefix).items() if is_unfinished(key)}
 
-    def is_empty(self, begun: str = "") -> bool:
-        """Whether nothing at all is stored here, apart from an unfinished ``begun``."""
-        return not self.first_key(begun)
+    def is_empty(self) -> bool:
+        """Whether nothing at all is stored here."""
+        return not self.first_key()
 
     def first_key(self, begun: str = "") -> str:
         """The key of one object or link, without listing a whole bucket; empty if there is none:

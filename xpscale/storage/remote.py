@@ -39,7 +39,7 @@ class RemoteBackend(Backend):
     def __init__(self, url: str) -> None:
         self._url = url
         self._cloud = cloud_of(url)
-        self.is_web = self._cloud is None
+        self._is_web = self._cloud is None
 
     @property
     def upath(self) -> UPath:
@@ -50,17 +50,11 @@ class RemoteBackend(Backend):
             from xpscale.storage.cloud_files import object_path
 
             return object_path(self._url)
-        path: UPath = UPath(self._url, **({} if self.is_web else s3_settings.for_fsspec()))
+        path: UPath = UPath(self._url, **({} if self._is_web else s3_settings.for_fsspec()))
         return path
 
     def read(self, key: str, at_most: int | None = None) -> bytes:
-        """A whole object.
-
-        Parameters
-        ----------
-        key, at_most
-            As of `Backend`.
-        """
+        """A whole object."""
         import obstore
 
         found = obstore.get(self._store, key)
@@ -142,7 +136,7 @@ class RemoteBackend(Backend):
 
     @cached_property
     def _store(self) -> ObjectStore:
-        if not self.is_web:
+        if not self._is_web:
             return open_store(self._url)
         from obstore.store import HTTPStore
 
@@ -151,7 +145,7 @@ class RemoteBackend(Backend):
 
     @property
     def _writable(self) -> ObjectStore:
-        if self.is_web:
+        if self._is_web:
             raise InvalidInputError(
                 f"{self._url} is read only", "Write to a local path or a bucket"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xpscale.errors import ConflictError, InvalidInputError
 from xpscale.storage.failures import explained
-from xpscale.storage.finish import give_name
+from xpscale.storage.local import give_name
 from xpscale.storage.value import Storage
 
 __all__ = ["new_file", "put_file", "require_free"]

@@ -18,7 +18,6 @@ from xpscale.errors import ConflictError, NotFoundError, TryAgainError
 from xpscale.storage.readable import ReadableStorage
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
     from upath import UPath
 
 __all__ = ["Storage"]
@@ -134,8 +133,3 @@ class Storage(ReadableStorage):
     def upath(self) -> UPath:
         """This prefix as a `upath.UPath`, as hats and lsdb take it."""
         return self._backend.upath
-
-    @property
-    def filesystem(self) -> AbstractFileSystem:
-        """The fsspec file system that holds this prefix, at the path ``upath.path`` on it."""
-        return self.upath.fs

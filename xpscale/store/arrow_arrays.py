@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpscale.errors import InvalidInputError
+from xpscale.nested import is_list, is_text
 from xpscale.printed_arrays import is_missing, printed_numbers
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _lists(array: Any, where: str, name: str) -> Any:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         rows = [
             None if text is None else printed_numbers(text, f"{where}, column {name}: row {row}")
             for row, text in enumerate(array.to_pylist(), 1)
@@ -152,24 +153,16 @@ def _lists(array: Any, where: str, name: str) -> Any:
     if pa.types.is_null(kind):
         return pa.nulls(len(array), pa.list_(pa.float64()))
     is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    if is_view or (_is_list(kind) and pa.types.is_decimal(kind.value_type)):
+    if is_view or (is_list(kind) and pa.types.is_decimal(kind.value_type)):
         lists = [row and [x if x is None else float(x) for x in row] for row in array.to_pylist()]
         return pa.array(lists, pa.list_(pa.float64()))
     return array
 
 
-def _is_list(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
 def _require_numbers(kind: Any, where: str, name: str) -> None:
     import pyarrow as pa
 
-    if not _is_list(kind) or not (
+    if not is_list(kind) or not (
         pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
         raise InvalidInputError(

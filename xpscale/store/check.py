@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,7 @@ from xpscale.sky import healpix_29
 from xpscale.store.layout import PARTITIONS, REPORT
 from xpscale.store.reader import SpectraStore
 from xpscale.store.writer import table_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from xpscale.types import Partition
+from xpscale.types import Partition
 
 __all__ = ["StoreCheck", "check_store"]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.sky import INDEX_ORDER, Pixel
 from xpscale.store.partitions import COUNT_ORDER
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Footprint", "count_pixels", "row_groups_by_pixel"]
 

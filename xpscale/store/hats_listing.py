@@ -6,18 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from xpscale.errors import InvalidInputError, NotFoundError
 from xpscale.sky import Pixel
-
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
+from xpscale.storage import Storage
 
 __all__ = ["hats_pixel", "leaf_key", "listed_pixels", "listed_sizes"]
 
-THREADS = 16
 _HATS = re.compile(
     r"(?:.*/)?Norder=(?P<order>\d+)/(?:Dir=\d+/)?Npix=(?P<number>\d+)(?:/[^/]+)?\.(?:parquet|pq)"
 )
@@ -121,5 +116,4 @@ def listed_sizes(storage: Storage, root: str, listed: Iterable[Pixel]) -> dict[s
             f"{storage.url} is on a web server, which cannot list files",
             "Give one Parquet file, a HATS catalogue, or s3://",
         )
-    with ThreadPoolExecutor(THREADS) as threads:
-        return dict(zip(keys, (size or 0 for size in threads.map(storage.size, keys)), strict=True))
+    return {**dict.fromkeys(keys, 0), **storage.sizes(keys)}

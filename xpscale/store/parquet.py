@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.bands import Bands
 from xpscale.columns import SourceColumns, XpColumns
@@ -38,9 +39,6 @@ from xpscale.store.parquet_partitions import (
 from xpscale.store.parquet_rows import ParquetRows, RowGroups
 from xpscale.store.parquet_survey import PLACES, survey
 from xpscale.types import Partition
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["ParquetPartition", "ParquetSpectra", "RowGroups"]
 
@@ -177,15 +175,7 @@ class ParquetSpectra(SpectraReader):
         return SpectraBatch.concatenate(self.read_row_groups(block.where))
 
     def read(self, partition: Partition, *, errors: bool = True) -> SpectraBatch:
-        """All rows of a partition, sorted by position.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-        errors
-            Whether to read the coefficient errors.  They are ``None`` also where the table has
-            none.
+        """All rows of a partition, as `SpectraReader.read` says.
 
         Raises
         ------
@@ -194,19 +184,14 @@ class ParquetSpectra(SpectraReader):
         ConflictError
             A file has changed since the reader was opened.
         """
-        return self._as_batch(self.read_columns(partition, self._rows.names(errors=errors)))
+        return SpectraBatch.of(
+            self.read_columns(partition, self._rows.names(errors=errors)), self.bands
+        )
 
     def read_columns(self, partition: Partition, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Some arrays of a partition by name, sorted by position.
 
         Only their columns are read, and those that tell which rows lie in the partition.
-
-        Parameters
-        ----------
-        partition
-            One of `partitions`.
-        names
-            Arrays of `xpscale.spectra.SpectraBatch`.
 
         Raises
         ------
@@ -229,7 +214,8 @@ class ParquetSpectra(SpectraReader):
         """
         names = self._rows.names(errors=True)
         found, _, repeated = self._gather(partition, names)
-        return self._as_batch({name: found[name] for name in names}), {DUPLICATE: repeated}
+        batch = SpectraBatch.of({name: found[name] for name in names}, self.bands)
+        return batch, {DUPLICATE: repeated}
 
     def _gather(
         self, partition: Partition, names: Iterable[str]
@@ -292,9 +278,4 @@ class ParquetSpectra(SpectraReader):
     def read_row_groups(self, groups: RowGroups) -> Iterator[SpectraBatch]:
         """Rows as they stand in a file, in batches of a bounded size; positions may be missing."""
         for _, columns in self._rows.read(groups, self._rows.names(errors=True)):
-            yield self._as_batch(columns)
-
-    def _as_batch(self, columns: Mapping[str, NDArray[Any]]) -> SpectraBatch:
-        values: dict[str, Any] = {"coefficient_errors": None, **columns}
-        values["companions"] = {n: values.pop(n) for n in self.companions if n in values}
-        return SpectraBatch(**values, bands=self.bands)
+            yield SpectraBatch.of(columns, self.bands)

@@ -126,7 +126,7 @@ def footers(
     ranges_of
         Of all columns of a file, the one whose ranges are wanted.
     skip_damaged
-        Whether a file that is not (whole) Parquet, beside others that are, has no rows and says
+        Whether a file that is not (whole) Parquet, among others that are, has no rows and says
         why.
 
     Raises

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.row_rules import is_sound
 from xpscale.spectra import SpectraBatch
@@ -18,9 +18,6 @@ from xpscale.store.parquet_files import ParquetFile
 from xpscale.store.parquet_rows import ParquetRows, RowGroups
 from xpscale.store.partitions import COUNT_ORDER
 from xpscale.store.repeated import Identifiers, repeated_rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Survey", "survey"]
 
@@ -119,8 +116,7 @@ def _usable(
     """Whether some rows of a row group break no rule of their own, with shape (N,)."""
     start, found = 0, []
     for _, columns in rows.read(_group(file, number), rows.names(errors=True)):
-        values: dict[str, Any] = {"coefficient_errors": None, **columns}
-        batch = SpectraBatch(**values, bands=rows.bands)
+        batch = SpectraBatch.of(columns, rows.bands)
         low, high = np.searchsorted(wanted, [start, start + len(batch)])
         some = batch.take(wanted[low:high] - start)
         found.append(is_sound(some))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.sky import Pixel
 from xpscale.types import Partition
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["COUNT_ORDER", "DEFAULT_MAX_ROWS", "adaptive_partitions"]
 

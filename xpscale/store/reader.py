@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.bands import Bands
 from xpscale.errors import ConflictError, InvalidInputError
@@ -26,11 +28,6 @@ from xpscale.store.layout import (
 from xpscale.store.root import listed_partitions, root_attributes
 from xpscale.store.shards import Shard
 from xpscale.types import Partition, Stopwatch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from numpy.typing import NDArray
 
 __all__ = ["SpectraStore", "open_store"]
 
@@ -246,9 +243,7 @@ def _filled(
 ) -> SpectraBatch:
     """The batch of the rows from ``start`` on, read into these arrays."""
     read = {s.spec.name: s.read(start, out, watch) for s, out in zip(shards, arrays, strict=True)}
-    companions = {name: read.pop(name) for name in COMPANION_ARRAYS if name in read}
-    values: dict[str, Any] = {"coefficient_errors": None, **read, "companions": companions}
-    return SpectraBatch(**values, bands=bands)
+    return SpectraBatch.of(read, bands)
 
 
 @lru_cache(maxsize=4)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.sky import INDEX_ORDER, source_id_pixel
 from xpscale.store.partitions import COUNT_ORDER
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Identifiers", "repeated_rows"]
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpscale.companions import COMPANIONS
 from xpscale.errors import InvalidInputError, NotFoundError, XpscaleError
 from xpscale.json_files import from_fields, parse_json, read_value
 from xpscale.sky import Pixel
+from xpscale.storage import Storage
 from xpscale.store.layout import FORMAT, FORMAT_VERSION, INGEST, PARTITIONS
 from xpscale.types import Partition
-
-if TYPE_CHECKING:
-    from xpscale.storage import Storage
 
 __all__ = ["listed_partitions", "root_attributes"]
 

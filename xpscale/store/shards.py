@@ -13,20 +13,17 @@ import math
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
 from xpscale.expansion import require_expansion
 from xpscale.json_files import parse_json, read_value
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from xpscale.storage import Storage
-    from xpscale.store.layout import ArraySpec
-    from xpscale.types import Stopwatch
+from xpscale.storage import Storage
+from xpscale.store.layout import ArraySpec
+from xpscale.types import Stopwatch
 
 __all__ = ["Shard"]
 

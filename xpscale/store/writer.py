@@ -214,7 +214,7 @@ def seal_store(
     release
         The data release that the spectra are of.
     """
-    table = partition_table(parts)
+    table = _partition_table(parts)
     position = release.position_text(bool(attributes.get("pixel_positions")))
     create_own(store, PARTITIONS, (json.dumps(table, indent=0) + "\n").encode())
     create_own(store, REPORT, (json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
@@ -243,7 +243,7 @@ def seal_store(
     )
 
 
-def partition_table(parts: Iterable[Part]) -> list[dict[str, Any]]:
+def _partition_table(parts: Iterable[Part]) -> list[dict[str, Any]]:
     """The rows of ``_xpscale/partitions.json``: one a partition, with its objects."""
     rows: dict[Pixel, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: part.key):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xpscale.positions import unit_vectors
 from xpscale.sky import GALACTIC_AXES
 
 if TYPE_CHECKING:
@@ -42,18 +43,6 @@ def pixel_centers_deg(
         return np.empty(0), np.empty(0)
     lon, lat = healpix_to_lonlat(np.ascontiguousarray(numbers, np.uint64), order)
     return np.asarray(lon.deg), np.asarray(lat.deg)
-
-
-def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors of positions, with shape (N, 3).
-
-    Parameters
-    ----------
-    ra, dec
-        ICRS positions in degrees, with shape (N,).
-    """
-    a, d = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
 
 
 def galactic_deg(

@@ -22,6 +22,7 @@ import numpy as np
 from xpscale.bands import Bands
 from xpscale.columns import flux_of_magnitude
 from xpscale.errors import InvalidInputError
+from xpscale.positions import unit_vectors
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, SOURCE_ID_SHIFT
 from xpscale.spectra import SpectraBatch
 from xpscale.testing import starlight
@@ -30,7 +31,6 @@ from xpscale.testing.sky_density import (
     galactic_deg,
     pixel_centers_deg,
     source_counts,
-    unit_vectors,
 )
 
 if TYPE_CHECKING:
