@@ -267,3 +267,20 @@ def test_positions_and_radii():
     assert radius_deg('5"') == pytest.approx(5 / 3600)
     assert radius_deg("2'") == pytest.approx(2 / 60)
     assert Cone(1, 2, 3) == parse_cone("1 2,3")
+
+
+@pytest.mark.parametrize(
+    "text", ["M 67", "M67,0.5", "NGC 188, 10arcmin", "47 Tuc 1", "3C 273,1", "Barnard's star,1"]
+)
+def test_the_name_of_an_object_gets_a_line_that_says_what_to_give(text):
+    with pytest.raises(InvalidInputError, match="holds a name") as caught:
+        parse_cone(text)
+    assert "RA,DEC,RADIUS" in caught.value.remedy
+    assert "SkyCoord.from_name" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["1,x,2", "1,2", "05:34 +22:00 1,1", "1h 95d 1", "1,2,3parsec"])
+def test_a_place_that_is_wrong_is_not_taken_for_a_name(text):
+    with pytest.raises(InvalidInputError) as caught:
+        parse_cone(text)
+    assert "name" not in caught.value.message

@@ -71,6 +71,21 @@ def test_neighbours_are_the_nearest_of_the_catalogue(page, catalog, star):
     assert [number(d) for _, d in shown] == pytest.approx(distance[nearest], rel=1e-2)
 
 
+def test_neighbours_that_come_from_a_sample_say_so(browser, serving, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpscale.site.first_look.SAMPLE_ROWS", 800)
+    storage = Storage(str(tmp_path / "catalog"))
+    commit(storage, build_manifest(storage, fill(storage)))
+    source = open_catalog(storage).columns("source_id").to_table()["source_id"][700]
+    site = make_site(storage, storage.parent / "site", columns=("kl",))
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{serving(site)}#/star/{source}")
+        page.wait_for_selector("#neighbours-title ~ div td")
+        said = page.inner_text("#neighbours-title ~ p")
+    assert said.startswith("Of a regular sample of 800 of the 1600 sources; of all, by")
+    assert f"xpscale query CATALOG --like {source} -n 10" in said
+
+
 def test_the_spectrum_is_that_of_the_catalogue(page, catalog, star):
     from xpscale.query.wavelength import sample
 

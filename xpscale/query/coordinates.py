@@ -15,7 +15,7 @@ from typing import Any
 
 from xpscale.errors import InvalidInputError
 
-__all__ = ["angle_deg", "is_number", "position_deg", "radius_deg"]
+__all__ = ["angle_deg", "holds_name", "is_number", "position_deg", "radius_deg"]
 
 UNITS = {
     "deg": 1.0,
@@ -34,6 +34,29 @@ UNITS = {
 """Degrees of what may stand behind the number of a radius."""
 
 REMEDY = "Give degrees, as 83.633 +22.014, or sexagesimal text, as 05:34:31.9 +22:00:52"
+
+
+IN_ANGLES = re.compile(
+    r"(?<=[\d.\s])(?:degrees?|deg|arcmin|arcsec|mas|[hmsd])(?![^\W\d_])|(?<=[\d.])e(?=[+−-]?\d)",
+    re.I,
+)
+"""Words and letters behind the numbers of an angle."""
+
+
+def holds_name(text: str) -> bool:
+    """Whether a text that is no position holds words, such as the name of an object.
+
+    >>> [holds_name(text) for text in ("M 67", "3C 273", "8h51m23s +11d48m", "1, 30arcmin")]
+    [True, True, False, False]
+
+    Parameters
+    ----------
+    text
+        What was given as a position.
+    """
+    letter = r"[^\W\d_]"
+    rest = IN_ANGLES.sub("", text.strip())
+    return re.search(rf"^{letter}|\d{letter}|{letter}{{2}}", rest) is not None
 
 
 def angle_deg(value: Any, *, is_ra: bool, name: str = "") -> float:

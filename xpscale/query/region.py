@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpscale.errors import InvalidInputError
-from xpscale.query.coordinates import is_number, position_deg, radius_deg
+from xpscale.query.coordinates import holds_name, is_number, position_deg, radius_deg
 from xpscale.sky import INDEX_ORDER, MAX_ORDER, Pixel, cone_pixels, healpix_29
 from xpscale.types import Part
 
@@ -244,7 +244,23 @@ def cone_of(*place: Any, radius: Any = None) -> Cone:
     InvalidInputError
         It is no place, or off the sky.
     """
-    given = [value for value in (*place, radius) if value is not None]
+    try:
+        return _cone_of([value for value in (*place, radius) if value is not None])
+    except InvalidInputError:
+        words = [value for value in place if isinstance(value, str)]
+        said = " ".join(words)
+        if words and words[-1][:1].isdigit():
+            del words[-1]  # the radius
+        if not holds_name(" ".join(words) or said):
+            raise
+        raise InvalidInputError(
+            f"a cone has a position in its middle, and {said!r} holds a name",
+            "Names are not looked up. Give RA,DEC,RADIUS, as 132.85,11.81,1, for instance of"
+            " astropy's SkyCoord.from_name; a source_id goes to --ids or .at()",
+        ) from None
+
+
+def _cone_of(given: list[Any]) -> Cone:
     lacks_radius = len(given) == 2 and is_number(given[0])
     if len(given) not in (2, 3) or lacks_radius:
         raise InvalidInputError(

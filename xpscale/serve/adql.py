@@ -108,6 +108,9 @@ _PARTS: dict[type[exp.Expr], str] = {
 ALLOWED = {kind: frozenset(names.split()) for kind, names in _PARTS.items()}
 """The pieces of a query and what each may have."""
 
+WORDS = {"locks": "FOR UPDATE", "sample": "TABLESAMPLE", "except_": "EXCLUDE", "when": "AT"}
+"""What users write for pieces that are not allowed, where the parser calls them otherwise."""
+
 TYPES = {"SMALLINT", "INT", "BIGINT", "FLOAT", "DOUBLE", "CHAR", "VARCHAR", "TEXT", "TIMESTAMP"}
 
 
@@ -166,8 +169,11 @@ def _check(tree: exp.Expr) -> None:
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         present = {name for name, value in node.args.items() if value not in (None, False, [])}
-        if allowed is None or not present <= allowed:
+        if allowed is None:
             raise InvalidInputError(f"{_shown(node)} is not part of ADQL here", REMEDY)
+        if extra := sorted(present - allowed):
+            what = WORDS.get(extra[0], extra[0].strip("_").upper().replace("_", " "))
+            raise InvalidInputError(f"{what} is not part of ADQL here, in {_shown(node)}", REMEDY)
         if isinstance(node, exp.Table) and not isinstance(node.this, exp.Identifier):
             raise InvalidInputError(f"{_shown(node)} is not a table", REMEDY)
         if isinstance(node, exp.DataType) and node.this.name not in TYPES:

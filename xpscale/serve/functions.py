@@ -39,7 +39,25 @@ def _same(names: str, n: int) -> dict[str, Function]:
     return {name: Function(n, n, f"{name.lower()}({arguments})") for name in names.split()}
 
 
-EXTRA_FUNCTIONS = {
+EXTRA_ELSEWHERE = {
+    "LN": "LOG",
+    "CEIL": "CEILING",
+    "POW": "POWER",
+    "SQUARE": "POWER",
+    "RANDOM": "RAND",
+    "IFNULL": "COALESCE",
+    "NVL": "COALESCE",
+    **dict.fromkeys(("STD", "STDDEV_SAMP"), "STDDEV"),
+    **dict.fromkeys(("VAR_SAMP", "VAR"), "VARIANCE"),
+    **dict.fromkeys(("QUANTILE", "PERCENTILE_CONT", "PERCENTILE_DISC"), "MEDIAN"),
+    **dict.fromkeys(("IVO_HEALPIX_INDEX", "HEALPIX"), "GAIA_HEALPIX_INDEX"),
+    "BITWISE_AND": "BIT_AND",
+    "ANGULAR_DISTANCE": "DISTANCE",
+    "Q3C_RADIAL_QUERY": "CONTAINS",
+}
+"""What functions of other services are here."""
+
+FUNCTIONS = {
     "median": ("median(x DOUBLE) -> DOUBLE", "The median of a column, NULL left out."),
     "stddev": ("stddev(x DOUBLE) -> DOUBLE", "The sample standard deviation of a column."),
     "variance": ("variance(x DOUBLE) -> DOUBLE", "The sample variance of a column."),
@@ -96,15 +114,18 @@ def require_function(node: exp.Anonymous) -> None:
     """
     name, n = str(node.this).upper(), len(node.expressions)
     if name not in FUNCTIONS:
-        near = difflib.get_close_matches(name, FUNCTIONS, 1, cutoff=0.6)
-        guess = f"Did you mean {near[0]}? " if near else ""
+        close = difflib.get_close_matches(name, FUNCTIONS, 1)
+        near = ELSEWHERE.get(name) or next(iter(close), "")
+        guess = f"Did you mean {near}? " if near else ""
         raise InvalidInputError(
             f"there is no function {node.this}", f"{guess}Functions are {', '.join(FUNCTIONS)}"
         )
     least, most = FUNCTIONS[name].n_min, FUNCTIONS[name].n_max
     if not least <= n <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
-        raise InvalidInputError(f"{name} takes {wanted} arguments, not {n}")
+        what = "argument" if most == 1 else "arguments"
+        call = f"{name}({', '.join('abcdef'[:least])})"
+        raise InvalidInputError(f"{name} takes {wanted} {what}, not {n}", f"It is called {call}")
 
 
 @cache
