@@ -39,25 +39,7 @@ def _same(names: str, n: int) -> dict[str, Function]:
     return {name: Function(n, n, f"{name.lower()}({arguments})") for name in names.split()}
 
 
-EXTRA_ELSEWHERE = {
-    "LN": "LOG",
-    "CEIL": "CEILING",
-    "POW": "POWER",
-    "SQUARE": "POWER",
-    "RANDOM": "RAND",
-    "IFNULL": "COALESCE",
-    "NVL": "COALESCE",
-    **dict.fromkeys(("STD", "STDDEV_SAMP"), "STDDEV"),
-    **dict.fromkeys(("VAR_SAMP", "VAR"), "VARIANCE"),
-    **dict.fromkeys(("QUANTILE", "PERCENTILE_CONT", "PERCENTILE_DISC"), "MEDIAN"),
-    **dict.fromkeys(("IVO_HEALPIX_INDEX", "HEALPIX"), "GAIA_HEALPIX_INDEX"),
-    "BITWISE_AND": "BIT_AND",
-    "ANGULAR_DISTANCE": "DISTANCE",
-    "Q3C_RADIAL_QUERY": "CONTAINS",
-}
-"""What functions of other services are here."""
-
-FUNCTIONS = {
+EXTRA_FUNCTIONS = {
     "median": ("median(x DOUBLE) -> DOUBLE", "The median of a column, NULL left out."),
     "stddev": ("stddev(x DOUBLE) -> DOUBLE", "The sample standard deviation of a column."),
     "variance": ("variance(x DOUBLE) -> DOUBLE", "The sample variance of a column."),
@@ -78,6 +60,24 @@ GEOMETRY = {
     **dict.fromkeys(("AREA", "CENTROID", "COORD1", "COORD2", "COORDSYS"), Function(1, 1)),
 }
 
+
+ELSEWHERE = {
+    "LN": "LOG",
+    "CEIL": "CEILING",
+    "POW": "POWER",
+    "SQUARE": "POWER",
+    "RANDOM": "RAND",
+    "IFNULL": "COALESCE",
+    "NVL": "COALESCE",
+    **dict.fromkeys(("STD", "STDDEV_SAMP"), "STDDEV"),
+    **dict.fromkeys(("VAR_SAMP", "VAR"), "VARIANCE"),
+    **dict.fromkeys(("QUANTILE", "PERCENTILE_CONT", "PERCENTILE_DISC"), "MEDIAN"),
+    **dict.fromkeys(("IVO_HEALPIX_INDEX", "HEALPIX"), "GAIA_HEALPIX_INDEX"),
+    "BITWISE_AND": "BIT_AND",
+    "ANGULAR_DISTANCE": "DISTANCE",
+    "Q3C_RADIAL_QUERY": "CONTAINS",
+}
+"""What functions of other services are here."""
 
 FUNCTIONS = {
     **_same("ABS CEILING DEGREES EXP FLOOR RADIANS SQRT SIGN", 1),
