@@ -71,8 +71,8 @@ class Process:
         """Stop the process if it runs, and start it; its output is appended to the log."""
         self.stop()
         environment = {**os.environ, **self.environment}
-        # so that the modules of the tests can be imported there
-        path = filter(None, (ROOT, environment.get("PYTHONPATH")))
+        # so that the modules of the tests can be imported there, after those that the caller names
+        path = filter(None, (environment.get("PYTHONPATH"), ROOT))
         environment["PYTHONPATH"] = os.pathsep.join(path)
         self.log.touch()
         if self.is_warm:
