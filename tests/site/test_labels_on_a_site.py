@@ -7,7 +7,7 @@ import pytest
 
 from tests.site.labelled_catalog import labelled_catalog, put_random_labels
 from tests.site.test_make import binned, described
-from tests.site.test_page import MAP, cells, drawn_at, in_triangle, listed, number
+from tests.site.test_page import MAP, cells, draw_triangle, drawn_at, in_triangle, listed, number
 from xpscale.errors import ConflictError, InvalidInputError, PermanentError
 from xpscale.flags import LabelFlag
 from xpscale.query.catalog import open_catalog
@@ -118,15 +118,7 @@ def test_a_lasso_lists_labels(page, rows):
     page.wait_for_selector(f"#latents {MAP}")
     page.select_option("#latents-colour", "teff")
     page.wait_for_selector("#latents .legend >> text=mean teff / K")
-    page.click("#latents-lasso")
-    box = page.locator("#latents canvas.map").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    triangle = [(x - 180, y + 140), (x + 200, y + 130), (x + 10, y - 150)]
-    page.mouse.move(*triangle[0])
-    page.mouse.down()
-    for corner in (*triangle[1:], triangle[0]):
-        page.mouse.move(*corner)
-    page.mouse.up()
+    box, triangle = draw_triangle(page)
     found = listed(page)
     at = drawn_at(page, box)
     inside = {
@@ -136,7 +128,7 @@ def test_a_lasso_lists_labels(page, rows):
     }
     assert len(inside) > 50
     assert {int(row["source_id"]): float(row["teff"]) for row in found} == pytest.approx(inside)
-    page.mouse.move(x, y)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_function(
         "/, mean teff /.test(document.querySelector('#latents .status').textContent)"
     )

@@ -116,12 +116,8 @@ def listed(page):
     return list(csv.DictReader(download.value.path().open()))
 
 
-def test_a_lasso_lists_the_rows_inside_it(page, catalog):
-    page.goto(f"{page.base}#/latents")
-    page.wait_for_selector(f"#latents {MAP}")
-    page.select_option("#latents-x", "3")
-    page.select_option("#latents-y", "2")
-    page.select_option("#latents-colour", "kl")
+def draw_triangle(page):
+    """Draw a lasso about the middle of the map of latents: the map's box, and the corners."""
     page.click("#latents-lasso")
     box = page.locator("#latents canvas.map").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -131,6 +127,16 @@ def test_a_lasso_lists_the_rows_inside_it(page, catalog):
     for corner in (*triangle[1:], triangle[0]):
         page.mouse.move(*corner)
     page.mouse.up()
+    return box, triangle
+
+
+def test_a_lasso_lists_the_rows_inside_it(page, catalog):
+    page.goto(f"{page.base}#/latents")
+    page.wait_for_selector(f"#latents {MAP}")
+    page.select_option("#latents-x", "3")
+    page.select_option("#latents-y", "2")
+    page.select_option("#latents-colour", "kl")
+    box, triangle = draw_triangle(page)
     found = listed(page)
     table = catalog.columns("source_id", "latent_mean_3", "latent_mean_2", "kl").to_table()
     by_id = {row["source_id"]: row for row in table.to_pylist()}

@@ -102,7 +102,7 @@ def read_spectra(
     name = table_name(storage, key, member)
     found, kept, stated = [], [], StatedBands(bands, release=release)
     choice, others = columns or ColumnChoice(), []
-    sources = sources or partial(_sources_in_same_file, storage, key, member, choice)
+    sources = sources or partial(_sources_in_same_file, storage, key, member, content, choice)
     with opened_tables(storage, key, member, content, correlations=correlations) as tables:
         for table in tables:
             if not has_spectra(table.names, release or DR3, choice):
@@ -165,10 +165,15 @@ def _matched(
 
 
 def _sources_in_same_file(
-    storage: Storage, key: str, member: str, choice: ColumnChoice, source_id: NDArray[np.int64]
+    storage: Storage,
+    key: str,
+    member: str,
+    content: str,
+    choice: ColumnChoice,
+    source_id: NDArray[np.int64],
 ) -> MatchedSources:
     """What another table of the same file tells of sources."""
-    with opened_tables(storage, key, member) as tables:
+    with opened_tables(storage, key, member, content) as tables:
         parts = source_parts(tables, table_name(storage, key, member), choice.of_sources)
         return SourceTable(tuple(parts)).match(source_id)
 

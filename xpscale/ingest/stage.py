@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xpscale.bands import Bands
-from xpscale.errors import ConflictError, InvalidInputError
+from xpscale.errors import ConflictError, InvalidInputError, XpscaleError
 from xpscale.ingest.parsers import Fragment, FragmentRows, Parser
 from xpscale.ingest.staged import write_correlations, write_rows
 from xpscale.release import DR3, Release
 from xpscale.row_rules import judge
-from xpscale.runtime.attempt import PERMANENT
+from xpscale.runtime.attempt import is_of_input
 from xpscale.safe_text import without_secrets
 from xpscale.sky import ARCHIVE_ORDER, INDEX_ORDER, source_id_pixel
 from xpscale.spectra import SpectraBatch
 from xpscale.stated_release import agreed_release
 from xpscale.storage import Storage
-from xpscale.storage.failures import Refused
 from xpscale.types import TaskReport, TaskStatus
 from xpscale.units import check_units
 
@@ -80,8 +79,8 @@ class StageFragment:
                 self._check_bands(rows.batch, part.name)
                 if not self.trust_units:
                     check_units(rows.batch, part.name)
-            except PERMANENT as error:
-                if isinstance(error, Refused) or not (fragment.parts and self.skip_damaged):
+            except XpscaleError as error:
+                if not (fragment.parts and self.skip_damaged and is_of_input(error)):
                     raise
                 unread.append({"name": part.name, "reason": without_secrets(str(error))})
             else:

@@ -33,6 +33,7 @@ __all__ = [
     "Attempt",
     "CatchErrors",
     "failure_report",
+    "is_of_input",
     "peak_memory",
     "require_done",
     "run_error",
@@ -119,6 +120,11 @@ class CatchErrors:
             return failure_report(task, error)
 
 
+def is_of_input(error: BaseException) -> bool:
+    """Whether an error says that its input can never be processed."""
+    return isinstance(error, PERMANENT) and not isinstance(error, Refused)
+
+
 def failure_report(task: Any, error: BaseException) -> TaskReport:
     """The report of a task whose function raised.
 
@@ -136,8 +142,7 @@ def failure_report(task: Any, error: BaseException) -> TaskReport:
         if isinstance(error, XpscaleError)
         else UnexpectedError.exit_code
     }
-    is_input = isinstance(error, PERMANENT) and not isinstance(error, Refused)
-    status = TaskStatus.QUARANTINED if is_input else TaskStatus.FAILED
+    status = TaskStatus.QUARANTINED if is_of_input(error) else TaskStatus.FAILED
     if isinstance(error, Refused):
         details["is_refused"] = True
     text = str(error)
